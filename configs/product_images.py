@@ -1,0 +1,17 @@
+"""The report's recipe on Fashion Product Images (Small), unpacked: set data.path to its folder.
+
+The table, the images and the split files are as published with Condition-CNN (Kolisnik et al. 2021):
+styles.csv, images/ID.jpg, splits/train.txt, splits/validation.txt; 4 main and 21 sub categories.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.data.source = "csv"
+    config.data.path = "data/fashion-product-images-small"
+    config.data.splits = {"train": "splits/train.txt", "validation": "splits/validation.txt"}
+    return config

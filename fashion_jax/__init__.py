@@ -1,0 +1,3 @@
+"""fashion_jax: hierarchical classification of fashion images in JAX."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,143 @@
+"""The generated catalogue: the default data set, which needs no download.
+
+It is a folder like any table of products: `styles.csv` (columns id, masterCategory, subCategory) and
+`images/{id}.jpg`. Image i and its label are a pure function of (seed, i).
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import itertools
+import multiprocessing
+import os
+import shutil
+import uuid
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fashion_jax.data.canvas import Canvas
+from fashion_jax.data.drawings import DRAWINGS
+from fashion_jax.errors import UserError
+
+VERSION = 1  # of the generator: another drawing, another number, so that cached folders are never mixed up
+CLASSES = {
+    "Accessories": [
+        *("Bags", "Belts", "Brooches", "Earrings", "Eyewear", "Headwear"),
+        *("Necklaces", "Scarves", "Socks", "Ties", "Wallets", "Watches"),
+    ],
+    "Apparel": ["Bottomwear", "Dress", "Innerwear", "Loungewear and Nightwear", "Outerwear", "Saree", "Topwear"],
+    "Footwear": ["Flip Flops", "Sandal", "Shoes"],
+    "Personal Care": ["Fragrance", "Lips", "Nails"],
+}
+# The share of the k-th sub is proportional to k ** -0.93: from 24 % down to 1.2 %, as uneven as a shop's table.
+_BY_FREQUENCY = (
+    *("Topwear", "Shoes", "Bags", "Bottomwear", "Watches", "Innerwear", "Eyewear", "Sandal", "Earrings", "Dress"),
+    *("Outerwear", "Belts", "Wallets", "Flip Flops", "Socks", "Fragrance", "Ties", "Headwear", "Lips", "Scarves"),
+    *("Necklaces", "Loungewear and Nightwear", "Nails", "Brooches", "Saree"),
+)
+_EXPONENT = 0.93
+_MAIN = {sub: main for main, subs in CLASSES.items() for sub in subs}
+_CHUNK = 250  # images per task of the pool; fewer than two chunks are not worth starting it
+
+
+def draw(seed: int, i: int) -> tuple[np.ndarray, str, str]:
+    """Image i of the catalogue of a seed (both at least 0): uint8 [80, 80, 3], main and sub."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, i]))
+    share = np.arange(1, len(_BY_FREQUENCY) + 1) ** -_EXPONENT
+    sub = _BY_FREQUENCY[rng.choice(len(share), p=share / share.sum())]
+    canvas = Canvas(rng)
+    DRAWINGS[sub](canvas)
+    return canvas.photograph(), _MAIN[sub], sub
+
+
+def write_catalogue(directory: Path, num_images: int, seed: int) -> None:
+    """Writes images 0 to num_images - 1 and their table into directory, on all processors.
+
+    Raises:
+        OSError: directory cannot be written.
+    """
+    (directory / "images").mkdir(parents=True, exist_ok=True)
+    chunks = [range(start, min(start + _CHUNK, num_images)) for start in range(0, num_images, _CHUNK)]
+    write = functools.partial(_write_images, directory / "images", seed)
+    if len(chunks) < 2:
+        labels = list(map(write, chunks))
+    else:
+        # Spawned, since JAX's threads do not survive a fork.
+        workers = min(len(chunks), os.cpu_count() or 1)
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            labels = list(pool.map(write, chunks))
+    with (directory / "styles.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["id", "masterCategory", "subCategory"])
+        table.writerows([i, *label] for i, label in enumerate(itertools.chain.from_iterable(labels)))
+
+
+def catalogue_folder(cache_dir: str, num_images: int, seed: int) -> Path:
+    """The folder of a complete catalogue under cache_dir, written now if it is not there.
+
+    Args:
+        cache_dir: empty for fashion_jax in XDG_CACHE_HOME or ~/.cache.
+        num_images: number of images.
+        seed: of the generator, at least 0.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    cache = Path(cache_dir or _default_cache()).expanduser()
+    folder = cache / f"catalogue-v{VERSION}-{num_images}-{seed}"
+    if _is_complete(folder, num_images):
+        return folder
+    temporary = cache / f".{folder.name}.{uuid.uuid4().hex}"
+    try:
+        write_catalogue(temporary, num_images, seed)
+        _publish(temporary, folder, num_images)
+    except OSError as error:
+        raise UserError(
+            f"The generated catalogue cannot be written to {folder} ({error.strerror or error}): "
+            "set data.cache_dir to a folder with room that can be written."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _default_cache() -> str:
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
+
+
+def _is_complete(folder: Path, num_images: int) -> bool:
+    """Whether the folder still holds its table and as many images as it should: caches get cleaned."""
+    try:
+        return (folder / "styles.csv").is_file() and len(os.listdir(folder / "images")) == num_images
+    except OSError:
+        return False
+
+
+def _publish(temporary: Path, folder: Path, num_images: int) -> None:
+    """Renames temporary to folder; a complete folder of another process stays, an incomplete one goes."""
+    try:
+        temporary.rename(folder)
+        return
+    except OSError:
+        if _is_complete(folder, num_images):
+            return
+        if not folder.exists():
+            raise
+    aside = temporary.with_name(f"{temporary.name}.old")
+    folder.rename(aside)
+    temporary.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_images(directory: Path, seed: int, chunk: range) -> list[tuple[str, str]]:
+    """Writes the images of a chunk; their labels, main and sub."""
+    labels = []
+    for i in chunk:
+        image, *label = draw(seed, i)
+        Image.fromarray(image).save(directory / f"{i}.jpg", quality=92)
+        labels.append(tuple(label))
+    return labels

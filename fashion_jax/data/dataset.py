@@ -1,0 +1,175 @@
+"""From the config's data.* fields to splits of files and labels, and the account of what was left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.data.catalogue import catalogue_folder
+from fashion_jax.data.splits import LeftOut, assign_splits, training_counts
+from fashion_jax.data.table import Table, read_table
+from fashion_jax.errors import UserError
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images of a split, by index.
+
+    Attributes:
+        ids: what the user calls the images.
+        files: absolute paths.
+        labels: level -> int32 [images], UNKNOWN (-1) where not known.
+    """
+
+    ids: list[str]
+    files: list[str]
+    labels: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Splits with their taxonomy.
+
+    Attributes:
+        taxonomy: the classes, made from the training rows unless data.taxonomy fixes them.
+        splits: train, validation, and what else data.splits names.
+        left_out: reason -> ids of the images that are in no split.
+    """
+
+    taxonomy: Taxonomy
+    splits: dict[str, Split]
+    left_out: LeftOut
+
+    def summary(self, batch_size: int) -> dict[str, Any]:
+        """What data.json holds: images per split and class, unknown labels, and the images left out."""
+        splits = {}
+        for name, split in self.splits.items():
+            classes = {
+                level: dict(zip(names, _counts(split.labels[level], len(names)), strict=True))
+                for level, names in self.taxonomy.classes.items()
+            }
+            unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
+            splits[name] = {"images": len(split), "unknown_labels": unknown, "classes": classes}
+        splits["train"]["left_over_per_epoch"] = len(self.splits["train"]) % batch_size
+        return {"splits": splits, "left_out": self.left_out}
+
+
+def load_dataset(config: ConfigDict) -> Dataset:
+    """Finds the images and labels of a checked config; decodes nothing.
+
+    Raises:
+        UserError: the data is missing, wrong, or does not fit the config.
+    """
+    if config.data.source == "catalogue":
+        catalogue = config.data.catalogue
+        folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed)
+        config = _catalogue_config(config)
+    else:
+        folder = Path(config.data.path).expanduser().absolute()
+    table, left_out = _present(read_table(config, folder), config.data.max_bad_fraction)
+    rows, unassigned = assign_splits(config, table, folder)
+    left_out |= unassigned
+    if rare := _drop_rare(config, table, rows):
+        left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
+    _check_sizes(config, rows)
+    taxonomy = _taxonomy(config, [table.paths[row] for row in rows["train"]])
+    splits = {name: _split(table.select(chosen), taxonomy) for name, chosen in rows.items()}
+    _check_trained(config, taxonomy, splits["train"])
+    return Dataset(taxonomy, splits, left_out)
+
+
+def _catalogue_config(config: ConfigDict) -> ConfigDict:
+    """Reads the generated table whatever table the config describes; overlays for real data run on it too."""
+    config = config.copy_and_resolve_references()
+    config.data.csv, config.data.image, config.data.group_column = "", "images/{id}.jpg", ""
+    if not all(isinstance(value, float) for value in dict(config.data.splits).values()):
+        config.data.splits = {"train": 0.8, "validation": 0.2}
+    return config
+
+
+def _present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
+    """Leaves out the rows whose file is missing."""
+    listed: dict[str, set[str]] = {}
+    for folder in {os.path.dirname(file) for file in table.files}:
+        listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    found = [os.path.basename(file) in listed[os.path.dirname(file)] for file in table.files]
+    missing = [row for row, there in enumerate(found) if not there]
+    if not missing:
+        return table, {}
+    if len(missing) > max_bad_fraction * len(found):
+        named = ", ".join(table.files[row] for row in missing[:3])
+        raise UserError(
+            f"{len(missing)} of {len(found)} images are missing, such as {named}: check data.path and data.image, "
+            f"or raise data.max_bad_fraction, {max_bad_fraction}."
+        )
+    present = table.select([row for row, there in enumerate(found) if there])
+    return present, {"no such file": [table.ids[row] for row in missing]}
+
+
+def _drop_rare(config: ConfigDict, table: Table, rows: dict[str, list[int]]) -> list[str]:
+    """Takes the rows of classes with too few training images out of rows; returns their ids."""
+    dropped: list[int] = []
+    for depth in range(len(config.data.levels), 0, -1):
+        counts = training_counts(table.paths, rows["train"], depth)
+        rare = {path for path, count in counts.items() if count < config.data.min_images_per_class}
+        for split, chosen in rows.items():
+            rows[split] = [row for row in chosen if table.paths[row][:depth] not in rare]
+            dropped += [row for row in chosen if table.paths[row][:depth] in rare]
+    return [table.ids[row] for row in dropped]
+
+
+def _check_sizes(config: ConfigDict, rows: dict[str, list[int]]) -> None:
+    for split, chosen in rows.items():
+        if not chosen:
+            raise UserError(f"The split {split!r} has no images of classes with enough: lower data.min_images_per_class.")
+    if len(rows["train"]) < config.batch_size:
+        raise UserError(
+            f"batch_size is {config.batch_size}, but the training split has only {len(rows['train'])} images: lower it."
+        )
+
+
+def _taxonomy(config: ConfigDict, paths: list[tuple[str, ...]]) -> Taxonomy:
+    levels = list(config.data.levels)
+    if not config.data.taxonomy:
+        taxonomy = Taxonomy.from_paths(levels, paths)
+        for level, column in config.data.levels.items():
+            if not taxonomy.classes[level]:
+                raise UserError(f"No training row has a label at the level {level!r}: fill its column, {column!r}.")
+        return taxonomy
+    name = config.data.taxonomy
+    try:
+        text = Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"data.taxonomy is {name!r}, which cannot be read ({error}).") from error
+    taxonomy = Taxonomy.from_json(text, name)
+    if list(taxonomy.levels) != levels:
+        raise UserError(f"{name} has the levels {', '.join(taxonomy.levels)}, but data.levels has {', '.join(levels)}.")
+    return taxonomy
+
+
+def _check_trained(config: ConfigDict, taxonomy: Taxonomy, train: Split) -> None:
+    for level, names in taxonomy.classes.items():
+        counts = _counts(train.labels[level], len(names))
+        if 0 in counts:
+            raise UserError(
+                f"The class {names[counts.index(0)]!r} of {config.data.taxonomy} has no training images: "
+                "add some, or take it out of the taxonomy."
+            )
+
+
+def _split(table: Table, taxonomy: Taxonomy) -> Split:
+    return Split(table.ids, table.files, taxonomy.label_ids(table.paths))
+
+
+def _counts(labels: np.ndarray, num_classes: int) -> list[int]:
+    return np.bincount(labels[labels != UNKNOWN], minlength=num_classes).tolist()

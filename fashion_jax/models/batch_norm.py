@@ -1,0 +1,52 @@
+"""Batch normalisation with PyTorch's semantics, and the one place for its modes and its precision."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+DECAY = 0.9  # of the running statistics; PyTorch calls 1 - DECAY "momentum"
+EPSILON = 1e-5
+
+
+class BatchNorm(nn.Module):
+    """Normalises the last axis over all the others, as torch.nn.BatchNorm2d and BatchNorm1d do.
+
+    Training normalises with the biased variance of the batch and moves the running variance towards the
+    unbiased one. Statistics are at least float32, whatever the type of the input.
+
+    Attributes:
+        num_groups: the batch is cut into this many groups of consecutive images, each with statistics of
+            its own; 1 is the whole (global) batch. The running statistics move towards the groups' mean.
+    """
+
+    num_groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Normalises x [batch, ..., channels]; returns the same shape and type."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        features = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (features,), dtype)
+        bias = self.param("bias", nn.initializers.zeros, (features,), dtype)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), dtype)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,), dtype)
+        if not train:
+            factor = scale / jnp.sqrt(running_var.value + EPSILON)
+            return ((x.astype(dtype) - running_mean.value) * factor + bias).astype(x.dtype)
+
+        groups = x.reshape(self.num_groups, -1, *x.shape[1:]).astype(dtype)
+        axes = tuple(range(1, groups.ndim - 1))
+        mean = groups.mean(axes, keepdims=True)
+        var = jnp.square(groups - mean).mean(axes, keepdims=True)
+        if not self.is_initializing():
+            count = groups.size // (self.num_groups * features)
+            unbiased = var * (count / max(count - 1, 1))
+            running_mean.value = _moved(running_mean.value, mean)
+            running_var.value = _moved(running_var.value, unbiased)
+        y = (groups - mean) * (scale / jnp.sqrt(var + EPSILON)) + bias
+        return y.reshape(x.shape).astype(x.dtype)
+
+
+def _moved(running: Array, batch: Array) -> Array:
+    batch = batch.reshape(-1, running.shape[-1]).mean(0)
+    return DECAY * running + (1 - DECAY) * batch

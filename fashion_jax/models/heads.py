@@ -1,0 +1,81 @@
+"""Heads: features of a trunk to the logits of one label level, always at least float32."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from fashion_jax.models.layers import linear, param_dtype
+
+
+class LinearHead(nn.Module):
+    """A single linear layer."""
+
+    num_classes: int
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Features [batch, features] to logits [batch, num_classes]."""
+        del train
+        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
+
+
+class MainHead(nn.Module):
+    """The report's head of the main task: Linear 128, BatchNorm, ReLU, Linear."""
+
+    num_classes: int
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Features [batch, features] to logits [batch, num_classes]."""
+        x = linear(128, x, name="linear1")
+        x = nn.relu(self.norm(name="bn1")(x, train=train))
+        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
+
+
+class SubHead(nn.Module):
+    """The report's head of the sub task: twice Linear (256, 128), BatchNorm, ReLU, Dropout 0.3; Linear."""
+
+    num_classes: int
+    norm: Callable[..., nn.Module]
+    dropout: float = 0.3
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Features [batch, features] to logits [batch, num_classes]."""
+        for i, features in enumerate((256, 128)):
+            x = linear(features, x, name=f"linear{i + 1}")
+            x = nn.relu(self.norm(name=f"bn{i + 1}")(x, train=train))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
+
+
+class ClassifierHead(nn.Module):
+    """torchvision's classifier of VGG-16: twice Linear 4096, ReLU, Dropout 0.5; Linear. All N(0, 0.01)."""
+
+    num_classes: int
+    norm: Callable[..., nn.Module]
+    dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Features [batch, features] to logits [batch, num_classes]."""
+        for i in range(2):
+            x = nn.relu(self._dense(4096, x.dtype, f"linear{i + 1}")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return self._dense(self.num_classes, param_dtype(x.dtype), "logits")(x)
+
+    def _dense(self, features: int, dtype: jnp.dtype, name: str) -> nn.Dense:
+        return nn.Dense(
+            features,
+            dtype=dtype,
+            param_dtype=param_dtype(dtype),
+            kernel_init=nn.initializers.normal(0.01),
+            name=name,
+        )
+
+
+HEADS = {"main": MainHead, "sub": SubHead, "classifier": ClassifierHead, "linear": LinearHead}

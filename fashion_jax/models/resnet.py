@@ -1,0 +1,59 @@
+"""ResNet trunks (He et al. 2015, https://arxiv.org/abs/1512.03385), as torchvision builds them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from fashion_jax.models.layers import Conv
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut."""
+
+    features: int
+    stride: int
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        y = Conv(self.features, stride=self.stride, name="conv1")(x)
+        y = nn.relu(self.norm(name="bn1")(y, train=train))
+        y = Conv(self.features, name="conv2")(y)
+        y = self.norm(name="bn2")(y, train=train)
+        if x.shape != y.shape:
+            x = Conv(self.features, kernel_size=1, stride=self.stride, name="downsample_conv")(x)
+            x = self.norm(name="downsample_bn")(x, train=train)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """A ResNet of basic blocks without its final layer.
+
+    Attributes:
+        stage_sizes: blocks per stage; a stage halves the map (the first one aside) and doubles the features.
+        norm: constructor of a normalisation module that is called with train=.
+    """
+
+    stage_sizes: tuple[int, ...]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Images [batch, height, width, 3], normalised, to features [batch, 64 * 2 ** (stages - 1)]."""
+        x = Conv(64, kernel_size=7, stride=2, name="conv1")(x)
+        x = nn.relu(self.norm(name="bn1")(x, train=train))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for i, size in enumerate(self.stage_sizes):
+            for j in range(size):
+                stride = 2 if i > 0 and j == 0 else 1
+                block = BasicBlock(64 * 2**i, stride, self.norm, name=f"layer{i + 1}_{j}")
+                x = block(x, train=train)
+        return jnp.mean(x, axis=(1, 2))
+
+
+resnet10 = partial(ResNet, stage_sizes=(1, 1, 1, 1))
+resnet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2))
+resnet34 = partial(ResNet, stage_sizes=(3, 4, 6, 3))

@@ -1,0 +1,44 @@
+"""VGG-16 (Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556), as torchvision builds it."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fashion_jax.models.layers import Conv
+
+_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # features, convolutions
+_POOLED = 7
+
+
+class VGG16(nn.Module):
+    """The convolutions of VGG-16 and the adaptive pooling to 7x7; its classifier is a head."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Images [batch, height, width, 3], normalised, at least 32 px, to features [batch, 7 * 7 * 512].
+
+        The features are flattened as height, width, channel (PyTorch: channel, height, width).
+        """
+        del train  # neither BatchNorm nor dropout in the trunk
+        for i, (features, size) in enumerate(_STAGES):
+            for j in range(size):
+                x = nn.relu(Conv(features, use_bias=True, name=f"conv{i + 1}_{j + 1}")(x))
+            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        x = adaptive_average_pool(x, _POOLED)
+        return x.reshape(x.shape[0], -1)
+
+
+def adaptive_average_pool(x: Array, size: int) -> Array:
+    """torch.nn.AdaptiveAvgPool2d: [batch, height, width, channels] to [batch, size, size, channels]."""
+    rows, columns = (jnp.asarray(_pooling_matrix(n, size), x.dtype) for n in x.shape[1:3])
+    return jnp.einsum("ph,qw,nhwc->npqc", rows, columns, x)
+
+
+def _pooling_matrix(n: int, size: int) -> np.ndarray:
+    """[size, n]: row i averages the inputs floor(i * n / size) to ceil((i + 1) * n / size)."""
+    matrix = np.zeros((size, n))
+    for i in range(size):
+        start, end = i * n // size, -(-(i + 1) * n // size)
+        matrix[i, start:end] = 1 / (end - start)
+    return matrix

@@ -1,0 +1,36 @@
+"""The one mesh: batches are spread over its devices, the state is on every one of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_BATCH = "batch"
+
+
+def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over the given devices, by default all those of all processes."""
+    devices = list(devices or jax.devices())
+    return jax.make_mesh((len(devices),), (_BATCH,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Spreads the first axis over the mesh."""
+    return NamedSharding(mesh, PartitionSpec(_BATCH))
+
+
+def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
+    """Makes global arrays of this process's share (a tree of numpy arrays) of a batch."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), dict(batch))
+
+
+def fetch(tree: Any) -> Any:
+    """The only way from the devices to the host: waits for replicated arrays, returns numpy arrays."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)

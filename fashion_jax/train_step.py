@@ -1,0 +1,101 @@
+"""The step: pure functions of (state, batch), jitted once, outside."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from fashion_jax.data.augmentation import prepare_eval, prepare_train
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
+from fashion_jax.metrics import accumulate
+from fashion_jax.models import Classifier
+from fashion_jax.train_state import TrainState, image_shape
+
+Batch = dict[str, Any]  # image: uint8 [batch, height, width, 3]; labels: level -> int32 [batch], -1 unknown
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    config: ConfigDict,
+    model: Classifier,
+    tx: optax.GradientTransformation,
+    taxonomy: Taxonomy,
+    steps_per_epoch: int,
+) -> tuple[TrainState, Array]:
+    """One update.
+
+    Everything random is a function of (config.seed, state.step), everything averaged is over the global
+    batch.
+
+    Returns:
+        The next state, and the loss of this step, at least float32.
+    """
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
+    images = prepare_train(
+        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
+    )
+    compute = partial(
+        _loss, model_state=state.model_state, images=images, labels=batch["labels"], key=dropout_key
+    )
+    compute = partial(compute, model=model, loss_weights=config.loss_weights)
+    (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    new_state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        model_state=model_state,
+        opt_state=opt_state,
+        metrics=_next_metrics(state, logits, batch["labels"], taxonomy, steps_per_epoch),
+    )
+    return new_state, loss
+
+
+def eval_step(
+    params: Any, model_state: Any, batch: Batch, *, config: ConfigDict, model: Classifier, taxonomy: Taxonomy
+) -> dict[str, Array]:
+    """Level -> log-probabilities [batch, classes], at least float32."""
+    images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
+    logits = model.apply({"params": params, **model_state}, images, train=False)
+    return level_log_probs(logits, taxonomy)
+
+
+def _loss(
+    params: Any,
+    *,
+    model_state: Any,
+    images: Array,
+    labels: dict[str, Array],
+    key: Array,
+    model: Classifier,
+    loss_weights: dict[str, float],
+) -> tuple[Array, tuple[dict[str, Array], Any]]:
+    logits, model_state = model.apply(
+        {"params": params, **model_state}, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
+    )
+    loss = sum(
+        loss_weights.get(level, 1.0) * mean_of_known(cross_entropy(x, labels[level]), labels[level])
+        for level, x in logits.items()
+    )
+    return loss, (logits, model_state)
+
+
+def _next_metrics(
+    state: TrainState, logits: dict[str, Array], labels: dict[str, Array], taxonomy: Taxonomy, steps_per_epoch: int
+) -> Any:
+    """The epoch's sums with this batch added, from zero at the first step of an epoch."""
+    first = state.step % steps_per_epoch == 0
+    metrics = jax.tree.map(lambda x: jnp.where(first, jnp.zeros_like(x), x), state.metrics)
+    log_probs = level_log_probs(logits, taxonomy)
+    return {
+        level: accumulate(
+            metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level]
+        )
+        for level, x in log_probs.items()
+    }

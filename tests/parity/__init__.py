@@ -1,0 +1,1 @@
+"""The models in PyTorch: stored results, and the inputs that gave them."""

@@ -1,0 +1,113 @@
+"""The generated catalogue: a pure function of (seed, i), written once and never half."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion_jax.data import catalogue
+from fashion_jax.data.drawings import DRAWINGS
+from fashion_jax.errors import UserError
+
+
+def test_an_image_depends_on_seed_and_number_alone():
+    image, main, sub = catalogue.draw(3, 5)
+    catalogue.draw(0, 0)
+    again, *labels = catalogue.draw(3, 5)
+    assert image.dtype == np.uint8 and image.shape == (80, 80, 3)
+    np.testing.assert_array_equal(image, again)
+    assert labels == [main, sub]
+    for seed, i in [(3, 6), (4, 5), (5, 3)]:
+        assert np.abs(catalogue.draw(seed, i)[0].astype(int) - image).mean() > 5
+
+
+def test_every_class_occurs_and_the_frequencies_are_long_tailed():
+    counts = Counter(catalogue.draw(0, i)[1:] for i in range(1000))
+    assert set(counts) == {(main, sub) for main, subs in catalogue.CLASSES.items() for sub in subs}
+    assert counts["Apparel", "Topwear"] > 180
+    assert sum(count < 25 for count in counts.values()) > 5
+
+
+def test_the_tree_has_a_drawing_for_every_sub():
+    subs = [sub for names in catalogue.CLASSES.values() for sub in names]
+    assert len(catalogue.CLASSES) == 4 and len(subs) >= 20
+    assert sorted(subs) == sorted(DRAWINGS)
+
+
+def test_the_folder_is_a_table_and_an_image_per_row(tmp_path):
+    folder = catalogue.catalogue_folder(str(tmp_path), 12, 7)
+    with (folder / "styles.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "masterCategory", "subCategory"]
+    assert [row["id"] for row in rows] == [str(i) for i in range(12)]
+    assert sorted(file.name for file in (folder / "images").iterdir()) == sorted(f"{i}.jpg" for i in range(12))
+    for i in (0, 11):
+        image, main, sub = catalogue.draw(7, i)
+        with Image.open(folder / "images" / f"{i}.jpg") as written:
+            assert np.abs(np.asarray(written, int) - image).mean() < 8
+        assert (rows[i]["masterCategory"], rows[i]["subCategory"]) == (main, sub)
+
+
+def test_the_pool_writes_what_one_process_writes(tmp_path, monkeypatch):
+    catalogue.write_catalogue(tmp_path / "alone", 8, 0)
+    monkeypatch.setattr(catalogue, "_CHUNK", 3)
+    catalogue.write_catalogue(tmp_path / "pool", 8, 0)
+    for file in ["styles.csv", *(f"images/{i}.jpg" for i in range(8))]:
+        assert (tmp_path / "alone" / file).read_bytes() == (tmp_path / "pool" / file).read_bytes()
+
+
+def test_a_complete_folder_is_reused_and_others_have_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = catalogue.catalogue_folder("", 3, 0)
+    assert folder.parent == tmp_path / "fashion_jax"
+    others = [catalogue.catalogue_folder("", 3, 1), catalogue.catalogue_folder("", 2, 0)]
+    monkeypatch.setattr(catalogue, "draw", None)
+    assert catalogue.catalogue_folder("", 3, 0) == folder
+    monkeypatch.undo()
+    monkeypatch.setattr(catalogue, "VERSION", catalogue.VERSION + 1)
+    others.append(catalogue.catalogue_folder(str(folder.parent), 3, 0))
+    assert len({folder, *others}) == 4
+    assert len(list(folder.parent.iterdir())) == 4
+
+
+def test_a_half_written_folder_is_not_reused(tmp_path, monkeypatch):
+    draw = catalogue.draw
+
+    def stop_at_two(seed, i):
+        if i == 2:
+            raise KeyboardInterrupt
+        return draw(seed, i)
+
+    monkeypatch.setattr(catalogue, "draw", stop_at_two)
+    with pytest.raises(KeyboardInterrupt):
+        catalogue.catalogue_folder(str(tmp_path), 4, 0)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    folder = catalogue.catalogue_folder(str(tmp_path), 4, 0)
+    (folder / "images" / "1.jpg").unlink()
+    assert catalogue.catalogue_folder(str(tmp_path), 4, 0) == folder
+    assert len(list((folder / "images").iterdir())) == 4
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_two_processes_at_once_end_with_one_folder(tmp_path, monkeypatch):
+    write = catalogue.write_catalogue
+
+    def overtaken(directory, num_images, seed):
+        monkeypatch.setattr(catalogue, "write_catalogue", write)
+        catalogue.catalogue_folder(str(tmp_path), num_images, seed)
+        write(directory, num_images, seed)
+
+    monkeypatch.setattr(catalogue, "write_catalogue", overtaken)
+    folder = catalogue.catalogue_folder(str(tmp_path), 3, 0)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert len(list((folder / "images").iterdir())) == 3
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(UserError, match=r"file/catalogue.*data\.cache_dir"):
+        catalogue.catalogue_folder(str(blocker), 2, 0)

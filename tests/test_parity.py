@@ -1,0 +1,186 @@
+"""The flax models, their training, schedules and initialisation against PyTorch's stored results.
+
+The reference is written by scripts/make_parity_reference.py, from the same weights and images.
+"""
+
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from configs import default
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.losses import cross_entropy, mean_of_known
+from fashion_jax.models import Classifier, create_model
+from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.heads import MainHead, SubHead
+from fashion_jax.models.resnet import resnet34
+from fashion_jax.models.vgg import VGG16
+from fashion_jax.optimizer import create_optimizer, learning_rates
+from tests.parity import inputs
+
+
+@pytest.fixture(scope="module")
+def reference():
+    with np.load(inputs.REFERENCE) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("case", inputs.FORWARD, ids=lambda case: case.name)
+def test_logits_equal_pytorch(reference, case):
+    images = inputs.draw_images(case)
+    model = create_model(_config(case), _taxonomy())
+    logits = jax.jit(partial(model.apply, train=False))(_draw_variables(model, images), images)
+    assert set(logits) == {level for level, _ in case.heads}
+    for level, x in logits.items():
+        expected = reference[f"forward/{case.name}/{level}"]
+        np.testing.assert_allclose(x, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", inputs.TRAINING, ids=lambda case: case.name)
+def test_three_steps_equal_pytorch(reference, case):
+    with jax.enable_x64(True):
+        result = _train(case)
+    for name, x in result.items():
+        expected = reference[f"train/{case.name}/{name}"]
+        # Entries relative to the leaf's size. A bias before BatchNorm has no gradient: both have only noise.
+        scale = np.abs(expected) if name == "losses" else np.abs(expected).max(axis=1, keepdims=True)
+        np.testing.assert_array_less(np.abs(x - expected), 1e-8 * np.maximum(scale, 1e-4), name)
+
+
+@pytest.mark.parametrize("num_epochs", inputs.SCHEDULE_EPOCHS)
+@pytest.mark.parametrize("schedule", ["cosine", "exponential"])
+def test_learning_rates_equal_pytorch(reference, schedule, num_epochs):
+    config = default.get_config()
+    config.update(learning_rate=inputs.LEARNING_RATE, learning_rate_decay=inputs.LEARNING_RATE_DECAY)
+    config.update(schedule=schedule, num_epochs=num_epochs)
+    np.testing.assert_allclose(learning_rates(config), reference[f"{schedule}/{num_epochs}"], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"), [("resnet34", "sub"), ("vgg16", "sub"), ("vgg16", "classifier")], ids="-".join
+)
+def test_initialisation_is_pytorchs(name, head):
+    """Kind of distribution, its bounds and its deviation, of every leaf."""
+    config = default.get_config()
+    config.model.update(name=name, heads={"main": "main", "sub": head} if head == "sub" else {"sub": head})
+    model = create_model(config, _taxonomy())
+    init = jax.jit(lambda key: model.init(key, np.zeros((1, 32, 32, 3), np.float32), train=False))
+    leaves = {
+        path: leaf
+        for collection in init(jax.random.key(0)).values()
+        for path, leaf in flatten_dict(collection, sep="/").items()
+    }
+    for path, leaf in leaves.items():
+        kernel = leaves.get(path.replace("/bias", "/kernel"))
+        _check_initial(path, np.asarray(leaf), None if kernel is None else kernel.shape, head == "classifier")
+
+
+def _check_initial(path, leaf, kernel_shape, is_classifier):
+    """As torchvision and torch.nn draw the leaf of a layer with a kernel of this shape (None: BatchNorm)."""
+    last = path.rpartition("/")[2]
+    if kernel_shape is None:
+        assert np.all(leaf == (last in ("scale", "var"))), path
+    elif len(kernel_shape) == 4:
+        height, width, _, out = kernel_shape
+        _check_normal(path, leaf, (2 / (height * width * out)) ** 0.5 if last == "kernel" else 0)
+    elif is_classifier:
+        _check_normal(path, leaf, 0.01 if last == "kernel" else 0)
+    else:
+        bound = kernel_shape[0] ** -0.5
+        assert np.abs(leaf).max() <= bound, path
+        _check_moments(path, leaf / bound, 3**-0.5, 9 / 5)
+
+
+def _check_normal(path, leaf, std):
+    if std:
+        _check_moments(path, leaf / std, 1, 3)
+    else:
+        assert not leaf.any(), path
+
+
+def _check_moments(path, leaf, std, kurtosis):
+    """Within six standard errors; the kurtosis (uniform 9/5, normal 3, truncated normal less) of large leaves."""
+    z = leaf.ravel() / std
+    assert abs(z.mean()) < 6 * z.size**-0.5, path
+    assert abs(np.square(z).mean() - 1) < 6 * ((kurtosis - 1) / z.size) ** 0.5, path
+    if z.size > 4000:
+        z = z[:1_000_000]
+        assert abs(np.square(np.square(z)).mean() - kurtosis) < 60 * z.size**-0.5, path
+
+
+def _train(case):
+    """Three steps in float64 and without dropout: what the reference has stored."""
+    images = inputs.draw_images(case).astype(np.float64)
+    labels = {level: inputs.draw_labels(case, level) for level, _ in case.heads}
+    model = _model_without_dropout(case)
+    variables = _draw_variables(model, images)
+    params, model_state = variables["params"], {"batch_stats": variables["batch_stats"]}
+    tx = _optimizer()
+    opt_state = tx.init(params)
+
+    def compute_loss(params, model_state):
+        logits, model_state = model.apply(
+            {"params": params, **model_state}, images, train=True, mutable=["batch_stats"]
+        )
+        losses = [mean_of_known(cross_entropy(x, labels[level]), labels[level]) for level, x in logits.items()]
+        return sum(losses), model_state
+
+    @jax.jit
+    def step(params, model_state, opt_state):
+        (loss, model_state), grads = jax.value_and_grad(compute_loss, has_aux=True)(params, model_state)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), model_state, opt_state, loss, grads
+
+    losses, gradients = [], []
+    for _ in range(inputs.NUM_STEPS):
+        params, model_state, opt_state, loss, grads = step(params, model_state, opt_state)
+        losses.append(float(loss))
+        gradients.append(grads)
+    trees = {"gradients": gradients[0], "params": params, "batch_stats": model_state["batch_stats"]}
+    return {
+        "losses": np.asarray(losses),
+        **{name: inputs.summarise(flatten_dict(tree, sep="/")) for name, tree in trees.items()},
+    }
+
+
+def _optimizer():
+    config = default.get_config()
+    config.update(num_epochs=inputs.NUM_STEPS, learning_rate=inputs.LEARNING_RATE, schedule="cosine")
+    config.update(momentum=inputs.MOMENTUM, weight_decay=inputs.WEIGHT_DECAY)
+    return create_optimizer(config, steps_per_epoch=1)
+
+
+def _model_without_dropout(case):
+    trunk = resnet34(norm=BatchNorm) if case.trunk == "resnet34" else VGG16()
+    heads = {"main": MainHead, "sub": partial(SubHead, dropout=0.0)}
+    return Classifier(trunk, {level: heads[head](inputs.NUM_CLASSES[level], BatchNorm) for level, head in case.heads})
+
+
+def _draw_variables(model, images):
+    """The variables of the case in the type of the images."""
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    return {
+        collection: unflatten_dict(
+            {
+                path: inputs.draw_leaf(path, leaf.shape).astype(images.dtype)
+                for path, leaf in flatten_dict(tree, sep="/").items()
+            },
+            sep="/",
+        )
+        for collection, tree in shapes.items()
+    }
+
+
+def _config(case):
+    config = default.get_config()
+    config.model.update(name=case.trunk, heads=dict(case.heads))
+    return config
+
+
+def _taxonomy():
+    mains, subs = inputs.NUM_CLASSES["main"], inputs.NUM_CLASSES["sub"]
+    return Taxonomy.from_paths(["main", "sub"], [(f"main{i % mains}", f"sub{i}") for i in range(subs)])
