@@ -152,7 +152,9 @@ def read_config(text: str, name: str) -> ConfigDict:
         tree = json.loads(text)
         config = _section("", tree)
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir.") from error
+        raise UserError(
+            f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."
+        ) from error
     check_config(config)
     return config
 
@@ -205,7 +207,9 @@ def _check_levels(config: ConfigDict) -> None:
             if level not in levels:
                 raise UserError(f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}.")
     if heads and levels[-1] not in heads:
-        raise UserError(f"model.heads must have the finest level, {levels[-1]!r}: add it, or take it out of data.levels.")
+        raise UserError(
+            f"model.heads must have the finest level, {levels[-1]!r}: add it, or take it out of data.levels."
+        )
     for level, weight in config.loss_weights.items():
         if heads and level not in heads and weight:
             raise UserError(f"loss_weights has {level!r}, but model.heads gives it no head: take it out.")
@@ -227,7 +231,9 @@ def _check_sizes(config: ConfigDict) -> None:
 
 def _run(path: Path) -> ConfigDict:
     if not path.is_file():
-        raise UserError(f"There is no config file {str(path)!r}: the project's own are in configs/, e.g. configs/mtl.py.")
+        raise UserError(
+            f"There is no config file {str(path)!r}: the project's own are in configs/, e.g. configs/mtl.py."
+        )
     root = str(path.resolve().parent.parent)
     if root not in sys.path:  # so that an overlay finds configs/default.py from any directory
         sys.path.append(root)

@@ -1,5 +1,6 @@
 """What training changes from step to step, and nothing else."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,14 +39,27 @@ def create_train_state(
     config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
 ) -> TrainState:
     """A new state, a pure function of config.seed, born on every device of the mesh."""
+    return jax.jit(_initializer(config, model, tx, taxonomy), out_shardings=replicated(mesh))()
+
+
+def abstract_train_state(
+    config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
+) -> TrainState:
+    """Shapes, types and shardings of what create_train_state makes: what a checkpoint is restored onto."""
+    shapes = jax.eval_shape(_initializer(config, model, tx, taxonomy))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
+
+
+def _initializer(
+    config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy
+) -> Callable[[], TrainState]:
     dtype = jnp.dtype(config.dtype)
-    images = jnp.zeros((2, *image_shape(config), 3), dtype)
+    sizes = {level: taxonomy.num_classes(level) for level in taxonomy.levels}
 
     def init() -> TrainState:
-        key = jax.random.key(config.seed)
-        variables = dict(model.init({"params": key}, images, train=False))
+        images = jnp.zeros((2, *image_shape(config), 3), dtype)
+        variables = dict(model.init({"params": jax.random.key(config.seed)}, images, train=False))
         params = variables.pop("params")
-        sizes = {level: taxonomy.num_classes(level) for level in taxonomy.levels}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -54,7 +68,7 @@ def create_train_state(
             metrics=init_accumulators(sizes, jnp.promote_types(dtype, jnp.float32)),
         )
 
-    return jax.jit(init, out_shardings=replicated(mesh))()
+    return init
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:

@@ -38,12 +38,8 @@ def train_step(
         The next state, and the loss of this step, at least float32.
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
-    images = prepare_train(
-        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
-    )
-    compute = partial(
-        _loss, model_state=state.model_state, images=images, labels=batch["labels"], key=dropout_key
-    )
+    images = prepare_train(batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype))
+    compute = partial(_loss, model_state=state.model_state, images=images, labels=batch["labels"], key=dropout_key)
     compute = partial(compute, model=model, loss_weights=config.loss_weights)
     (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -94,8 +90,6 @@ def _next_metrics(
     metrics = jax.tree.map(lambda x: jnp.where(first, jnp.zeros_like(x), x), state.metrics)
     log_probs = level_log_probs(logits, taxonomy)
     return {
-        level: accumulate(
-            metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level]
-        )
+        level: accumulate(metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level])
         for level, x in log_probs.items()
     }

@@ -77,7 +77,7 @@ def _train(case: Case) -> dict[str, np.ndarray]:
 def _run_steps(model: TwinClassifier, case: Case) -> tuple[list[float], np.ndarray]:
     """The loss of each step, and the summary of the first one's gradients."""
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=inputs.LEARNING_RATE, momentum=inputs.MOMENTUM, weight_decay=inputs.WEIGHT_DECAY
+        model.parameters(), lr=case.learning_rate, momentum=inputs.MOMENTUM, weight_decay=inputs.WEIGHT_DECAY
     )
     scheduler = CosineAnnealingLR(optimizer, T_max=inputs.NUM_STEPS)
     images = _images(case)

@@ -76,7 +76,7 @@ def layer(module: str) -> int:
 
 
 def wrong_arrows(project: Project) -> Iterator[str]:
-    """Imports of an earlier layer, or of another module of the same layer above the leaves and below the commands."""
+    """Imports of a module that stands in an earlier layer, lazy ones included."""
     for name in project.package_modules():
         for target, line, _ in project.imports[name]:
             other = project.module(target)

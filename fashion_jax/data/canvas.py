@@ -146,19 +146,18 @@ class Canvas:
     def _weave(self) -> Image.Image:
         """The cloth, as an enlarged image in the thing's pose: plain, striped, checked, dotted, faded, flowered."""
         kind = self.rng.choice(6, p=[0.6, 0.13, 0.08, 0.07, 0.07, 0.05])
-        share = _PRINTS[kind](self.rng, self._x, self._y)[..., None]
+        size = (SIZE * FACTOR, SIZE * FACTOR)
+        if kind == 0:
+            return Image.new("RGB", size, self.base)
+        share = _PRINTS[kind - 1](self.rng, self._x, self._y)[..., None]
         base, accent = np.float32(self.base), np.float32(self.accent)
         cloth = base + share * (accent - base)
-        return Image.fromarray(cloth.astype(np.uint8)).resize((SIZE * FACTOR, SIZE * FACTOR), Image.Resampling.BILINEAR)
+        return Image.fromarray(cloth.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
 
 
 def _stripe(position: np.ndarray, share: float) -> np.ndarray:
     """1 within a stripe of the share of each unit, 0 outside, with soft edges."""
     return np.clip(0.5 + 6 * (share / 2 - np.abs(position % 1 - 0.5)), 0, 1)
-
-
-def _plain(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.zeros_like(x)
 
 
 def _stripes(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -187,7 +186,7 @@ def _flowers(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return np.clip(3 * (np.sin(a * x + 2 * np.sin(b * y)) * np.sin(c * y + 2 * np.sin(d * x)) - 0.25), 0, 1)
 
 
-_PRINTS = (_plain, _stripes, _checks, _dots, _faded, _flowers)
+_PRINTS = (_stripes, _checks, _dots, _faded, _flowers)
 
 
 def _random_colour(rng: np.random.Generator) -> Colour:

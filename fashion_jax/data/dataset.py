@@ -131,7 +131,9 @@ def _drop_rare(config: ConfigDict, table: Table, rows: dict[str, list[int]]) -> 
 def _check_sizes(config: ConfigDict, rows: dict[str, list[int]]) -> None:
     for split, chosen in rows.items():
         if not chosen:
-            raise UserError(f"The split {split!r} has no images of classes with enough: lower data.min_images_per_class.")
+            raise UserError(
+                f"The split {split!r} has no images of classes with enough: lower data.min_images_per_class."
+            )
     if len(rows["train"]) < config.batch_size:
         raise UserError(
             f"batch_size is {config.batch_size}, but the training split has only {len(rows['train'])} images: lower it."

@@ -29,11 +29,13 @@ class Case:
         trunk: resnet34 | vgg16.
         heads: (level, head) pairs.
         shape: of the images, [batch, height, width].
+        learning_rate: of the first training step.
     """
 
     trunk: str
     heads: tuple[tuple[str, str], ...]
     shape: tuple[int, int, int]
+    learning_rate: float = 0.01
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ FORWARD = (
 )
 TRAINING = (
     Case("resnet34", _MULTI_TASK, (8, 64, 64)),
-    Case("vgg16", (("sub", "sub"),), (4, 64, 64)),
+    Case("vgg16", (("sub", "sub"),), (4, 64, 64), learning_rate=0.001),
 )
 
 

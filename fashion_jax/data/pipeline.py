@@ -1,0 +1,172 @@
+"""Batches of decoded images: tf.data reads, decodes and resizes to a fixed canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.data.augmentation import CROPPING
+from fashion_jax.data.dataset import Split
+from fashion_jax.errors import UserError
+
+_AUTO_CACHE_BYTES = 2 << 30
+_CANVAS_MARGIN = 1.25
+
+Share = tuple[int, int]  # process_index, process_count
+IndexBatches = Callable[[], Iterator[np.ndarray]]
+
+
+class Images(Protocol):
+    """The decoded images of a split."""
+
+    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
+        """For each array of indices, uint8 [len(indices), height, width, 3]; all of the same length."""
+
+
+def train_batches(
+    split: Split, images: Images, config: ConfigDict, start_step: int, num_steps: int, share: Share = (0, 1)
+) -> Iterator[dict[str, Any]]:
+    """The batches of the steps start_step to num_steps, of which this process reads its share.
+
+    The order is a function of (seed, epoch), so any start_step continues the same sequence.
+    """
+    steps_per_epoch = len(split) // config.batch_size
+
+    def indices() -> Iterator[np.ndarray]:
+        epoch, order = -1, np.empty(0, int)
+        for step in range(start_step, num_steps):
+            if step // steps_per_epoch != epoch:
+                epoch = step // steps_per_epoch
+                order = epoch_order(config.seed, epoch, len(split))
+            start = step % steps_per_epoch * config.batch_size
+            yield _share_of(order[start : start + config.batch_size], share)
+
+    return _labelled(split, images, indices)
+
+
+def eval_batches(split: Split, images: Images, batch_size: int, share: Share = (0, 1)) -> Iterator[dict[str, Any]]:
+    """Every image once, in order; the last batch is filled up with the first image, to be cut off again."""
+
+    def indices() -> Iterator[np.ndarray]:
+        for start in range(0, len(split), batch_size):
+            batch = np.arange(start, start + batch_size)
+            yield _share_of(np.where(batch < len(split), batch, 0), share)
+
+    return _labelled(split, images, indices)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the images in an epoch: a permutation, a pure function of (seed, epoch)."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def open_images(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Images:
+    """The images of a split, streamed or in memory as data.cache says, on canvases for images of `shape`."""
+    canvas = canvas_shape(config, shape)
+    streamed = StreamedImages(split.files, canvas, config.data.resize)
+    size = len(split) * canvas[0] * canvas[1] * 3
+    if config.data.cache == "none" or (config.data.cache == "auto" and size > _AUTO_CACHE_BYTES):
+        return streamed
+    return CachedImages(streamed, len(split), canvas)
+
+
+def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of what is decoded to: data.canvas_size, or what the augmentation wants."""
+    canvas = config.data.canvas_size
+    if canvas:
+        return (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+    margin = _CANVAS_MARGIN if config.augment in CROPPING else 1
+    return tuple(round(size * margin) for size in shape)
+
+
+class StreamedImages:
+    """Reads and decodes again whenever an image is asked for."""
+
+    def __init__(self, files: list[str], canvas: tuple[int, int], resize: str):
+        self._files, self._canvas, self._resize = files, canvas, resize
+
+    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
+        tf = import_tensorflow()
+        files = tf.constant(self._files)
+        batch_size = len(next(indices(), ()))
+        dataset = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([None], tf.int64))
+        dataset = dataset.unbatch().map(
+            lambda i: _decode(tf, files[i], self._canvas, self._resize), tf.data.AUTOTUNE, deterministic=True
+        )
+        dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2)
+        try:
+            yield from dataset.as_numpy_iterator()
+        except tf.errors.InvalidArgumentError as error:
+            raise self._undecodable(error) from error
+
+    def _undecodable(self, error: Exception) -> Exception:
+        """Names the first file that cannot be decoded; tf.data's own error does not."""
+        tf = import_tensorflow()
+        for file in self._files:
+            try:
+                _decode(tf, tf.constant(file), self._canvas, self._resize)
+            except tf.errors.InvalidArgumentError:
+                return UserError(f"The image {file!r} cannot be decoded: repair it, or take it out of the data.")
+        return error
+
+
+class CachedImages:
+    """Decodes everything once, to memory."""
+
+    def __init__(self, images: StreamedImages, count: int, canvas: tuple[int, int]):
+        chunk = min(count, 256)
+
+        def indices() -> Iterator[np.ndarray]:
+            for start in range(0, count, chunk):
+                yield np.minimum(np.arange(start, start + chunk), count - 1)
+
+        self._pixels = np.empty((count, *canvas, 3), np.uint8)
+        for i, batch in enumerate(images.batches(indices)):
+            end = min((i + 1) * chunk, count)
+            self._pixels[i * chunk : end] = batch[: end - i * chunk]
+
+    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
+        for batch in indices():
+            yield self._pixels[batch]
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, kept off the accelerators; imported late because it takes seconds."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.set_visible_devices([], "TPU")
+    return tf
+
+
+def _decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
+    """A file to uint8 [height, width, 3]; the shorter side is cut (crop) or the longer one fits (letterbox)."""
+    image = tf.io.decode_image(tf.io.read_file(file), channels=3, expand_animations=False)
+    size = tf.shape(image)[:2]
+    if resize == "stretch":
+        target = tf.constant(canvas)
+    else:
+        ratio = tf.cast(canvas, tf.float64) / tf.cast(size, tf.float64)
+        ratio = tf.reduce_max(ratio) if resize == "crop" else tf.reduce_min(ratio)
+        target = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * ratio), tf.int32), 1)
+    pixels = tf.image.resize(image, target, antialias=True)
+    if resize == "crop":
+        pixels = tf.image.resize_with_crop_or_pad(pixels, *canvas)
+    elif resize == "letterbox":
+        pixels = 255 - tf.image.resize_with_crop_or_pad(255 - pixels, *canvas)
+    pixels = tf.ensure_shape(pixels, (*canvas, 3))
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def _share_of(batch: np.ndarray, share: Share) -> np.ndarray:
+    """The consecutive part of a global batch that a process reads."""
+    index, count = share
+    return np.split(batch, count)[index]
+
+
+def _labelled(split: Split, images: Images, indices: IndexBatches) -> Iterator[dict[str, Any]]:
+    for batch, pixels in zip(indices(), images.batches(indices), strict=True):
+        yield {"image": pixels, "labels": {level: labels[batch] for level, labels in split.labels.items()}}

@@ -1,0 +1,74 @@
+"""A split to log-probabilities of every image, and those to metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.data.dataset import Split
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.metrics import evaluate_level
+from fashion_jax.models import head_names
+from fashion_jax.sharding import fetch, put_batch
+from fashion_jax.train_state import TrainState
+
+EvalFn = Callable[..., dict[str, Any]]  # the jitted eval_step: (params, model_state, batch) -> log-probabilities
+
+
+def predict_split(
+    state: TrainState, batches: Iterator[dict[str, Any]], count: int, eval_fn: EvalFn, mesh: Mesh
+) -> dict[str, np.ndarray]:
+    """Level -> log-probabilities [count, classes], each image once, in order.
+
+    Args:
+        state: whose params and model_state are used.
+        batches: this process's share of the batches, the last one filled up.
+        count: images in the split.
+        eval_fn: the jitted eval_step.
+        mesh: over which batches are spread.
+    """
+    results, pending = [], None
+    for batch in batches:
+        latest = eval_fn(state.params, state.model_state, put_batch(batch, mesh))
+        if pending is not None:  # fetched one batch late, so that the device never waits
+            results.append(fetch(pending))
+        pending = latest
+    results.append(fetch(pending))
+    return {level: np.concatenate([result[level] for result in results])[:count] for level in results[0]}
+
+
+def split_metrics(config: ConfigDict, split: Split, log_probs: dict[str, np.ndarray]) -> dict[str, float]:
+    """`LEVEL/METRIC` and `loss` -> value, in float64 over the images with a known label."""
+    levels = {level: evaluate_level(x, split.labels[level]) for level, x in log_probs.items()}
+    return named_metrics(config, levels)
+
+
+def named_metrics(config: ConfigDict, levels: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Flattens level -> metric -> value, and adds the total loss: that of the trained levels, weighted."""
+    metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
+    trained = [level for level in head_names(config) if np.isfinite(levels[level]["loss"])]
+    metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in trained)
+    return metrics
+
+
+def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:
+    """A Parquet table: id, and per level LEVEL_true (null where unknown), _predicted and _probabilities."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {"id": split.ids}
+    for level, values in log_probs.items():
+        names = taxonomy.classes[level]
+        columns[f"{level}_true"] = [None if i == UNKNOWN else names[i] for i in split.labels[level]]
+        columns[f"{level}_predicted"] = [names[i] for i in values.argmax(axis=-1)]
+        columns[f"{level}_probabilities"] = pa.array(list(np.exp(values)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(pa.table(columns), temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,109 @@
+"""What a run says while it runs: the terminal, metrics.jsonl, and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file whole, or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class MetricsFile:
+    """metrics.jsonl: a line per epoch; values that are not finite are null."""
+
+    def __init__(self, path: Path, last_step: int, writes: bool = True):
+        """Opens the file and cuts off what was written after last_step, and a half-written line.
+
+        Of several processes only one writes; the others keep the lines in memory.
+        """
+        self._path, self._writes = path, writes
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines = [line for line in text.split("\n")[:-1] if line]
+        self.lines: list[dict[str, Any]] = [line for line in map(json.loads, lines) if line["step"] <= last_step]
+        kept = "".join(_to_json(line) + "\n" for line in self.lines)
+        if writes and kept != text:
+            write_atomically(path, kept)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Appends a line and waits until it is on disk."""
+        self.lines.append(json.loads(_to_json(line)))
+        if not self._writes:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_to_json(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class EventWriter:
+    """TensorBoard events through clu; opened late because clu imports TensorFlow."""
+
+    def __init__(self, directory: Path):
+        from clu import metric_writers
+
+        self._writer = metric_writers.SummaryWriter(str(directory))
+
+    def write(self, line: dict[str, Any]) -> None:
+        scalars = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "step")}
+        scalars |= {f"timing/{k}": v for k, v in line["timing"].items()}
+        self._writer.write_scalars(line["step"], {k: v for k, v in scalars.items() if math.isfinite(v)})
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Terminal:
+    """A progress line that is redrawn on a terminal; plain lines, one per epoch, elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stdout
+        self._redraws = self._stream.isatty()
+        self._start: tuple[float, int] | None = None
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+        clear = "\r\x1b[K" if self._redraws else ""
+        print(clear + printable(text), file=self._stream, flush=True)
+
+    def progress(self, step: int, num_steps: int, epoch: str, images_per_second: float, loss: float) -> None:
+        """Redraws the progress line; says nothing where the output is no terminal."""
+        now = time.monotonic()
+        self._start = self._start or (now, step)
+        if not self._redraws or step == self._start[1]:
+            return
+        eta = (now - self._start[0]) / (step - self._start[1]) * (num_steps - step)
+        text = (
+            f"{epoch}  step {step}/{num_steps}  loss {loss:.4f}  {images_per_second:.0f} images/s  ETA {duration(eta)}"
+        )
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[K{text[:width]}", end="", file=self._stream, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """For people: 1:05 or 2:03:10."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def printable(text: str) -> str:
+    """Without the codes by which a file or class name could steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _to_json(line: dict[str, Any]) -> str:
+    return json.dumps(
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}, ensure_ascii=False
+    )
