@@ -14,7 +14,6 @@ import orbax.checkpoint as ocp
 
 from fashion_jax.errors import RunError
 from fashion_jax.sharding import fetch
-from fashion_jax.train_state import TrainState
 
 
 class Checkpoints:
@@ -50,14 +49,14 @@ class Checkpoints:
         latest = sorted(steps)[-self._keep :]
         return [step in latest or step == best for step in steps]
 
-    def save(self, step: int, state: TrainState) -> None:
-        """Starts to save; the state may be donated as soon as this returns."""
+    def save(self, step: int, state: Any) -> None:
+        """Starts to save a TrainState, which may be donated as soon as this returns."""
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(_digests(state)))
         if step != self.latest_step:
             self._manager.save(step, args=items)
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of a step, of the shapes, types and shardings of `like` (arrays, or their abstract twins).
+    def restore(self, step: int, like: Any) -> Any:
+        """The TrainState of a step, of the shapes, types and shardings of `like` (arrays, or their abstract twins).
 
         Raises:
             RunError: the arrays are not those that were saved.
@@ -81,7 +80,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def _digests(state: TrainState) -> dict[str, str]:
+def _digests(state: Any) -> dict[str, str]:
     leaves, _ = jax.tree.flatten_with_path(fetch(state))
     return {
         jax.tree_util.keystr(path): hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest() for path, leaf in leaves

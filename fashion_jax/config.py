@@ -6,123 +6,19 @@ import ast
 import difflib
 import importlib.util
 import json
-import math
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from fashion_jax.config_checks import CHECKS
 from fashion_jax.errors import UserError
 
-MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
 _LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")
-
-# A check returns what a good value is, or "" where the value is good.
-Check = Callable[[Any], str]
-
-
-def _integer(low: int) -> Check:
-    return lambda x: "" if type(x) is int and x >= low else f"a whole number of at least {low}"
-
-
-def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Check:
-    def check(x: Any) -> str:
-        good = type(x) in (int, float) and math.isfinite(x) and low <= x <= high and not (open_low and x == low)
-        bound = f"{'above' if open_low else 'of at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
-        return "" if good else f"a finite number {bound}"
-
-    return check
-
-
-def _choice(*values: str) -> Check:
-    return lambda x: "" if x in values else "one of " + ", ".join(values)
-
-
-def _text(x: Any) -> str:
-    return "" if isinstance(x, str) else "a text"
-
-
-def _level_table(check_value: Check, empty: bool) -> Check:
-    def check(x: Any) -> str:
-        if not isinstance(x, dict) or not (x or empty):
-            return "a table of levels, such as {'main': …, 'sub': …}"
-        for level, value in x.items():
-            if not isinstance(level, str) or not re.fullmatch(r"[A-Za-z_]\w*", level):
-                return "a table whose levels are named by letters, digits and _"
-            if wrong := check_value(value):
-                return f"a table whose values are each {wrong}"
-        return ""
-
-    return check
-
-
-def _image_size(x: Any) -> str:
-    sizes = [x] if type(x) is int else x
-    good = isinstance(sizes, list | tuple) and len(sizes) in (1, 2) and all(type(s) is int for s in sizes)
-    if good and not (isinstance(x, list | tuple) and len(x) == 1) and min(sizes) >= MIN_IMAGE_SIZE:
-        return ""
-    return f"an int or (height, width), each at least {MIN_IMAGE_SIZE} (the trunk halves the image five times)"
-
-
-def _canvas_size(x: Any) -> str:
-    return "" if x == 0 and type(x) is int else _image_size(x) and "0, or " + _image_size(x)
-
-
-def _splits(x: Any) -> str:
-    if isinstance(x, str) and x:
-        return ""
-    if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
-        return "the name of a column, or a table with train and validation in it"
-    if all(isinstance(value, str) and value for value in x.values()):
-        return ""
-    fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]
-    if len(fractions) == len(x) and sum(fractions) <= 1 + 1e-9:
-        return ""
-    return "all files of ids, or all fractions between 0 and 1 with a sum of at most 1"
-
-
-CHECKS: dict[str, Check] = {
-    "seed": _integer(0),
-    "image_size": _image_size,
-    "batch_size": _integer(2),
-    "num_epochs": _integer(1),
-    "learning_rate": _number(0, open_low=True),
-    "momentum": _number(0, 1),
-    "weight_decay": _number(0),
-    "schedule": _choice("cosine", "exponential"),
-    "learning_rate_decay": _number(0, 1, open_low=True),
-    "loss_weights": _level_table(_number(0), empty=True),
-    "batch_norm": _choice("global", "group", "local"),
-    "batch_norm_group_size": _integer(2),
-    "dtype": _choice("float32", "bfloat16", "float64"),
-    "on_nonfinite": _choice("stop"),
-    "augment": _choice("none", "flip", "light"),
-    "model.name": _choice("resnet10", "resnet18", "resnet34", "vgg16"),
-    "model.heads": _level_table(_choice("main", "sub", "classifier", "linear"), empty=True),
-    "checkpoint.every_steps": _integer(1),
-    "checkpoint.keep": _integer(1),
-    "checkpoint.best": _text,
-    "data.source": _choice("catalogue", "csv"),
-    "data.path": _text,
-    "data.csv": _text,
-    "data.image": _text,
-    "data.levels": _level_table(_text, empty=False),
-    "data.taxonomy": _text,
-    "data.splits": _splits,
-    "data.group_column": _text,
-    "data.min_images_per_class": _integer(1),
-    "data.max_bad_fraction": _number(0, 1),
-    "data.resize": _choice("stretch", "crop", "letterbox"),
-    "data.canvas_size": _canvas_size,
-    "data.cache": _choice("auto", "host", "none"),
-    "data.cache_dir": _text,
-    "data.catalogue.num_images": _integer(1),
-    "data.catalogue.seed": _integer(0),
-    "log_every_steps": _integer(1),
-}
 
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
@@ -135,7 +31,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     Raises:
         UserError: the file is missing or fails, or a field is unknown or has a wrong value.
     """
-    config = _run(Path(path))
+    config = _run(path)
     for field, text in overrides:
         _override(config, field, text)
     check_config(config)
@@ -155,7 +51,10 @@ def read_config(text: str, name: str) -> ConfigDict:
         raise UserError(
             f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."
         ) from error
-    check_config(config)
+    try:
+        check_config(config)
+    except UserError as error:
+        raise UserError(f"{name} does not suit this version of the program: {error}") from error
     return config
 
 
@@ -181,18 +80,33 @@ def check_config(config: ConfigDict) -> None:
     Raises:
         UserError: names the first field that is wrong, its value, and what is right.
     """
+    _check_tables(config)
     flat = flatten(config)
     for field, value in flat.items():
+        if any(known.startswith(f"{field}.") for known in CHECKS):
+            raise UserError(f"{field} is {value!r}, but must be a section, as in configs/default.py.")
         if field not in CHECKS:
             raise _unknown(field)
-        if wrong := CHECKS[field](value):
-            raise UserError(f"{field} is {value!r}, but must be {wrong}.")
+        _check_field(field, value)
     if missing := [field for field in CHECKS if field not in flat]:
         raise UserError(f"The config lacks {missing[0]}: start from get_config() of configs/default.py.")
     _check_levels(config)
     _check_sizes(config)
     if config.data.source == "csv" and not config.data.path:
         raise UserError("data.path is empty: name the folder of the images and their table.")
+
+
+def _check_field(field: str, value: Any) -> None:
+    if wrong := CHECKS[field](value):
+        raise UserError(f"{field} is {value!r}, but must be {wrong}.")
+
+
+def _check_tables(config: ConfigDict, prefix: str = "") -> None:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            if prefix + name in CHECKS:
+                raise UserError(f"{prefix}{name} is a ConfigDict, but must be a plain dict, which keeps its order.")
+            _check_tables(value, f"{prefix}{name}.")
 
 
 def best_metric(config: ConfigDict) -> str:
@@ -213,6 +127,10 @@ def _check_levels(config: ConfigDict) -> None:
     for level, weight in config.loss_weights.items():
         if heads and level not in heads and weight:
             raise UserError(f"loss_weights has {level!r}, but model.heads gives it no head: take it out.")
+    if not any(config.loss_weights.get(level, 1) for level in heads or levels):
+        raise UserError(
+            f"loss_weights is {config.loss_weights!r}, which trains nothing: give a level a weight above 0."
+        )
     known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in _LEVEL_METRICS)]
     if best_metric(config) not in known:
         raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
@@ -229,11 +147,10 @@ def _check_sizes(config: ConfigDict) -> None:
         )
 
 
-def _run(path: Path) -> ConfigDict:
-    if not path.is_file():
-        raise UserError(
-            f"There is no config file {str(path)!r}: the project's own are in configs/, e.g. configs/mtl.py."
-        )
+def _run(name: str) -> ConfigDict:
+    path = Path(name)
+    if not os.path.isfile(name) or path.suffix != ".py":
+        raise UserError(f"{name!r} is not a config file: name a Python file with get_config(), such as configs/mtl.py.")
     root = str(path.resolve().parent.parent)
     if root not in sys.path:  # so that an overlay finds configs/default.py from any directory
         sys.path.append(root)
@@ -244,16 +161,18 @@ def _run(path: Path) -> ConfigDict:
         config = module.get_config()
     except (Exception, SystemExit) as error:
         reason = _first_sentence(error)
-        raise UserError(f"The config file {str(path)!r} fails: {type(error).__name__}: {reason}") from error
+        raise UserError(f"The config file {name!r} fails: {type(error).__name__}: {reason}") from error
     if not isinstance(config, ConfigDict):
-        raise UserError(f"get_config() of {str(path)!r} returns {type(config).__name__}, not a ConfigDict.")
+        raise UserError(f"get_config() of {name!r} returns {type(config).__name__}, not a ConfigDict.")
     return config
 
 
 def _first_sentence(error: BaseException) -> str:
-    text = str(error).strip("'\"") or "no message"
-    if match := re.search(r'Key "(\w+)" does not exist', text):
-        return f"there is no field {match[1]!r}."
+    text = str(error) or "no message"
+    if match := re.search(r'Key "(\w+)" does not exist', text):  # ml_collections does not say in which section
+        names = {name for field in CHECKS for name in field.split(".")}
+        close = difflib.get_close_matches(match[1], names, n=1)
+        return f"there is no field {match[1]!r}" + (f"; did you mean {close[0]}?" if close else ".")
     return text.splitlines()[0]
 
 
@@ -268,7 +187,10 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
     # a field whose default is a text takes the text as it is, any other a Python literal where it is one
-    node[name] = text if isinstance(node.get(name), str) and not inside_table else _literal(text)
+    value = text if isinstance(node.get(name), str) and not inside_table else _literal(text)
+    if not inside_table:
+        _check_field(field, value)  # before ConfigDict makes 1.0 of True
+    node[name] = value
 
 
 def _literal(text: str) -> Any:
@@ -276,7 +198,7 @@ def _literal(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

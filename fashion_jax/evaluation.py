@@ -50,10 +50,9 @@ def split_metrics(config: ConfigDict, split: Split, log_probs: dict[str, np.ndar
 
 
 def named_metrics(config: ConfigDict, levels: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Flattens level -> metric -> value, and adds the total loss: that of the trained levels, weighted."""
+    """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels'."""
     metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
-    trained = [level for level in head_names(config) if np.isfinite(levels[level]["loss"])]
-    metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in trained)
+    metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in head_names(config))
     return metrics
 
 
@@ -67,7 +66,7 @@ def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: d
         names = taxonomy.classes[level]
         columns[f"{level}_true"] = [None if i == UNKNOWN else names[i] for i in split.labels[level]]
         columns[f"{level}_predicted"] = [names[i] for i in values.argmax(axis=-1)]
-        columns[f"{level}_probabilities"] = pa.array(list(np.exp(values)))
+        columns[f"{level}_probabilities"] = pa.array(list(np.exp(values.astype(np.float64))))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(pa.table(columns), temporary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 
@@ -102,15 +103,27 @@ class Taxonomy:
                 {level: tuple(map(str, tree["classes"][level])) for level in levels},
                 {level: tuple(map(int, tree["parents"][level])) for level in levels},
             )
-            for above, level in zip(levels, levels[1:], strict=False):
-                parents = taxonomy.parents[level]
-                if len(parents) != taxonomy.num_classes(level):
-                    raise ValueError(f"level {level} has another number of parents than of classes")
-                if not all(0 <= parent < taxonomy.num_classes(above) for parent in parents):
-                    raise ValueError(f"a parent in level {level} is not a class of level {above}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            taxonomy._check()
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{name} is not a taxonomy ({error!r}): write it as a run's taxonomy.json is.") from error
         return taxonomy
+
+    def _check(self) -> None:
+        """Raises ValueError where the classes and parents do not make a tree whose names are paths."""
+        for level in self.levels:
+            if not self.classes[level] or len(set(self.classes[level])) < self.num_classes(level):
+                raise ValueError(f"level {level} has no classes, or one of them twice")
+        if self.parents[self.levels[0]]:
+            raise ValueError(f"the first level, {self.levels[0]}, has parents")
+        for above, level in itertools.pairwise(self.levels):
+            classes, parents = self.classes[level], self.parents[level]
+            if len(parents) != len(classes):
+                raise ValueError(f"level {level} has another number of parents than of classes")
+            for name, parent in zip(classes, parents, strict=True):
+                if not 0 <= parent < self.num_classes(above):
+                    raise ValueError(f"the parent of {name!r} is not a class of level {above}")
+                if not name.startswith(self.classes[above][parent] + _SEPARATOR):
+                    raise ValueError(f"{name!r} does not begin with its parent, {self.classes[above][parent]!r}")
 
 
 def _known(path: Sequence[str]) -> Sequence[str]:

@@ -5,56 +5,33 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from pathlib import Path
 
+from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
 from fashion_jax.config import load_config
-from fashion_jax.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, RunError, UserError
-
-EXIT_INTERRUPTED = 130
+from fashion_jax.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains as the arguments say; returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        _train(arguments)
-    except SystemExit as done:  # argparse's --help
-        return done.code
-    except KeyboardInterrupt:
-        return _fail("Interrupted: run the same command again to go on from the last checkpoint.", EXIT_INTERRUPTED)
-    except UserError as error:
-        return _fail(str(error), EXIT_USAGE, arguments)
-    except RunError as error:
-        return _fail(str(error), EXIT_FAILURE, arguments)
-    except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        text = f"{type(error).__name__}: {first_line} (run again with --verbose to see where)"
-        return _fail(text, EXIT_FAILURE, arguments)
-    return EXIT_OK
+    return run_command(_train, arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise UserError(f"{message[:1].upper()}{message[1:]}: see --help.")
-
-
-def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """The flags, and the overrides of config fields as pairs of field and text.
 
     Raises:
         UserError: a flag is unknown or lacks its value.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="python -m fashion_jax.main",
+        usage="%(prog)s --config FILE [--workdir DIR] [--config.FIELD=VALUE ...] [--distributed] [--verbose]",
         description="Trains a classifier of fashion images; run again on the same workdir, it resumes.",
         epilog="Any field of the config can be set: --config.FIELD=VALUE, e.g. --config.data.path=photos. "
         "configs/default.py explains them all.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config", required=True, metavar="FILE", help="a Python file with get_config(); it is executed"
-    )
+    parser.add_argument("--config", metavar="FILE", help="a Python file with get_config(); it is executed")
     parser.add_argument("--workdir", metavar="DIR", help="where the run is kept (default: runs/CONFIGNAME)")
     parser.add_argument(
         "--distributed",
@@ -64,23 +41,18 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
-    overrides = []
-    while rest:
-        flag, equals, value = rest.pop(0).partition("=")
-        if not flag.startswith("--config."):
-            raise UserError(f"There is no flag {flag!r}: see --help.")
-        if not equals:
-            if not rest:
-                raise UserError(f"{flag} has no value: write {flag}=VALUE.")
-            value = rest.pop(0)
-        overrides.append((flag.removeprefix("--config."), value))
+    overrides = parse_overrides(rest)
+    if flags.config is None:
+        raise UserError("--config is missing: name a config file, e.g. --config configs/mtl.py.")
     return flags, overrides
 
 
 def _train(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
     config = load_config(flags.config, overrides)
-    workdir = flags.workdir or Path("runs") / Path(flags.config).stem
+    workdir = Path("runs") / Path(flags.config).stem if flags.workdir is None else flags.workdir
+    if not str(workdir):
+        raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import jax  # late: a bad config is told without waiting for it
 
@@ -104,13 +76,6 @@ def _join() -> None:
     except (ValueError, RuntimeError) as error:
         first_line = str(error).splitlines()[0]
         raise UserError(f"--distributed found no job to join ({first_line}): see --help.") from error
-
-
-def _fail(sentence: str, status: int, arguments: list[str] = ()) -> int:
-    if "--verbose" in arguments:
-        traceback.print_exc()
-    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence), file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

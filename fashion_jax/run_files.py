@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +35,35 @@ _FREE_FIELDS = {
 }
 
 
-def open_workdir(workdir: Path, config: ConfigDict, taxonomy: Taxonomy, data: dict[str, Any]) -> None:
-    """Makes the directory, checks that a run in it is the same one, and writes what the run is made of.
+def open_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Makes the directory, or checks that the run in it has the same config.
 
     Raises:
-        UserError: the directory cannot be written, or holds a run of another config or taxonomy.
+        UserError: the directory cannot be written, or holds a run of another config.
     """
-    _check_same_run(workdir, config, taxonomy)
+    _check_same_config(workdir / "config.json", config)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({error}): name another.") from error
+
+
+def write_run_files(workdir: Path, config: ConfigDict, taxonomy: Taxonomy, data: dict[str, Any]) -> None:
+    """Writes what the run is made of.
+
+    Raises:
+        UserError: the directory cannot be written, or holds a run of other classes.
+    """
+    path = workdir / "taxonomy.json"
+    if path.exists() and Taxonomy.from_json(_read(path), str(path)) != taxonomy:
+        raise UserError(f"The data has other classes than the run in {workdir}: restore it, or use another --workdir.")
     if jax.process_index():
         return
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(workdir / "config.json", config_to_json(config))
-        write_atomically(workdir / "taxonomy.json", taxonomy.to_json())
+        write_atomically(path, taxonomy.to_json())
         write_atomically(workdir / "data.json", json.dumps(data, indent=1, ensure_ascii=False))
         write_atomically(workdir / "environment.json", json.dumps(environment(), indent=1))
     except OSError as error:
@@ -73,17 +91,20 @@ def _commit() -> str | None:
         return None
 
 
-def _check_same_run(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> None:
-    path = workdir / "config.json"
-    if not path.exists():
+def _check_same_config(path: Path, config: ConfigDict) -> None:
+    if not os.path.lexists(path):
         return
-    before, now = flatten(read_config(path.read_text(encoding="utf-8"), str(path))), flatten(config)
+    before, now = flatten(read_config(_read(path), str(path))), flatten(config)
     for field, value in now.items():
         if field not in _FREE_FIELDS and before[field] != value:
             raise UserError(
-                f"{field} is {value!r}, but the run in {workdir} has {before[field]!r}: "
+                f"{field} is {value!r}, but the run in {path.parent} has {before[field]!r}: "
                 "set it back, or use another --workdir."
             )
-    path = workdir / "taxonomy.json"
-    if path.exists() and Taxonomy.from_json(path.read_text(encoding="utf-8"), str(path)) != taxonomy:
-        raise UserError(f"The data has other classes than the run in {workdir}: restore it, or use another --workdir.")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error

@@ -8,7 +8,6 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,10 @@ from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, split_m
 from fashion_jax.metrics import summarize
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.optimizer import create_optimizer, learning_rates
-from fashion_jax.run_files import open_workdir
-from fashion_jax.sharding import batch_sharding, create_mesh, fetch, put_batch, replicated
+from fashion_jax.run_files import open_workdir, write_run_files
+from fashion_jax.sharding import create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
-from fashion_jax.train_step import eval_step, train_step
+from fashion_jax.train_step import jit_eval_step, jit_train_step
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal, duration
 
 
@@ -102,8 +101,10 @@ def train_and_evaluate(
         raise UserError(
             f"batch_size is {config.batch_size}, but must be a multiple of the {mesh.size} devices it is spread over."
         )
+    workdir = Path(workdir)
+    open_workdir(workdir, config)
     dataset = load_dataset(config)
-    run, model, tx = _create_run(config, Path(workdir), dataset, mesh)
+    run, model, tx = _create_run(config, workdir, dataset, mesh)
     start = run.checkpoints.latest_step or 0
     if start > run.num_steps:
         raise UserError(
@@ -130,23 +131,14 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh)
     steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
     model = create_model(config, taxonomy, mesh.size)
     tx = create_optimizer(config, steps_per_epoch)
-    static = {"config": config, "model": model, "taxonomy": taxonomy}
-    everywhere, spread = replicated(mesh), batch_sharding(mesh)
-    open_workdir(workdir, config, taxonomy, dataset.summary(config.batch_size))
+    write_run_files(workdir, config, taxonomy, dataset.summary(config.batch_size))
     run = Run(
         config=config,
         workdir=workdir,
         dataset=dataset,
         mesh=mesh,
-        train_fn=jax.jit(
-            partial(train_step, tx=tx, steps_per_epoch=steps_per_epoch, **static),
-            in_shardings=(everywhere, spread),
-            out_shardings=everywhere,
-            donate_argnums=0,
-        ),
-        eval_fn=jax.jit(
-            partial(eval_step, **static), in_shardings=(everywhere, everywhere, spread), out_shardings=everywhere
-        ),
+        train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch),
+        eval_fn=jit_eval_step(config, model, taxonomy, mesh),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoint.keep),
         terminal=Terminal() if jax.process_index() == 0 else Terminal(io.StringIO()),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
@@ -14,6 +15,7 @@ from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
 from fashion_jax.metrics import accumulate
 from fashion_jax.models import Classifier
+from fashion_jax.sharding import batch_sharding, replicated
 from fashion_jax.train_state import TrainState, image_shape
 
 Batch = dict[str, Any]  # image: uint8 [batch, height, width, 3]; labels: level -> int32 [batch], -1 unknown
@@ -60,6 +62,27 @@ def eval_step(
     images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
     logits = model.apply({"params": params, **model_state}, images, train=False)
     return level_log_probs(logits, taxonomy)
+
+
+def jit_train_step(
+    config: ConfigDict,
+    model: Classifier,
+    tx: optax.GradientTransformation,
+    taxonomy: Taxonomy,
+    mesh: Mesh,
+    steps_per_epoch: int,
+) -> jax.stages.Wrapped:
+    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated."""
+    step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, steps_per_epoch=steps_per_epoch)
+    everywhere = replicated(mesh)
+    return jax.jit(step, in_shardings=(everywhere, batch_sharding(mesh)), out_shardings=everywhere, donate_argnums=0)
+
+
+def jit_eval_step(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
+    """eval_step of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    step = partial(eval_step, config=config, model=model, taxonomy=taxonomy)
+    everywhere = replicated(mesh)
+    return jax.jit(step, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
 
 
 def _loss(

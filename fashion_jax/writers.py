@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from fashion_jax.errors import UserError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces a file whole, or not at all."""
@@ -25,14 +27,15 @@ class MetricsFile:
     def __init__(self, path: Path, last_step: int, writes: bool = True):
         """Opens the file and cuts off what was written after last_step, and a half-written line.
 
-        Of several processes only one writes; the others keep the lines in memory.
+        Of several processes only one writes; the others keep the lines in memory. Raises a UserError
+        where an earlier line is damaged.
         """
         self._path, self._writes = path, writes
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        lines = [line for line in text.split("\n")[:-1] if line]
-        self.lines: list[dict[str, Any]] = [line for line in map(json.loads, lines) if line["step"] <= last_step]
+        text = path.read_bytes() if path.exists() else b""
+        lines = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
+        self.lines: list[dict[str, Any]] = [line for line in lines if line["step"] <= last_step]
         kept = "".join(_to_json(line) + "\n" for line in self.lines)
-        if writes and kept != text:
+        if writes and kept.encode() != text:
             write_atomically(path, kept)
 
     def append(self, line: dict[str, Any]) -> None:
@@ -101,6 +104,16 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """Without the codes by which a file or class name could steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _from_json(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+        if not isinstance(line["step"], int):
+            raise TypeError("step is not a number")
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"Line {number} of {path} is damaged ({error}): restore it, or take it out.") from error
+    return line
 
 
 def _to_json(line: dict[str, Any]) -> str:

@@ -1,13 +1,15 @@
 """The generated catalogue: a pure function of (seed, i), written once and never half."""
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fashion_jax.data import catalogue
+from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
 from fashion_jax.errors import UserError
 
@@ -23,11 +25,25 @@ def test_an_image_depends_on_seed_and_number_alone():
         assert np.abs(catalogue.draw(seed, i)[0].astype(int) - image).mean() > 5
 
 
-def test_every_class_occurs_and_the_frequencies_are_long_tailed():
+def test_every_class_occurs_and_the_frequencies_are_long_tailed(monkeypatch):
+    monkeypatch.setattr(catalogue, "DRAWINGS", defaultdict(lambda: lambda canvas: None))  # labels alone
+    monkeypatch.setattr(catalogue, "Canvas", Mock())
     counts = Counter(catalogue.draw(0, i)[1:] for i in range(1000))
     assert set(counts) == {(main, sub) for main, subs in catalogue.CLASSES.items() for sub in subs}
     assert counts["Apparel", "Topwear"] > 180
     assert sum(count < 25 for count in counts.values()) > 5
+
+
+def test_every_drawing_shows_its_thing_in_every_variant():
+    for sub, drawing in DRAWINGS.items():
+        seen = set()
+        for seed in range(12):
+            canvas = Canvas(np.random.default_rng(seed))
+            drawing(canvas)
+            seen.add(canvas.photograph().tobytes())
+            covered = np.asarray(canvas._mask).mean() / 255
+            assert 0.01 < covered < 0.8, (sub, seed)
+        assert len(seen) == 12
 
 
 def test_the_tree_has_a_drawing_for_every_sub():

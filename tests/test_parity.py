@@ -63,22 +63,22 @@ def test_learning_rates_equal_pytorch(reference, schedule, num_epochs):
 
 
 @pytest.mark.parametrize(
-    ("name", "head"), [("resnet34", "sub"), ("vgg16", "sub"), ("vgg16", "classifier")], ids="-".join
+    ("name", "heads"), [("resnet34", {"main": "main", "sub": "sub"}), ("vgg16", {"sub": "classifier"})]
 )
-def test_initialisation_is_pytorchs(name, head):
+def test_initialisation_is_pytorchs(name, heads):
     """Kind of distribution, its bounds and its deviation, of every leaf."""
     config = default.get_config()
-    config.model.update(name=name, heads={"main": "main", "sub": head} if head == "sub" else {"sub": head})
+    config.model.update(name=name, heads=heads)
     model = create_model(config, _taxonomy())
     init = jax.jit(lambda key: model.init(key, np.zeros((1, 32, 32, 3), np.float32), train=False))
     leaves = {
         path: leaf
-        for collection in init(jax.random.key(0)).values()
+        for collection in init(jax.random.key(0, impl="rbg")).values()  # faster to compile and to run
         for path, leaf in flatten_dict(collection, sep="/").items()
     }
     for path, leaf in leaves.items():
-        kernel = leaves.get(path.replace("/bias", "/kernel"))
-        _check_initial(path, np.asarray(leaf), None if kernel is None else kernel.shape, head == "classifier")
+        kernel = leaves.get(path.rpartition("/")[0] + "/kernel")
+        _check_initial(path, np.asarray(leaf), None if kernel is None else kernel.shape, name == "vgg16")
 
 
 def _check_initial(path, leaf, kernel_shape, is_classifier):
@@ -106,11 +106,10 @@ def _check_normal(path, leaf, std):
 
 def _check_moments(path, leaf, std, kurtosis):
     """Within six standard errors; the kurtosis (uniform 9/5, normal 3, truncated normal less) of large leaves."""
-    z = leaf.ravel() / std
+    z = leaf.ravel()[:1_000_000] / std
     assert abs(z.mean()) < 6 * z.size**-0.5, path
     assert abs(np.square(z).mean() - 1) < 6 * ((kurtosis - 1) / z.size) ** 0.5, path
     if z.size > 4000:
-        z = z[:1_000_000]
         assert abs(np.square(np.square(z)).mean() - kurtosis) < 60 * z.size**-0.5, path
 
 
@@ -131,7 +130,8 @@ def _train(case):
         losses = [mean_of_known(cross_entropy(x, labels[level]), labels[level]) for level, x in logits.items()]
         return sum(losses), model_state
 
-    @jax.jit
+    # Compiles in half the time, and computes the same.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def step(params, model_state, opt_state):
         (loss, model_state), grads = jax.value_and_grad(compute_loss, has_aux=True)(params, model_state)
         updates, opt_state = tx.update(grads, opt_state, params)

@@ -155,7 +155,7 @@ def test_train_sets_up_once_and_passes_arguments_and_status_on(checkout):
     assert "is ready" in first.stderr
     second = checkout.run("train")
     assert (second.returncode, second.stderr) == (75, "")
-    assert checkout.installs() == ["-m pip install -q --compile -c constraints.txt -e ."]
+    assert checkout.installs() == ["-m pip install -qq --compile -c constraints.txt -e ."]
 
 
 @pytest.mark.parametrize("arguments", [("--config", "mine.py"), ("--config=mine.py",), ("-config", "mine.py")])

@@ -27,10 +27,7 @@ def prepare_train(images: Array, key: Array, preset: str, shape: tuple[int, int]
     """
     crop_key, flip_key = jax.random.split(key)
     pixels = images.astype(jnp.promote_types(dtype, jnp.float32))
-    if preset in CROPPING:
-        pixels = random_resized_crop(pixels, crop_key, shape)
-    else:
-        pixels = shrink(pixels, shape)
+    pixels = random_resized_crop(pixels, crop_key, shape) if preset in CROPPING else shrink(pixels, shape)
     if preset != "none":
         flip = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
         pixels = jnp.where(flip, pixels[:, :, ::-1], pixels)

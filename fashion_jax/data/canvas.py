@@ -6,6 +6,7 @@ it to pixels. Parts are drawn FACTOR times too large and averaged down, which sm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,8 +71,7 @@ class Canvas:
         self.metal = _METALS[rng.integers(len(_METALS))]
         self.trim = shade(self.base, rng.choice([0.55, 0.75, 1.4])) if rng.random() < 0.6 else self.accent
         self._matrix, self._offset = _random_pose(rng)
-        there = (_GRID + 0.5 - self._offset) @ np.linalg.inv(self._matrix).T
-        self._x, self._y = there.astype(np.float32).transpose(2, 0, 1)  # the thing's at each pixel
+        self._x, self._y = self._coordinates()  # the thing's at each pixel, float32 [SIZE, SIZE]
         self._cloth = self._weave()
         size = (SIZE * FACTOR, SIZE * FACTOR)
         self._ink, self._mask = Image.new("RGB", size, self.base), Image.new("L", size)
@@ -106,10 +106,6 @@ class Canvas:
             self._pen.line(pixels, fill=colour, width=pixel_width, joint="curve")
             self._mask_pen.line(pixels, fill=255, width=pixel_width, joint="curve")
 
-    def hole(self, points: Points) -> None:
-        """Cuts a closed outline out, so that the background shows."""
-        self._mask_pen.polygon(self._pixels(np.asarray(points, float)), fill=0)
-
     def photograph(self) -> np.ndarray:
         """The thing on a background, lit, with its shadow, partly hidden and noisy: uint8 [SIZE, SIZE, 3]."""
         rng = self.rng
@@ -122,24 +118,34 @@ class Canvas:
         ink = ink * (self._light() * (1 + rng.uniform(0, 0.35) * (soft - 0.8)))
         image = _background(rng) * (1 - shadow) * (1 - mask) + ink * mask
         _hide(rng, image)
-        gain = rng.uniform(0.82, 1.08) * (1 + rng.uniform(-0.05, 0.05, 3))
+        gain = np.float32(rng.uniform(0.82, 1.08) * (1 + rng.uniform(-0.05, 0.05, 3)))
         noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 5)
         return np.clip(image * gain + noise, 0, 255).astype(np.uint8)
 
     @property
     def _unit(self) -> float:
         """Enlarged pixels per unit of length."""
-        return float(np.sqrt(abs(np.linalg.det(self._matrix)))) * FACTOR
+        (a, b), (c, d) = self._matrix
+        return float(np.sqrt(abs(a * d - b * c))) * FACTOR
 
     def _pixels(self, points: np.ndarray) -> list[tuple[float, float]]:
-        return list(map(tuple, (points @ self._matrix.T + self._offset) * FACTOR))
+        (a, b), (c, d) = self._matrix
+        x, y = points[:, 0], points[:, 1]
+        pixels = np.stack([a * x + b * y + self._offset[0], c * x + d * y + self._offset[1]], axis=1) * FACTOR
+        return list(map(tuple, pixels.tolist()))
+
+    def _coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        (a, b), (c, d) = self._matrix.tolist()  # inverted by hand: threads of a BLAS cost more than they save
+        x, y = _GRID[..., 0] + (0.5 - float(self._offset[0])), _GRID[..., 1] + (0.5 - float(self._offset[1]))
+        determinant = a * d - b * c
+        return x * (d / determinant) - y * (b / determinant), y * (a / determinant) - x * (c / determinant)
 
     def _light(self) -> np.ndarray:
         """Brightness [SIZE, SIZE, 1] over the thing: light from one side, and folds."""
         x, y = self._x, self._y
-        side, down = self.rng.uniform(-0.16, 0.16, 2)
+        side, down = self.rng.uniform(-0.16, 0.16, 2).tolist()
         angle, depth = self.rng.uniform(-0.7, 0.7), self.rng.uniform(0, 0.13)
-        along = x * np.cos(angle) + y * np.sin(angle)
+        along = x * math.cos(angle) + y * math.sin(angle)
         folds = np.sin(self.rng.uniform(5, 11) * along + 1.5 * np.sin(3 * y + self.rng.uniform(0, 6)))
         return (1 + side * x + down * y + depth * folds)[..., None]
 

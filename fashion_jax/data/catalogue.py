@@ -23,7 +23,7 @@ from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
 from fashion_jax.errors import UserError
 
-VERSION = 1  # of the generator: another drawing, another number, so that cached folders are never mixed up
+VERSION = 2  # of the generator: another drawing, another number, so that cached folders are never mixed up
 CLASSES = {
     "Accessories": [
         *("Bags", "Belts", "Brooches", "Earrings", "Eyewear", "Headwear"),
@@ -47,11 +47,15 @@ _CHUNK = 250  # images per task of the pool; fewer than two chunks are not worth
 def draw(seed: int, i: int) -> tuple[np.ndarray, str, str]:
     """Image i of the catalogue of a seed (both at least 0): uint8 [80, 80, 3], main and sub."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, i]))
-    share = np.arange(1, len(_BY_FREQUENCY) + 1) ** -_EXPONENT
-    sub = _BY_FREQUENCY[rng.choice(len(share), p=share / share.sum())]
+    sub = _random_sub(rng)
     canvas = Canvas(rng)
     DRAWINGS[sub](canvas)
     return canvas.photograph(), _MAIN[sub], sub
+
+
+def _random_sub(rng: np.random.Generator) -> str:
+    share = np.arange(1, len(_BY_FREQUENCY) + 1) ** -_EXPONENT
+    return _BY_FREQUENCY[rng.choice(len(share), p=share / share.sum())]
 
 
 def write_catalogue(directory: Path, num_images: int, seed: int) -> None:

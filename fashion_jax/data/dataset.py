@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +74,11 @@ def load_dataset(config: ConfigDict) -> Dataset:
         folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed)
         config = _catalogue_config(config)
     else:
-        folder = Path(config.data.path).expanduser().absolute()
-    table, left_out = _present(read_table(config, folder), config.data.max_bad_fraction)
+        folder = Path(os.path.expanduser(config.data.path)).absolute()
+    table, left_out = _without_repeats(read_table(config, folder))
+    table, missing = _present(table, config.data.max_bad_fraction)
     rows, unassigned = assign_splits(config, table, folder)
-    left_out |= unassigned
+    left_out |= missing | unassigned
     if rare := _drop_rare(config, table, rows):
         left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
     _check_sizes(config, rows)
@@ -95,6 +95,13 @@ def _catalogue_config(config: ConfigDict) -> ConfigDict:
     if not all(isinstance(value, float) for value in dict(config.data.splits).values()):
         config.data.splits = {"train": 0.8, "validation": 0.2}
     return config
+
+
+def _without_repeats(table: Table) -> tuple[Table, LeftOut]:
+    """Leaves out further rows of the same file, which could stand in two splits or count twice."""
+    first = {file: row for row, file in reversed(list(enumerate(table.files)))}
+    repeated = [table.ids[row] for row, file in enumerate(table.files) if first[file] != row]
+    return table.select(sorted(first.values())), {"listed before": repeated} if repeated else {}
 
 
 def _present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
@@ -150,7 +157,7 @@ def _taxonomy(config: ConfigDict, paths: list[tuple[str, ...]]) -> Taxonomy:
         return taxonomy
     name = config.data.taxonomy
     try:
-        text = Path(name).expanduser().read_text(encoding="utf-8")
+        text = Path(os.path.expanduser(name)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.taxonomy is {name!r}, which cannot be read ({error}).") from error
     taxonomy = Taxonomy.from_json(text, name)

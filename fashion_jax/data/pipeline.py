@@ -99,7 +99,7 @@ class StreamedImages:
         dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2)
         try:
             yield from dataset.as_numpy_iterator()
-        except tf.errors.InvalidArgumentError as error:
+        except tf.errors.OpError as error:
             raise self._undecodable(error) from error
 
     def _undecodable(self, error: Exception) -> Exception:
@@ -108,8 +108,10 @@ class StreamedImages:
         for file in self._files:
             try:
                 _decode(tf, tf.constant(file), self._canvas, self._resize)
-            except tf.errors.InvalidArgumentError:
-                return UserError(f"The image {file!r} cannot be decoded: repair it, or take it out of the data.")
+            except tf.errors.OpError:
+                return UserError(
+                    f"The image {file!r} cannot be read and decoded: repair it, or take it out of the data."
+                )
         return error
 
 

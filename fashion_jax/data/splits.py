@@ -30,7 +30,8 @@ def assign_splits(config: ConfigDict, table: Table, folder: Path) -> tuple[dict[
         rows, left_out = _from_fractions(table, splits, config.data.group_column, config.seed)
     for split, chosen in rows.items():
         if not chosen:
-            raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}.")
+            groups = f" and data.group_column, {config.data.group_column!r}" if config.data.group_column else ""
+            raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}{groups}.")
     return rows, left_out
 
 
@@ -69,10 +70,11 @@ def _from_files(table: Table, splits: dict[str, str], folder: Path) -> tuple[dic
 
 def _read_ids(path: Path, split: str) -> list[str]:
     try:
-        return list(dict.fromkeys(path.read_text(encoding="utf-8-sig").split()))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"data.splits.{split} is {str(path)!r}, which cannot be read ({error}): name a file of ids."
+            f"data.splits.{split} is {str(path)!r}, which cannot be read ({error}): name a file with an id per line."
         ) from error
 
 
@@ -83,11 +85,11 @@ def _from_fractions(
 
     A class's share is rounded so that the totals stay right and training gets at least one of its groups.
     """
-    groups = table.columns[group_column] if group_column else list(map(str, range(len(table.ids))))
-    members: dict[str, list[int]] = defaultdict(list)
+    groups = table.columns[group_column] if group_column else [""] * len(table.ids)
+    members: dict[str | int, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
-        members[group].append(row)
-    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        members[group or row].append(row)  # a row of no group is one by itself
+    strata: dict[tuple[str, ...], list[str | int]] = defaultdict(list)
     for group, rows in members.items():
         strata[table.paths[rows[0]]].append(group)
 

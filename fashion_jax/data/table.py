@@ -55,34 +55,36 @@ def read_table(config: ConfigDict, folder: Path) -> Table:
     return Table(
         ids=columns.get("id", names),
         files=[os.path.join(folder, name) for name in names],
-        paths=[tuple(columns[c][i].strip() for c in levels.values()) for i in rows],
+        paths=[tuple(columns[c][i] for c in levels.values()) for i in rows],
         columns={name: columns[name] for name in extra},
     )
 
 
 def _table_file(config: ConfigDict, folder: Path) -> Path:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"data.path is {str(folder)!r}, which is not a folder: name the one with the images.")
     path = folder / (config.data.csv or "styles.csv")
-    if not path.is_file():
-        field = "data.csv" if config.data.csv else "data.csv is empty, and the default"
-        raise UserError(f"There is no table {str(path)!r} ({field}): set data.csv to the table's name in data.path.")
+    if not os.path.isfile(path):
+        default = "" if config.data.csv else " (the default)"
+        raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to the table's name in data.path.")
     return path
 
 
 def _read_columns(path: Path, wanted: list[str], optional: list[str]) -> dict[str, list[str]]:
-    """Column -> its values, of every row that has as many cells as the header."""
+    """Column -> its values without the blanks around them; "" where a row has fewer cells than the header."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
+            reader = csv.reader(file, strict=True)  # else an open quote swallows all further rows
+            header = [name.strip() for name in next(reader, [])]
             if missing := [name for name in wanted if name not in header]:
+                hint = "; separate its columns by commas" if len(header) == 1 else ""
                 raise UserError(
-                    f"The table {str(path)!r} has no column {missing[0]!r}; it has: {', '.join(header) or 'none'}."
+                    f"The table {str(path)!r} has no column {missing[0]!r}; "
+                    f"it has: {', '.join(header) or 'none'}{hint}."
                 )
             names = [*wanted, *(name for name in optional if name in header and name not in wanted)]
             places = [header.index(name) for name in names]
-            cells = [[row[i] if i < len(row) else "" for i in places] for row in reader if row]
+            cells = [[row[i].strip() if i < len(row) else "" for i in places] for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"The table {str(path)!r} cannot be read ({error}): save it as CSV in UTF-8.") from error
     if not cells:

@@ -62,7 +62,7 @@ def eyewear(canvas: Canvas) -> None:
     glass = shade(canvas.accent, canvas.between(0.3, 0.8)) if canvas.chance(0.6) else (225, 232, 235)
     x = gap + rx
     square = canvas.chance(0.5)
-    corners = np.array([(rx, -ry), (rx * 0.85, ry), (-rx * 0.85, ry), (-rx, -ry)]) + (x, 0)
+    corners = np.array([(rx, -ry), (rx * 0.85, ry), (-rx * 0.85, ry), (-rx, -ry)]) + np.array([x, 0])
     lens = corners if square else ellipse(x, 0, rx, ry)
     canvas.line(curve([(x + rx, -0.1), (x + rx + 0.12, -0.4), (x + rx - 0.05, -0.6)]), 0.07, frame, both=True)
     canvas.fill(lens, glass, cut=0.2 if square else 0, both=True)

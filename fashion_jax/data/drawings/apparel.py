@@ -11,10 +11,11 @@ def _sleeves(canvas: Canvas, shoulder: float, length: float, width: float) -> No
     """A pair of sleeves from the shoulders (at y = -0.7), a length of 0.3 (short) to 1.3 (long)."""
     spread = canvas.between(0.15, 0.5) if length < 0.7 else canvas.between(0.08, 0.3)
     hand = np.array([shoulder + length * np.sin(spread + 0.15), -0.66 + length * np.cos(spread)])
-    outline = [(shoulder - 0.12, -0.74), (shoulder, -0.68), hand + (width / 2, -0.03), hand - (width / 2, 0)]
+    across = np.array([width / 2, 0])
+    outline = [(shoulder - 0.12, -0.74), (shoulder, -0.68), hand + across - (0, 0.03), hand - across]
     canvas.fill([*outline, (shoulder - 0.08, -0.3)], cut=0.06, both=True)
     if canvas.chance(0.4):
-        canvas.line([hand + (width / 2, -0.06), hand - (width / 2, 0.03)], 0.05, canvas.trim, both=True)
+        canvas.line([hand + across - (0, 0.06), hand - across - (0, 0.03)], 0.05, canvas.trim, both=True)
 
 
 def _torso(canvas: Canvas, shoulder: float, chest: float, hem: float, length: float) -> None:

@@ -57,7 +57,9 @@ def lips(canvas: Canvas) -> None:
     if canvas.chance(0.35):
         x = canvas.rng.choice([-0.6, 0.6])
         canvas.fill(
-            np.array([(width, -0.1), (width, 0.9), (-width, 0.9), (-width, -0.1)]) + (x, 0), canvas.base, cut=0.05
+            np.array([(width, -0.1), (width, 0.9), (-width, 0.9), (-width, -0.1)]) + np.array([x, 0]),
+            canvas.base,
+            cut=0.05,
         )
 
 

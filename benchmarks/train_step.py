@@ -1,0 +1,182 @@
+"""Time of the compiled training step, without the input: python -m benchmarks.train_step [--json FILE].
+
+The step is the trainer's own, with augmentation, heads, metrics and donation, over all devices; the images are
+noise that already lies on the devices, the labels are those of a made-up taxonomy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from fashion_jax.config import load_config
+from fashion_jax.data.pipeline import canvas_shape
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.run_files import environment
+from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.train_state import TrainState, create_train_state, image_shape
+from fashion_jax.train_step import Batch, jit_train_step
+from fashion_jax.writers import write_atomically
+
+_MAINS, _SUBS = 4, 21  # classes of the report's data
+_STEPS_PER_EPOCH = 1000
+_BATCHES = 4  # enough not to learn them by heart, which would let the gradients vanish
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures as the arguments say; returns the exit status."""
+    return run_command(_measure, arguments)
+
+
+def _measure(arguments: list[str]) -> None:
+    flags, overrides = parse(arguments)
+    result = measure(load_config(flags.config, overrides), flags.steps, flags.warmup)
+    print(table(result))
+    if flags.json:
+        _write(flags.json, result)
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    """The flags, and the overrides of config fields as pairs of field and text.
+
+    Raises:
+        UserError: a flag is unknown, has a wrong value or lacks it.
+    """
+    parser = Parser(
+        prog="python -m benchmarks.train_step",
+        usage="%(prog)s [--config FILE] [--config.FIELD=VALUE ...] [--steps N] [--warmup N] [--json FILE] [--verbose]",
+        description="Measures the training step of a config on images that already lie on the devices.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", default="configs/mtl.py", help="default: %(default)s")
+    parser.add_argument("--steps", metavar="N", type=int, default=30, help="measured (default: %(default)s)")
+    parser.add_argument("--warmup", metavar="N", type=int, default=3, help="done before them (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
+    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
+    flags, rest = parser.parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    for name, low in (("steps", 1), ("warmup", 0)):
+        if getattr(flags, name) < low:
+            raise UserError(f"--{name} is {getattr(flags, name)}, but must be at least {low}.")
+    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
+        raise UserError(f"--json is {str(flags.json)!r}, which is no file in an existing folder: name another.")
+    return flags, overrides
+
+
+def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
+    """Compiles the step of a checked config and times it over all devices; returns what --json writes.
+
+    Every step is waited for, so its time has the dispatch in it. Times are in seconds, image_size is
+    [height, width], images_per_second is that of the median step.
+
+    Raises:
+        UserError: batch_size does not go over the devices.
+        RunError: the loss is not finite.
+    """
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    mesh = create_mesh()
+    if config.batch_size % mesh.size:
+        raise UserError(f"batch_size is {config.batch_size}, but must be a multiple of the {mesh.size} devices.")
+    taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
+    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, _STEPS_PER_EPOCH)
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    num_params = sum(x.size for x in jax.tree.leaves(state.params))
+    batches = _batches(config, taxonomy, paths, mesh)
+    began = time.perf_counter()
+    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH).lower(state, batches[0]).compile()
+    compile_seconds = time.perf_counter() - began
+    seconds = _time_steps(step_fn, state, batches, warmup + steps)[warmup:]
+    described = environment()
+    return {
+        "benchmark": "train_step",
+        "config": config.to_dict(),
+        "image_size": list(image_shape(config)),
+        "batch_size": config.batch_size,
+        "devices": mesh.size,
+        "commit": described.pop("commit"),
+        "environment": described,
+        "compile_seconds": compile_seconds,
+        "step_seconds": _summary(seconds),
+        "images_per_second": config.batch_size / float(np.median(seconds)),
+        "parameters": num_params,
+    }
+
+
+def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:
+    """A taxonomy with 4 classes at the first level and 21 at each further one, and the paths of the finest."""
+    paths = [[f"class {i % _MAINS}"] + [f"class {i}"] * (len(levels) - 1) for i in range(_SUBS)]
+    return Taxonomy.from_paths(levels, paths), paths
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result in a few lines for people."""
+    config, environment = result["config"], result["environment"]
+    height, width = result["image_size"]
+    kinds = ", ".join(sorted(set(environment["devices"])))
+    step = "  ".join(f"{name} {1000 * value:.1f}" for name, value in result["step_seconds"].items())
+    rows = {
+        "step of": f"{config['model']['name']}, {result['parameters']:,} parameters, {config['dtype']}",
+        "batch": f"{result['batch_size']} images of {height}×{width}, on {result['devices']} × {kinds}",
+        "compilation": f"{result['compile_seconds']:.1f} s",
+        "step (ms)": step,
+        "images/s": f"{result['images_per_second']:.1f} (median step)",
+    }
+    return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+
+
+def _batches(config: ConfigDict, taxonomy: Taxonomy, paths: list[list[str]], mesh: Mesh) -> list[Batch]:
+    """Noise with random labels, on the devices."""
+    rng = np.random.default_rng(config.seed)
+    shape = (config.batch_size, *canvas_shape(config, image_shape(config)), 3)
+    batches = []
+    for _ in range(_BATCHES):
+        labels = taxonomy.label_ids([paths[i] for i in rng.integers(len(paths), size=config.batch_size)])
+        batches.append(put_batch({"image": rng.integers(0, 256, shape, np.uint8), "labels": labels}, mesh))
+    return jax.block_until_ready(batches)
+
+
+def _time_steps(step_fn: jax.stages.Compiled, state: TrainState, batches: Iterable[Batch], steps: int) -> list[float]:
+    """Seconds of each of so many steps in a row."""
+    jax.block_until_ready(state)
+    seconds = []
+    for batch in itertools.islice(itertools.cycle(batches), steps):
+        began = time.perf_counter()
+        with jax.transfer_guard("disallow"):
+            state, loss = jax.block_until_ready(step_fn(state, batch))
+        seconds.append(time.perf_counter() - began)
+    if not math.isfinite(value := float(fetch(loss))):
+        raise RunError(f"The loss is {value} after {steps} steps, so their times mean nothing: lower learning_rate.")
+    return seconds
+
+
+def _summary(seconds: list[float]) -> dict[str, float]:
+    low, median, p90, high = np.percentile(seconds, [0, 50, 90, 100]).tolist()
+    return {"min": low, "median": median, "p90": p90, "max": high}
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    try:
+        write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"--json is {str(path)!r}, which cannot be written ({error}): name another file.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

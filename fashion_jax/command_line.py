@@ -1,0 +1,72 @@
+"""What the commands share: flags with overrides of config fields, and errors as one sentence and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from fashion_jax.errors import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    RunError,
+    UserError,
+)
+
+Overrides = list[tuple[str, str]]  # pairs of a config field and its value as text
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are UserErrors."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f"{message[:1].upper()}{message[1:]}: see --help.")
+
+
+def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] | None) -> int:
+    """Runs a command with arguments (by default those of the process); returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command(arguments)
+    except SystemExit as done:  # argparse's --help
+        return done.code
+    except KeyboardInterrupt:
+        return _fail("Interrupted: run the same command again to go on.", EXIT_INTERRUPTED)
+    except UserError as error:
+        return _fail(str(error), EXIT_USAGE, arguments)
+    except RunError as error:
+        return _fail(str(error), EXIT_FAILURE, arguments)
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        text = f"{type(error).__name__}: {first_line} (run again with --verbose to see where)"
+        return _fail(text, EXIT_FAILURE, arguments)
+    return EXIT_OK
+
+
+def parse_overrides(rest: Sequence[str]) -> Overrides:
+    """The overrides among the arguments that a parser has left: --config.FIELD=VALUE or --config.FIELD VALUE.
+
+    Raises:
+        UserError: one is no override, or lacks its value.
+    """
+    rest, overrides = list(rest), []
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if not flag.startswith("--config."):
+            raise UserError(f"There is no flag {flag!r}: see --help.")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UserError(f"{flag} has no value: write {flag}=VALUE.")
+            value = rest.pop(0)
+        overrides.append((flag.removeprefix("--config."), value))
+    return overrides
+
+
+def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:
+    if "--verbose" in arguments:
+        traceback.print_exc()
+    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence), file=sys.stderr)
+    return status

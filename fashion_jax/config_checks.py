@@ -1,0 +1,130 @@
+"""What a good value of each field of the config is, taken by itself."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Callable
+from typing import Any
+
+MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
+_NAME = r"[A-Za-z_]\w*"  # of a level or a split
+
+# A check returns what a good value is, or "" where the value is good.
+Check = Callable[[Any], str]
+
+
+def _integer(low: int, high: float = math.inf) -> Check:
+    bound = f"of at least {low}" + (f" and at most {high}" if high < math.inf else "")
+    return lambda x: "" if type(x) is int and low <= x <= high else f"a whole number {bound}"
+
+
+def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Check:
+    def check(x: Any) -> str:
+        good = type(x) in (int, float) and math.isfinite(x) and low <= x <= high and not (open_low and x == low)
+        bound = f"{'above' if open_low else 'of at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
+        return "" if good else f"a finite number {bound}"
+
+    return check
+
+
+def _choice(*values: str) -> Check:
+    return lambda x: "" if x in values else "one of " + ", ".join(values)
+
+
+def _text(x: Any) -> str:
+    good = isinstance(x, str) and not re.search("[\0\ud800-\udfff]", x)  # bytes of the command line that are no UTF-8
+    return "" if good else "a text in UTF-8"
+
+
+def _pattern(x: Any) -> str:
+    try:
+        parts = [part[1:] for part in string.Formatter().parse(x) if part[1] is not None]
+    except (ValueError, TypeError):
+        parts = []
+    if parts and all(re.fullmatch(r"[^.\[\]]+", name) and not spec and not form for name, spec, form in parts):
+        return ""
+    return "a pattern with a column of the table in braces, such as images/{id}.jpg"
+
+
+def _level_table(check_value: Check, empty: bool) -> Check:
+    def check(x: Any) -> str:
+        if not isinstance(x, dict) or not (x or empty):
+            return "a table of levels, such as {'main': …, 'sub': …}"
+        for level, value in x.items():
+            if not isinstance(level, str) or not re.fullmatch(_NAME, level):
+                return "a table whose levels are named by letters, digits and _"
+            if wrong := check_value(value):
+                return f"a table whose values are each {wrong}"
+        return ""
+
+    return check
+
+
+def _image_size(x: Any) -> str:
+    sizes = [x] if type(x) is int else x
+    good = isinstance(sizes, list | tuple) and len(sizes) in (1, 2) and all(type(s) is int for s in sizes)
+    if good and not (isinstance(x, list | tuple) and len(x) == 1) and min(sizes) >= MIN_IMAGE_SIZE:
+        return ""
+    return f"an int or (height, width), each at least {MIN_IMAGE_SIZE} (the trunk halves the image five times)"
+
+
+def _canvas_size(x: Any) -> str:
+    return "" if x == 0 and type(x) is int else _image_size(x) and "0, or " + _image_size(x)
+
+
+def _splits(x: Any) -> str:
+    if isinstance(x, str) and x:
+        return ""
+    if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
+        return "the name of a column, or a table with train and validation in it"
+    if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
+        return "a table whose splits are named by letters, digits and _"
+    if all(isinstance(value, str) and value for value in x.values()):
+        return ""
+    fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]
+    if len(fractions) == len(x) and sum(fractions) <= 1 + 1e-9:
+        return ""
+    return "all files of ids, or all fractions between 0 and 1 with a sum of at most 1"
+
+
+CHECKS: dict[str, Check] = {
+    "seed": _integer(0, 2**32 - 1),  # what jax.random.key tells apart
+    "image_size": _image_size,
+    "batch_size": _integer(2),
+    "num_epochs": _integer(1),
+    "learning_rate": _number(0, open_low=True),
+    "momentum": _number(0, 1),
+    "weight_decay": _number(0),
+    "schedule": _choice("cosine", "exponential"),
+    "learning_rate_decay": _number(0, 1, open_low=True),
+    "loss_weights": _level_table(_number(0), empty=True),
+    "batch_norm": _choice("global", "group", "local"),
+    "batch_norm_group_size": _integer(2),
+    "dtype": _choice("float32", "bfloat16", "float64"),
+    "on_nonfinite": _choice("stop"),
+    "augment": _choice("none", "flip", "light"),
+    "model.name": _choice("resnet10", "resnet18", "resnet34", "vgg16"),
+    "model.heads": _level_table(_choice("main", "sub", "classifier", "linear"), empty=True),
+    "checkpoint.every_steps": _integer(1),
+    "checkpoint.keep": _integer(1),
+    "checkpoint.best": _text,
+    "data.source": _choice("catalogue", "csv"),
+    "data.path": _text,
+    "data.csv": _text,
+    "data.image": _pattern,
+    "data.levels": _level_table(_text, empty=False),
+    "data.taxonomy": _text,
+    "data.splits": _splits,
+    "data.group_column": _text,
+    "data.min_images_per_class": _integer(1),
+    "data.max_bad_fraction": _number(0, 1),
+    "data.resize": _choice("stretch", "crop", "letterbox"),
+    "data.canvas_size": _canvas_size,
+    "data.cache": _choice("auto", "host", "none"),
+    "data.cache_dir": _text,
+    "data.catalogue.num_images": _integer(1),
+    "data.catalogue.seed": _integer(0),
+    "log_every_steps": _integer(1),
+}

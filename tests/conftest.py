@@ -1,0 +1,41 @@
+"""Eight fake CPU devices, and tiny runs."""
+
+import os
+
+# before anything imports jax
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from fashion_jax.config import load_config
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same small step is compiled once for all the tests that train it."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)
+
+
+@pytest.fixture(scope="session")
+def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("catalogues"))
+
+
+@pytest.fixture
+def tiny_config(catalogue_cache: str) -> ConfigDict:
+    """configs/smoke.py with 200 generated images: 10 steps of 16 images an epoch, 40 images of validation."""
+    config = load_config(str(ROOT / "configs" / "smoke.py"))
+    config.batch_size = 16
+    config.num_epochs = 2
+    config.data.cache_dir = catalogue_cache
+    config.data.catalogue.num_images = 200
+    return config

@@ -1,0 +1,51 @@
+"""A small folder of products, as the csv source reads it: a table, and an image per row."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import default
+
+HEADER = ("id", "masterCategory", "subCategory")
+LABELS = (("Apparel", "Topwear"), ("Apparel", "Dress"), ("Footwear", "Shoes"))
+
+
+def write_image(path: Path, size: tuple[int, int] = (6, 8), mode: str = "RGB", seed: int = 0) -> np.ndarray:
+    """Writes noise of (height, width); returns its pixels."""
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, *channels), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def write_table(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def write_shop(folder: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> None:
+    """styles.csv, and an empty file as the image of every row: labels and splits need no pixels."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    write_table(folder / "styles.csv", rows, header)
+    for row in rows:
+        (folder / "images" / f"{row[0]}.jpg").touch()
+
+
+def products(count: int, labels: Sequence[Sequence[str]] = LABELS) -> list[tuple[str, ...]]:
+    """Rows whose ids count up, and whose labels take turns."""
+    return [(str(i), *labels[i % len(labels)]) for i in range(count)]
+
+
+def shop_config(folder: Path, **data) -> ConfigDict:
+    """A config of the csv source in folder; further arguments are fields of its section data."""
+    config = default.get_config()
+    config.batch_size, config.image_size = 8, 32
+    config.data.source, config.data.path = "csv", str(folder)
+    for field, value in data.items():
+        config.data[field] = value
+    return config

@@ -1,0 +1,109 @@
+"""The benchmarks on tiny models: that they measure the real thing and write what they promise."""
+
+import json
+import math
+
+import jax
+import pytest
+
+from benchmarks import train_step as benchmark
+from fashion_jax.config import load_config
+from tests.conftest import ROOT
+
+TINY = ["--config", str(ROOT / "configs" / "smoke.py"), "--config.batch_size=8"]  # resnet10, 32 px
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> dict:
+    """What --json writes after 3 steps."""
+    path = tmp_path_factory.mktemp("benchmark") / "train_step.json"
+    assert benchmark.main([*TINY, "--config.data.canvas_size=40", "--steps=3", "--warmup=1", "--json", str(path)]) == 0
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_train_step_writes_what_was_measured_on_what(result):
+    assert list(result) == [
+        "benchmark", "config", "image_size", "batch_size", "devices", "commit", "environment", "compile_seconds",
+        "step_seconds", "images_per_second", "parameters",
+    ]  # fmt: skip
+    assert (result["benchmark"], result["image_size"], result["batch_size"]) == ("train_step", [32, 32], 8)
+    assert result["devices"] == len(result["environment"]["devices"]) == jax.device_count()
+    assert result["environment"]["packages"]["jax"] == jax.__version__
+    expected = load_config(str(ROOT / "configs" / "smoke.py"), [("batch_size", "8"), ("data.canvas_size", "40")])
+    assert result["config"] == json.loads(json.dumps(expected.to_dict()))
+
+
+def test_train_step_times_are_of_seconds_and_fit_together(result):
+    times = result["step_seconds"]
+    assert list(times) == ["min", "median", "p90", "max"]
+    assert 0 < times["min"] <= times["median"] <= times["p90"] <= times["max"] < 60
+    assert result["compile_seconds"] > 0
+    assert result["images_per_second"] == pytest.approx(8 / times["median"])
+
+
+def test_train_step_builds_the_trunk_and_both_heads(result):
+    stages = [(64, 64), (64, 128), (128, 256), (256, 512)]
+    trunk = 7 * 7 * 3 * 64 + 2 * 64
+    for before, after in stages:
+        trunk += 9 * before * after + 9 * after * after + 4 * after
+        trunk += before * after + 2 * after if before != after else 0
+    main = 513 * 128 + 2 * 128 + 129 * 4
+    sub = 513 * 256 + 2 * 256 + 257 * 128 + 2 * 128 + 129 * 21
+    assert result["parameters"] == trunk + main + sub
+
+
+def test_train_step_shows_the_result(result):
+    text = benchmark.table(result)
+    assert f"{result['parameters']:,} parameters" in text
+    assert "8 images of 32×32" in text
+    assert f"median {1000 * result['step_seconds']['median']:.1f}" in text
+
+
+def test_percentiles():
+    assert benchmark._summary([0.0, *map(float, range(1, 11))]) == {"min": 0, "median": 5, "p90": 9, "max": 10}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_taxonomy_fits_any_number_of_levels(count):
+    levels = ["a", "b", "c"][:count]
+    taxonomy, paths = benchmark.synthetic_taxonomy(levels)
+    assert [taxonomy.num_classes(level) for level in levels] == [4, 21, 21][:count]
+    assert all((ids >= 0).all() for ids in taxonomy.label_ids(paths).values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config.batch_sise=8"], "did you mean batch_size?"),
+        (["--config.batch_size=12"], "a multiple of the 8 devices"),
+        (["--config", "nothing.py"], "'nothing.py'"),
+        (["--steps", "0"], "--steps is 0"),
+        (["--warmup=-1"], "--warmup is -1"),
+        (["--steps=many"], "'many'"),
+        (["--repeat=3"], "'--repeat'"),
+        (["--workdir=runs/x"], "--workdir"),
+        (["--json", "no/such/folder/x.json"], "'no/such/folder/x.json'"),
+    ],
+)
+def test_train_step_tells_wrong_usage_in_one_sentence(arguments, said, capsys):
+    assert benchmark.main([*TINY, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_train_step_refuses_times_of_a_loss_that_is_not_finite(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "measure", lambda *_: benchmark._time_steps(diverge, None, [None], 2))
+    assert benchmark.main(TINY) == 1
+    assert "nan" in capsys.readouterr().err
+
+
+def diverge(state: None, batch: None) -> tuple[None, jax.Array]:
+    """A step whose loss is not a number."""
+    with jax.transfer_guard("allow"):
+        return state, jax.numpy.float32(math.nan)
+
+
+def test_help_is_no_failure(capsys):
+    assert benchmark.main(["--help"]) == 0
+    assert "--warmup N" in capsys.readouterr().out

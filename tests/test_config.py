@@ -1,0 +1,293 @@
+"""Loading, overriding and checking the config."""
+
+import ast
+import json
+import math
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import default
+from fashion_jax import config_checks
+from fashion_jax.config import best_metric, check_config, config_to_json, flatten, load_config, read_config
+from fashion_jax.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+OVERLAYS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
+MTL = str(ROOT / "configs" / "mtl.py")
+
+NO_INTEGERS = (math.nan, math.inf, 1.0, True, "1", None, [], -1)
+NO_NUMBERS = (math.nan, math.inf, -math.inf, -0.1, True, "0.1", None, [])
+NO_LEVEL_TABLES = ("main", 3, None, ["main"], {"a b": "x"}, {3: "x"}, {"main": None})
+WRONG = {
+    "seed": (*NO_INTEGERS, 2**32),
+    "image_size": (*NO_INTEGERS, 31, (31, 64), (64,), (64, 64, 3), (64, 64.0), (64, True)),
+    "batch_size": (*NO_INTEGERS, 0, 1),
+    "num_epochs": (*NO_INTEGERS, 0),
+    "learning_rate": (*NO_NUMBERS, 0, 0.0),
+    "momentum": (*NO_NUMBERS, 1.1),
+    "weight_decay": NO_NUMBERS,
+    "schedule": ("step", "Cosine", "", None, 1, []),
+    "learning_rate_decay": (*NO_NUMBERS, 0, 1.1),
+    "loss_weights": (*NO_LEVEL_TABLES, {"main": -1}, {"main": math.nan}, {"main": True}),
+    "batch_norm": ("none", None, 1),
+    "batch_norm_group_size": (*NO_INTEGERS, 1),
+    "dtype": ("float16", "int8", None),
+    "on_nonfinite": ("ignore", None),
+    "augment": ("strong", True, None),
+    "model.name": ("resnet", None, 34),
+    "model.heads": (*NO_LEVEL_TABLES, {"main": "big"}),
+    "checkpoint.every_steps": (*NO_INTEGERS, 0),
+    "checkpoint.keep": (*NO_INTEGERS, 0),
+    "checkpoint.best": (None, 1, "validation/main/f1", "train/loss"),
+    "data.source": ("web", None),
+    "data.path": (None, 3, ["a"], "a\0", "a\udcff"),
+    "data.csv": (None, 3),
+    "data.image": (
+        None,
+        3,
+        "",
+        "a.jpg",
+        "{}.jpg",
+        "{id.jpg",
+        "id}.jpg",
+        "{id:3}.jpg",
+        "{id!r}.jpg",
+        "{a.b}.jpg",
+        "{a[0]}",
+    ),
+    "data.levels": (*NO_LEVEL_TABLES, {}, {"main": 3}),
+    "data.taxonomy": (None, 3),
+    "data.splits": (
+        *(None, 3, "", ["a"], {}, {"train": 0.5}, {"train": 0.8, "validation": 0.3}, {"train": 1, "validation": 0}),
+        *(
+            {"train": 0.8, "validation": "a.txt"},
+            {"train": math.nan, "validation": 0.1},
+            {"train": "", "validation": "v"},
+        ),
+        {"train": 0.5, "validation": 0.2, 3: 0.1},
+    ),
+    "data.group_column": (None, 3),
+    "data.min_images_per_class": (*NO_INTEGERS, 0),
+    "data.max_bad_fraction": (*NO_NUMBERS, 1.1),
+    "data.resize": ("pad", None),
+    "data.canvas_size": (math.nan, True, 1.0, "0", 16, -1, (0, 0)),
+    "data.cache": ("disk", True),
+    "data.cache_dir": (None, 3),
+    "data.catalogue.num_images": (*NO_INTEGERS, 0),
+    "data.catalogue.seed": NO_INTEGERS,
+    "log_every_steps": (*NO_INTEGERS, 0),
+}
+
+
+def with_value(field: str, value: object) -> ConfigDict:
+    config = default.get_config()
+    *sections, name = field.split(".")
+    node = config
+    for section in sections:
+        node = node[section]
+    with node.unlocked():
+        del node[name]  # else ConfigDict makes 1.0 of True where the default is 0.1
+        node[name] = value
+    return config
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_every_overlay_is_good_and_survives_json(path):
+    config = load_config(str(path))
+    again = read_config(config_to_json(config), "config.json")
+    assert flatten(again) == flatten(config)
+    assert set(flatten(config)) == set(config_checks.CHECKS)
+    assert list(again.data.levels) == list(config.data.levels)
+
+
+def test_json_keeps_the_order_of_levels_and_the_numbers_to_the_last_bit():
+    config = with_value("data.levels", {"z": "Z", "a": "A", "m": "M"})
+    config.learning_rate, config.image_size = 0.1 + 0.2, (64, 96)
+    again = read_config(config_to_json(config), "config.json")
+    assert list(again.data.levels) == ["z", "a", "m"]
+    assert again.learning_rate == config.learning_rate
+    assert list(again.image_size) == [64, 96]
+
+
+def test_every_field_has_values_to_be_refused():
+    assert set(WRONG) == set(config_checks.CHECKS)
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_refused_by_field_and_value(field, value):
+    with pytest.raises(UserError) as refused:
+        check_config(with_value(field, value))
+    shown = list(value) if isinstance(value, tuple) else value
+    sentence = str(refused.value)
+    assert sentence.startswith(f"{field} is {shown!r}, but must be ")
+    assert "\n" not in sentence and sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("image_size", (32, 48)), ("image_size", [64, 64]), ("momentum", 0), ("momentum", 1), ("weight_decay", 0)),
+        *(("data.canvas_size", 80), ("data.canvas_size", (64, 70)), ("seed", 2**32 - 1), ("learning_rate", 1)),
+        *(("data.splits", "split"), ("data.splits", {"train": "a.txt", "validation": "b.txt", "test": "c.txt"})),
+        *(("data.splits", {"train": 0.5, "validation": 0.2}), ("data.image", "{folder name}/{id}.png")),
+        *(("checkpoint.best", "validation/main/loss"), ("loss_weights", {"main": 0, "sub": 2.5})),
+        *(("model.heads", {"sub": "linear"}), ("data.max_bad_fraction", 0)),
+    ],
+)
+def test_a_good_value_passes(field, value):
+    check_config(with_value(field, value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model.heads": {"color": "sub"}}, "model.heads names the level 'color', but data.levels has only main, sub"),
+        ({"loss_weights": {"color": 1}}, "loss_weights names the level 'color'"),
+        ({"model.heads": {"main": "main"}}, "model.heads must have the finest level, 'sub'"),
+        ({"model.heads": {"sub": "sub"}, "loss_weights": {"main": 1}}, "model.heads gives it no head"),
+        ({"loss_weights": {"main": 0, "sub": 0}}, "trains nothing"),
+        ({"model.heads": {"sub": "sub"}, "loss_weights": {"sub": 0.0}}, "trains nothing"),
+        ({"data.canvas_size": 48}, r"data.canvas_size is \[48, 48\], .* image_size, \[64, 64\]"),
+        ({"batch_norm": "group", "batch_size": 40}, "batch_size is 40, .* batch_norm_group_size, 32"),
+        ({"data.source": "csv"}, "data.path is empty"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_refused(changes, sentence):
+    config = default.get_config()
+    for field, value in changes.items():
+        section, _, name = field.rpartition(".")
+        (config[section] if section else config)[name] = value
+    with pytest.raises(UserError, match=sentence):
+        check_config(config)
+
+
+def test_a_table_given_as_a_configdict_would_lose_its_order():
+    with pytest.raises(UserError, match=r"data\.levels is a ConfigDict, but must be a plain dict"):
+        check_config(with_value("data.levels", ConfigDict({"sub": "s", "main": "m"})))
+
+
+@pytest.mark.parametrize(
+    ("field", "close"),
+    [("learing_rate", "learning_rate"), ("data.level", "data.levels"), ("model.head", "model.heads"), ("lr", "")],
+)
+def test_an_unknown_field_of_the_command_line_is_told_the_close_one(field, close):
+    with pytest.raises(UserError) as refused:
+        load_config(MTL, [(field, "1")])
+    assert repr(field) in str(refused.value)
+    assert (f"did you mean {close}?" if close else "configs/default.py") in str(refused.value)
+
+
+def test_an_unknown_field_of_a_file_is_told_the_close_one(tmp_path):
+    path = tmp_path / "mine.py"
+    lines = ["from configs import default", "def get_config():", "    config = default.get_config()"]
+    path.write_text("\n".join([*lines, "    config.learing_rate = 0.1", "    return config"]))
+    with pytest.raises(UserError, match=r"no field 'learing_rate'; did you mean learning_rate\?"):
+        load_config(str(path))
+
+
+def test_unknown_and_lacking_fields_of_ones_own_config_are_refused():
+    config = ConfigDict({"seed": 0})
+    with pytest.raises(UserError, match="The config lacks image_size"):
+        check_config(config)
+    with pytest.raises(UserError, match=r"no field 'sed'.*did you mean seed"):
+        check_config(ConfigDict({"sed": 0}))
+    with pytest.raises(UserError, match="data is 3, but must be a section"):
+        check_config(with_value("data", 3))
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("learning_rate", "1e-3", 1e-3),
+        ("image_size", "(64, 96)", [64, 96]),
+        ("data.path", "2024", "2024"),
+        ("data.splits", "fold", "fold"),
+        ("data.splits.validation", "0.1", {"train": 0.8, "validation": 0.1}),
+        ("data.levels.type", "articleType", {"main": "masterCategory", "sub": "subCategory", "type": "articleType"}),
+        ("model.heads", "{'sub': 'linear'}", {"sub": "linear"}),
+    ],
+)
+def test_overrides_take_the_type_of_their_field(field, text, value):
+    name = "data.splits" if field == "data.splits.validation" else field.removesuffix(".type")
+    assert flatten(load_config(MTL, [(field, text)]))[name] == value
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("momentum", "True"),
+        ("learning_rate", "(" * 1000),
+        ("loss_weights", "{['a']: 1}"),
+        ("data", "3"),
+        ("seed.x", "3"),
+        ("", "3"),
+    ],
+)
+def test_overrides_that_make_no_sense_are_refused(field, text):
+    with pytest.raises(UserError):
+        load_config(MTL, [(field, text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("def get_config(:", "fails: SyntaxError"),
+        ("x = 1", "has no attribute 'get_config'"),
+        ("raise SystemExit(3)", "fails: SystemExit: 3"),
+        ("def get_config(): return {}", "returns dict, not a ConfigDict"),
+        ("\0", "fails: "),
+    ],
+)
+def test_a_config_file_that_fails_is_named(tmp_path, text, sentence):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=sentence) as refused:
+        load_config(str(path))
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nothing.py", "x" * 5000 + ".py", "\0.py", str(ROOT / "configs"), str(ROOT / "LICENSE")]
+)
+def test_what_is_no_config_file_is_refused(name):
+    with pytest.raises(UserError, match="is not a config file"):
+        load_config(name)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"seed": 0}', '{"data": 3}', '{"seed": NaN}'])
+def test_a_damaged_config_json_is_refused(text):
+    with pytest.raises(UserError, match=r"^config\.json (is not the config of a run|does not suit this version)"):
+        read_config(text, "config.json")
+
+
+def test_what_a_file_and_the_overrides_make_together_is_checked():
+    with pytest.raises(UserError, match=r"data\.canvas_size is \[48, 48\]"):
+        load_config(MTL, [("data.canvas_size", "48")])
+
+
+def test_reading_a_config_executes_nothing():
+    tree = json.loads(config_to_json(default.get_config()))
+    tree["data"]["path"] = "__import__('os').abort()"
+    assert read_config(json.dumps(tree), "config.json").data.path == tree["data"]["path"]
+
+
+def test_training_checks_a_config_made_by_hand(tmp_path):
+    from fashion_jax.train import train_and_evaluate
+
+    with pytest.raises(UserError, match="learning_rate is nan"):
+        train_and_evaluate(with_value("learning_rate", math.nan), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_best_metric_is_macro_f1_of_the_finest_level():
+    assert best_metric(with_value("data.levels", {"a": "x", "b": "y", "c": "z"})) == "validation/c/macro_f1"
+
+
+@pytest.mark.parametrize("name", ["config", "config_checks", "errors"])
+def test_the_config_imports_neither_jax_nor_tensorflow(name):
+    tree = ast.parse((ROOT / "fashion_jax" / f"{name}.py").read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {module.split(".")[0] for module in imported} & {"jax", "tensorflow", "flax", "orbax", "clu"}

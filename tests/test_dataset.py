@@ -1,0 +1,178 @@
+"""From a folder to splits of files and labels, and the account of what was left out."""
+
+import json
+
+import pytest
+
+from configs import default
+from fashion_jax.data.dataset import load_dataset
+from fashion_jax.errors import UserError
+from tests.shop import products, shop_config, write_shop, write_table
+
+# 30 rows to train and 10 to validate, told by a column; three classes take turns.
+ROWS = [(*row, "train" if i < 30 else "validation") for i, row in enumerate(products(40))]
+HEADER = ("id", "masterCategory", "subCategory", "fold")
+
+
+def load(folder, rows=ROWS, **data):
+    write_shop(folder, rows, HEADER)
+    return load_dataset(shop_config(folder, splits="fold", **data))
+
+
+def changed(changes: dict[int, dict[str, str]]) -> list[tuple[str, ...]]:
+    """ROWS with other values: row -> column -> value."""
+    return [tuple({**dict(zip(HEADER, row, strict=True)), **changes.get(i, {})}.values()) for i, row in enumerate(ROWS)]
+
+
+def test_splits_have_ids_files_and_labels(tmp_path):
+    dataset = load(tmp_path)
+    assert dataset.taxonomy.classes["sub"] == ("Apparel/Dress", "Apparel/Topwear", "Footwear/Shoes")
+    train, validation = dataset.splits["train"], dataset.splits["validation"]
+    assert (len(train), len(validation)) == (30, 10)
+    assert train.ids == [str(i) for i in range(30)]
+    assert validation.files[0] == str(tmp_path / "images" / "30.jpg")
+    assert train.labels["sub"].tolist() == [1, 0, 2] * 10
+    assert train.labels["main"].tolist() == [0, 0, 1] * 10
+    assert dataset.left_out == {}
+
+
+def test_missing_and_strange_labels_are_unknown_and_counted(tmp_path):
+    rows = changed(
+        {
+            0: {"subCategory": ""},
+            1: {"masterCategory": ""},  # and so its sub, too, is unknown
+            30: {"subCategory": "Hats"},
+            31: {"masterCategory": "Toys"},
+        }
+    )
+    dataset = load(tmp_path, rows)
+    assert dataset.splits["train"].labels["sub"].tolist()[:3] == [-1, -1, 2]
+    assert dataset.splits["train"].labels["main"].tolist()[:3] == [0, -1, 1]
+    assert "Apparel/Hats" not in dataset.taxonomy.classes["sub"]
+    summary = dataset.summary(8)
+    assert summary["splits"]["train"]["unknown_labels"] == {"main": 1, "sub": 2}
+    assert summary["splits"]["validation"]["unknown_labels"] == {"main": 1, "sub": 2}
+
+
+def test_the_summary_counts_every_image(tmp_path):
+    summary = load(tmp_path, changed({39: {"fold": "spare"}})).summary(8)
+    assert summary == {
+        "splits": {
+            "train": {
+                "images": 30,
+                "unknown_labels": {"main": 0, "sub": 0},
+                "classes": {
+                    "main": {"Apparel": 20, "Footwear": 10},
+                    "sub": {"Apparel/Dress": 10, "Apparel/Topwear": 10, "Footwear/Shoes": 10},
+                },
+                "left_over_per_epoch": 6,
+            },
+            "validation": {
+                "images": 9,
+                "unknown_labels": {"main": 0, "sub": 0},
+                "classes": {
+                    "main": {"Apparel": 6, "Footwear": 3},
+                    "sub": {"Apparel/Dress": 3, "Apparel/Topwear": 3, "Footwear/Shoes": 3},
+                },
+            },
+        },
+        "left_out": {"fold is 'spare'": ["39"]},
+    }
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_classes_with_too_few_training_images_are_left_out_of_every_split(tmp_path):
+    """The sub Hats goes with its 3 images of training; so does its main, which has no other, and a Hat to validate."""
+    hat = {"masterCategory": "Headwear", "subCategory": "Hats"}
+    dataset = load(tmp_path, changed({0: hat, 1: hat, 2: hat, 30: hat}), min_images_per_class=4)
+    assert dataset.taxonomy.classes["main"] == ("Apparel", "Footwear")
+    assert (len(dataset.splits["train"]), len(dataset.splits["validation"])) == (27, 9)
+    assert dataset.left_out == {"class with fewer than 4 training images": ["0", "1", "2", "30"]}
+    assert len(load(tmp_path, changed({0: hat, 1: hat, 2: hat}), min_images_per_class=3).splits["train"]) == 30
+
+
+def test_no_class_with_enough_images_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"lower data\.min_images_per_class"):
+        load(tmp_path, min_images_per_class=1000)
+
+
+def test_a_few_missing_files_are_counted_and_many_stop_the_run(tmp_path):
+    write_shop(tmp_path, ROWS, HEADER)
+    for i in (3, 35):
+        (tmp_path / "images" / f"{i}.jpg").unlink()
+    config = shop_config(tmp_path, splits="fold", max_bad_fraction=0.05)
+    dataset = load_dataset(config)
+    assert (len(dataset.splits["train"]), len(dataset.splits["validation"])) == (29, 9)
+    assert dataset.left_out == {"no such file": ["3", "35"]}
+    config.data.max_bad_fraction = 0.04
+    with pytest.raises(
+        UserError, match=r"2 of 40 images are missing, such as .*/3\.jpg, .*data\.max_bad_fraction, 0\.04"
+    ):
+        load_dataset(config)
+
+
+def test_further_rows_of_an_image_are_left_out(tmp_path):
+    """Else an image could be in training and in validation."""
+    dataset = load(tmp_path, [*ROWS, ("0", "Footwear", "Shoes", "validation")])
+    assert len(dataset.splits["validation"]) == 10
+    assert dataset.left_out == {"listed before": ["0"]}
+
+
+def test_a_users_taxonomy_fixes_the_classes(tmp_path):
+    taxonomy = load(tmp_path).taxonomy
+    path = tmp_path / "taxonomy.json"
+    path.write_text(taxonomy.to_json())
+    hat = {"masterCategory": "Headwear", "subCategory": "Hats"}
+    dataset = load(tmp_path, changed({0: hat}), taxonomy=str(path))
+    assert dataset.taxonomy == taxonomy
+    assert dataset.splits["train"].labels["main"][0] == -1
+
+
+def test_a_users_taxonomy_must_fit_the_data(tmp_path):
+    tree = json.loads(load(tmp_path).taxonomy.to_json())
+    path = tmp_path / "taxonomy.json"
+    tree["classes"]["sub"].append("Footwear/Boots")
+    tree["parents"]["sub"].append(1)
+    path.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match=r"The class 'Footwear/Boots' of .*taxonomy\.json has no training images"):
+        load(tmp_path, taxonomy=str(path))
+    with pytest.raises(UserError, match=r"has the levels main, sub, but data\.levels has sub"):
+        load(tmp_path, taxonomy=str(path), levels={"sub": "subCategory"})
+    with pytest.raises(UserError, match=r"data\.taxonomy is .* cannot be read"):
+        load(tmp_path, taxonomy=str(tmp_path))
+
+
+def test_a_level_without_any_label_is_named(tmp_path):
+    rows = changed({i: {"subCategory": ""} for i in range(30)})
+    with pytest.raises(UserError, match="No training row has a label at the level 'sub'"):
+        load(tmp_path, rows)
+
+
+def test_equal_names_under_different_parents_are_different_classes(tmp_path):
+    rows = changed({i: {"subCategory": "Other"} for i in range(40)})
+    assert load(tmp_path, rows).taxonomy.classes["sub"] == ("Apparel/Other", "Footwear/Other")
+
+
+def test_any_number_of_levels(tmp_path):
+    dataset = load(tmp_path, levels={"sub": "subCategory"})
+    assert dataset.taxonomy.levels == ("sub",)
+    assert dataset.taxonomy.classes["sub"] == ("Dress", "Shoes", "Topwear")
+
+
+def test_the_catalogue_serves_overlays_for_other_tables_too(catalogue_cache):
+    """Its table, images and splits are known, whatever the config says of other data."""
+    config = default.get_config()
+    config.data.cache_dir, config.data.catalogue.num_images = catalogue_cache, 200
+    expected = load_dataset(config).summary(8)
+    config.data.csv, config.data.image, config.data.group_column = "x.csv", "{x}.png", "x"
+    config.data.splits = {"train": "train.txt", "validation": "validation.txt"}
+    assert load_dataset(config).summary(8) == expected
+    assert expected["splits"]["train"]["images"] + expected["splits"]["validation"]["images"] == 200
+
+
+def test_a_table_outside_of_the_folder_of_the_images(tmp_path):
+    write_shop(tmp_path / "shop", ROWS, HEADER)
+    write_table(tmp_path / "mine.csv", ROWS, HEADER)
+    (tmp_path / "shop" / "styles.csv").unlink()
+    dataset = load_dataset(shop_config(tmp_path / "shop", csv=str(tmp_path / "mine.csv"), splits="fold"))
+    assert len(dataset.splits["train"]) == 30

@@ -1,0 +1,71 @@
+"""Two processes on loopback, by the real command, against one process; ResNet-34 in float64, 5 steps."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fashion_jax.config import load_config
+from fashion_jax.train import train_and_evaluate
+from tests.conftest import ROOT
+
+
+def overrides(cache_dir: str) -> dict[str, object]:
+    return {
+        "model.name": "resnet34",
+        "dtype": "float64",
+        "image_size": 32,
+        "batch_size": 16,
+        "num_epochs": 1,
+        "data.catalogue.num_images": 104,
+        "data.cache_dir": cache_dir,
+    }
+
+
+def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> subprocess.Popen:
+    environment = os.environ | {
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(index),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
+    flags = [f"--config.{field}={value}" for field, value in fields.items()]
+    command = [sys.executable, "-m", "fashion_jax.main", "--config", "configs/smoke.py", "--distributed", "--verbose"]
+    return subprocess.Popen(
+        [*command, "--workdir", str(workdir), *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_processes_train_as_one(tmp_path, catalogue_cache):
+    fields = overrides(catalogue_cache)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [start(index, port, tmp_path / "two", fields) for index in range(2)]
+    config = load_config(str(ROOT / "configs" / "smoke.py"), [(k, str(v)) for k, v in fields.items()])
+    with jax.enable_x64(True):
+        (one,) = train_and_evaluate(config, tmp_path / "one", devices=jax.devices()[:1])
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    (two,) = map(json.loads, (tmp_path / "two" / "metrics.jsonl").read_text().splitlines())
+    assert one["step"] == 5 and two.keys() == one.keys()
+    for name in one.keys() - {"timing"}:
+        assert two[name] == pytest.approx(one[name], rel=1e-8), name
+    for column in ("main_probabilities", "sub_probabilities"):
+        a, b = (
+            np.array(pq.read_table(tmp_path / run / "predictions" / "validation.parquet")[column].to_pylist())
+            for run in ("one", "two")
+        )
+        np.testing.assert_allclose(a, b, rtol=1e-8)

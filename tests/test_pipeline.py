@@ -1,0 +1,201 @@
+"""Batches of decoded images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion_jax.data.dataset import Split
+from fashion_jax.data.pipeline import canvas_shape, epoch_order, eval_batches, open_images, train_batches
+from fashion_jax.errors import UserError
+from tests.shop import shop_config, write_image
+
+SHAPE = (8, 6)  # of most images here, so that nothing is resized and every pixel can be compared
+
+
+def make_split(folder, count: int) -> tuple[Split, np.ndarray]:
+    """PNG images of noise whose label is their number, and their pixels."""
+    files = [folder / f"{i}.png" for i in range(count)]
+    pixels = [write_image(file, SHAPE, seed=i) for i, file in enumerate(files)]
+    labels = {"sub": np.arange(count, dtype=np.int32)}
+    return Split([file.stem for file in files], [str(file) for file in files], labels), np.stack(pixels)
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory):
+    return make_split(tmp_path_factory.mktemp("images"), 10)
+
+
+def config_of(batch_size=4, cache="host", seed=0):
+    config = shop_config("", cache=cache)
+    config.batch_size, config.seed = batch_size, seed
+    return config
+
+
+def labels_of(batches) -> list[list[int]]:
+    return [batch["labels"]["sub"].tolist() for batch in batches]
+
+
+def train_labels(split, config, start=0, stop=10, share=(0, 1)):
+    images = open_images(split, config, SHAPE)
+    return labels_of(train_batches(split, images, config, start, stop, share))
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+@pytest.mark.parametrize("batch_size", [3, 5, 16])
+def test_evaluation_has_every_image_once(ten, batch_size, cache):
+    """The last batch is filled up, so that all are of one shape; what fills it is cut off by the caller."""
+    split, pixels = ten
+    batches = list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), batch_size))
+    assert {batch["image"].shape for batch in batches} == {(batch_size, *SHAPE, 3)}
+    np.testing.assert_array_equal(np.concatenate([batch["image"] for batch in batches])[:10], pixels)
+    assert [label for labels in labels_of(batches) for label in labels][:10] == list(range(10))
+    assert len(batches) == -(-10 // batch_size)
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_training_batches_are_those_of_the_order(ten, cache):
+    """10 images make 2 batches of 4; what is left over is another image in every epoch."""
+    split, pixels = ten
+    config = config_of(cache=cache)
+    batches = list(train_batches(split, open_images(split, config, SHAPE), config, 0, 6))
+    orders = [epoch_order(config.seed, epoch, 10) for epoch in range(3)]
+    assert labels_of(batches) == [order[start : start + 4].tolist() for order in orders for start in (0, 4)]
+    for batch in batches:
+        assert batch["image"].dtype == np.uint8
+        np.testing.assert_array_equal(batch["image"], pixels[batch["labels"]["sub"]])
+
+
+def test_the_order_is_a_permutation_and_pure_in_seed_and_epoch():
+    orders = {(seed, epoch): epoch_order(seed, epoch, 50).tolist() for seed in (0, 1) for epoch in (0, 1, 2)}
+    assert all(sorted(order) == list(range(50)) for order in orders.values())
+    assert len(set(map(tuple, orders.values()))) == 6
+    assert epoch_order(1, 2, 50).tolist() == orders[1, 2]
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_any_step_continues_the_same_batches(ten, cache):
+    split, _ = ten
+    config = config_of(cache=cache)
+    whole = train_labels(split, config, 0, 7)
+    for start in (1, 2, 5, 7):
+        assert train_labels(split, config, start, 7) == whole[start:]
+    assert train_labels(split, config_of(seed=1), 0, 7) != whole
+
+
+def test_the_shares_of_two_processes_make_the_batches_of_one(ten):
+    split, pixels = ten
+    for cache in ("none", "host"):
+        config = config_of(cache=cache)
+        images = open_images(split, config, SHAPE)
+        whole = train_labels(split, config, 0, 5)
+        shares = [train_labels(split, config, 0, 5, (i, 2)) for i in range(2)]
+        assert [first + second for first, second in zip(*shares, strict=True)] == whole
+        parts = [list(eval_batches(split, images, 4, (i, 2))) for i in range(2)]
+        found = [np.concatenate([a["image"], b["image"]]) for a, b in zip(*parts, strict=True)]
+        np.testing.assert_array_equal(np.concatenate(found)[:10], pixels)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_streamed_images_equal_cached_ones(tmp_path, resize):
+    """Of several sizes, and more than one chunk of the cache."""
+    count = 260
+    sizes = [(5 + i % 7, 4 + i % 5) for i in range(count)]
+    files = [tmp_path / f"{i}.png" for i in range(count)]
+    for i, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        write_image(file, size, seed=i)
+    split = Split(list(map(str, range(count))), list(map(str, files)), {"sub": np.arange(count)})
+    results = []
+    for cache in ("none", "host"):
+        config = config_of(cache=cache)
+        config.data.resize = resize
+        batches = eval_batches(split, open_images(split, config, SHAPE), 64)
+        results.append(np.concatenate([batch["image"] for batch in batches])[:count])
+    np.testing.assert_array_equal(*results)
+
+
+def decode(path, shape, resize="stretch") -> np.ndarray:
+    split = Split(["0"], [str(path)], {"sub": np.zeros(1, np.int32)})
+    config = config_of()
+    config.data.resize = resize
+    return next(eval_batches(split, open_images(split, config, shape), 1))["image"][0]
+
+
+@pytest.fixture
+def bands(tmp_path):
+    """20 x 40 pixels of red, green, green, blue, from left to right."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :10, 0], pixels[:, 10:30, 1], pixels[:, 30:, 2] = 200, 200, 200
+    path = tmp_path / "bands.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_stretch_shows_all_of_the_image(bands):
+    image = decode(bands, (16, 16), "stretch")
+    np.testing.assert_array_equal(image[8, [1, 8, 14]], [[200, 0, 0], [0, 200, 0], [0, 0, 200]])
+
+
+def test_crop_shows_the_middle(bands):
+    image = decode(bands, (16, 16), "crop")
+    assert image.shape == (16, 16, 3)
+    np.testing.assert_array_equal(image[:, 1:-1], np.broadcast_to([0, 200, 0], (16, 14, 3)))
+
+
+def test_letterbox_has_white_bars_around_all_of_the_image(bands):
+    image = decode(bands, (16, 16), "letterbox")
+    white = (image == 255).all(axis=(1, 2))
+    assert white.tolist() == [True] * 4 + [False] * 8 + [True] * 4
+    np.testing.assert_array_equal(image[8, [1, 8, 14]], [[200, 0, 0], [0, 200, 0], [0, 0, 200]])
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (3, 5)])
+def test_every_size_comes_to_the_canvas(tmp_path, size, resize):
+    write_image(tmp_path / "image.png", size)
+    assert decode(tmp_path / "image.png", (10, 12), resize).shape == (10, 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "jpg"), ("L", "png"), ("RGBA", "png"), ("RGB", "gif"), ("RGB", "bmp")]
+)
+def test_other_kinds_of_images_become_rgb(tmp_path, mode, suffix):
+    pixels = write_image(tmp_path / f"image.{suffix}", SHAPE, mode)
+    image = decode(tmp_path / f"image.{suffix}", SHAPE)
+    assert image.shape == (*SHAPE, 3)
+    if mode == "L":
+        np.testing.assert_array_equal(image, image[:, :, :1].repeat(3, axis=2))
+    if mode == "L" and suffix == "png":
+        np.testing.assert_array_equal(image[:, :, 0], pixels)
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+@pytest.mark.parametrize("damage", [b"", b"no image", "truncated", "removed", "folder"])
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path, damage, cache):
+    split, _ = make_split(tmp_path, 5)
+    bad = tmp_path / "3.png"
+    content = bad.read_bytes()
+    bad.unlink()
+    if damage == "folder":
+        bad.mkdir()
+    elif damage != "removed":
+        bad.write_bytes(content[: len(content) // 2] if damage == "truncated" else damage)
+    with pytest.raises(UserError, match=r"The image '.*/3\.png' cannot be read and decoded"):
+        list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), 2))
+
+
+def test_the_canvas_is_larger_where_the_augmentation_crops():
+    config = config_of()
+    assert canvas_shape(config, (64, 48)) == (64, 48)
+    config.augment = "light"
+    assert canvas_shape(config, (64, 48)) == (80, 60)
+    config.data.canvas_size = 70
+    assert canvas_shape(config, (64, 48)) == (70, 70)
+    config.data.canvas_size = [72, 90]
+    assert canvas_shape(config, (64, 48)) == (72, 90)
+
+
+def test_auto_streams_what_is_too_large_for_memory(ten, monkeypatch):
+    split, pixels = ten
+    assert type(open_images(split, config_of(cache="auto"), SHAPE)).__name__ == "CachedImages"
+    monkeypatch.setattr("fashion_jax.data.pipeline._AUTO_CACHE_BYTES", pixels.size - 1)
+    assert type(open_images(split, config_of(cache="auto"), SHAPE)).__name__ == "StreamedImages"

@@ -1,0 +1,122 @@
+"""Which split each row belongs to."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fashion_jax.data.splits import assign_splits
+from fashion_jax.data.table import Table
+from fashion_jax.errors import UserError
+from tests.shop import shop_config
+
+
+def make_table(paths, **columns) -> Table:
+    ids = [f"id {i}" for i in range(len(paths))]
+    return Table(ids, [f"{i}.jpg" for i in ids], list(paths), columns)
+
+
+def uneven_paths(seed: int) -> list[tuple[str, ...]]:
+    """About 2,000 rows of 60 classes, of which some have 1 or 2 rows, in no order."""
+    generator = np.random.default_rng(seed)
+    sizes = [1, 1, 1, 2, 2, 3, *generator.integers(1, 80, 54)]
+    paths = [(f"main {c % 5}", f"sub {c}") for c, size in enumerate(sizes) for _ in range(size)]
+    return [paths[i] for i in generator.permutation(len(paths))]
+
+
+def assign(table, folder=None, splits=None, seed=0, group_column=""):
+    config = shop_config(folder or "", splits=splits or {"train": 0.8, "validation": 0.2}, group_column=group_column)
+    config.seed = seed
+    return assign_splits(config, table, folder)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("splits", [{"train": 0.8, "validation": 0.2}, {"validation": 0.2, "test": 0.1, "train": 0.7}])
+def test_fractions_hold_for_the_whole_and_for_every_class(splits, seed):
+    table = make_table(uneven_paths(seed))
+    rows, left_out = assign(table, splits=splits, seed=seed)
+    count = len(table.ids)
+    assert left_out == {}
+    assert sorted(row for chosen in rows.values() for row in chosen) == list(range(count))
+    assert all(chosen == sorted(chosen) for chosen in rows.values())
+    per_class = {split: Counter(table.paths[row] for row in chosen) for split, chosen in rows.items()}
+    for split, fraction in splits.items():
+        assert abs(len(rows[split]) - fraction * count) <= 0.01 * count
+        for path, total in Counter(table.paths).items():
+            assert abs(per_class[split][path] - fraction * total) <= 2
+    assert set(per_class["train"]) == set(table.paths)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 10 + [500], [2] * 50, [1, 2] * 30])
+def test_training_gets_every_class_however_small(sizes):
+    paths = [("main", f"sub {c}") for c, size in enumerate(sizes) for _ in range(size)]
+    rows, _ = assign(make_table(paths))
+    assert {paths[row] for row in rows["train"]} == set(paths)
+    assert abs(len(rows["validation"]) - 0.2 * len(paths)) <= 0.01 * len(paths)
+
+
+def test_a_class_of_one_image_cannot_be_split():
+    with pytest.raises(UserError, match="The split 'validation' has no images"):
+        assign(make_table([("main", "sub")]))
+
+
+def test_fractions_below_one_leave_the_rest_out_and_count_it():
+    table = make_table(uneven_paths(0))
+    rows, left_out = assign(table, splits={"train": 0.5, "validation": 0.1})
+    count = len(table.ids)
+    assert list(left_out) == ["in no split"]
+    assert len(rows["train"]) + len(rows["validation"]) + len(left_out["in no split"]) == count
+    assert abs(len(rows["validation"]) - 0.1 * count) <= 0.01 * count
+    assert abs(len(rows["train"]) - 0.5 * count) <= 0.02 * count
+
+
+def test_fractions_are_a_function_of_the_seed():
+    table = make_table(uneven_paths(0))
+    assert assign(table, seed=3) == assign(table, seed=3)
+    assert assign(table, seed=3) != assign(table, seed=4)
+
+
+def test_groups_never_straddle_splits():
+    paths = uneven_paths(1)
+    groups = [f"product {i // 3}" if i % 2 else "" for i in range(len(paths))]
+    rows, _ = assign(make_table(paths, product=groups), group_column="product")
+    split_of = {row: split for split, chosen in rows.items() for row in chosen}
+    assert len(split_of) == len(paths)
+    for group in set(groups) - {""}:
+        assert len({split_of[i] for i, name in enumerate(groups) if name == group}) == 1
+    ungrouped = Counter(split_of[i] for i, name in enumerate(groups) if not name)
+    assert set(ungrouped) == {"train", "validation"}  # rows of no group are not one large group
+
+
+def test_a_column_assigns_by_its_values():
+    table = make_table([("a", "b")] * 5, fold=["train", "validation", "test", "", "train"])
+    rows, left_out = assign(table, splits="fold")
+    assert rows == {"train": [0, 4], "validation": [1]}
+    assert left_out == {"fold is 'test'": ["id 2"], "fold is ''": ["id 3"]}
+
+
+def test_files_assign_by_id_even_with_blanks_in_ids(tmp_path):
+    (tmp_path / "a.txt").write_bytes("id 0\r\n\r\n id 3 \nid 0\nmissing\n".encode("utf-8-sig"))
+    (tmp_path / "b.txt").write_text("id 1")
+    splits = {"train": "a.txt", "validation": "b.txt"}
+    rows, left_out = assign(make_table([("a", "b")] * 4), tmp_path, splits)
+    assert rows == {"train": [0, 3], "validation": [1]}
+    assert left_out == {"in no split": ["id 2"], "in a split, but not in the table": ["missing"]}
+
+
+@pytest.mark.parametrize(
+    ("train", "sentence"),
+    [
+        (b"id 1\nid 0\n", "The id 'id 1' stands in the splits 'train' and 'validation'"),
+        (b"", "The split 'train' has no images"),
+        (b"nothing\n", "The split 'train' has no images"),
+        (b"\xff\xfe", r"data\.splits\.train is .* cannot be read"),
+        (None, r"data\.splits\.train is .* cannot be read"),
+    ],
+)
+def test_files_that_make_no_splits_are_refused(tmp_path, train, sentence):
+    if train is not None:
+        (tmp_path / "a.txt").write_bytes(train)
+    (tmp_path / "b.txt").write_text("id 1\n")
+    with pytest.raises(UserError, match=sentence):
+        assign(make_table([("a", "b")] * 4), tmp_path, {"train": "a.txt", "validation": "b.txt"})

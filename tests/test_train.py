@@ -1,0 +1,206 @@
+"""train_and_evaluate, end to end on tiny runs."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn import metrics as sk
+
+from fashion_jax import sharding, train
+from fashion_jax.checkpoint import Checkpoints
+from fashion_jax.config import load_config
+from fashion_jax.data.dataset import load_dataset
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.sharding import create_mesh
+from fashion_jax.train import train_and_evaluate
+from tests.conftest import ROOT
+
+
+def without_timing(workdir: Path) -> list[dict]:
+    path = workdir / "metrics.jsonl"
+    lines = map(json.loads, path.read_text().splitlines() if path.exists() else [])
+    return [{k: v for k, v in line.items() if k != "timing"} for line in lines]
+
+
+def digests(workdir: Path, step: int) -> dict[str, str]:
+    """The digests of every array of a checkpoint, as the run saved them."""
+    return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, catalogue_cache) -> Path:
+    """A workdir with an uninterrupted run of two epochs (20 steps)."""
+    config = load_config(str(ROOT / "configs" / "smoke.py"))
+    config.batch_size, config.num_epochs = 16, 2
+    config.data.cache_dir, config.data.catalogue.num_images = catalogue_cache, 200
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    train_and_evaluate(config, workdir)
+    return workdir
+
+
+def test_leaves_the_files_of_the_contract(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.json", "taxonomy.json", "environment.json", "data.json", "metrics.jsonl"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    report = {path.name for path in (finished / "report").iterdir()}
+    assert {"curves.png", "confusion_main.png", "confusion_sub.png", "classes_main.csv", "classes_sub.csv"} <= report
+    data = json.loads((finished / "data.json").read_text())
+    assert data["splits"]["train"]["images"] + data["splits"]["validation"]["images"] == 200
+    assert data["splits"]["train"]["left_over_per_epoch"] == data["splits"]["train"]["images"] % 16
+
+
+def test_lines_have_every_metric_of_both_splits_and_levels(finished):
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 10), (2, 20)]
+    assert lines[0]["learning_rate"] == 0.01 and lines[1]["learning_rate"] == pytest.approx(0.005, rel=1e-12)
+    for line in lines:
+        for split in ("train", "validation"):
+            total = sum(line[f"{split}/{level}/loss"] for level in ("main", "sub"))
+            assert line[f"{split}/loss"] == pytest.approx(total, rel=1e-6)
+            for level in ("main", "sub"):
+                for name in ("loss", "accuracy", "macro_f1", "auroc"):
+                    assert math.isfinite(line[f"{split}/{level}/{name}"])
+        assert {"images_per_second", "data_wait_fraction"} <= set(line["timing"])
+
+
+def test_metrics_of_the_best_epoch_agree_with_scikit_learn(finished):
+    table = pq.read_table(finished / "predictions" / "validation.parquet").to_pydict()
+    taxonomy = Taxonomy.from_json((finished / "taxonomy.json").read_text(), "taxonomy")
+    lines = without_timing(finished)
+    best = max(lines, key=lambda line: line["validation/sub/macro_f1"])
+    assert len(set(table["id"])) == len(table["id"]) == 40
+    for level in ("main", "sub"):
+        names = list(taxonomy.classes[level])
+        truth = np.array([names.index(name) for name in table[f"{level}_true"]])
+        probabilities = np.array(table[f"{level}_probabilities"], np.float64)
+        predicted = probabilities.argmax(axis=1)
+        assert [names[i] for i in predicted] == table[f"{level}_predicted"]
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        present = [c for c in range(len(names)) if 0 < (truth == c).sum() < len(truth)]
+        expected = {
+            "loss": -np.log(probabilities[np.arange(len(truth)), truth]).mean(),
+            "accuracy": sk.accuracy_score(truth, predicted),
+            "macro_f1": sk.f1_score(truth, predicted, average="macro", zero_division=0),
+            "auroc": np.mean([sk.roc_auc_score(truth == c, probabilities[:, c]) for c in present]),
+        }
+        for name, value in expected.items():
+            assert best[f"validation/{level}/{name}"] == pytest.approx(value, abs=1e-6), (level, name)
+
+
+def test_running_again_says_that_the_run_is_complete(finished, tiny_config, capsys):
+    before = (finished / "metrics.jsonl").read_bytes()
+    train_and_evaluate(tiny_config, finished)
+    assert "complete" in capsys.readouterr().out
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("stop", [4, 10, 13])
+def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_path, monkeypatch, stop):
+    """The steps after the last checkpoint (every 3 steps) are lost and done again."""
+    tiny_config.checkpoint.every_steps = 3
+    real = train.put_batch
+    calls = iter(range(10**6))
+
+    def interrupt(batch, mesh):
+        if batch["labels"]["sub"].shape == (16,) and next(calls) == limit:
+            raise KeyboardInterrupt
+        return real(batch, mesh)
+
+    limit = stop
+    monkeypatch.setattr(train, "put_batch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(tiny_config, tmp_path)
+    monkeypatch.setattr(train, "put_batch", real)
+    assert len(without_timing(tmp_path)) == stop // 10
+    train_and_evaluate(tiny_config, tmp_path)
+    assert without_timing(tmp_path) == without_timing(finished)
+    assert digests(tmp_path, 20) == digests(finished, 20)
+
+
+def test_a_run_killed_before_an_epochs_line_writes_it_on_resume(finished, tiny_config, tmp_path, monkeypatch):
+    def killed(self, line):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.MetricsFile, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(tiny_config, tmp_path)
+    assert without_timing(tmp_path) == []
+    train_and_evaluate(tiny_config, tmp_path)
+    assert without_timing(tmp_path) == without_timing(finished)
+
+
+def test_streamed_and_cached_images_train_the_same(finished, tiny_config, tmp_path):
+    tiny_config.data.cache = "none"
+    train_and_evaluate(tiny_config, tmp_path)
+    assert without_timing(tmp_path) == without_timing(finished)
+
+
+def test_best_checkpoint_outlives_the_latest(tiny_config, tmp_path):
+    """Only the score decides: the first of three epochs is made the best."""
+    tiny_config.num_epochs = 1
+    train_and_evaluate(tiny_config, tmp_path)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+    state = checkpoints.restore(10, _abstract_state(tiny_config))
+    checkpoints.scores = {10: 0.9}
+    for step, score in ((20, 0.5), (30, math.nan), (40, 0.1)):
+        checkpoints.scores[step] = score
+        checkpoints.save(step, state)
+    checkpoints.wait()
+    assert checkpoints.best_step == 10 and checkpoints.latest_step == 40
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [10, 40]
+    checkpoints.close()
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path):
+    shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    largest = max(
+        (tmp_path / "checkpoints" / "20" / "state").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size
+    )
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    with pytest.raises(RunError, match="step 20 is damaged"):
+        checkpoints.restore(20, _abstract_state(tiny_config))
+    checkpoints.close()
+
+
+def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch):
+    fetches = []
+    real = sharding.fetch
+    monkeypatch.setattr(train, "fetch", lambda tree: fetches.append(1) or real(tree))
+    tiny_config.log_every_steps = 5
+    train_and_evaluate(tiny_config, tmp_path)
+    per_epoch = 2 + 2  # progress lines; the last loss and the epoch's sums
+    assert len(fetches) <= 2 * per_epoch
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tmp_path):
+    tiny_config.learning_rate = 1e30
+    with pytest.raises(RunError, match=r"learning_rate \(1e\+30\)"):
+        train_and_evaluate(tiny_config, tmp_path)
+
+
+def test_another_config_in_the_same_workdir_is_refused(finished, tiny_config):
+    tiny_config.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"learning_rate is 0\.5, but the run in .* has 0\.01"):
+        train_and_evaluate(tiny_config, finished)
+
+
+def test_batch_size_must_be_spread_evenly(tiny_config, tmp_path):
+    tiny_config.batch_size = 12
+    with pytest.raises(UserError, match="batch_size is 12"):
+        train_and_evaluate(tiny_config, tmp_path)
+
+
+def _abstract_state(config):
+    dataset = load_dataset(config)
+    model = train.create_model(config, dataset.taxonomy)
+    tx = train.create_optimizer(config, len(dataset.splits["train"]) // config.batch_size)
+    return train.abstract_train_state(config, model, tx, dataset.taxonomy, create_mesh())

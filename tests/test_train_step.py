@@ -1,0 +1,160 @@
+"""The step on the real model: ResNet-34 with the report's heads."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.train_state import create_train_state
+from fashion_jax.train_step import _loss, eval_step, jit_train_step
+
+TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("b", "w")])
+
+
+@pytest.fixture
+def config(tiny_config):
+    tiny_config.model.name = "resnet34"
+    tiny_config.batch_size = 8
+    tiny_config.augment = "none"
+    return tiny_config
+
+
+def random_batch(size: int = 8) -> dict:
+    rng = np.random.default_rng(0)
+    sub = rng.integers(0, 5, size).astype(np.int32)
+    main = TAXONOMY.ancestors("main", of="sub")[sub].astype(np.int32)
+    images = rng.integers(0, 256, (size, 32, 32, 3)).astype(np.uint8)
+    return {"image": images, "labels": {"main": main, "sub": sub}}
+
+
+def build(config, devices=None, steps_per_epoch=100):
+    mesh = create_mesh(devices)
+    model = create_model(config, TAXONOMY, mesh.size)
+    tx = create_optimizer(config, steps_per_epoch)
+    state = create_train_state(config, model, tx, TAXONOMY, mesh)
+    step = jit_train_step(config, model, tx, TAXONOMY, mesh, steps_per_epoch)
+    return mesh, model, state, step
+
+
+def losses_of(config, devices, steps=5):
+    mesh, _, state, step = build(config, devices)
+    losses = []
+    for seed in range(steps):
+        batch = random_batch()
+        batch["image"] = np.roll(batch["image"], seed, axis=1)
+        state, loss = step(state, put_batch(batch, mesh))
+        losses.append(float(fetch(loss)))
+    return losses, fetch(state)
+
+
+def test_one_and_eight_devices_agree_in_float64(config):
+    config.dtype, config.augment = "float64", "flip"
+    with jax.enable_x64(True):
+        one, state_one = losses_of(config, jax.devices()[:1])
+        eight, state_eight = losses_of(config, jax.devices())
+    np.testing.assert_allclose(eight, one, rtol=1e-8)
+    for a, b in zip(jax.tree.leaves(state_one), jax.tree.leaves(state_eight), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))
+
+
+def test_every_parameter_receives_a_gradient_but_biases_before_batch_norm(config):
+    _, model, state, _ = build(config, jax.devices()[:1])
+    batch = random_batch()
+    images = jnp.asarray(batch["image"] / 255, jnp.float32)
+    loss = partial(_loss, model_state=state.model_state, images=images, labels=batch["labels"], key=jax.random.key(0))
+    grads = jax.jit(jax.grad(partial(loss, model=model, loss_weights={}), has_aux=True))(state.params)[0]
+    norms = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): float(jnp.linalg.norm(leaf))
+        for path, leaf in jax.tree.flatten_with_path(grads)[0]
+    }
+    before_norm = {name for name in norms if re.search(r"heads_.*/linear\d/bias", name)}
+    assert len(before_norm) == 3
+    assert all(norms[name] < 1e-5 for name in before_norm)
+    assert min(value for name, value in norms.items() if name not in before_norm) > 1e-6
+
+
+def test_eight_images_can_be_over_fitted(config):
+    mesh, model, state, step = build(config, jax.devices()[:1])
+    batch = random_batch()
+    placed = put_batch(batch, mesh)
+    for _ in range(40):
+        state, loss = step(state, placed)
+    log_probs = jax.jit(partial(eval_step, config=config, model=model, taxonomy=TAXONOMY))(
+        state.params, state.model_state, placed
+    )
+    for level, labels in batch["labels"].items():
+        assert (np.argmax(log_probs[level], axis=-1) == labels).all(), level
+    assert float(loss) < 0.5
+
+
+def test_the_state_is_donated(config):
+    config.model.name = "resnet10"
+    mesh, _, state, step = build(config)
+    before = jax.tree.leaves(state)
+    step(state, put_batch(random_batch(), mesh))
+    assert all(leaf.is_deleted() for leaf in before)
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32(config):
+    config.model.name, config.dtype = "resnet10", "bfloat16"
+    mesh, model, state, step = build(config)
+    assert "bf16[8,32,32,3]" in step.lower(state, put_batch(random_batch(), mesh)).as_text("hlo")
+    state, loss = step(state, put_batch(random_batch(), mesh))
+    assert loss.dtype == jnp.float32
+    kept = (state.params, state.model_state, state.opt_state)
+    assert {leaf.dtype for leaf in jax.tree.leaves(kept)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    logits = model.apply(
+        {"params": state.params, **state.model_state}, jnp.zeros((2, 32, 32, 3), jnp.bfloat16), train=False
+    )
+    assert {x.dtype for x in logits.values()} == {jnp.dtype("float32")}
+
+
+def test_local_batch_norm_is_group_batch_norm_of_a_devices_images(config):
+    config.model.name, config.batch_size, config.dtype = "resnet10", 16, "float64"
+    with jax.enable_x64(True):
+        results = []
+        for mode, devices in (("local", jax.devices()), ("group", jax.devices()[:1]), ("global", jax.devices()[:1])):
+            config.batch_norm, config.batch_norm_group_size = mode, 2
+            mesh, _, state, step = build(config, devices)
+            results.append(float(fetch(step(state, put_batch(random_batch(16), mesh))[1])))
+    assert results[0] == pytest.approx(results[1], rel=1e-9)
+    assert abs(results[0] - results[2]) > 1e-3
+
+
+def test_metrics_start_anew_with_each_epoch_and_skip_unknown_labels(config):
+    config.model.name = "resnet10"
+    mesh, _, state, step = build(config, steps_per_epoch=2)
+    batch = random_batch()
+    batch["labels"]["sub"][:3] = -1
+    counts = []
+    for _ in range(3):
+        state, _ = step(state, put_batch(batch, mesh))
+        counts.append({level: int(fetch(sums["count"])) for level, sums in state.metrics.items()})
+    assert counts == [{"main": 8, "sub": 5}, {"main": 16, "sub": 10}, {"main": 8, "sub": 5}]
+
+
+def test_loss_is_the_mean_over_known_labels():
+    logits = jnp.asarray([[2.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
+    labels = jnp.asarray([0, -1, 1])
+    expected = (np.log1p(np.exp(-2.0)) + np.log(2)) / 2
+    assert float(mean_of_known(cross_entropy(logits, labels), labels)) == pytest.approx(expected, rel=1e-6)
+    unknown = jnp.asarray([-1, -1, -1])
+    assert float(mean_of_known(cross_entropy(logits, unknown), unknown)) == 0
+
+
+def test_a_level_without_a_head_sums_its_childrens_probabilities():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)), jnp.float32)
+    log_probs = level_log_probs({"sub": logits}, TAXONOMY)
+    probs = np.asarray(jax.nn.softmax(logits))
+    np.testing.assert_allclose(
+        np.exp(log_probs["main"]), np.stack([probs[:, :2].sum(1), probs[:, 2:].sum(1)], 1), rtol=1e-5
+    )
+    assert list(log_probs) == ["main", "sub"]
