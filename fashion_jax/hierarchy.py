@@ -18,9 +18,9 @@ _SEPARATOR = "/"
 def class_name(path: Sequence[str]) -> str:
     """The name of a class, its path from the root: ("Apparel", "Topwear") is "Apparel/Topwear".
 
-    A "/" inside a label is written "\\/", so that different paths have different names.
+    Inside a label "/" is written "\\/" and "\\" is doubled, so that different paths have different names.
     """
-    return _SEPARATOR.join(label.replace(_SEPARATOR, "\\/") for label in path)
+    return _SEPARATOR.join(label.replace("\\", "\\\\").replace(_SEPARATOR, "\\/") for label in path)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Writes tests/parity/reference.npz, the results of PyTorch that tests/test_parity.py compares with.
 
-Needs PyTorch and numpy and nothing else; takes a minute and 6 GB:
+Needs PyTorch and numpy and nothing else; takes a minute and 3 GB:
 
     python -m venv /tmp/torch && /tmp/torch/bin/pip install torch==2.13.0 numpy==2.4.6
     /tmp/torch/bin/python -m scripts.make_parity_reference

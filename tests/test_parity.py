@@ -130,8 +130,7 @@ def _train(case):
         losses = [mean_of_known(cross_entropy(x, labels[level]), labels[level]) for level, x in logits.items()]
         return sum(losses), model_state
 
-    # Compiles in half the time, and computes the same.
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def step(params, model_state, opt_state):
         (loss, model_state), grads = jax.value_and_grad(compute_loss, has_aux=True)(params, model_state)
         updates, opt_state = tx.update(grads, opt_state, params)
