@@ -29,7 +29,7 @@ from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.run_files import environment
-from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, create_train_state, image_shape
 from fashion_jax.train_step import Batch, jit_train_step
 from fashion_jax.writers import write_atomically
@@ -92,8 +92,7 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     mesh = create_mesh()
-    if config.batch_size % mesh.size:
-        raise UserError(f"batch_size is {config.batch_size}, but must be a multiple of the {mesh.size} devices.")
+    check_batch_size(config.batch_size, mesh.size)
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
     model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, _STEPS_PER_EPOCH)
     state = create_train_state(config, model, tx, taxonomy, mesh)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
 from fashion_jax.config import load_config
+from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import UserError
 
 
@@ -54,12 +55,16 @@ def _train(arguments: list[str]) -> None:
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import jax  # late: a bad config is told without waiting for it
+    check_paths(config)
+    import jax  # late: a bad config or path is told without waiting for it
 
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if flags.distributed:
         _join()
+    from fashion_jax.sharding import check_batch_size
+
+    check_batch_size(config.batch_size, jax.device_count())
     from fashion_jax.train import train_and_evaluate
 
     train_and_evaluate(config, workdir)

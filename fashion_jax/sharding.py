@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fashion_jax.errors import UserError
+
 _BATCH = "batch"
 
 
@@ -14,6 +16,14 @@ def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over the given devices, by default all those of all processes."""
     devices = list(devices or jax.devices())
     return jax.make_mesh((len(devices),), (_BATCH,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def check_batch_size(batch_size: int, num_devices: int) -> None:
+    """Raises a UserError where a batch cannot be spread evenly."""
+    if batch_size % num_devices:
+        raise UserError(
+            f"batch_size is {batch_size}, but must be a multiple of the {num_devices} devices it is spread over."
+        )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

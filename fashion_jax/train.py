@@ -25,7 +25,7 @@ from fashion_jax.metrics import summarize
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.optimizer import create_optimizer, learning_rates
 from fashion_jax.run_files import open_workdir, write_run_files
-from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
 from fashion_jax.train_step import jit_eval_step, jit_train_step
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal, duration
@@ -97,10 +97,7 @@ def train_and_evaluate(
     """
     check_config(config)
     mesh = create_mesh(devices)
-    if config.batch_size % mesh.size:
-        raise UserError(
-            f"batch_size is {config.batch_size}, but must be a multiple of the {mesh.size} devices it is spread over."
-        )
+    check_batch_size(config.batch_size, mesh.size)
     workdir = Path(workdir)
     open_workdir(workdir, config)
     dataset = load_dataset(config)

@@ -14,7 +14,7 @@ from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import create_mesh, fetch, put_batch
 from fashion_jax.train_state import create_train_state
-from fashion_jax.train_step import _loss, eval_step, jit_train_step
+from fashion_jax.train_step import _loss, jit_eval_step, jit_train_step
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("b", "w")])
 
@@ -31,7 +31,7 @@ def random_batch(size: int = 8) -> dict:
     rng = np.random.default_rng(0)
     sub = rng.integers(0, 5, size).astype(np.int32)
     main = TAXONOMY.ancestors("main", of="sub")[sub].astype(np.int32)
-    images = rng.integers(0, 256, (size, 32, 32, 3)).astype(np.uint8)
+    images = rng.integers(0, 256, (size, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
     return {"image": images, "labels": {"main": main, "sub": sub}}
 
 
@@ -82,25 +82,16 @@ def test_every_parameter_receives_a_gradient_but_biases_before_batch_norm(config
 
 
 def test_eight_images_can_be_over_fitted(config):
-    mesh, model, state, step = build(config, jax.devices()[:1])
+    config.num_epochs = 6
+    mesh, model, state, step = build(config, jax.devices()[:1], steps_per_epoch=10)
     batch = random_batch()
     placed = put_batch(batch, mesh)
-    for _ in range(40):
+    for _ in range(60):
         state, loss = step(state, placed)
-    log_probs = jax.jit(partial(eval_step, config=config, model=model, taxonomy=TAXONOMY))(
-        state.params, state.model_state, placed
-    )
+    log_probs = jit_eval_step(config, model, TAXONOMY, mesh)(state.params, state.model_state, placed)
     for level, labels in batch["labels"].items():
         assert (np.argmax(log_probs[level], axis=-1) == labels).all(), level
     assert float(loss) < 0.5
-
-
-def test_the_state_is_donated(config):
-    config.model.name = "resnet10"
-    mesh, _, state, step = build(config)
-    before = jax.tree.leaves(state)
-    step(state, put_batch(random_batch(), mesh))
-    assert all(leaf.is_deleted() for leaf in before)
 
 
 def test_bfloat16_computes_in_it_and_keeps_float32(config):
@@ -117,18 +108,6 @@ def test_bfloat16_computes_in_it_and_keeps_float32(config):
     assert {x.dtype for x in logits.values()} == {jnp.dtype("float32")}
 
 
-def test_local_batch_norm_is_group_batch_norm_of_a_devices_images(config):
-    config.model.name, config.batch_size, config.dtype = "resnet10", 16, "float64"
-    with jax.enable_x64(True):
-        results = []
-        for mode, devices in (("local", jax.devices()), ("group", jax.devices()[:1]), ("global", jax.devices()[:1])):
-            config.batch_norm, config.batch_norm_group_size = mode, 2
-            mesh, _, state, step = build(config, devices)
-            results.append(float(fetch(step(state, put_batch(random_batch(16), mesh))[1])))
-    assert results[0] == pytest.approx(results[1], rel=1e-9)
-    assert abs(results[0] - results[2]) > 1e-3
-
-
 def test_metrics_start_anew_with_each_epoch_and_skip_unknown_labels(config):
     config.model.name = "resnet10"
     mesh, _, state, step = build(config, steps_per_epoch=2)
@@ -136,7 +115,9 @@ def test_metrics_start_anew_with_each_epoch_and_skip_unknown_labels(config):
     batch["labels"]["sub"][:3] = -1
     counts = []
     for _ in range(3):
+        before = jax.tree.leaves(state)
         state, _ = step(state, put_batch(batch, mesh))
+        assert all(leaf.is_deleted() for leaf in before), "the state is donated"
         counts.append({level: int(fetch(sums["count"])) for level, sums in state.metrics.items()})
     assert counts == [{"main": 8, "sub": 5}, {"main": 16, "sub": 10}, {"main": 8, "sub": 5}]
 

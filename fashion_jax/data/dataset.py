@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.data.catalogue import catalogue_folder
 from fashion_jax.data.splits import LeftOut, assign_splits, training_counts
-from fashion_jax.data.table import Table, read_table
+from fashion_jax.data.table import Table, read_table, table_file
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 
@@ -63,18 +63,37 @@ class Dataset:
         return {"splits": splits, "left_out": self.left_out}
 
 
+def check_paths(config: ConfigDict) -> None:
+    """Checks that the files which a checked config names are there; reads none, so that it takes no time.
+
+    Raises:
+        UserError: names the first that is missing.
+    """
+    names = {"data.taxonomy": Path(os.path.expanduser(config.data.taxonomy))} if config.data.taxonomy else {}
+    if config.data.source == "csv":
+        folder = _folder(config)
+        table_file(config, folder)
+        if isinstance(config.data.splits, dict):
+            files = {split: name for split, name in config.data.splits.items() if isinstance(name, str)}
+            names |= {f"data.splits.{split}": folder / name for split, name in files.items()}
+    for field, path in names.items():
+        if not os.path.isfile(path):
+            raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there.")
+
+
 def load_dataset(config: ConfigDict) -> Dataset:
     """Finds the images and labels of a checked config; decodes nothing.
 
     Raises:
         UserError: the data is missing, wrong, or does not fit the config.
     """
+    check_paths(config)
     if config.data.source == "catalogue":
         catalogue = config.data.catalogue
         folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed)
         config = _catalogue_config(config)
     else:
-        folder = Path(os.path.expanduser(config.data.path)).absolute()
+        folder = _folder(config)
     table, left_out = _without_repeats(read_table(config, folder))
     table, missing = _present(table, config.data.max_bad_fraction)
     rows, unassigned = assign_splits(config, table, folder)
@@ -86,6 +105,10 @@ def load_dataset(config: ConfigDict) -> Dataset:
     splits = {name: _split(table.select(chosen), taxonomy) for name, chosen in rows.items()}
     _check_trained(config, taxonomy, splits["train"])
     return Dataset(taxonomy, splits, left_out)
+
+
+def _folder(config: ConfigDict) -> Path:
+    return Path(os.path.expanduser(config.data.path)).absolute()
 
 
 def _catalogue_config(config: ConfigDict) -> ConfigDict:

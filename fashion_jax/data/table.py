@@ -44,7 +44,7 @@ def read_table(config: ConfigDict, folder: Path) -> Table:
     Raises:
         UserError: the folder, the table or a column is missing, or the table cannot be read.
     """
-    path = _table_file(config, folder)
+    path = table_file(config, folder)
     levels = config.data.levels
     fields = [name for _, name, _, _ in string.Formatter().parse(config.data.image) if name]
     extra = [name for name in (config.data.group_column, config.data.splits) if isinstance(name, str) and name]
@@ -60,7 +60,12 @@ def read_table(config: ConfigDict, folder: Path) -> Table:
     )
 
 
-def _table_file(config: ConfigDict, folder: Path) -> Path:
+def table_file(config: ConfigDict, folder: Path) -> Path:
+    """The table in the folder of the images.
+
+    Raises:
+        UserError: the folder or the table is missing.
+    """
     if not os.path.isdir(folder):
         raise UserError(f"data.path is {str(folder)!r}, which is not a folder: name the one with the images.")
     path = folder / (config.data.csv or "styles.csv")
