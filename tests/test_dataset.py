@@ -138,7 +138,7 @@ def test_a_users_taxonomy_must_fit_the_data(tmp_path):
         load(tmp_path, taxonomy=str(path))
     with pytest.raises(UserError, match=r"has the levels main, sub, but data\.levels has sub"):
         load(tmp_path, taxonomy=str(path), levels={"sub": "subCategory"})
-    with pytest.raises(UserError, match=r"data\.taxonomy is .* cannot be read"):
+    with pytest.raises(UserError, match=r"data\.taxonomy is .* no such file"):
         load(tmp_path, taxonomy=str(tmp_path))
 
 

@@ -169,7 +169,7 @@ def load_shop_config(shop: Path):
     [
         (RunError("The loss is nan."), 1, "The loss is nan.\n"),
         (OSError("disk\nfull"), 1, "OSError: disk (run again with --verbose to see where)\n"),
-        (KeyboardInterrupt(), 130, "Interrupted: run the same command again to go on from the last checkpoint.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted: run the same command again to go on.\n"),
     ],
 )
 def test_failures_are_one_sentence_and_have_their_status(monkeypatch, capsys, error, status, sentence):
