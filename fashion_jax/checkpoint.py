@@ -37,23 +37,26 @@ class Checkpoints:
     @property
     def best_step(self) -> int | None:
         """The saved step with the highest finite score, the earliest of equals; the latest without scores."""
-        scored = [s for s in sorted(self._manager.all_steps()) if math.isfinite(self.scores.get(s, math.nan))]
-        return max(scored, key=self.scores.__getitem__, default=self.latest_step)
+        best = self._best_of(self._manager.all_steps())
+        return self.latest_step if best is None else best
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """orbax's PreservationPolicy."""
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
-        scored = [s for s in sorted(steps) if math.isfinite(self.scores.get(s, math.nan))]
-        best = max(scored, key=self.scores.__getitem__, default=None)
-        latest = sorted(steps)[-self._keep :]
-        return [step in latest or step == best for step in steps]
+        kept = {*sorted(steps)[-self._keep :], self._best_of(steps)}
+        return [step in kept for step in steps]
+
+    def _best_of(self, steps: Sequence[int]) -> int | None:
+        scored = [step for step in sorted(steps) if math.isfinite(self.scores.get(step, math.nan))]
+        return max(scored, key=self.scores.__getitem__, default=None)
 
     def save(self, step: int, state: Any) -> None:
         """Starts to save a TrainState, which may be donated as soon as this returns."""
+        if step == self.latest_step:  # a resumed run evaluates again what is already saved
+            return
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(_digests(state)))
-        if step != self.latest_step:
-            self._manager.save(step, args=items)
+        self._manager.save(step, args=items)
 
     def restore(self, step: int, like: Any) -> Any:
         """The TrainState of a step, of the shapes, types and shardings of `like` (arrays, or their abstract twins).
