@@ -15,6 +15,7 @@ from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
 from fashion_jax.metrics import accumulate
 from fashion_jax.models import Classifier
+from fashion_jax.ops.compiler import compiler_options
 from fashion_jax.sharding import batch_sharding, replicated
 from fashion_jax.train_state import TrainState, image_shape
 
@@ -75,14 +76,25 @@ def jit_train_step(
     """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated."""
     step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, steps_per_epoch=steps_per_epoch)
     everywhere = replicated(mesh)
-    return jax.jit(step, in_shardings=(everywhere, batch_sharding(mesh)), out_shardings=everywhere, donate_argnums=0)
+    return jax.jit(
+        step,
+        in_shardings=(everywhere, batch_sharding(mesh)),
+        out_shardings=everywhere,
+        donate_argnums=0,
+        compiler_options=compiler_options(mesh),
+    )
 
 
 def jit_eval_step(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
     """eval_step of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
     step = partial(eval_step, config=config, model=model, taxonomy=taxonomy)
     everywhere = replicated(mesh)
-    return jax.jit(step, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
+    return jax.jit(
+        step,
+        in_shardings=(everywhere, everywhere, batch_sharding(mesh)),
+        out_shardings=everywhere,
+        compiler_options=compiler_options(mesh),
+    )
 
 
 def _loss(
