@@ -23,11 +23,16 @@ class Checkpoints:
     once a single one of its own metrics files is damaged.
     """
 
-    def __init__(self, directory: Path, keep: int):
-        """Opens, or makes, a directory of which the latest `keep` steps and the best one stay."""
+    def __init__(self, directory: Path, keep: int, read_only: bool = False):
+        """Opens, or makes, a directory of which the latest `keep` steps and the best one stay.
+
+        Read-only, nothing is made or cleaned up: a training may be writing to the directory.
+        """
         self.scores: dict[int, float] = {}  # step -> score, higher is better
         self._keep = keep
-        options = ocp.CheckpointManagerOptions(preservation_policy=self, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self, cleanup_tmp_directories=not read_only, create=not read_only, read_only=read_only
+        )
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     @property

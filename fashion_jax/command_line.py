@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fashion_jax.errors import (
     EXIT_FAILURE,
@@ -63,6 +65,20 @@ def parse_overrides(rest: Sequence[str]) -> Overrides:
             value = rest.pop(0)
         overrides.append((flag.removeprefix("--config."), value))
     return overrides
+
+
+def check_has_checkpoint(workdir: Path) -> None:
+    """Checks that a run has saved something; quick, so that a command can ask before its heavy imports.
+
+    Raises:
+        UserError: it has not.
+    """
+    try:
+        saved = any(name.isdigit() for name in os.listdir(workdir / "checkpoints"))
+    except OSError:
+        saved = False
+    if not saved:
+        raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
 
 
 def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:

@@ -38,6 +38,28 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     return config
 
 
+def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+    """The config of the run in workdir, with other data where overrides, of data.* fields only, say so.
+
+    Raises:
+        UserError: workdir holds no run, or a field is unknown, not of the data, or has a wrong value.
+    """
+    path = workdir / "config.json"
+    try:
+        config = read_config(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--workdir is {str(workdir)!r}, which holds no run (its config.json cannot be read): "
+            "name the --workdir of a training."
+        ) from error
+    for field, text in overrides:
+        if not field.startswith("data."):
+            raise UserError(f"{field} cannot be changed in a trained run: set fields of data only.")
+        _override(config, field, text)
+    check_config(config)
+    return config
+
+
 def read_config(text: str, name: str) -> ConfigDict:
     """The config of a run from its config.json, whose text is given; executes nothing.
 

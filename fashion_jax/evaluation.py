@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.config import best_metric
 from fashion_jax.data.dataset import Split
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.metrics import evaluate_level
@@ -54,6 +56,13 @@ def named_metrics(config: ConfigDict, levels: dict[str, dict[str, float]]) -> di
     metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
     metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in head_names(config))
     return metrics
+
+
+def score(config: ConfigDict, line: dict[str, Any]) -> float:
+    """The metric by which the best checkpoint is chosen, of a line of metrics.jsonl: higher is better, NaN is none."""
+    name = best_metric(config)
+    value = line.get(name)
+    return math.nan if value is None else -value if name.endswith("loss") else value
 
 
 def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:

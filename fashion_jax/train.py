@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.config import best_metric, check_config
+from fashion_jax.config import check_config
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, split_metrics, write_predictions
+from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, split_metrics, write_predictions
 from fashion_jax.metrics import summarize
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.optimizer import create_optimizer, learning_rates
@@ -118,9 +118,20 @@ def train_and_evaluate(
         run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}")
         state = run.checkpoints.restore(start, run.abstract_state)
     else:
+        run.terminal.say(_introduction(run))
         state = create_train_state(config, model, tx, dataset.taxonomy, mesh)
     _run(run, state, start)
     return run.metrics_file.lines
+
+
+def _introduction(run: Run) -> str:
+    splits = run.dataset.splits
+    classes = ", ".join(f"{run.dataset.taxonomy.num_classes(level)} {level}" for level in run.dataset.taxonomy.levels)
+    return (
+        f"Training {run.config.model.name} in {run.workdir} on {len(splits['train']):,} images "
+        f"({len(splits['validation']):,} for validation; classes: {classes}): {run.config.num_epochs} epochs of "
+        f"{run.steps_per_epoch} steps. The first step takes longer, being compiled."
+    )
 
 
 def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh) -> tuple[Run, Classifier, Any]:
@@ -146,7 +157,7 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh)
 def _open_metrics(run: Run, start: int) -> MetricsFile:
     metrics_file = MetricsFile(run.workdir / "metrics.jsonl", start, writes=jax.process_index() == 0)
     for line in metrics_file.lines:
-        run.checkpoints.scores[line["step"]] = _score(run.config, line)
+        run.checkpoints.scores[line["step"]] = score(run.config, line)
     return metrics_file
 
 
@@ -225,7 +236,7 @@ def _end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None
     line |= {f"train/{name}": value for name, value in train.items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
     line["timing"] = timing
-    run.checkpoints.scores[step] = _score(config, line)
+    run.checkpoints.scores[step] = score(config, line)
     run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:
@@ -244,13 +255,6 @@ def _say_epoch(run: Run, line: dict[str, Any]) -> None:
         f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
         f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}"
     )
-
-
-def _score(config: ConfigDict, line: dict[str, Any]) -> float:
-    """The metric of the best checkpoint, higher being better; NaN where there is none."""
-    name = best_metric(config)
-    value = line.get(name)
-    return math.nan if value is None else -value if name.endswith("loss") else value
 
 
 def _predict_validation(run: Run, state: TrainState) -> dict[str, Any]:

@@ -10,7 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "fashion_jax"
 COMMANDS = ("main", "evaluate", "predict", "export", "prepare", "sweep", "demo")
-LAYERS = (COMMANDS, ("train",), ("evaluation",), ("train_step",), ("train_state",))  # all else: leaves, the last layer
+LAYERS = (
+    COMMANDS,
+    ("train", "trained"),
+    ("evaluation",),
+    ("train_step",),
+    ("train_state",),
+)  # all else: leaves, the last layer
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "clu")  # seconds to import
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60

@@ -16,6 +16,8 @@ from fashion_jax.data.table import Table, read_table, table_file
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 
+ALL = "all"  # in place of a split's name: every row of the table
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -63,8 +65,10 @@ class Dataset:
         return {"splits": splits, "left_out": self.left_out}
 
 
-def check_paths(config: ConfigDict) -> None:
+def check_paths(config: ConfigDict, split: str = "") -> None:
     """Checks that the files which a checked config names are there; reads none, so that it takes no time.
+
+    Where only one split is wanted, and that is ALL, the files of splits are not.
 
     Raises:
         UserError: names the first that is missing.
@@ -73,7 +77,7 @@ def check_paths(config: ConfigDict) -> None:
     if config.data.source == "csv":
         folder = _folder(config)
         table_file(config, folder)
-        if isinstance(config.data.splits, dict):
+        if isinstance(config.data.splits, dict) and split != ALL:
             files = {split: name for split, name in config.data.splits.items() if isinstance(name, str)}
             names |= {f"data.splits.{split}": folder / name for split, name in files.items()}
     for field, path in names.items():
@@ -88,16 +92,9 @@ def load_dataset(config: ConfigDict) -> Dataset:
         UserError: the data is missing, wrong, or does not fit the config.
     """
     check_paths(config)
-    if config.data.source == "catalogue":
-        catalogue = config.data.catalogue
-        folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed)
-        config = _catalogue_config(config)
-    else:
-        folder = _folder(config)
-    table, left_out = _without_repeats(read_table(config, folder))
-    table, missing = _present(table, config.data.max_bad_fraction)
-    rows, unassigned = assign_splits(config, table, folder)
-    left_out |= missing | unassigned
+    table, left_out, folder = _read(config)
+    rows, unassigned = assign_splits(_source_config(config), table, folder)
+    left_out |= unassigned
     if rare := _drop_rare(config, table, rows):
         left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
     _check_sizes(config, rows)
@@ -107,12 +104,45 @@ def load_dataset(config: ConfigDict) -> Dataset:
     return Dataset(taxonomy, splits, left_out)
 
 
+def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
+    """One split of a checked config, or ALL the table's rows, labelled by a taxonomy that is already there.
+
+    Raises:
+        UserError: the data is missing or wrong, or has no such split.
+    """
+    if list(config.data.levels) != list(taxonomy.levels):
+        raise UserError(f"data.levels is {config.data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
+    check_paths(config, name)
+    table, _, folder = _read(config)
+    if name == ALL:
+        return _split(table, taxonomy)
+    rows, _ = assign_splits(_source_config(config), table, folder)
+    _drop_rare(config, table, rows)
+    if not rows.get(name):
+        raise UserError(f"There is no split {name!r} with images: use --split {', '.join(rows)} or {ALL}.")
+    return _split(table.select(rows[name]), taxonomy)
+
+
+def _read(config: ConfigDict) -> tuple[Table, LeftOut, Path]:
+    """The rows whose file is there, what was left out, and the folder."""
+    if config.data.source == "catalogue":
+        catalogue = config.data.catalogue
+        folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed)
+    else:
+        folder = _folder(config)
+    table, repeated = _without_repeats(read_table(_source_config(config), folder))
+    table, missing = _present(table, config.data.max_bad_fraction)
+    return table, repeated | missing, folder
+
+
 def _folder(config: ConfigDict) -> Path:
     return Path(os.path.expanduser(config.data.path)).absolute()
 
 
-def _catalogue_config(config: ConfigDict) -> ConfigDict:
-    """Reads the generated table whatever table the config describes; overlays for real data run on it too."""
+def _source_config(config: ConfigDict) -> ConfigDict:
+    """For the generated table, fields that suit it, so that overlays for real data run on it too."""
+    if config.data.source != "catalogue":
+        return config
     config = config.copy_and_resolve_references()
     config.data.csv, config.data.image, config.data.group_column = "", "images/{id}.jpg", ""
     if not all(isinstance(value, float) for value in dict(config.data.splits).values()):

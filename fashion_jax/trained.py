@@ -1,0 +1,101 @@
+"""A run that has been trained, loaded again to predict with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.checkpoint import Checkpoints
+from fashion_jax.command_line import check_has_checkpoint
+from fashion_jax.config import load_run_config
+from fashion_jax.errors import UserError
+from fashion_jax.evaluation import EvalFn, predict_split, score
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import create_mesh
+from fashion_jax.train_state import TrainState, abstract_train_state
+from fashion_jax.train_step import jit_eval_step
+from fashion_jax.writers import MetricsFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A checkpoint of a run, and all that predicting with it takes.
+
+    Attributes:
+        workdir: of the run.
+        config: of the run.
+        taxonomy: its classes.
+        step: of the checkpoint.
+        mesh: over which batches are spread: all devices.
+        state: as it was at that step.
+        eval_fn: the jitted eval_step.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    taxonomy: Taxonomy
+    step: int
+    mesh: Mesh
+    state: TrainState
+    eval_fn: EvalFn
+
+    def log_probs(self, batches: Iterator[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
+        """Level -> log-probabilities [count, classes] of the images of batches, the last one filled up."""
+        return predict_split(self.state, batches, count, self.eval_fn, self.mesh)
+
+    def batch_size(self, wanted: int | None = None) -> int:
+        """The wanted batch size, or the run's, made a multiple of the devices."""
+        return -(-(wanted or self.config.batch_size) // self.mesh.size) * self.mesh.size
+
+
+def load_trained(workdir: Path, checkpoint: str = "best") -> Trained:
+    """Restores a run's best or latest checkpoint onto all devices.
+
+    Args:
+        workdir: of the run; a training may still be going on in it.
+        checkpoint: best (by the config's checkpoint.best) or latest.
+
+    Raises:
+        UserError: workdir holds no run, or no checkpoint.
+        RunError: the checkpoint is damaged.
+    """
+    config = load_run_config(workdir)
+    taxonomy = read_taxonomy(workdir)
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    mesh = create_mesh()
+    model = create_model(config, taxonomy, mesh.size)
+    like = abstract_train_state(config, model, create_optimizer(config, steps_per_epoch=1), taxonomy, mesh)
+    check_has_checkpoint(workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True)
+    try:
+        latest = checkpoints.latest_step
+        lines = MetricsFile(workdir / "metrics.jsonl", latest, writes=False).lines
+        checkpoints.scores = {line["step"]: score(config, line) for line in lines}
+        step = latest if checkpoint == "latest" else checkpoints.best_step
+        state = checkpoints.restore(step, like)
+    finally:
+        checkpoints.close()
+    return Trained(workdir, config, taxonomy, step, mesh, state, jit_eval_step(config, model, taxonomy, mesh))
+
+
+def read_taxonomy(workdir: Path) -> Taxonomy:
+    """The classes of the run in workdir.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = workdir / "taxonomy.json"
+    try:
+        return Taxonomy.from_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error
