@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fashion_jax.models.layers import Conv
+from fashion_jax.ops.pooling import max_pool3x3
 
 
 class BasicBlock(nn.Module):
@@ -45,7 +46,7 @@ class ResNet(nn.Module):
         """Images [batch, height, width, 3], normalised, to features [batch, 64 * 2 ** (stages - 1)]."""
         x = Conv(64, kernel_size=7, stride=2, name="conv1")(x)
         x = nn.relu(self.norm(name="bn1")(x, train=train))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool3x3(x)
         for i, size in enumerate(self.stage_sizes):
             for j in range(size):
                 stride = 2 if i > 0 and j == 0 else 1
