@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
 
     config.data = section(
         source="catalogue",  # catalogue (generated, no download) | csv (a table and a folder)
-        path="",  # folder of the data
+        path="",  # folder of the data, or a zip of it
         csv="",  # the table, relative to path; empty: styles.csv
         image="images/{id}.jpg",  # file of a row, relative to path; {COLUMN} is the row's value
         levels={"main": "masterCategory", "sub": "subCategory"},  # ordered, coarse to fine: level -> column
@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
         resize="stretch",  # to the canvas: stretch | crop (the middle) | letterbox (white bars)
         canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
         cache="auto",  # decoded images: host (all in memory) | none (streamed) | auto (host up to 2 GiB)
-        cache_dir="",  # generated catalogues; empty: ~/.cache/fashion_jax
+        cache_dir="",  # generated catalogues and extracted zips; empty: ~/.cache/fashion_jax
         catalogue=section(num_images=6000, seed=0),  # of the generated catalogue
     )
 

@@ -11,14 +11,13 @@ import functools
 import itertools
 import multiprocessing
 import os
-import shutil
-import uuid
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from fashion_jax.data.cache import cache_root, make_once
 from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
 from fashion_jax.errors import UserError
@@ -91,26 +90,19 @@ def catalogue_folder(cache_dir: str, num_images: int, seed: int) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    cache = Path(cache_dir or _default_cache()).expanduser()
-    folder = cache / f"catalogue-v{VERSION}-{num_images}-{seed}"
-    if _is_complete(folder, num_images):
-        return folder
-    temporary = cache / f".{folder.name}.{uuid.uuid4().hex}"
+    folder = cache_root(cache_dir) / f"catalogue-v{VERSION}-{num_images}-{seed}"
     try:
-        write_catalogue(temporary, num_images, seed)
-        _publish(temporary, folder, num_images)
+        make_once(
+            folder,
+            lambda temporary: write_catalogue(temporary, num_images, seed),
+            lambda made: _is_complete(made, num_images),
+        )
     except OSError as error:
         raise UserError(
             f"The generated catalogue cannot be written to {folder} ({error.strerror or error}): "
             "set data.cache_dir to a folder with room that can be written."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-def _default_cache() -> str:
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
 
 
 def _is_complete(folder: Path, num_images: int) -> bool:
@@ -119,22 +111,6 @@ def _is_complete(folder: Path, num_images: int) -> bool:
         return (folder / "styles.csv").is_file() and len(os.listdir(folder / "images")) == num_images
     except OSError:
         return False
-
-
-def _publish(temporary: Path, folder: Path, num_images: int) -> None:
-    """Renames temporary to folder; a complete folder of another process stays, an incomplete one goes."""
-    try:
-        temporary.rename(folder)
-        return
-    except OSError:
-        if _is_complete(folder, num_images):
-            return
-        if not folder.exists():
-            raise
-    aside = temporary.with_name(f"{temporary.name}.old")
-    folder.rename(aside)
-    temporary.rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_images(directory: Path, seed: int, chunk: range) -> list[tuple[str, str]]:

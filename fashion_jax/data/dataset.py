@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.data.archive import check_archive, extracted
+from fashion_jax.data.cache import cache_root
 from fashion_jax.data.catalogue import catalogue_folder
 from fashion_jax.data.splits import LeftOut, assign_splits, training_counts
 from fashion_jax.data.table import Table, read_table, table_file
@@ -66,16 +68,18 @@ class Dataset:
 
 
 def check_paths(config: ConfigDict, split: str = "") -> None:
-    """Checks that the files which a checked config names are there; reads none, so that it takes no time.
+    """Checks that the files which a checked config names are there; reads no more than a zip's directory.
 
-    Where only one split is wanted, and that is ALL, the files of splits are not.
+    Where only one split is wanted, and that is ALL, the files of splits are not. What a zip holds is told later.
 
     Raises:
-        UserError: names the first that is missing.
+        UserError: names the first that is missing, or the zip that cannot be used.
     """
     names = {"data.taxonomy": Path(os.path.expanduser(config.data.taxonomy))} if config.data.taxonomy else {}
-    if config.data.source == "csv":
-        folder = _folder(config)
+    folder = _path(config)
+    if config.data.source == "csv" and os.path.isfile(folder):
+        check_archive(folder)
+    elif config.data.source == "csv":
         table_file(config, folder)
         if isinstance(config.data.splits, dict) and split != ALL:
             files = {split: name for split, name in config.data.splits.items() if isinstance(name, str)}
@@ -136,6 +140,12 @@ def _read(config: ConfigDict) -> tuple[Table, LeftOut, Path]:
 
 
 def _folder(config: ConfigDict) -> Path:
+    """The folder of the data; a zip is extracted."""
+    path = _path(config)
+    return extracted(path, cache_root(config.data.cache_dir)) if os.path.isfile(path) else path
+
+
+def _path(config: ConfigDict) -> Path:
     return Path(os.path.expanduser(config.data.path)).absolute()
 
 

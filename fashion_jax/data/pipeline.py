@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.dataset import Split
+from fashion_jax.data.decoding import decode, obstacle, reason
 from fashion_jax.errors import UserError
 
 _AUTO_CACHE_BYTES = 2 << 30
@@ -82,6 +84,41 @@ def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
     return tuple(round(size * margin) for size in shape)
 
 
+def decode_files(
+    files: Sequence[str], config: ConfigDict, shape: tuple[int, int], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, dict[int, str]]]:
+    """Decodes files that may be anything, in parallel and in order, as training and validation do.
+
+    Args:
+        files: paths.
+        config: of the run.
+        shape: (height, width) of what the network sees.
+        batch_size: how many images at a time.
+
+    Yields:
+        The indices [n] of the next files that could be decoded, their canvases (uint8 [batch_size, height, width, 3],
+        filled up with zeros), and why others could not (index -> words). Each file is in one of them; the last
+        batch may have none.
+    """
+    tf = import_tensorflow()
+    canvas = canvas_shape(config, shape)
+    names = tf.constant([os.fsencode(os.path.join(os.getcwd(), file)) for file in files], tf.string)
+    harmless = np.array([i for i, file in enumerate(files) if not obstacle(file)], np.int64)
+    dataset = tf.data.Dataset.from_tensor_slices(harmless).map(
+        lambda i: (i, decode(tf, names[i], canvas, config.data.resize)), tf.data.AUTOTUNE, deterministic=True
+    )
+    dataset = dataset.ignore_errors().batch(batch_size).prefetch(2)  # what is ignored is missing, and so found below
+    start = 0
+    for indices, pixels in dataset.as_numpy_iterator():
+        end = indices[-1] + 1
+        missing = sorted(set(range(start, end)) - set(indices.tolist()))
+        filled = np.pad(pixels, [(0, batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])
+        yield indices, filled, {i: reason(tf, files[i]) for i in missing}
+        start = end
+    none = np.empty(0, np.int64), np.zeros((batch_size, *canvas, 3), np.uint8)
+    yield *none, {i: reason(tf, files[i]) for i in range(start, len(files))}
+
+
 class StreamedImages:
     """Reads and decodes again whenever an image is asked for."""
 
@@ -90,11 +127,11 @@ class StreamedImages:
 
     def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
         tf = import_tensorflow()
-        files = tf.constant(self._files)
+        files = tf.constant([os.fsencode(file) for file in self._files], tf.string)
         batch_size = len(next(indices(), ()))
         dataset = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([None], tf.int64))
         dataset = dataset.unbatch().map(
-            lambda i: _decode(tf, files[i], self._canvas, self._resize), tf.data.AUTOTUNE, deterministic=True
+            lambda i: decode(tf, files[i], self._canvas, self._resize), tf.data.AUTOTUNE, deterministic=True
         )
         dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2)
         try:
@@ -107,7 +144,7 @@ class StreamedImages:
         tf = import_tensorflow()
         for file in self._files:
             try:
-                _decode(tf, tf.constant(file), self._canvas, self._resize)
+                decode(tf, tf.constant(os.fsencode(file)), self._canvas, self._resize)
             except tf.errors.OpError:
                 return UserError(
                     f"The image {file!r} cannot be read and decoded: repair it, or take it out of the data."
@@ -142,25 +179,6 @@ def import_tensorflow() -> Any:
     tf.config.set_visible_devices([], "GPU")
     tf.config.set_visible_devices([], "TPU")
     return tf
-
-
-def _decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
-    """A file to uint8 [height, width, 3]; the shorter side is cut (crop) or the longer one fits (letterbox)."""
-    image = tf.io.decode_image(tf.io.read_file(file), channels=3, expand_animations=False)
-    size = tf.shape(image)[:2]
-    if resize == "stretch":
-        target = tf.constant(canvas)
-    else:
-        ratio = tf.cast(canvas, tf.float64) / tf.cast(size, tf.float64)
-        ratio = tf.reduce_max(ratio) if resize == "crop" else tf.reduce_min(ratio)
-        target = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * ratio), tf.int32), 1)
-    pixels = tf.image.resize(image, target, antialias=True)
-    if resize == "crop":
-        pixels = tf.image.resize_with_crop_or_pad(pixels, *canvas)
-    elif resize == "letterbox":
-        pixels = 255 - tf.image.resize_with_crop_or_pad(255 - pixels, *canvas)
-    pixels = tf.ensure_shape(pixels, (*canvas, 3))
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
 
 
 def _share_of(batch: np.ndarray, share: Share) -> np.ndarray:

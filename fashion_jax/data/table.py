@@ -67,7 +67,7 @@ def table_file(config: ConfigDict, folder: Path) -> Path:
         UserError: the folder or the table is missing.
     """
     if not os.path.isdir(folder):
-        raise UserError(f"data.path is {str(folder)!r}, which is not a folder: name the one with the images.")
+        raise UserError(f"data.path is {str(folder)!r}, which is not a folder or a zip: name the one with the images.")
     path = folder / (config.data.csv or "styles.csv")
     if not os.path.isfile(path):
         default = "" if config.data.csv else " (the default)"
