@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self, cleanup_tmp_directories=not read_only, create=not read_only, read_only=read_only
         )
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        with _quiet():
+            self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     @property
     def latest_step(self) -> int | None:
@@ -93,3 +96,15 @@ def _digests(state: Any) -> dict[str, str]:
     return {
         jax.tree_util.keystr(path): hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest() for path, leaf in leaves
     }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without orbax's warnings that a directory opened for reading is not going to be written."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

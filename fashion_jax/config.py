@@ -22,16 +22,16 @@ _LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")
 
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
-    """Runs get_config() of a Python file, overrides fields of it, and checks the result.
+    """Runs get_config() of a Python file, or reads a run's config.json, overrides fields, and checks the result.
 
     Args:
-        path: the config file. It is executed.
+        path: the config file. Python is executed.
         overrides: pairs of a field (`learning_rate`, `data.splits.train`) and its value as text.
 
     Raises:
         UserError: the file is missing or fails, or a field is unknown or has a wrong value.
     """
-    config = _run(path)
+    config = _read_json(path) if path.endswith(".json") else _run(path)
     for field, text in overrides:
         _override(config, field, text)
     check_config(config)
@@ -58,6 +58,13 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
         _override(config, field, text)
     check_config(config)
     return config
+
+
+def _read_json(path: str) -> ConfigDict:
+    try:
+        return read_config(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config is {path!r}, which cannot be read ({error}): name a config file.") from error
 
 
 def read_config(text: str, name: str) -> ConfigDict:
@@ -172,7 +179,10 @@ def _check_sizes(config: ConfigDict) -> None:
 def _run(name: str) -> ConfigDict:
     path = Path(name)
     if not os.path.isfile(name) or path.suffix != ".py":
-        raise UserError(f"{name!r} is not a config file: name a Python file with get_config(), such as configs/mtl.py.")
+        raise UserError(
+            f"{name!r} is not a config file: name a Python file with get_config(), such as "
+            "configs/mtl.py, or a run's config.json."
+        )
     root = str(path.resolve().parent.parent)
     if root not in sys.path:  # so that an overlay finds configs/default.py from any directory
         sys.path.append(root)

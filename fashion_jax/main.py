@@ -32,8 +32,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "configs/default.py explains them all.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="a Python file with get_config(); it is executed")
-    parser.add_argument("--workdir", metavar="DIR", help="where the run is kept (default: runs/CONFIGNAME)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="a Python file with get_config(), which is executed, or a run's config.json"
+    )
+    parser.add_argument(
+        "--workdir", metavar="DIR", help="where the run is kept (default: runs/CONFIGNAME, or the run of a config.json)"
+    )
     parser.add_argument(
         "--distributed",
         action="store_true",
@@ -51,7 +55,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 def _train(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
     config = load_config(flags.config, overrides)
-    workdir = Path("runs") / Path(flags.config).stem if flags.workdir is None else flags.workdir
+    workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -68,6 +72,12 @@ def _train(arguments: list[str]) -> None:
     from fashion_jax.train import train_and_evaluate
 
     train_and_evaluate(config, workdir)
+
+
+def _default_workdir(config: str) -> Path:
+    """runs/CONFIGNAME, or the run that a config.json belongs to."""
+    path = Path(config)
+    return path.parent if path.suffix == ".json" else Path("runs") / path.stem
 
 
 def _join() -> None:

@@ -24,7 +24,7 @@ from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, 
 from fashion_jax.metrics import summarize
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.optimizer import create_optimizer, learning_rates
-from fashion_jax.run_files import open_workdir, write_run_files
+from fashion_jax.run_files import environment, open_workdir, write_run_files
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
 from fashion_jax.train_step import jit_eval_step, jit_train_step
@@ -265,7 +265,9 @@ def _predict_validation(run: Run, state: TrainState) -> dict[str, Any]:
 
 def _write_results(run: Run, state: TrainState) -> None:
     """The best checkpoint's predictions on validation, and the report."""
+    from fashion_jax.report.contents import PageContents
     from fashion_jax.report.figures import write_report
+    from fashion_jax.report.page import write_page
 
     best = run.checkpoints.best_step
     if best != run.num_steps:
@@ -279,6 +281,9 @@ def _write_results(run: Run, state: TrainState) -> None:
     unfinished = run.workdir / "report.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    write_report(unfinished, run.metrics_file.lines, levels)
+    lines = run.metrics_file.lines
+    write_report(unfinished, lines, levels)
+    page = PageContents(run.workdir, run.config, run.dataset, environment(), lines, best, log_probs)
+    write_page(unfinished / "index.html", page)
     unfinished.rename(run.workdir / "report")
-    run.terminal.say(f"Done. Best checkpoint: step {best}. Figures: {run.workdir / 'report'}")
+    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")

@@ -14,6 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from fashion_jax.config import load_config
+from fashion_jax.train import train_and_evaluate
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +33,18 @@ def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def tiny_config(catalogue_cache: str) -> ConfigDict:
+    return _tiny_config(catalogue_cache)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, catalogue_cache: str) -> Path:
+    """The workdir of a finished run of tiny_config, for tests that only read it."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    train_and_evaluate(_tiny_config(catalogue_cache), workdir)
+    return workdir
+
+
+def _tiny_config(catalogue_cache: str) -> ConfigDict:
     """configs/smoke.py with 200 generated images: 10 steps of 16 images an epoch, 40 images of validation."""
     config = load_config(str(ROOT / "configs" / "smoke.py"))
     config.batch_size = 16

@@ -6,22 +6,13 @@ from pathlib import Path
 import pytest
 
 from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.config import load_config
 from fashion_jax.evaluate import main
-from fashion_jax.train import train_and_evaluate
-from tests.conftest import ROOT
 from tests.shop import products, write_image, write_shop
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, catalogue_cache) -> Path:
-    """A workdir with a finished run of two epochs."""
-    config = load_config(str(ROOT / "configs" / "smoke.py"))
-    config.batch_size, config.num_epochs = 16, 2
-    config.data.cache_dir, config.data.catalogue.num_images = catalogue_cache, 200
-    workdir = tmp_path_factory.mktemp("runs") / "finished"
-    train_and_evaluate(config, workdir)
-    return workdir
+@pytest.fixture
+def run(finished_run) -> Path:
+    return finished_run
 
 
 def lines_of(run: Path) -> list[dict]:

@@ -119,7 +119,7 @@ class Canvas:
         image = _background(rng) * (1 - shadow) * (1 - mask) + ink * mask
         _hide(rng, image)
         gain = np.float32(rng.uniform(0.82, 1.08) * (1 + rng.uniform(-0.05, 0.05, 3)))
-        noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 5)
+        noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 4)
         return np.clip(image * gain + noise, 0, 255).astype(np.uint8)
 
     @property
@@ -151,7 +151,7 @@ class Canvas:
 
     def _weave(self) -> Image.Image:
         """The cloth, as an enlarged image in the thing's pose: plain, striped, checked, dotted, faded, flowered."""
-        kind = self.rng.choice(6, p=[0.6, 0.13, 0.08, 0.07, 0.07, 0.05])
+        kind = self.rng.choice(6, p=[0.66, 0.11, 0.07, 0.06, 0.06, 0.04])
         size = (SIZE * FACTOR, SIZE * FACTOR)
         if kind == 0:
             return Image.new("RGB", size, self.base)
@@ -204,18 +204,18 @@ def _random_colour(rng: np.random.Generator) -> Colour:
 
 def _random_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Matrix [2, 2] and offset [2] from the thing's units to pixels: turned, sheared, mirrored, scaled, moved."""
-    angle = rng.normal(0, 0.08) if rng.random() < 0.9 else rng.uniform(-0.6, 0.6)
-    scale = SIZE / 2 * rng.uniform(0.78, 1.0)
+    angle = rng.normal(0, 0.06) if rng.random() < 0.96 else rng.uniform(-0.5, 0.5)
+    scale = SIZE / 2 * rng.uniform(0.75, 1.0)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shear = np.array([[rng.choice([-1, 1]) * rng.uniform(0.85, 1.1), rng.uniform(-0.1, 0.1)], [0, 1]])
+    shear = np.array([[rng.choice([-1, 1]) * rng.uniform(0.9, 1.08), rng.uniform(-0.07, 0.07)], [0, 1]])
     return scale * turn @ shear, SIZE / 2 + (SIZE / 2 - scale * 0.85) * rng.uniform(-1, 1, 2)
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
     """Float [SIZE, SIZE, 3]: white, plain, fading, or a wall above a floor."""
-    one, two = (np.array(_random_colour(rng), np.float32) for _ in range(2))
+    one, two = (255 - 0.6 * (255 - np.array(_random_colour(rng), np.float32)) for _ in range(2))
     x, y = _GRID.transpose(2, 0, 1) / np.float32(SIZE)
-    kind = rng.choice(4, p=[0.74, 0.1, 0.1, 0.06])
+    kind = rng.choice(4, p=[0.86, 0.06, 0.05, 0.03])
     if kind == 0:
         return np.full((SIZE, SIZE, 3), rng.uniform(225, 255), np.float32)
     if kind == 1:
@@ -228,8 +228,8 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 
 
 def _hide(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Covers a corner, a strip or a spot of one image in eight, in place."""
-    if rng.random() > 0.12:
+    """Covers a corner, a strip or a spot of one image in sixteen, in place."""
+    if rng.random() > 0.06:
         return
     x, y = _GRID.transpose(2, 0, 1) - rng.uniform(0, SIZE, (2, 1, 1)).astype(np.float32)
     reach, angle = rng.uniform(0.05, 0.13) * SIZE, rng.uniform(0, np.pi)

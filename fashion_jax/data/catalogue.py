@@ -22,7 +22,7 @@ from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
 from fashion_jax.errors import UserError
 
-VERSION = 2  # of the generator: another drawing, another number, so that cached folders are never mixed up
+VERSION = 3  # of the generator: another drawing, another number, so that cached folders are never mixed up
 CLASSES = {
     "Accessories": [
         *("Bags", "Belts", "Brooches", "Earrings", "Eyewear", "Headwear"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,8 @@ import numpy as np
 
 from fashion_jax import metrics
 from fashion_jax.report.confusion import write_confusion
-from fashion_jax.report.drawing import GREY, create_figure, encodable, replacing, save_figure, shown, style
+from fashion_jax.report.drawing import GREY, create_figure, save_figure, shown, style
+from fashion_jax.report.tables import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,21 +55,8 @@ def file_stem(level: str) -> str:
 
 
 def write_per_class(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows with the keys COLUMNS as CSV, in full precision; NaN is an empty cell.
-
-    Text that a spreadsheet would take for a formula gets a leading single quote.
-    """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(row[column]) for column in COLUMNS] for row in rows)
-
-
-def _cell(value: str | float) -> str | float:
-    if isinstance(value, str):
-        value = encodable(value)
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-    return "" if math.isnan(value) else value
+    """Writes rows with the keys COLUMNS as CSV."""
+    write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
 def write_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
