@@ -63,7 +63,11 @@ def get_config() -> ConfigDict:
         canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
         cache="auto",  # decoded images: host (all in memory) | none (streamed) | auto (host up to 2 GiB)
         cache_dir="",  # generated catalogues and extracted zips; empty: ~/.cache/fashion_jax
-        catalogue=section(num_images=6000, seed=0),  # of the generated catalogue
+        catalogue=section(  # the generated one
+            num_images=6000,
+            seed=0,
+            label_noise=0.0,  # share of the images that get a wrong label, for experiments
+        ),
     )
 
     config.log_every_steps = 20  # how often the loss is fetched for the progress line

@@ -126,5 +126,6 @@ CHECKS: dict[str, Check] = {
     "data.cache_dir": _text,
     "data.catalogue.num_images": _integer(1),
     "data.catalogue.seed": _integer(0),
+    "data.catalogue.label_noise": _number(0, 1),
     "log_every_steps": _integer(1),
 }

@@ -34,6 +34,28 @@ def test_every_class_occurs_and_the_frequencies_are_long_tailed(monkeypatch):
     assert sum(count < 25 for count in counts.values()) > 5
 
 
+def test_label_noise_changes_as_many_labels_as_it_says_evenly_and_no_image(monkeypatch):
+    assert np.array_equal(catalogue.draw(0, 0, 1.0)[0], catalogue.draw(0, 0)[0])
+    monkeypatch.setattr(catalogue, "DRAWINGS", defaultdict(lambda: lambda canvas: None))  # labels alone
+    monkeypatch.setattr(catalogue, "Canvas", Mock())
+    labels = [(catalogue.draw(0, i)[1:], catalogue.draw(0, i, 0.3)[1:]) for i in range(2000)]
+    wrong = [noisy for clean, noisy in labels if clean != noisy]
+    assert 0.27 < len(wrong) / len(labels) < 0.33
+    assert len(set(wrong)) == 25 and max(Counter(wrong).values()) < 3 * len(wrong) / 25
+    assert all(sub in catalogue.CLASSES[main] for main, sub in wrong)
+    assert all(
+        clean != noisy for clean, noisy in ((catalogue.draw(0, i)[2], catalogue.draw(0, i, 1.0)[2]) for i in range(50))
+    )
+
+
+def test_noisy_labels_have_their_own_folder(tmp_path):
+    folders = {catalogue.catalogue_folder(str(tmp_path), 3, 0, noise) for noise in (0.0, 0.5, 1.0)}
+    assert len(folders) == 3
+    tables = {(folder / "styles.csv").read_text() for folder in folders}
+    images = {(folder / "images" / "1.jpg").read_bytes() for folder in folders}
+    assert len(tables) == 3 and len(images) == 1
+
+
 def test_every_drawing_shows_its_thing_in_every_variant():
     for sub, drawing in DRAWINGS.items():
         seen = set()
@@ -91,10 +113,10 @@ def test_a_complete_folder_is_reused_and_others_have_their_own(tmp_path, monkeyp
 def test_a_half_written_folder_is_not_reused(tmp_path, monkeypatch):
     draw = catalogue.draw
 
-    def stop_at_two(seed, i):
+    def stop_at_two(seed, i, label_noise):
         if i == 2:
             raise KeyboardInterrupt
-        return draw(seed, i)
+        return draw(seed, i, label_noise)
 
     monkeypatch.setattr(catalogue, "draw", stop_at_two)
     with pytest.raises(KeyboardInterrupt):
@@ -111,10 +133,10 @@ def test_a_half_written_folder_is_not_reused(tmp_path, monkeypatch):
 def test_two_processes_at_once_end_with_one_folder(tmp_path, monkeypatch):
     write = catalogue.write_catalogue
 
-    def overtaken(directory, num_images, seed):
+    def overtaken(directory, *arguments):
         monkeypatch.setattr(catalogue, "write_catalogue", write)
-        catalogue.catalogue_folder(str(tmp_path), num_images, seed)
-        write(directory, num_images, seed)
+        catalogue.catalogue_folder(str(tmp_path), *arguments)
+        write(directory, *arguments)
 
     monkeypatch.setattr(catalogue, "write_catalogue", overtaken)
     folder = catalogue.catalogue_folder(str(tmp_path), 3, 0)

@@ -77,6 +77,7 @@ WRONG = {
     "data.cache_dir": (None, 3),
     "data.catalogue.num_images": (*NO_INTEGERS, 0),
     "data.catalogue.seed": NO_INTEGERS,
+    "data.catalogue.label_noise": (-0.1, 1.1, math.nan, "0.1", True),
     "log_every_steps": (*NO_INTEGERS, 0),
 }
 

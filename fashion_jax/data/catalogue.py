@@ -43,13 +43,23 @@ _MAIN = {sub: main for main, subs in CLASSES.items() for sub in subs}
 _CHUNK = 250  # images per task of the pool; fewer than two chunks are not worth starting it
 
 
-def draw(seed: int, i: int) -> tuple[np.ndarray, str, str]:
-    """Image i of the catalogue of a seed (both at least 0): uint8 [80, 80, 3], main and sub."""
+def draw(seed: int, i: int, label_noise: float = 0.0) -> tuple[np.ndarray, str, str]:
+    """Image i of the catalogue of a seed (both at least 0): uint8 [80, 80, 3], main and sub.
+
+    With the probability label_noise it is labelled as another sub, any of them equally likely, and as its main.
+    """
     rng = np.random.default_rng(np.random.SeedSequence([seed, i]))
     sub = _random_sub(rng)
     canvas = Canvas(rng)
     DRAWINGS[sub](canvas)
-    return canvas.photograph(), _MAIN[sub], sub
+    label = _label(seed, i, sub, label_noise)
+    return canvas.photograph(), _MAIN[label], label
+
+
+def _label(seed: int, i: int, sub: str, label_noise: float) -> str:
+    """Drawn apart from the image, which stays the same at any noise."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, i], spawn_key=(1,)))
+    return str(rng.choice([other for other in _MAIN if other != sub])) if rng.random() < label_noise else sub
 
 
 def _random_sub(rng: np.random.Generator) -> str:
@@ -57,7 +67,7 @@ def _random_sub(rng: np.random.Generator) -> str:
     return _BY_FREQUENCY[rng.choice(len(share), p=share / share.sum())]
 
 
-def write_catalogue(directory: Path, num_images: int, seed: int) -> None:
+def write_catalogue(directory: Path, num_images: int, seed: int, label_noise: float = 0.0) -> None:
     """Writes images 0 to num_images - 1 and their table into directory, on all processors.
 
     Raises:
@@ -65,7 +75,7 @@ def write_catalogue(directory: Path, num_images: int, seed: int) -> None:
     """
     (directory / "images").mkdir(parents=True, exist_ok=True)
     chunks = [range(start, min(start + _CHUNK, num_images)) for start in range(0, num_images, _CHUNK)]
-    write = functools.partial(_write_images, directory / "images", seed)
+    write = functools.partial(_write_images, directory / "images", seed, label_noise)
     if len(chunks) < 2:
         labels = list(map(write, chunks))
     else:
@@ -79,22 +89,24 @@ def write_catalogue(directory: Path, num_images: int, seed: int) -> None:
         table.writerows([i, *label] for i, label in enumerate(itertools.chain.from_iterable(labels)))
 
 
-def catalogue_folder(cache_dir: str, num_images: int, seed: int) -> Path:
+def catalogue_folder(cache_dir: str, num_images: int, seed: int, label_noise: float = 0.0) -> Path:
     """The folder of a complete catalogue under cache_dir, written now if it is not there.
 
     Args:
         cache_dir: empty for fashion_jax in XDG_CACHE_HOME or ~/.cache.
         num_images: number of images.
         seed: of the generator, at least 0.
+        label_noise: the probability of a wrong label.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    folder = cache_root(cache_dir) / f"catalogue-v{VERSION}-{num_images}-{seed}"
+    noise = f"-noise{label_noise!r}" if label_noise else ""
+    folder = cache_root(cache_dir) / f"catalogue-v{VERSION}-{num_images}-{seed}{noise}"
     try:
         make_once(
             folder,
-            lambda temporary: write_catalogue(temporary, num_images, seed),
+            lambda temporary: write_catalogue(temporary, num_images, seed, label_noise),
             lambda made: _is_complete(made, num_images),
         )
     except OSError as error:
@@ -113,11 +125,11 @@ def _is_complete(folder: Path, num_images: int) -> bool:
         return False
 
 
-def _write_images(directory: Path, seed: int, chunk: range) -> list[tuple[str, str]]:
+def _write_images(directory: Path, seed: int, label_noise: float, chunk: range) -> list[tuple[str, str]]:
     """Writes the images of a chunk; their labels, main and sub."""
     labels = []
     for i in chunk:
-        image, *label = draw(seed, i)
+        image, *label = draw(seed, i, label_noise)
         Image.fromarray(image).save(directory / f"{i}.jpg", quality=92)
         labels.append(tuple(label))
     return labels

@@ -131,7 +131,8 @@ def _read(config: ConfigDict) -> tuple[Table, LeftOut, Path]:
     """The rows whose file is there, what was left out, and the folder."""
     if config.data.source == "catalogue":
         catalogue = config.data.catalogue
-        folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed)
+        noise = float(catalogue.label_noise)
+        folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed, noise)
     else:
         folder = _folder(config)
     table, repeated = _without_repeats(read_table(_source_config(config), folder))
