@@ -209,7 +209,7 @@ def test_a_machine_without_python_is_told_so(checkout):
     [((), "-m not long"), (("--all",), ""), (("tests/test_x.py", "--all", "-k", "a"), "tests/test_x.py -k a")],
 )
 def test_the_tests_are_linted_and_selected(checkout, arguments, expected):
-    pytest_arguments = f"-m pytest {expected}".rstrip()
+    pytest_arguments = f"-m pytest -n auto --maxprocesses 4 --dist worksteal {expected}".rstrip()
     called = [line.partition(": ")[2] for line in checkout.run("test", *arguments).stdout.splitlines()]
     assert called == ["-m ruff check", "-m ruff format --check", pytest_arguments]
 

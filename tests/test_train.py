@@ -12,13 +12,11 @@ from sklearn import metrics as sk
 
 from fashion_jax import sharding, train
 from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.config import load_config
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.sharding import create_mesh
 from fashion_jax.train import train_and_evaluate
-from tests.conftest import ROOT
 
 
 def without_timing(workdir: Path) -> list[dict]:
@@ -32,15 +30,10 @@ def digests(workdir: Path, step: int) -> dict[str, str]:
     return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, catalogue_cache) -> Path:
+@pytest.fixture
+def finished(finished_run) -> Path:
     """A workdir with an uninterrupted run of two epochs (20 steps)."""
-    config = load_config(str(ROOT / "configs" / "smoke.py"))
-    config.batch_size, config.num_epochs = 16, 2
-    config.data.cache_dir, config.data.catalogue.num_images = catalogue_cache, 200
-    workdir = tmp_path_factory.mktemp("runs") / "finished"
-    train_and_evaluate(config, workdir)
-    return workdir
+    return finished_run
 
 
 def test_leaves_the_files_of_the_contract(finished):
@@ -48,7 +41,14 @@ def test_leaves_the_files_of_the_contract(finished):
     assert {"config.json", "taxonomy.json", "environment.json", "data.json", "metrics.jsonl"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     report = {path.name for path in (finished / "report").iterdir()}
-    assert {"curves.png", "confusion_main.png", "confusion_sub.png", "classes_main.csv", "classes_sub.csv"} <= report
+    assert {
+        "index.html",
+        "curves.png",
+        "confusion_main.png",
+        "confusion_sub.png",
+        "classes_main.csv",
+        "classes_sub.csv",
+    } <= report
     data = json.loads((finished / "data.json").read_text())
     assert data["splits"]["train"]["images"] + data["splits"]["validation"]["images"] == 200
     assert data["splits"]["train"]["left_over_per_epoch"] == data["splits"]["train"]["images"] % 16
