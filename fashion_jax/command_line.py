@@ -18,6 +18,9 @@ from fashion_jax.errors import (
     UserError,
 )
 
+# TensorFlow reads and decodes images, and is not to talk about anything else.
+_QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
 Overrides = list[tuple[str, str]]  # pairs of a config field and its value as text
 
 
@@ -31,6 +34,8 @@ class Parser(argparse.ArgumentParser):
 def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] | None) -> int:
     """Runs a command with arguments (by default those of the process); returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name, value in _QUIET_TENSORFLOW.items():
+        os.environ.setdefault(name, value)
     try:
         command(arguments)
     except SystemExit as done:  # argparse's --help

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,6 @@ def _evaluate(arguments: list[str]) -> None:
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
         check_paths(config, flags.split)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     rows = [_metrics(workdir, config, flags) for workdir, config in configs.items()]
     print(_table(rows))
     if flags.json:

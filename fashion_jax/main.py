@@ -58,7 +58,6 @@ def _train(arguments: list[str]) -> None:
     workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     check_paths(config)
     import jax  # late: a bad config or path is told without waiting for it
 

@@ -80,7 +80,6 @@ def _predict(arguments: list[str]) -> None:
     inputs = list(_inputs(flags.input, config.data.cache_dir))
     if not inputs:
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from fashion_jax.trained import load_trained
 
     trained = load_trained(flags.workdir, flags.checkpoint)
