@@ -30,7 +30,11 @@ def get_config() -> ConfigDict:
     config.batch_norm_group_size = 32  # images that share statistics, where batch_norm = group
     config.dtype = "float32"  # of the computation: float32 | bfloat16 | float64 (for tests; slow)
     config.on_nonfinite = "stop"  # a loss that is not finite: stop
-    config.augment = "flip"  # none | flip | light (flips, and crops of 0.5 to 1 of the canvas)
+    # What training images go through: none | flip (the report's) | light (flip, crops of 0.5 to 1 of the canvas) |
+    # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 0.35
+    # to 1, RandAugment, erasing, mixup and CutMix).
+    config.augment = "flip"
+    config.eval_flip = False  # predict the mean of the probabilities of an image and of its mirror image
 
     config.model = section(
         name="resnet34",  # resnet10 | resnet18 | resnet34 | vgg16
@@ -38,6 +42,15 @@ def get_config() -> ConfigDict:
         # Empty: main for the first level, sub for every further one. A level left out of a non-empty
         # table is not trained; its probabilities are the sums of its children's.
         heads={},
+    )
+
+    config.rare_classes = section(  # tables: level -> choice; a level that is not named is left as it is
+        weights={},  # of the classes in the loss: inverse (1 / images) | effective (Cui et al. 2019)
+        beta=0.999,  # of effective weights: about 1 / (1 - beta) images of a class count
+        loss={},  # balanced_softmax (Ren et al. 2020) | logit_adjustment (Menon et al. 2020, with tau)
+        tau=1.0,  # how far logit_adjustment goes; at 1 it is balanced_softmax
+        post_hoc={},  # logit adjustment after training instead, when predicting: level -> its tau
+        draw={},  # one level -> class_balanced | square_root: how an epoch's images are drawn, with replacement
     )
 
     config.checkpoint = section(

@@ -39,10 +39,10 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
 
 
 def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
-    """The config of the run in workdir, with other data where overrides, of data.* fields only, say so.
+    """The config of the run in workdir, with other data, or another way to predict, where overrides say so.
 
     Raises:
-        UserError: workdir holds no run, or a field is unknown, not of the data, or has a wrong value.
+        UserError: workdir holds no run, or a field is unknown, one of the training, or has a wrong value.
     """
     path = workdir / "config.json"
     try:
@@ -53,8 +53,10 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
             "name the --workdir of a training."
         ) from error
     for field, text in overrides:
-        if not field.startswith("data."):
-            raise UserError(f"{field} cannot be changed in a trained run: set fields of data only.")
+        if not field.startswith(("data.", "rare_classes.post_hoc")) and field != "eval_flip":
+            raise UserError(
+                f"{field} cannot be changed in a trained run: set fields of data, eval_flip or rare_classes.post_hoc."
+            )
         _override(config, field, text)
     check_config(config)
     return config
@@ -120,6 +122,7 @@ def check_config(config: ConfigDict) -> None:
     if missing := [field for field in CHECKS if field not in flat]:
         raise UserError(f"The config lacks {missing[0]}: start from get_config() of configs/default.py.")
     _check_levels(config)
+    _check_rare_classes(config)
     _check_sizes(config)
     if config.data.source == "csv" and not config.data.path:
         raise UserError("data.path is empty: name the folder of the images and their table.")
@@ -145,7 +148,8 @@ def best_metric(config: ConfigDict) -> str:
 
 def _check_levels(config: ConfigDict) -> None:
     levels, heads = list(config.data.levels), config.model.heads
-    for field, table in (("model.heads", heads), ("loss_weights", config.loss_weights)):
+    rare = [(f"rare_classes.{name}", config.rare_classes[name]) for name in ("weights", "loss", "post_hoc", "draw")]
+    for field, table in (("model.heads", heads), ("loss_weights", config.loss_weights), *rare):
         for level in table:
             if level not in levels:
                 raise UserError(f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}.")
@@ -163,6 +167,28 @@ def _check_levels(config: ConfigDict) -> None:
     known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in _LEVEL_METRICS)]
     if best_metric(config) not in known:
         raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
+
+
+def _check_rare_classes(config: ConfigDict) -> None:
+    heads, chosen = config.model.heads, config.rare_classes
+    shifting = [name for name in ("loss", "post_hoc") if chosen[name]]
+    for name in ("weights", *shifting):
+        for level in chosen[name]:
+            if heads and level not in heads:
+                raise UserError(f"rare_classes.{name} has {level!r}, but model.heads gives it no head: take it out.")
+    for name in shifting:
+        for level in chosen[name]:
+            if others := [other for other in ("weights", *shifting) if other != name and level in chosen[other]]:
+                raise UserError(
+                    f"rare_classes.{name} and rare_classes.{others[0]} both have {level!r}, "
+                    "and would favor its rare classes twice: take it out of one."
+                )
+    if len(chosen.draw) > 1:
+        raise UserError(f"rare_classes.draw has {', '.join(chosen.draw)}, but images are drawn by one level: name one.")
+    if chosen.draw and (others := [name for name in ("weights", *shifting) if chosen[name]]):
+        raise UserError(
+            f"rare_classes.draw and rare_classes.{others[0]} would favor rare classes twice: take one of them out."
+        )
 
 
 def _check_sizes(config: ConfigDict) -> None:

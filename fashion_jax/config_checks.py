@@ -33,6 +33,10 @@ def _choice(*values: str) -> Check:
     return lambda x: "" if x in values else "one of " + ", ".join(values)
 
 
+def _boolean(x: Any) -> str:
+    return "" if type(x) is bool else "True or False"
+
+
 def _text(x: Any) -> str:
     good = isinstance(x, str) and not re.search("[\0\ud800-\udfff]", x)  # bytes of the command line that are no UTF-8
     return "" if good else "a text in UTF-8"
@@ -104,9 +108,16 @@ CHECKS: dict[str, Check] = {
     "batch_norm_group_size": _integer(2),
     "dtype": _choice("float32", "bfloat16", "float64"),
     "on_nonfinite": _choice("stop"),
-    "augment": _choice("none", "flip", "light"),
+    "augment": _choice("none", "flip", "light", "medium", "trivial", "strong"),
+    "eval_flip": _boolean,
     "model.name": _choice("resnet10", "resnet18", "resnet34", "vgg16"),
     "model.heads": _level_table(_choice("main", "sub", "classifier", "linear"), empty=True),
+    "rare_classes.weights": _level_table(_choice("inverse", "effective"), empty=True),
+    "rare_classes.beta": _number(0, 0.999999),
+    "rare_classes.loss": _level_table(_choice("balanced_softmax", "logit_adjustment"), empty=True),
+    "rare_classes.tau": _number(0),
+    "rare_classes.post_hoc": _level_table(_number(0), empty=True),
+    "rare_classes.draw": _level_table(_choice("class_balanced", "square_root"), empty=True),
     "checkpoint.every_steps": _integer(1),
     "checkpoint.keep": _integer(1),
     "checkpoint.best": _text,

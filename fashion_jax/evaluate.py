@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of data.* fields as pairs of field and text.
+    """The flags, and the overrides of fields as pairs of field and text.
 
     Raises:
         UserError: a flag is unknown, missing, or lacks its value.
@@ -33,7 +33,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         description="Prints loss, accuracy, macro-F1 and AUROC of trained runs, level by level.",
         epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
         f"or --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the run does not know "
-        "are not counted.",
+        "are not counted. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -60,7 +60,7 @@ def _evaluate(arguments: list[str]) -> None:
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
         check_paths(config, flags.split)
-    rows = [_metrics(workdir, config, flags) for workdir, config in configs.items()]
+    rows = [_metrics(workdir, config, flags, overrides) for workdir, config in configs.items()]
     print(_table(rows))
     if flags.json:
         from fashion_jax.writers import write_atomically
@@ -68,7 +68,7 @@ def _evaluate(arguments: list[str]) -> None:
         write_atomically(flags.json, json.dumps(rows, indent=1, ensure_ascii=False))
 
 
-def _metrics(workdir: Path, config: Any, flags: argparse.Namespace) -> dict[str, Any]:
+def _metrics(workdir: Path, config: Any, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
     """What is known of one run: workdir, checkpoint's step, split, images, and LEVEL/METRIC -> value."""
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.pipeline import eval_batches, open_images
@@ -81,7 +81,7 @@ def _metrics(workdir: Path, config: Any, flags: argparse.Namespace) -> dict[str,
     known = {level: int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
     if not any(known.values()):
         raise UserError(f"No image of the split {flags.split!r} has a label that {workdir} knows: check data.levels.")
-    trained = load_trained(workdir, flags.checkpoint)
+    trained = load_trained(workdir, flags.checkpoint, overrides)
     images = open_images(split, config, image_shape(config))
     log_probs = trained.log_probs(eval_batches(split, images, trained.batch_size()), len(split))
     row: dict[str, Any] = {"workdir": str(workdir), "step": trained.step, "split": flags.split, "images": len(split)}

@@ -25,9 +25,20 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return jnp.where(labels == UNKNOWN, 0, -picked)
 
 
-def mean_of_known(losses: Array, labels: Array) -> Array:
-    """The mean over the images with a known label; 0 where there is none."""
-    return losses.sum() / jnp.maximum((labels != UNKNOWN).sum(), 1)
+def soft_cross_entropy(logits: Array, targets: Array) -> Array:
+    """The mean cross-entropy over all that is known; 0 where nothing is.
+
+    Args:
+        logits: [batch, classes], at least float32.
+        targets: [batch, classes], what share of an image is of a class, times the weight of the class. The shares of
+            an image add up to 1 where all of it is known, to 0 where nothing is.
+
+    Returns:
+        A scalar, in nats: as PyTorch's cross_entropy with `weight` it is divided by the sum of the weights.
+    """
+    total = targets.sum()
+    losses = -(targets * jax.nn.log_softmax(logits)).sum()
+    return jnp.where(total > 0, losses / jnp.where(total > 0, total, 1), 0)
 
 
 def level_log_probs(logits: Mapping[str, Array], taxonomy: Taxonomy) -> dict[str, Array]:

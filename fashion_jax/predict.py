@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fashion_jax.command_line import Parser, check_has_checkpoint, run_command
+from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
 from fashion_jax.config import load_run_config
 from fashion_jax.errors import UserError
 
@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(_predict, arguments)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The flags.
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    """The flags, and the overrides of fields as pairs of field and text.
 
     Raises:
         UserError: a flag is unknown, missing, or has a wrong value.
@@ -45,7 +45,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="python -m fashion_jax.predict",
         usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest]",
         description="Writes the class and its probability at every level, one row per input, whatever it is.",
-        epilog="A file that has no prediction has the reason in the column error.",
+        epilog="A file that has no prediction has the reason in the column error. Other ways to predict: "
+        "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
         allow_abbrev=False,
     )
     parser.add_argument("--workdir", metavar="DIR", type=Path, help="of a run")
@@ -56,14 +57,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     parser.add_argument("--batch-size", metavar="N", type=int, help="images at a time (default: the run's)")
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags = parser.parse_args(arguments)
+    flags, rest = parser.parse_known_args(arguments)
+    overrides = parse_overrides(rest)
     for name, example in (("workdir", "runs/mtl"), ("input", "photos"), ("output", "predictions.csv")):
         if not getattr(flags, name):
             raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
     _check_output(flags.output)
-    return flags
+    return flags, overrides
 
 
 def _check_output(output: Path) -> None:
@@ -74,15 +76,15 @@ def _check_output(output: Path) -> None:
 
 
 def _predict(arguments: list[str]) -> None:
-    flags = parse(arguments)
-    config = load_run_config(flags.workdir)
+    flags, overrides = parse(arguments)
+    config = load_run_config(flags.workdir, overrides)
     check_has_checkpoint(flags.workdir)
     inputs = list(_inputs(flags.input, config.data.cache_dir))
     if not inputs:
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
     from fashion_jax.trained import load_trained
 
-    trained = load_trained(flags.workdir, flags.checkpoint)
+    trained = load_trained(flags.workdir, flags.checkpoint, overrides)
     began = time.monotonic()
     rows = _rows(trained, inputs, trained.batch_size(flags.batch_size))
     seconds = time.monotonic() - began

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.checkpoint import Checkpoints
+from fashion_jax.class_balance import class_counts, create_class_balance
 from fashion_jax.config import check_config
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
@@ -140,13 +141,14 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh)
     model = create_model(config, taxonomy, mesh.size)
     tx = create_optimizer(config, steps_per_epoch)
     write_run_files(workdir, config, taxonomy, dataset.summary(config.batch_size))
+    balance = create_class_balance(config, class_counts(dataset.splits["train"], taxonomy))
     run = Run(
         config=config,
         workdir=workdir,
         dataset=dataset,
         mesh=mesh,
-        train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch),
-        eval_fn=jit_eval_step(config, model, taxonomy, mesh),
+        train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance),
+        eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoint.keep),
         terminal=Terminal() if jax.process_index() == 0 else Terminal(io.StringIO()),

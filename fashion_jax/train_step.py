@@ -10,9 +10,11 @@ from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
+from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
+from fashion_jax.losses import cross_entropy, level_log_probs, soft_cross_entropy
 from fashion_jax.metrics import accumulate
 from fashion_jax.models import Classifier
 from fashion_jax.ops.compiler import compiler_options
@@ -31,38 +33,61 @@ def train_step(
     tx: optax.GradientTransformation,
     taxonomy: Taxonomy,
     steps_per_epoch: int,
+    balance: ClassBalance = NO_BALANCE,
 ) -> tuple[TrainState, Array]:
     """One update.
 
     Everything random is a function of (config.seed, state.step), everything averaged is over the global
-    batch.
+    batch. The epoch's metrics are those of a plain cross-entropy, of mixed images by the label of the larger share.
 
     Returns:
-        The next state, and the loss of this step, at least float32.
+        The next state, and the loss of this step, at least float32: of mixed labels and balanced classes where the
+        config has them.
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
-    images = prepare_train(batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype))
-    compute = partial(_loss, model_state=state.model_state, images=images, labels=batch["labels"], key=dropout_key)
-    compute = partial(compute, model=model, loss_weights=config.loss_weights)
+    images, share = prepare_train(
+        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
+    )
+    targets = {level: soft_targets(x, share, taxonomy.num_classes(level)) for level, x in batch["labels"].items()}
+    compute = partial(_loss, model_state=state.model_state, images=images, targets=targets, key=dropout_key)
+    compute = partial(compute, model=model, loss_weights=config.loss_weights, balance=balance)
     (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
+    labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
+    log_probs = level_log_probs(balance.predicted(logits), taxonomy)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     new_state = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         model_state=model_state,
         opt_state=opt_state,
-        metrics=_next_metrics(state, logits, batch["labels"], taxonomy, steps_per_epoch),
+        metrics=_next_metrics(state, log_probs, labels, steps_per_epoch),
     )
     return new_state, loss
 
 
 def eval_step(
-    params: Any, model_state: Any, batch: Batch, *, config: ConfigDict, model: Classifier, taxonomy: Taxonomy
+    params: Any,
+    model_state: Any,
+    batch: Batch,
+    *,
+    config: ConfigDict,
+    model: Classifier,
+    taxonomy: Taxonomy,
+    balance: ClassBalance = NO_BALANCE,
 ) -> dict[str, Array]:
-    """Level -> log-probabilities [batch, classes], at least float32."""
+    """Level -> log-probabilities [batch, classes], at least float32.
+
+    With config.eval_flip they are those of the mean of the probabilities of each image and its mirror image.
+    """
+
+    def log_probs(images: Array) -> dict[str, Array]:
+        logits = model.apply({"params": params, **model_state}, images, train=False)
+        return level_log_probs(balance.predicted(logits), taxonomy)
+
     images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
-    logits = model.apply({"params": params, **model_state}, images, train=False)
-    return level_log_probs(logits, taxonomy)
+    if not config.eval_flip:
+        return log_probs(images)
+    return jax.tree.map(lambda a, b: jnp.logaddexp(a, b) - jnp.log(2), log_probs(images), log_probs(images[:, :, ::-1]))
 
 
 def jit_train_step(
@@ -72,9 +97,11 @@ def jit_train_step(
     taxonomy: Taxonomy,
     mesh: Mesh,
     steps_per_epoch: int,
+    balance: ClassBalance = NO_BALANCE,
 ) -> jax.stages.Wrapped:
     """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated."""
     step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, steps_per_epoch=steps_per_epoch)
+    step = partial(step, balance=balance)
     everywhere = replicated(mesh)
     return jax.jit(
         step,
@@ -85,9 +112,11 @@ def jit_train_step(
     )
 
 
-def jit_eval_step(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
+def jit_eval_step(
+    config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh, balance: ClassBalance = NO_BALANCE
+) -> jax.stages.Wrapped:
     """eval_step of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
-    step = partial(eval_step, config=config, model=model, taxonomy=taxonomy)
+    step = partial(eval_step, config=config, model=model, taxonomy=taxonomy, balance=balance)
     everywhere = replicated(mesh)
     return jax.jit(
         step,
@@ -102,28 +131,26 @@ def _loss(
     *,
     model_state: Any,
     images: Array,
-    labels: dict[str, Array],
+    targets: dict[str, Array],
     key: Array,
     model: Classifier,
     loss_weights: dict[str, float],
+    balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:
     logits, model_state = model.apply(
         {"params": params, **model_state}, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
     )
-    loss = sum(
-        loss_weights.get(level, 1.0) * mean_of_known(cross_entropy(x, labels[level]), labels[level])
-        for level, x in logits.items()
-    )
+    shifted, weighted = balance.trained(logits), balance.weighted(targets)
+    loss = sum(loss_weights.get(level, 1.0) * soft_cross_entropy(x, weighted[level]) for level, x in shifted.items())
     return loss, (logits, model_state)
 
 
 def _next_metrics(
-    state: TrainState, logits: dict[str, Array], labels: dict[str, Array], taxonomy: Taxonomy, steps_per_epoch: int
+    state: TrainState, log_probs: dict[str, Array], labels: dict[str, Array], steps_per_epoch: int
 ) -> Any:
     """The epoch's sums with this batch added, from zero at the first step of an epoch."""
     first = state.step % steps_per_epoch == 0
     metrics = jax.tree.map(lambda x: jnp.where(first, jnp.zeros_like(x), x), state.metrics)
-    log_probs = level_log_probs(logits, taxonomy)
     return {
         level: accumulate(metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level])
         for level, x in log_probs.items()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.checkpoint import Checkpoints
+from fashion_jax.class_balance import NO_BALANCE, ClassBalance, create_class_balance
 from fashion_jax.command_line import check_has_checkpoint
 from fashion_jax.config import load_run_config
 from fashion_jax.errors import UserError
@@ -57,18 +59,19 @@ class Trained:
         return -(-(wanted or self.config.batch_size) // self.mesh.size) * self.mesh.size
 
 
-def load_trained(workdir: Path, checkpoint: str = "best") -> Trained:
+def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:
     """Restores a run's best or latest checkpoint onto all devices.
 
     Args:
         workdir: of the run; a training may still be going on in it.
         checkpoint: best (by the config's checkpoint.best) or latest.
+        overrides: pairs of a field that load_run_config lets change, and its value as text.
 
     Raises:
         UserError: workdir holds no run, or no checkpoint.
         RunError: the checkpoint is damaged.
     """
-    config = load_run_config(workdir)
+    config = load_run_config(workdir, overrides)
     taxonomy = read_taxonomy(workdir)
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -85,7 +88,27 @@ def load_trained(workdir: Path, checkpoint: str = "best") -> Trained:
         state = checkpoints.restore(step, like)
     finally:
         checkpoints.close()
-    return Trained(workdir, config, taxonomy, step, mesh, state, jit_eval_step(config, model, taxonomy, mesh))
+    eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
+    return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
+
+
+def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> ClassBalance:
+    """That of the run, by the counts of its data.json; without it where predicting needs none.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    if not config.rare_classes.post_hoc:
+        return NO_BALANCE
+    path = workdir / "data.json"
+    try:
+        classes = json.loads(path.read_text(encoding="utf-8"))["splits"]["train"]["classes"]
+        counts = {level: np.array([classes[level][name] for name in taxonomy.classes[level]]) for level in classes}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error!r}), and rare_classes.post_hoc needs its counts of images: restore it."
+        ) from error
+    return create_class_balance(config, counts)
 
 
 def read_taxonomy(workdir: Path) -> Taxonomy:

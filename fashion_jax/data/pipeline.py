@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.decoding import decode, obstacle, reason
+from fashion_jax.data.draws import draw_chances
 from fashion_jax.errors import UserError
 
 _AUTO_CACHE_BYTES = 2 << 30
@@ -36,13 +37,14 @@ def train_batches(
     The order is a function of (seed, epoch), so any start_step continues the same sequence.
     """
     steps_per_epoch = len(split) // config.batch_size
+    chances = draw_chances(config, split)
 
     def indices() -> Iterator[np.ndarray]:
         epoch, order = -1, np.empty(0, int)
         for step in range(start_step, num_steps):
             if step // steps_per_epoch != epoch:
                 epoch = step // steps_per_epoch
-                order = epoch_order(config.seed, epoch, len(split))
+                order = epoch_order(config.seed, epoch, len(split), chances)
             start = step % steps_per_epoch * config.batch_size
             yield _share_of(order[start : start + config.batch_size], share)
 
@@ -60,9 +62,13 @@ def eval_batches(split: Split, images: Images, batch_size: int, share: Share = (
     return _labelled(split, images, indices)
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of the images in an epoch: a permutation, a pure function of (seed, epoch)."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray:
+    """The images of an epoch in order, a pure function of (seed, epoch).
+
+    A permutation; or, where each image has its chance, so many independent draws with replacement.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
 
 
 def open_images(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Images:

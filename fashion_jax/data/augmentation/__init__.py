@@ -1,0 +1,62 @@
+"""Augmentation inside the compiled step: batched, and a pure function of the key."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fashion_jax.data.augmentation.color import jitter
+from fashion_jax.data.augmentation.erasing import random_erasing
+from fashion_jax.data.augmentation.geometry import random_affine, random_resized_crop, shrink
+from fashion_jax.data.augmentation.mixing import random_mix
+from fashion_jax.data.augmentation.policies import apply_policy
+from fashion_jax.data.augmentation.presets import CROPPING, MEAN, PRESETS, STD
+
+__all__ = ["CROPPING", "MEAN", "PRESETS", "STD", "normalize", "prepare_eval", "prepare_train"]
+
+
+def prepare_train(
+    images: Array, key: Array, preset: str, shape: tuple[int, int], dtype: jnp.dtype
+) -> tuple[Array, Array]:
+    """Augments and normalises a batch.
+
+    Args:
+        images: uint8 canvases [batch, height, width, 3].
+        key: of this step.
+        preset: one of PRESETS.
+        shape: (height, width) of the result.
+        dtype: of the result.
+
+    Returns:
+        The images, and the share [batch] that each has in its picture: the rest belongs to the other image of its
+        pair (mixing.swap_pairs). At least float32, and 1 where the preset mixes nothing.
+    """
+    chosen = PRESETS[preset]
+    crop_key, flip_key, affine_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
+    pixels = images.astype(jnp.promote_types(dtype, jnp.float32))
+    pixels = random_resized_crop(pixels, crop_key, shape, chosen.crop) if chosen.crop else shrink(pixels, shape)
+    if chosen.flip:
+        flip = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
+        pixels = jnp.where(flip, pixels[:, :, ::-1], pixels)
+    if chosen.affine:
+        pixels = random_affine(pixels, affine_key, chosen.affine)
+    if chosen.jitter:
+        pixels = jitter(pixels, jitter_key, chosen.jitter)
+    if chosen.policy:
+        pixels = apply_policy(pixels, policy_key, chosen.policy)
+    if chosen.erase:
+        pixels = random_erasing(pixels, erase_key, chosen.erase)
+    share = jnp.ones(len(images), pixels.dtype)
+    if chosen.mix:
+        pixels, share = random_mix(pixels, mix_key, chosen.mix)
+    return normalize(pixels, dtype), share
+
+
+def prepare_eval(images: Array, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
+    """Resizes uint8 canvases [batch, height, width, 3] to shape where they are larger, and normalises them."""
+    return normalize(shrink(images.astype(jnp.promote_types(dtype, jnp.float32)), shape), dtype)
+
+
+def normalize(pixels: Array, dtype: jnp.dtype) -> Array:
+    """Pixels of 0 to 255 to zero mean and unit variance by ImageNet's statistics."""
+    mean, std = (jnp.asarray(x, pixels.dtype) for x in (MEAN, STD))
+    return ((pixels / 255 - mean) / std).astype(dtype)

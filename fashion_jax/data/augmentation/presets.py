@@ -1,0 +1,73 @@
+"""What the values of the config's field `augment` do. Names and ranges are torchvision's unless a comment says why not."""
+
+from typing import NamedTuple
+
+# The mean and the standard deviation of ImageNet's pixels, as torchvision's recipes use them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Affine(NamedTuple):
+    """Largest change to either side."""
+
+    degrees: float
+    translate: float  # of the image's height and width
+    scale: float  # 0.1: from 0.9 to 1.1
+    shear: float  # tangent of the angle
+
+
+class Jitter(NamedTuple):
+    """Factors are drawn from 1 - value to 1 + value; hue is turned by up to this share of the circle, both ways."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+class Policy(NamedTuple):
+    """RandAugment or TrivialAugment: operations drawn for each image, and how strong they can be."""
+
+    rounds: int  # operations an image gets, one after another
+    strength: float | None  # of the ranges below, from 0 to 1; None: one of 31 steps, drawn for each image
+    shear: float  # tangent of the angle
+    translate: float  # of the image's height or width
+    rotate: float  # degrees
+    enhance: float  # brightness, color, contrast and sharpness: factors from 1 - value to 1 + value
+    posterize: int  # of the 8 bits, how many go at most
+
+
+class Preset(NamedTuple):
+    """What happens to a training image, in this order; the defaults do nothing."""
+
+    crop: tuple[float, float] | None = None  # smallest and largest area of a crop, of the canvas's
+    flip: bool = False  # half of the images are mirrored
+    affine: Affine | None = None
+    jitter: Jitter | None = None
+    policy: Policy | None = None
+    erase: float = 0.0  # share of the images that lose a rectangle
+    mix: float = 0.0  # share of the pairs of images that are mixed: mixup or CutMix
+
+
+# Cubuk et al. 2020, two operations of strength 9 of 30.
+RAND_AUGMENT = Policy(rounds=2, strength=9 / 30, shear=0.3, translate=150 / 331, rotate=30.0, enhance=0.9, posterize=4)
+# Müller and Hutter 2021, the wide ranges. They move by 32 pixels of 224; here it is that share of any size.
+TRIVIAL_AUGMENT = Policy(
+    rounds=1, strength=None, shear=0.99, translate=32 / 224, rotate=135.0, enhance=0.99, posterize=6
+)
+
+PRESETS = {
+    "none": Preset(),
+    "flip": Preset(flip=True),
+    "light": Preset(crop=(0.5, 1.0), flip=True),
+    "medium": Preset(
+        crop=(0.5, 1.0),
+        flip=True,
+        affine=Affine(degrees=10.0, translate=0.05, scale=0.1, shear=0.1),
+        jitter=Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05),
+    ),
+    "trivial": Preset(crop=(0.5, 1.0), flip=True, policy=TRIVIAL_AUGMENT),
+    # Half of the pairs are mixed, not all: trainings here are short, and see each image a few times.
+    "strong": Preset(crop=(0.35, 1.0), flip=True, policy=RAND_AUGMENT, erase=0.25, mix=0.5),
+}
+CROPPING = tuple(name for name, preset in PRESETS.items() if preset.crop)  # they want a canvas larger than the image
