@@ -146,6 +146,12 @@ def best_metric(config: ConfigDict) -> str:
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
 
 
+def image_shape(config: ConfigDict) -> tuple[int, int]:
+    """(height, width) of what the network sees."""
+    size = config.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def _check_levels(config: ConfigDict) -> None:
     levels, heads = list(config.data.levels), config.model.heads
     rare = [(f"rare_classes.{name}", config.rare_classes[name]) for name in ("weights", "loss", "post_hoc", "draw")]

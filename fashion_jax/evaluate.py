@@ -29,7 +29,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """
     parser = Parser(
         prog="python -m fashion_jax.evaluate",
-        usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--config.data.FIELD=VALUE ...]",
+        usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--config.FIELD=VALUE ...]",
         description="Prints loss, accuracy, macro-F1 and AUROC of trained runs, level by level.",
         epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
         f"or --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the run does not know "

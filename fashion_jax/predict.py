@@ -43,7 +43,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """
     parser = Parser(
         prog="python -m fashion_jax.predict",
-        usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest]",
+        usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest] "
+        "[--config.FIELD=VALUE ...]",
         description="Writes the class and its probability at every level, one row per input, whatever it is.",
         epilog="A file that has no prediction has the reason in the column error. Other ways to predict: "
         "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",

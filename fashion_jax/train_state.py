@@ -11,6 +11,7 @@ from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.config import image_shape
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.metrics import init_accumulators
 from fashion_jax.models import Classifier
@@ -69,9 +70,3 @@ def _initializer(
         )
 
     return init
-
-
-def image_shape(config: ConfigDict) -> tuple[int, int]:
-    """(height, width) of what the network sees."""
-    size = config.image_size
-    return (size, size) if isinstance(size, int) else tuple(size)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.report import sections
+from fashion_jax.report.augmentation import augmentation
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.drawing import encodable, replacing
 
@@ -34,6 +35,7 @@ SECTIONS = (
     Section("confusions", "Confusions", sections.confusions),
     Section("classes", "Classes", sections.classes),
     Section("images", "Training images", sections.images),
+    Section("augmentation", "What the network is shown", augmentation),
     Section("errors", "Worst errors", sections.errors),
     Section("data", "Data", sections.data),
     Section("run", "Run", sections.run),

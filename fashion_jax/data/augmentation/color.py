@@ -1,6 +1,7 @@
-"""Operations on the values of pixels, each of torchvision's name, on float images [batch, height, width, 3] of 0 to 255.
+"""Operations on the values of pixels, named as torchvision's.
 
-Factors, shifts, thresholds and bits are [batch], one for each image. Each result is within 0 to 255.
+Images are float [batch, height, width, 3] of 0 to 255, and so are the results. Factors, shifts, thresholds and bits
+are [batch], one for each image.
 """
 
 import jax
@@ -13,7 +14,7 @@ _GRAY = (0.2989, 0.587, 0.114)
 
 
 def jitter(pixels: Array, key: Array, ranges: Jitter) -> Array:
-    """Random brightness, contrast, saturation and hue, in this order: drawing the order would mean doing all of them."""
+    """Random brightness, contrast, saturation and hue, always in this order, where torchvision draws it."""
     factors = jax.random.uniform(key, (4, len(pixels)), pixels.dtype, -1, 1)
     pixels = brightness(pixels, 1 + ranges.brightness * factors[0])
     pixels = contrast(pixels, 1 + ranges.contrast * factors[1])

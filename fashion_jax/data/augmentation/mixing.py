@@ -42,7 +42,7 @@ def random_mix(pixels: Array, key: Array, share: float) -> tuple[Array, Array]:
 
 
 def _random_cut(key: Array, count: int, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
-    """bool [count, height, width]: the rectangle that comes from the other image; one over the edge is cut off there."""
+    """bool [count, height, width]: the rectangle from the other image, which may reach over the edge."""
     share_key, place_key = jax.random.split(key)
     share = jax.random.beta(share_key, _CUTMIX_ALPHA, _CUTMIX_ALPHA, (count, 1), dtype)
     size = jnp.asarray(shape, dtype)

@@ -1,4 +1,4 @@
-"""What the values of the config's field `augment` do. Names and ranges are torchvision's unless a comment says why not."""
+"""What the values of the config's field `augment` do; names and ranges are torchvision's, or a comment says why not."""
 
 from typing import NamedTuple
 
