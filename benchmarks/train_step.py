@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.class_balance import create_class_balance
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
 from fashion_jax.config import load_config
 from fashion_jax.data.pipeline import canvas_shape
@@ -49,7 +50,7 @@ def _measure(arguments: list[str]) -> None:
     result = measure(load_config(flags.config, overrides), flags.steps, flags.warmup)
     print(table(result))
     if flags.json:
-        _write(flags.json, result)
+        write_result(flags.json, result)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
@@ -74,9 +75,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     for name, low in (("steps", 1), ("warmup", 0)):
         if getattr(flags, name) < low:
             raise UserError(f"--{name} is {getattr(flags, name)}, but must be at least {low}.")
-    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
-        raise UserError(f"--json is {str(flags.json)!r}, which is no file in an existing folder: name another.")
+    check_output(flags.json)
     return flags, overrides
+
+
+def check_output(path: Path | None) -> None:
+    """Raises a UserError where --json names no file that can be made."""
+    if path and (path.is_dir() or not path.parent.is_dir()):
+        raise UserError(f"--json is {str(path)!r}, which is no file in an existing folder: name another.")
 
 
 def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
@@ -89,18 +95,8 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
         UserError: batch_size does not go over the devices.
         RunError: the loss is not finite.
     """
-    if config.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-    mesh = create_mesh()
-    check_batch_size(config.batch_size, mesh.size)
-    taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, _STEPS_PER_EPOCH)
-    state = create_train_state(config, model, tx, taxonomy, mesh)
+    step_fn, state, batches, compile_seconds = compile_step(config)
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
-    batches = _batches(config, taxonomy, paths, mesh)
-    began = time.perf_counter()
-    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH).lower(state, batches[0]).compile()
-    compile_seconds = time.perf_counter() - began
     seconds = _time_steps(step_fn, state, batches, warmup + steps)[warmup:]
     described = environment()
     return {
@@ -108,14 +104,35 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
         "config": config.to_dict(),
         "image_size": list(image_shape(config)),
         "batch_size": config.batch_size,
-        "devices": mesh.size,
+        "devices": jax.device_count(),
         "commit": described.pop("commit"),
         "environment": described,
         "compile_seconds": compile_seconds,
-        "step_seconds": _summary(seconds),
+        "step_seconds": summary(seconds),
         "images_per_second": config.batch_size / float(np.median(seconds)),
         "parameters": num_params,
     }
+
+
+def compile_step(config: ConfigDict) -> tuple[jax.stages.Compiled, TrainState, list[Batch], float]:
+    """The compiled step of a checked config over all devices, its first state, batches, and the seconds it took.
+
+    Raises:
+        UserError: batch_size does not go over the devices.
+    """
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    mesh = create_mesh()
+    check_batch_size(config.batch_size, mesh.size)
+    taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
+    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, _STEPS_PER_EPOCH)
+    balance = create_class_balance(config, {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels})
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    batches = random_batches(config, taxonomy, paths, mesh)
+    began = time.perf_counter()
+    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH, balance)
+    compiled = step_fn.lower(state, batches[0]).compile()
+    return compiled, state, batches, time.perf_counter() - began
 
 
 def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:
@@ -140,7 +157,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
 
-def _batches(config: ConfigDict, taxonomy: Taxonomy, paths: list[list[str]], mesh: Mesh) -> list[Batch]:
+def random_batches(config: ConfigDict, taxonomy: Taxonomy, paths: list[list[str]], mesh: Mesh) -> list[Batch]:
     """Noise with random labels, on the devices."""
     rng = np.random.default_rng(config.seed)
     shape = (config.batch_size, *canvas_shape(config, image_shape(config)), 3)
@@ -165,12 +182,12 @@ def _time_steps(step_fn: jax.stages.Compiled, state: TrainState, batches: Iterab
     return seconds
 
 
-def _summary(seconds: list[float]) -> dict[str, float]:
+def summary(seconds: list[float]) -> dict[str, float]:
     low, median, p90, high = np.percentile(seconds, [0, 50, 90, 100]).tolist()
     return {"min": low, "median": median, "p90": p90, "max": high}
 
 
-def _write(path: Path, result: dict[str, Any]) -> None:
+def write_result(path: Path, result: dict[str, Any]) -> None:
     try:
         write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:

@@ -60,7 +60,7 @@ def test_train_step_shows_the_result(result):
 
 
 def test_percentiles():
-    assert benchmark._summary([0.0, *map(float, range(1, 11))]) == {"min": 0, "median": 5, "p90": 9, "max": 10}
+    assert benchmark.summary([0.0, *map(float, range(1, 11))]) == {"min": 0, "median": 5, "p90": 9, "max": 10}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

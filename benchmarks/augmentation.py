@@ -1,0 +1,105 @@
+"""What augmentation costs a training step: python -m benchmarks.augmentation [--json FILE].
+
+The trainer's own step is timed with every preset, in turns, so that what slows the machine down slows all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.train_step import check_output, compile_step, summary, write_result
+from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from fashion_jax.config import load_config
+from fashion_jax.data.augmentation import PRESETS
+from fashion_jax.errors import UserError
+from fashion_jax.run_files import environment
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures as the arguments say; returns the exit status."""
+    return run_command(_measure, arguments)
+
+
+def _measure(arguments: list[str]) -> None:
+    flags, overrides = parse(arguments)
+    result = measure(flags.config, overrides, flags.rounds)
+    print(table(result))
+    if flags.json:
+        write_result(flags.json, result)
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    """The flags, and the overrides of config fields as pairs of field and text.
+
+    Raises:
+        UserError: a flag is unknown, has a wrong value or lacks it.
+    """
+    parser = Parser(
+        prog="python -m benchmarks.augmentation",
+        usage="%(prog)s [--config FILE] [--config.FIELD=VALUE ...] [--rounds N] [--json FILE] [--verbose]",
+        description="Measures the training step of a config with every augmentation, in turns.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", default="configs/default.py", help="default: %(default)s")
+    parser.add_argument("--rounds", metavar="N", type=int, default=10, help="steps of each (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
+    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
+    flags, rest = parser.parse_known_args(arguments)
+    if flags.rounds < 1:
+        raise UserError(f"--rounds is {flags.rounds}, but must be at least 1.")
+    check_output(flags.json)
+    return flags, parse_overrides(rest)
+
+
+def measure(config_file: str, overrides: Overrides, rounds: int) -> dict[str, Any]:
+    """Times a step of each preset in every round, after one that is not counted; returns what --json writes.
+
+    Times are in seconds. `cost` is the median, over the rounds, of a step's time over that of `none` in its round,
+    less 1.
+
+    Raises:
+        UserError: the config is wrong, or batch_size does not go over the devices.
+    """
+    steps = {}
+    for preset in PRESETS:
+        config = load_config(config_file, [*overrides, ("augment", preset)])
+        step_fn, state, batches, _ = compile_step(config)
+        steps[preset] = step_fn, jax.block_until_ready(state), batches
+    seconds: dict[str, list[float]] = {preset: [] for preset in PRESETS}
+    for turn in range(rounds + 1):
+        for preset, (step_fn, state, batches) in steps.items():
+            began = time.perf_counter()
+            state, _ = jax.block_until_ready(step_fn(state, batches[turn % len(batches)]))
+            seconds[preset].append(time.perf_counter() - began)
+            steps[preset] = step_fn, state, batches
+    counted = {preset: np.array(values[1:]) for preset, values in seconds.items()}
+    described = environment()
+    return {
+        "benchmark": "augmentation",
+        "config": config.to_dict(),
+        "devices": jax.device_count(),
+        "commit": described.pop("commit"),
+        "environment": described,
+        "step_seconds": {preset: summary(values.tolist()) for preset, values in counted.items()},
+        "cost": {preset: float(np.median(values / counted["none"]) - 1) for preset, values in counted.items()},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for people, a line per preset."""
+    config = result["config"]
+    lines = [f"{config['model']['name']}, {config['batch_size']} images of {config['image_size']} pixels"]
+    for preset, times in result["step_seconds"].items():
+        lines.append(f"{preset:<8} median step {1000 * times['median']:7.1f} ms   cost {result['cost'][preset]:+.1%}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
