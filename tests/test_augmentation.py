@@ -1,4 +1,4 @@
-"""Augmentation inside the compiled step."""
+"""Augmentation inside the compiled step: the batch as a whole (single operations: test_image_operations.py)."""
 
 import functools
 
@@ -7,8 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.data import augmentation
-from fashion_jax.data.augmentation import PRESETS, normalize, prepare_eval, prepare_train, random_resized_crop, shrink
+from fashion_jax import config_checks
+from fashion_jax.data.augmentation import PRESETS, normalize, prepare_eval, prepare_train
+from fashion_jax.data.augmentation.erasing import random_erasing
+from fashion_jax.data.augmentation.geometry import random_resized_crop, shrink
+from fashion_jax.data.augmentation.mixing import dominant_labels, random_mix, soft_targets, swap_pairs
+from fashion_jax.data.augmentation.policies import SLOTS, apply_policy
+from fashion_jax.data.augmentation.presets import RAND_AUGMENT, TRIVIAL_AUGMENT
+from fashion_jax.sharding import batch_sharding, create_mesh, replicated
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -18,13 +24,23 @@ def noise(count: int, height: int, width: int) -> np.ndarray:
 
 
 def train(images, seed=0, preset="flip", shape=(8, 6), dtype=jnp.float32):
-    return prepare_train(jnp.asarray(images), jax.random.key(seed), preset, shape, dtype)
+    return prepare_train(jnp.asarray(images), jax.random.key(seed), preset, shape, dtype)[0]
 
 
 @pytest.fixture(scope="module")
 def crop():
     """random_resized_crop, compiled once."""
-    return jax.jit(random_resized_crop, static_argnums=2)
+    return jax.jit(random_resized_crop, static_argnums=(2, 3))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def jitted(images, seed, preset):
+    return train(images, seed, preset)
+
+
+def test_the_config_knows_the_presets():
+    assert not any(config_checks.CHECKS["augment"](name) for name in PRESETS)
+    assert config_checks.CHECKS["augment"]("") == "one of " + ", ".join(PRESETS)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -33,22 +49,42 @@ def test_pure_in_the_key(preset):
     first, again, other = (np.asarray(jitted(images, seed, preset)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.array_equal(first, other) == (preset == "none")
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def jitted(images, seed, preset):
-    return train(images, seed, preset)
+    assert np.isfinite(first).all()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float64])
 def test_shape_and_type(preset, dtype):
-    images = jnp.asarray(noise(3, 10, 8))
-    for prepared in (
-        jax.eval_shape(lambda x: train(x, preset=preset, dtype=dtype), images),
-        jax.eval_shape(lambda x: prepare_eval(x, (8, 6), dtype), images),
-    ):
-        assert prepared.shape == (3, 8, 6, 3) and prepared.dtype == dtype
+    def prepare(images):
+        return prepare_train(images, jax.random.key(0), preset, (8, 6), dtype)
+
+    with jax.enable_x64(dtype == jnp.float64):
+        images = jax.ShapeDtypeStruct((3, 10, 8, 3), jnp.uint8)
+        prepared, share = jax.eval_shape(prepare, images)
+        evaluated = jax.eval_shape(lambda x: prepare_eval(x, (8, 6), dtype), images)
+    assert prepared.shape == evaluated.shape == (3, 8, 6, 3) and prepared.dtype == evaluated.dtype == dtype
+    assert share.shape == (3,) and share.dtype == jnp.promote_types(dtype, jnp.float32)
+
+
+def test_the_devices_number_changes_nothing_and_no_images_are_sent():
+    """With a multiple of 16 images on each device."""
+    images = noise(8 * SLOTS, 10, 8)
+    results, texts = [], []
+    for devices in (jax.devices()[:1], jax.devices()):
+        mesh = create_mesh(devices)
+        sharding = batch_sharding(mesh)
+        prepare = jax.jit(
+            lambda x, key: prepare_train(x, key, "strong", (8, 6), jnp.float32),
+            in_shardings=(sharding, replicated(mesh)),
+            out_shardings=sharding,
+        )
+        placed = jax.device_put(images, sharding), jax.device_put(jax.random.key(3), replicated(mesh))
+        compiled = prepare.lower(*placed).compile()
+        texts.append(compiled.as_text())
+        results.append(jax.device_get(compiled(*placed)))
+    jax.tree.map(lambda one, eight: np.testing.assert_allclose(one, eight, atol=1e-4), *results)
+    sent = [line for line in texts[1].splitlines() if "all-gather" in line or "all-to-all" in line or "permute" in line]
+    assert not any(",8,6,3]" in line or ",10,8,3]" in line for line in sent), sent
 
 
 def test_normalised_by_the_statistics_of_imagenet():
@@ -67,20 +103,12 @@ def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else():
     assert 150 < mirrored.sum() < 250  # 5 standard deviations
 
 
-def test_a_crop_of_the_whole_canvas_is_a_resize(monkeypatch):
-    monkeypatch.setattr(augmentation, "_CROP_SCALE", (1.0, 1.0 + 1e-7))
-    monkeypatch.setattr(augmentation, "_CROP_LOG_RATIO", 0.0)
-    canvas = jnp.asarray(noise(4, 20, 16), jnp.float32)
-    whole = jax.jit(lambda x: random_resized_crop(x, jax.random.key(0), (8, 8)))(canvas)
-    np.testing.assert_allclose(whole, shrink(canvas, (8, 8)), atol=1e-2)
-
-
 def test_crops_have_the_promised_areas_ratios_and_places(crop):
     """Read from ramps: on a linear image a crop's slopes are its size, and its mean is its centre."""
     height, width, shape, count = 80, 60, (64, 48), 300
     canvas = np.full((count, height, width, 3), 255, np.float32)
     canvas[..., 0], canvas[..., 1] = np.arange(height)[:, None] + 0.5, np.arange(width) + 0.5
-    crops = np.asarray(crop(canvas, jax.random.key(0), shape))
+    crops = np.asarray(crop(canvas, jax.random.key(0), shape, (0.5, 1.0)))
     np.testing.assert_allclose(crops[..., 2], 255, atol=1e-3)  # nothing from outside of the canvas gets in
     inner = crops[:, 8:-8, 8:-8]
     high = np.diff(inner[..., 0], axis=1).mean(axis=(1, 2)) * shape[0]
@@ -96,7 +124,7 @@ def test_crops_have_the_promised_areas_ratios_and_places(crop):
 
 
 def test_crops_stay_within_the_values_of_the_canvas(crop):
-    crops = np.asarray(crop(noise(300, 80, 60).astype(np.float32), jax.random.key(0), (64, 48)))
+    crops = np.asarray(crop(noise(300, 80, 60).astype(np.float32), jax.random.key(0), (64, 48), (0.5, 1.0)))
     assert crops.min() >= -1e-3 and crops.max() <= 255 + 1e-3
     assert crops.std() > 20
 
@@ -106,3 +134,64 @@ def test_a_canvas_of_the_right_size_is_left_as_it_is():
     assert shrink(canvas, (8, 6)) is canvas
     flat = normalize(jnp.full((1, 1, 1, 3), 255.0), jnp.float32)
     np.testing.assert_allclose(flat[0, 0, 0], (1 - MEAN) / STD, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [5, 2 * SLOTS])
+def test_every_image_gets_every_operation_in_some_step(count):
+    """Half the images are of one value, which only some operations change: so slots are told apart by what changes."""
+    images = np.tile(noise(1, 12, 12).astype(np.float32) * 0.5 + 20, (count, 1, 1, 1))
+    policy = jax.jit(lambda key: apply_policy(images, key, TRIVIAL_AUGMENT._replace(strength=0.9)))
+    results = np.stack([policy(jax.random.key(step)) for step in range(60)]).round(2)
+    assert results.min() >= 0 and results.max() <= 255
+    for i in range(count):
+        assert len(np.unique(results[:, i].reshape(60, -1), axis=0)) >= 14  # 14 operations, some with two signs
+        unchanged = (results[:, i] == images[i].round(2)).all(axis=(1, 2, 3)).sum()
+        assert 2 <= unchanged <= 26  # of 60, a share of 3 / 16
+
+
+def test_of_one_round_each_slot_gets_another_operation():
+    images = np.tile(noise(1, 12, 12).astype(np.float32) * 0.5 + 20, (SLOTS, 1, 1, 1))
+    once = RAND_AUGMENT._replace(rounds=1, strength=1.0)
+    results = np.asarray(apply_policy(jnp.asarray(images), jax.random.key(0), once)).round(2)
+    assert len(np.unique(results.reshape(SLOTS, -1), axis=0)) == 14
+    assert (results == images.round(2)).all(axis=(1, 2, 3)).sum() == 3
+
+
+def test_erasing_covers_a_rectangle_of_some_images():
+    count, images = 400, np.full((400, 20, 30, 3), 7, np.float32)
+    erased = np.asarray(random_erasing(jnp.asarray(images), jax.random.key(0), 0.25))
+    covered = (erased != 7).all(axis=-1)
+    assert 60 < covered.any(axis=(1, 2)).sum() < 140
+    np.testing.assert_allclose(erased[covered], np.broadcast_to(255 * MEAN, erased[covered].shape), rtol=1e-5)
+    for mask in covered[covered.any(axis=(1, 2))]:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert mask.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # all of a rectangle
+        assert mask.mean() < 0.4
+    assert count == len(erased)
+
+
+def test_neighbours_make_pairs():
+    assert swap_pairs(jnp.arange(6)).tolist() == [1, 0, 3, 2, 5, 4]
+    assert swap_pairs(jnp.arange(5)).tolist() == [1, 0, 3, 2, 4]
+
+
+def test_a_picture_is_made_of_the_shares_that_its_labels_get():
+    """Each image has a value of its own, so that the mean of a picture tells what it is made of."""
+    values = np.arange(400, dtype=np.float32)
+    images = np.broadcast_to(values[:, None, None, None], (400, 16, 12, 3))
+    mixed, share = map(np.asarray, random_mix(jnp.asarray(images), jax.random.key(0), 0.5))
+    np.testing.assert_allclose(mixed.mean(axis=(1, 2, 3)), share * values + (1 - share) * swap_pairs(values), atol=1e-3)
+    whole = share == 1
+    assert 140 < whole.sum() < 260 and share.min() < 0.1
+    np.testing.assert_array_equal(mixed[whole], images[whole])
+    cut = np.array([len(np.unique(picture)) == 2 for picture in mixed])
+    assert 50 < cut.sum() < 150
+
+
+def test_soft_targets_and_the_dominant_label_by_hand():
+    labels, share = jnp.asarray([0, 2, -1, 1, 1]), jnp.asarray([0.75, 1.0, 0.25, 0.5, 1.0])
+    targets = soft_targets(labels, share, 3)
+    expected = [[0.75, 0, 0.25], [0, 0, 1], [0, 0.75, 0], [0, 0.5, 0], [0, 1, 0]]
+    np.testing.assert_allclose(targets, expected)
+    assert dominant_labels(labels, share).tolist() == [0, 2, 1, 1, 1]
+    assert dominant_labels(labels, jnp.asarray([0.4, 1, 1, 0.2, 0.9])).tolist() == [2, 2, -1, -1, 1]

@@ -6,6 +6,7 @@ import math
 import jax
 import pytest
 
+from benchmarks import augmentation
 from benchmarks import train_step as benchmark
 from fashion_jax.config import load_config
 from tests.conftest import ROOT
@@ -107,3 +108,15 @@ def diverge(state: None, batch: None) -> tuple[None, jax.Array]:
 def test_help_is_no_failure(capsys):
     assert benchmark.main(["--help"]) == 0
     assert "--warmup N" in capsys.readouterr().out
+
+
+def test_augmentation_writes_the_cost_of_each_preset(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(augmentation, "PRESETS", ("none", "strong"))
+    path = tmp_path / "augmentation.json"
+    assert augmentation.main([*TINY, "--rounds=2", "--json", str(path)]) == 0
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert list(result["step_seconds"]) == list(result["cost"]) == ["none", "strong"]
+    assert result["cost"]["none"] == 0 and result["step_seconds"]["strong"]["min"] > 0
+    assert "strong" in capsys.readouterr().out
+    assert augmentation.main([*TINY, "--rounds=0"]) == 2
+    assert "--rounds is 0" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from configs import default
 from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.report.augmentation import augmentation
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.page import SECTIONS, percent, write_page
 
@@ -138,7 +140,7 @@ def test_the_page_says_what_the_run_has_reached(tmp_path):
     labels = contents.validation.labels["sub"]
     wrong = int(((predicted != labels) & (labels >= 0)).sum())
     assert f"{wrong} of 12 validation images are wrong at sub" in page.text and wrong > 1
-    assert len(page.of("img")) == wrong + 18
+    assert len(page.of("img")) == wrong + 18 + 8 * 9
     assert "12 images: no such file" in page.text and "8 × cpu" in page.text and "git checkout 0123abc" in page.text
 
 
@@ -148,3 +150,18 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_page(tmp_path):
         Path(file).write_bytes(b"no image")
     page = page_of(tmp_path, contents)
     assert not page.of("img") and "cannot be shown" in page.text
+
+
+@pytest.mark.parametrize("classes", [4, 12])
+def test_the_page_shows_what_the_network_is_shown(tmp_path, classes):
+    """Of different classes as far as there are, and another image in each row."""
+    contents = make_contents(tmp_path, classes=classes)
+    contents.config.augment = "medium"
+    data = augmentation(contents)
+    assert len(data["rows"]) == 8 and data["preset"] == "medium"
+    assert len({name.full for name, _, _ in data["rows"]}) == min(classes, 8)
+    assert len({id for _, id, _ in data["rows"]}) == 8
+    for _, _, pictures in data["rows"]:
+        assert len(set(pictures)) == 1 + data["draws"] == 9
+        decoded = Image.open(io.BytesIO(base64.b64decode(pictures[0].removeprefix("data:image/jpeg;base64,"))))
+        assert decoded.size == (64, 64)

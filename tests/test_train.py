@@ -122,6 +122,28 @@ def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_p
     assert digests(tmp_path, 20) == digests(finished, 20)
 
 
+def test_mixed_images_and_balanced_draws_resume_bit_identically(tiny_config, tmp_path, monkeypatch):
+    """All that is random in them is a function of (seed, step) or (seed, epoch)."""
+    tiny_config.augment, tiny_config.eval_flip = "strong", True
+    tiny_config.rare_classes.draw = {"sub": "class_balanced"}
+    tiny_config.checkpoint.every_steps = 3
+    train_and_evaluate(tiny_config, tmp_path / "whole")
+    real, calls = train.put_batch, iter(range(10**6))
+
+    def interrupt(batch, mesh):
+        if batch["labels"]["sub"].shape == (16,) and next(calls) == 5:
+            raise KeyboardInterrupt
+        return real(batch, mesh)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "put_batch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(tiny_config, tmp_path / "cut")
+    train_and_evaluate(tiny_config, tmp_path / "cut")
+    assert without_timing(tmp_path / "cut") == without_timing(tmp_path / "whole")
+    assert digests(tmp_path / "cut", 20) == digests(tmp_path / "whole", 20)
+
+
 def test_a_run_killed_before_an_epochs_line_writes_it_on_resume(finished, tiny_config, tmp_path, monkeypatch):
     def killed(self, line):
         raise KeyboardInterrupt

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
+from fashion_jax.losses import level_log_probs, soft_cross_entropy
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import create_mesh, fetch, put_batch
@@ -56,7 +57,7 @@ def losses_of(config, devices, steps=5):
 
 
 def test_one_and_eight_devices_agree_in_float64(config):
-    config.dtype, config.augment = "float64", "flip"
+    config.dtype, config.augment = "float64", "strong"
     with jax.enable_x64(True):
         one, state_one = losses_of(config, jax.devices()[:1])
         eight, state_eight = losses_of(config, jax.devices())
@@ -69,7 +70,8 @@ def test_every_parameter_receives_a_gradient_but_biases_before_batch_norm(config
     _, model, state, _ = build(config, jax.devices()[:1])
     batch = random_batch()
     images = jnp.asarray(batch["image"] / 255, jnp.float32)
-    loss = partial(_loss, model_state=state.model_state, images=images, labels=batch["labels"], key=jax.random.key(0))
+    targets = {level: soft_targets(x, jnp.ones(8), TAXONOMY.num_classes(level)) for level, x in batch["labels"].items()}
+    loss = partial(_loss, model_state=state.model_state, images=images, targets=targets, key=jax.random.key(0))
     grads = jax.jit(jax.grad(partial(loss, model=model, loss_weights={}), has_aux=True))(state.params)[0]
     norms = {
         jax.tree_util.keystr(path, simple=True, separator="/"): float(jnp.linalg.norm(leaf))
@@ -126,9 +128,35 @@ def test_loss_is_the_mean_over_known_labels():
     logits = jnp.asarray([[2.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
     labels = jnp.asarray([0, -1, 1])
     expected = (np.log1p(np.exp(-2.0)) + np.log(2)) / 2
-    assert float(mean_of_known(cross_entropy(logits, labels), labels)) == pytest.approx(expected, rel=1e-6)
-    unknown = jnp.asarray([-1, -1, -1])
-    assert float(mean_of_known(cross_entropy(logits, unknown), unknown)) == 0
+    targets = soft_targets(labels, jnp.ones(3), 2)
+    assert float(soft_cross_entropy(logits, targets)) == pytest.approx(expected, rel=1e-6)
+    assert float(soft_cross_entropy(logits, soft_targets(jnp.asarray([-1, -1, -1]), jnp.ones(3), 2))) == 0
+
+
+def test_mixed_images_count_in_the_metrics_by_their_larger_share(config):
+    config.model.name, config.augment = "resnet10", "strong"
+    mesh, _, state, step = build(config)
+    batch = random_batch(16)
+    batch["labels"]["sub"][:4] = -1  # of two pairs, so that nothing of their pictures is known
+    state, loss = step(state, put_batch(batch, mesh))
+    assert np.isfinite(float(loss))
+    counts = {level: int(fetch(sums["count"])) for level, sums in state.metrics.items()}
+    assert counts == {"main": 16, "sub": 12}
+
+
+def test_eval_flip_predicts_the_mean_of_an_image_and_its_mirror_image(config):
+    config.model.name = "resnet10"
+    mesh, model, state, _ = build(config, jax.devices()[:1])
+    batch = random_batch()
+    mirrored = batch | {"image": batch["image"][:, :, ::-1]}
+    step = jit_eval_step(config, model, TAXONOMY, mesh)
+    one, other = (step(state.params, state.model_state, put_batch(x, mesh)) for x in (batch, mirrored))
+    config.eval_flip = True
+    both = jit_eval_step(config, model, TAXONOMY, mesh)(state.params, state.model_state, put_batch(batch, mesh))
+    for level in TAXONOMY.levels:
+        mean = (np.exp(one[level]) + np.exp(other[level])) / 2
+        np.testing.assert_allclose(np.exp(both[level]), mean, atol=1e-6)
+        assert np.abs(one[level] - other[level]).max() > 1e-6
 
 
 def test_a_level_without_a_head_sums_its_childrens_probabilities():
