@@ -13,7 +13,7 @@ from fashion_jax.data.augmentation.erasing import random_erasing
 from fashion_jax.data.augmentation.geometry import random_resized_crop, shrink
 from fashion_jax.data.augmentation.mixing import dominant_labels, random_mix, soft_targets, swap_pairs
 from fashion_jax.data.augmentation.policies import SLOTS, apply_policy
-from fashion_jax.data.augmentation.presets import RAND_AUGMENT, TRIVIAL_AUGMENT
+from fashion_jax.data.augmentation.presets import TRIVIAL_AUGMENT
 from fashion_jax.sharding import batch_sharding, create_mesh, replicated
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -43,7 +43,7 @@ def test_the_config_knows_the_presets():
     assert config_checks.CHECKS["augment"]("") == "one of " + ", ".join(PRESETS)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["none", "flip", "light", "medium"])
 def test_pure_in_the_key(preset):
     images = noise(16, 10, 8)
     first, again, other = (np.asarray(jitted(images, seed, preset)) for seed in (1, 1, 2))
@@ -66,24 +66,33 @@ def test_shape_and_type(preset, dtype):
     assert share.shape == (3,) and share.dtype == jnp.promote_types(dtype, jnp.float32)
 
 
+@functools.cache
+def compiled_strong(devices: int):
+    """The strongest preset on so many devices, and images that lie on them: a multiple of 16 on each."""
+    mesh = create_mesh(jax.devices()[:devices])
+    sharding = batch_sharding(mesh)
+    images = jax.device_put(noise(8 * SLOTS, 10, 8), sharding)
+    prepare = jax.jit(
+        lambda x, seed: prepare_train(x, jax.random.key(seed), "strong", (8, 6), jnp.float32),
+        in_shardings=(sharding, replicated(mesh)),
+        out_shardings=sharding,
+    )
+    return prepare.lower(images, 0).compile(), images
+
+
+def test_the_strongest_is_pure_in_the_key():
+    prepare, images = compiled_strong(1)
+    (first, share), (again, _), (other, _) = (jax.device_get(prepare(images, seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.isfinite(first).all() and not np.array_equal(first, other)
+    assert 0.3 < (share == 1).mean() < 0.7
+
+
 def test_the_devices_number_changes_nothing_and_no_images_are_sent():
-    """With a multiple of 16 images on each device."""
-    images = noise(8 * SLOTS, 10, 8)
-    results, texts = [], []
-    for devices in (jax.devices()[:1], jax.devices()):
-        mesh = create_mesh(devices)
-        sharding = batch_sharding(mesh)
-        prepare = jax.jit(
-            lambda x, key: prepare_train(x, key, "strong", (8, 6), jnp.float32),
-            in_shardings=(sharding, replicated(mesh)),
-            out_shardings=sharding,
-        )
-        placed = jax.device_put(images, sharding), jax.device_put(jax.random.key(3), replicated(mesh))
-        compiled = prepare.lower(*placed).compile()
-        texts.append(compiled.as_text())
-        results.append(jax.device_get(compiled(*placed)))
+    results = [jax.device_get(prepare(images, 3)) for prepare, images in map(compiled_strong, (1, 8))]
     jax.tree.map(lambda one, eight: np.testing.assert_allclose(one, eight, atol=1e-4), *results)
-    sent = [line for line in texts[1].splitlines() if "all-gather" in line or "all-to-all" in line or "permute" in line]
+    lines = compiled_strong(8)[0].as_text().splitlines()
+    sent = [line for line in lines if "all-gather" in line or "all-to-all" in line or "permute" in line]
     assert not any(",8,6,3]" in line or ",10,8,3]" in line for line in sent), sent
 
 
@@ -136,30 +145,25 @@ def test_a_canvas_of_the_right_size_is_left_as_it_is():
     np.testing.assert_allclose(flat[0, 0, 0], (1 - MEAN) / STD, rtol=1e-5)
 
 
-@pytest.mark.parametrize("count", [5, 2 * SLOTS])
-def test_every_image_gets_every_operation_in_some_step(count):
-    """Half the images are of one value, which only some operations change: so slots are told apart by what changes."""
+def test_every_image_gets_every_operation_in_some_step_and_each_slot_another():
+    """Told apart by what they make of the same image, of which not all values of 0 to 255 are used."""
+    count = SLOTS + 5
     images = np.tile(noise(1, 12, 12).astype(np.float32) * 0.5 + 20, (count, 1, 1, 1))
-    policy = jax.jit(lambda key: apply_policy(images, key, TRIVIAL_AUGMENT._replace(strength=0.9)))
+    policy = jax.jit(lambda key: apply_policy(jnp.asarray(images), key, TRIVIAL_AUGMENT._replace(strength=0.9)))
     results = np.stack([policy(jax.random.key(step)) for step in range(60)]).round(2)
     assert results.min() >= 0 and results.max() <= 255
+    same = (results == images.round(2)).all(axis=(2, 3, 4))
+    assert (same[:, :SLOTS].sum(axis=1) == 3).all()  # identity has three of the slots
+    for step in range(60):
+        assert len(np.unique(results[step, :SLOTS].reshape(SLOTS, -1), axis=0)) == 14
     for i in range(count):
         assert len(np.unique(results[:, i].reshape(60, -1), axis=0)) >= 14  # 14 operations, some with two signs
-        unchanged = (results[:, i] == images[i].round(2)).all(axis=(1, 2, 3)).sum()
-        assert 2 <= unchanged <= 26  # of 60, a share of 3 / 16
-
-
-def test_of_one_round_each_slot_gets_another_operation():
-    images = np.tile(noise(1, 12, 12).astype(np.float32) * 0.5 + 20, (SLOTS, 1, 1, 1))
-    once = RAND_AUGMENT._replace(rounds=1, strength=1.0)
-    results = np.asarray(apply_policy(jnp.asarray(images), jax.random.key(0), once)).round(2)
-    assert len(np.unique(results.reshape(SLOTS, -1), axis=0)) == 14
-    assert (results == images.round(2)).all(axis=(1, 2, 3)).sum() == 3
+        assert 2 <= same[:, i].sum() <= 26  # of 60, a share of 3 / 16
 
 
 def test_erasing_covers_a_rectangle_of_some_images():
-    count, images = 400, np.full((400, 20, 30, 3), 7, np.float32)
-    erased = np.asarray(random_erasing(jnp.asarray(images), jax.random.key(0), 0.25))
+    images = np.full((400, 20, 30, 3), 7, np.float32)
+    erased = np.asarray(jax.jit(random_erasing, static_argnums=2)(images, jax.random.key(0), 0.25))
     covered = (erased != 7).all(axis=-1)
     assert 60 < covered.any(axis=(1, 2)).sum() < 140
     np.testing.assert_allclose(erased[covered], np.broadcast_to(255 * MEAN, erased[covered].shape), rtol=1e-5)
@@ -167,7 +171,6 @@ def test_erasing_covers_a_rectangle_of_some_images():
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         assert mask.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # all of a rectangle
         assert mask.mean() < 0.4
-    assert count == len(erased)
 
 
 def test_neighbours_make_pairs():
@@ -179,7 +182,7 @@ def test_a_picture_is_made_of_the_shares_that_its_labels_get():
     """Each image has a value of its own, so that the mean of a picture tells what it is made of."""
     values = np.arange(400, dtype=np.float32)
     images = np.broadcast_to(values[:, None, None, None], (400, 16, 12, 3))
-    mixed, share = map(np.asarray, random_mix(jnp.asarray(images), jax.random.key(0), 0.5))
+    mixed, share = map(np.asarray, jax.jit(random_mix, static_argnums=2)(jnp.asarray(images), jax.random.key(0), 0.5))
     np.testing.assert_allclose(mixed.mean(axis=(1, 2, 3)), share * values + (1 - share) * swap_pairs(values), atol=1e-3)
     whole = share == 1
     assert 140 < whole.sum() < 260 and share.min() < 0.1
