@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.torch_twin import TwinClassifier, create_twin
 from fashion_jax.command_line import Parser, parse_overrides, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.augmentation import MEAN, STD
 from fashion_jax.data.dataset import Split, load_dataset
 from fashion_jax.data.pipeline import eval_batches, open_images, train_batches
@@ -28,7 +28,6 @@ from fashion_jax.errors import UserError
 from fashion_jax.evaluation import split_metrics
 from fashion_jax.models import head_names
 from fashion_jax.optimizer import learning_rates
-from fashion_jax.train_state import image_shape
 from fashion_jax.writers import write_atomically
 
 
