@@ -176,6 +176,7 @@ def data(contents: PageContents) -> dict[str, Any]:
         "levels": contents.taxonomy.levels,
         "splits": splits,
         "left_over": summary["splits"]["train"]["left_over_per_epoch"],
+        "drawn": ", ".join(contents.config.rare_classes.draw),
         "left_out": [(reason, len(ids), ids[:_MAX_IDS]) for reason, ids in summary["left_out"].items()],
         "source": contents.config.data.source,
     }
