@@ -210,11 +210,11 @@ def _check_sizes(config: ConfigDict) -> None:
 def _check_source(data: ConfigDict) -> None:
     if data.source in ("csv", "folder") and not data.path:
         raise UserError("data.path is empty: name the folder of the images (and their table).")
-    if data.source == "folder" and (isinstance(data.splits, str) or data.group_column):
-        field = "data.group_column" if data.group_column else "data.splits"
+    if data.source == "folder" and data.group_column:
+        raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
+    if data.source == "folder" and isinstance(data.splits, str):
         raise UserError(
-            f"{field} is {data.group_column or data.splits!r}, a column, but a folder has no columns: "
-            f"{'leave it empty' if data.group_column else 'name files or folders, or fractions'}, or use data.source=csv."
+            f"data.splits is {data.splits!r}, but a folder has no columns: name files or folders, or fractions."
         )
     if data.rare_classes == "merge" and data.taxonomy:
         raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
@@ -263,12 +263,8 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
     # a field whose default is a text takes the text as it is, or a list where it may be one; any other a literal
-    value = _literal(text)
-    if (
-        isinstance(node.get(name), str)
-        and not inside_table
-        and not (isinstance(value, list) and not CHECKS[field](value))
-    ):
+    value, is_text = _literal(text), isinstance(node.get(name), str) and not inside_table
+    if is_text and not (isinstance(value, list) and not CHECKS[field](value)):
         value = text
     if not inside_table:
         _check_field(field, value)  # before ConfigDict makes 1.0 of True

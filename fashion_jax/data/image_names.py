@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import os
 import string
 from collections.abc import Sequence
+
+import numpy as np
 
 from fashion_jax.data.columns import Columns
 from fashion_jax.data.walk import is_hidden, is_image
@@ -22,39 +25,43 @@ class ImageNames:
     """Names of images, relative to a folder, by patterns in which {COLUMN} is a row's value and * anything."""
 
     def __init__(self, patterns: Sequence[str], folder: str):
-        self._patterns = [pattern.split("*") for pattern in patterns]
         self._fields = pattern_columns(patterns)
+        self._patterns = [[self._by_place(piece) for piece in pattern.split("*")] for pattern in patterns]
         self._folder = folder
         self._listed: dict[str, list[str]] = {}
-        self._owner: dict[str, str] = {}  # name -> id of its row, where a * could take another row's image
-        self.per_row = len(patterns) == 1 and "*" not in patterns[0]
-        self._guessing = any("*" in pattern for pattern in patterns)
+        self._owner: dict[str, str] = {}  # name -> id of its row
+        self._guesses = any("*" in pattern for pattern in patterns)  # so that it could take another row's image
 
-    def of_rows(self, columns: Columns) -> list[list[str]]:
-        """The names of each row's images, each once, whether they are there or not.
+    def of_rows(self, columns: Columns) -> tuple[list[str], np.ndarray]:
+        """The images of rows, whether they are there or not: names, and int [names] which row each is of.
 
-        A pattern with a * that no file fits stands for itself.
+        No row has a name twice. A pattern with a * that no file fits stands for itself.
 
         Raises:
             UserError: an image fits the patterns of two rows.
         """
-        values = [
-            dict(zip(self._fields, row, strict=True)) for row in zip(*map(columns.get, self._fields), strict=True)
-        ]
-        if self.per_row:
-            pattern = self._patterns[0][0]
-            return [[pattern.format_map(row)] for row in values]
-        names = [self._of_row(row) for row in values]
-        if self._guessing:
-            ids = columns.get("id") or [row[0] for row in names]
-            for row_id, row in zip(ids, names, strict=True):
+        values = [columns[field] for field in self._fields]
+        if len(self._patterns) == 1 and not self._guesses:
+            names = list(map(self._patterns[0][0].format, *values))
+            return names, np.arange(len(names))
+        rows = [self._of_row(row) for row in zip(*values, strict=True)]
+        if self._guesses:
+            for row_id, row in zip(columns.get("id") or [row[0] for row in rows], rows, strict=True):
                 self._check_owner(row_id, row)
-        return names
+        return list(itertools.chain.from_iterable(rows)), np.repeat(np.arange(len(rows)), list(map(len, rows)))
 
-    def _of_row(self, values: dict[str, str]) -> list[str]:
+    def _by_place(self, text: str) -> str:
+        """The text with the place of each column's value in place of the column: {id} is {0}."""
+        parts = string.Formatter().parse(text)
+        return "".join(
+            literal.replace("{", "{{").replace("}", "}}") + (f"{{{self._fields.index(name)}}}" if name else "")
+            for literal, name, _, _ in parts
+        )
+
+    def _of_row(self, values: Sequence[str]) -> list[str]:
         names: dict[str, None] = {}
         for pieces in self._patterns:
-            literal = [piece.format_map(values) for piece in pieces]
+            literal = [piece.format(*values) for piece in pieces]
             found = self._fitting(literal) if len(literal) > 1 else literal
             names.update(dict.fromkeys(found or ["*".join(literal)]))
         return list(names)
@@ -64,11 +71,11 @@ class ImageNames:
         folder, slash, start = pieces[0].rpartition("/")
         listed = self._images_in(folder)
         found = []
-        for name in listed[bisect.bisect_left(listed, start) :]:
-            if not name.startswith(start):
+        for i in range(bisect.bisect_left(listed, start), len(listed)):
+            if not listed[i].startswith(start):
                 break
-            if _fits(name, [start, *pieces[1:]]):
-                found.append(folder + slash + name)
+            if _fits(listed[i], [start, *pieces[1:]]):
+                found.append(folder + slash + listed[i])
         return found
 
     def _images_in(self, folder: str) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fashion_jax.data.image_names import listed_names
 from fashion_jax.data.splits import LeftOut
+from fashion_jax.data.strings import Strings
 from fashion_jax.data.table import Table
 from fashion_jax.errors import UserError
 
@@ -27,14 +28,9 @@ def present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
     Raises:
         UserError: more than a fraction of the rows has no image at all.
     """
-    listed: dict[str, set[str]] = {}
-    found = np.empty(len(table), bool)
-    for i, name in enumerate(table.files.names):
-        folder, _, file = name.rpartition("/")
-        if folder not in listed:
-            place = os.path.join(table.files.folder, f"{folder}/" if name.startswith("/") else folder)
-            listed[folder] = set(listed_names(place))
-        found[i] = file in listed[folder]
+    folders = {name.rpartition("/")[0] for name in table.files.names}
+    there = (_listed(table.files.folder, folder) for folder in sorted(folders))
+    found = table.files.names.places(Strings.join(list(there))) >= 0
     if found.all():
         return table, {}
     rows, first = np.unique(table.rows, return_index=True)
@@ -47,6 +43,12 @@ def present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
             f"or raise data.max_bad_fraction, {max_bad_fraction}."
         )
     return table.select(np.flatnonzero(found)), {"no such file": _names(table, ~found)}
+
+
+def _listed(root: str, folder: str) -> Strings:
+    """The names of a table that lie in a folder, by what is there."""
+    place = os.path.join(root, folder)
+    return Strings(f"{folder}/{name}" if folder else name for name in listed_names(place))
 
 
 def _names(table: Table, chosen: np.ndarray) -> list[str]:

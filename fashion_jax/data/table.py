@@ -91,7 +91,7 @@ def read_table(config: ConfigDict, folder: Path) -> Table:
     names = ImageNames(patterns, str(folder))
     parts, known, num_rows = [], {}, 0
     for columns in read_columns(path, wanted, optional=["id"]):
-        parts.append(_part(columns, names.of_rows(columns), levels, extra, known, num_rows))
+        parts.append(_part(columns, *names.of_rows(columns), levels, extra, known, num_rows))
         num_rows += len(columns[wanted[0]])
     ids, files, codes, rows, *values = zip(*parts, strict=True)
     return Table(
@@ -110,7 +110,8 @@ def image_patterns(config: ConfigDict) -> list[str]:
 
 def _part(
     columns: Columns,
-    names: Sequence[Sequence[str]],
+    names: list[str],
+    rows: np.ndarray,
     levels: Sequence[str],
     extra: Sequence[str],
     known: dict[Labels, int],
@@ -118,13 +119,11 @@ def _part(
 ) -> tuple[Strings | np.ndarray, ...]:
     """Of some rows' images: ids, names, codes of the labels (known grows), numbers of the rows, extra columns."""
     codes = [known.setdefault(path, len(known)) for path in zip(*map(columns.get, levels), strict=True)]
-    ids = columns.get("id") or [row[0] for row in names]
-    rows = np.repeat(np.arange(len(names)), [len(row) for row in names])
+    ids = columns.get("id") or [names[i] for i in np.unique(rows, return_index=True)[1]]
     texts = [Strings(ids), *(Strings(columns[name]) for name in extra)]
-    if len(rows) > len(names):
+    if len(names) > len(ids):
         texts = [values.select(rows) for values in texts]
-    files = Strings(name for row in names for name in row)
-    return texts[0], files, np.array(codes, np.int32)[rows], rows + first_row, *texts[1:]
+    return texts[0], Strings(names), np.array(codes, np.int32)[rows], rows + first_row, *texts[1:]
 
 
 def table_file(config: ConfigDict, folder: Path) -> Path:
