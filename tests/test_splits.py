@@ -135,6 +135,6 @@ def test_a_group_in_two_splits_of_a_column_or_of_files_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("id 0\nid 1\nid 2")
     (tmp_path / "b.txt").write_text("id 4")
     with pytest.raises(
-        UserError, match="1 of the groups of data.group_column, 'product', .*'p' in 'train' and 'valida"
+        UserError, match=r"1 of the groups of data\.group_column, 'product', .*'p' in 'train' and 'valida"
     ):
         assign(table, tmp_path, {"train": "a.txt", "validation": "b.txt"}, group_column="product")

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fashion_jax.data.archive import check_archive, extracted
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.catalogue import catalogue_folder
-from fashion_jax.data.folder import read_folder, split_folders
+from fashion_jax.data.folder import read_folder
 from fashion_jax.data.presence import present, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
@@ -93,7 +93,8 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
         names |= _split_files(config, folder) if split != ALL else {}
     elif config.data.source == "folder":
         check_folder(folder)
-        names |= _split_files(config, folder) if split != ALL and not split_folders(config.data.splits, folder) else {}
+        files = _split_files(config, folder) if split != ALL else {}
+        names |= {field: path for field, path in files.items() if not os.path.isdir(path)}
     for field, path in names.items():
         if not os.path.isfile(path):
             raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there.")
@@ -220,7 +221,7 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, tr
         finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
         if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:
             raise UserError(
-                f"The folder {os.path.join(*strange[0])!r} is no class of {config.data.taxonomy}: "
+                f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: "
                 "add it there, or take it out of data.path."
             )
 

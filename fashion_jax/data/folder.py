@@ -103,7 +103,8 @@ class _Places:
         elif len(folders) == 1 and self._paths:
             labels = self._path_of(folders[0])
         else:
-            return f"in {len(folders)} folders, not in {len(self._levels)} ({'/'.join(self._levels)})", -1
+            count = f"{len(folders)} folder{'s' * (len(folders) != 1)}"
+            return f"in {count}, not in {len(self._levels)} ({'/'.join(self._levels)})", -1
         return "", self.distinct.setdefault((split, labels), len(self.distinct))
 
     def _path_of(self, name: str) -> Labels:

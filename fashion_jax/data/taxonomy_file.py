@@ -16,7 +16,7 @@ from typing import Any
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_labels
 
-_MAX_CLASSES = 1_000_000  # a few lines of YAML can stand for endless ones
+_MAX_CLASSES = 100_000  # a few lines of YAML can stand for endless ones
 
 
 def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
@@ -57,7 +57,7 @@ def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, 
     try:
         root = yaml.compose(text, Loader=yaml.BaseLoader)
         if root is None:
-            raise UserError(f"{name} is empty: write such lines as 'Upper body: [shirt, t-shirt]'.")
+            raise UserError(f"{name} is empty: write lines as 'Upper body: [shirt, t-shirt]'.")
         paths = []
         for path in _Tree(name, levels).paths(root, ()):
             paths.append(path)
@@ -65,9 +65,7 @@ def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, 
                 raise UserError(f"{name} holds more than {_MAX_CLASSES:,} classes: name fewer.")
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"{name} is not YAML ({reason}): write such lines as 'Upper body: [shirt, t-shirt]'."
-        ) from error
+        raise UserError(f"{name} is not YAML ({reason}): write lines as 'Upper body: [shirt, t-shirt]'.") from error
     return paths
 
 
