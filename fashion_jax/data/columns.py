@@ -13,7 +13,7 @@ from fashion_jax.errors import UserError
 
 Columns = dict[str, list[str]]  # name -> a value per row, without the blanks around it
 
-_CHUNK = 1 << 13  # rows at a time: few enough to stay in the processor's cache
+_CHUNK = 1 << 11  # rows at a time: few, so that they are dropped before Python looks for garbage among them
 _DELIMITERS = ",;\t"
 
 
@@ -47,10 +47,11 @@ def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Ite
         header = [name.strip() for name in next(reader, [])]
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
         rows = filter(None, reader)
+        width = max(places.values()) + 1
         while part := list(itertools.islice(rows, _CHUNK)):
-            yield {
-                name: [row[place].strip() if place < len(row) else "" for row in part] for name, place in places.items()
-            }
+            if min(map(len, part)) < width:
+                part = [row + [""] * (width - len(row)) for row in part]
+            yield {name: [row[place].strip() for row in part] for name, place in places.items()}
 
 
 def _delimiter(path: Path, wanted: Sequence[str]) -> str:

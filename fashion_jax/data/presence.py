@@ -28,9 +28,8 @@ def present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
     Raises:
         UserError: more than a fraction of the rows has no image at all.
     """
-    folders = {name.rpartition("/")[0] for name in table.files.names}
-    there = (_listed(table.files.folder, folder) for folder in sorted(folders))
-    found = table.files.names.places(Strings.join(list(there))) >= 0
+    there = [_listed(table.files.folder, folder) for folder in table.files.names.parents()]
+    found = table.files.names.places(Strings.join(there)) >= 0
     if found.all():
         return table, {}
     rows, first = np.unique(table.rows, return_index=True)

@@ -84,7 +84,7 @@ def _from_files(table: Table, splits: dict[str, str], folder: Path) -> tuple[lis
 def _read_ids(path: Path, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        return list(dict.fromkeys(image_id for line in lines if (image_id := line.strip())))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"data.splits.{split} is {str(path)!r}, which cannot be read ({error}): name a file with an id per line."

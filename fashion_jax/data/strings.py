@@ -16,7 +16,11 @@ class Strings(Sequence[str]):
     """Texts, by index. File names that are no UTF-8 come back as os.fsdecode has them."""
 
     def __init__(self, texts: Iterable[str] = ()):
-        self._bytes = pa.array([text.encode("utf-8", "surrogateescape") for text in texts], pa.large_binary())
+        texts = list(texts)
+        try:
+            self._bytes = pa.array(texts, pa.large_string()).view(pa.large_binary())
+        except UnicodeEncodeError:
+            self._bytes = pa.array([text.encode("utf-8", "surrogateescape") for text in texts], pa.large_binary())
 
     @classmethod
     def join(cls, parts: Sequence[Strings]) -> Strings:
@@ -41,6 +45,11 @@ class Strings(Sequence[str]):
         """int64 [n]: where each text stands first in another sequence, -1 where it does not."""
         return pc.index_in(self._bytes, among._bytes).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
+    def parents(self) -> list[str]:
+        """What stands before the last "/" of each text, "" where there is none; each once, sorted."""
+        found = {text.rpartition(b"/")[0] for part in self._parts() for text in part}
+        return sorted(parent.decode("utf-8", "surrogateescape") for parent in found)
+
     @property
     def nbytes(self) -> int:
         return self._bytes.nbytes
@@ -54,9 +63,12 @@ class Strings(Sequence[str]):
         return self._bytes[int(index)].as_py().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _CHUNK):
-            for text in self._bytes[start : start + _CHUNK].to_pylist():
+        for part in self._parts():
+            for text in part:
                 yield text.decode("utf-8", "surrogateescape")
+
+    def _parts(self) -> Iterator[list[bytes]]:
+        return (self._bytes[start : start + _CHUNK].to_pylist() for start in range(0, len(self), _CHUNK))
 
 
 class Files(Sequence[str]):
