@@ -60,18 +60,23 @@ def get_config() -> ConfigDict:
     )
 
     config.data = section(
-        source="catalogue",  # catalogue (generated, no download) | csv (a table and a folder)
+        # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg
+        # with a taxonomy; below train/ and validation/ where those are there)
+        source="catalogue",
         path="",  # folder of the data, or a zip of it
-        csv="",  # the table, relative to path; empty: styles.csv
-        image="images/{id}.jpg",  # file of a row, relative to path; {COLUMN} is the row's value
+        csv="",  # the table, relative to path: CSV or .parquet; empty: styles.csv
+        # image of a row, relative to path: {COLUMN} is the row's value, * is anything; a list where rows have several
+        image="images/{id}.jpg",
         levels={"main": "masterCategory", "sub": "subCategory"},  # ordered, coarse to fine: level -> column
-        taxonomy="",  # a taxonomy.json that fixes the classes; empty: made from the training rows
-        # split -> a file of ids (relative to path) or a fraction of the rows; or the name of a column
-        # whose values are train and validation.
+        # fixes the classes: a run's taxonomy.json, or YAML as configs/clothing.yaml; empty: made from the training rows
+        taxonomy="",
+        # split -> a file of ids (relative to path), a folder (where source = folder) or a fraction of the rows; or the
+        # name of a column whose values are train and validation.
         splits={"train": 0.8, "validation": 0.2},
-        group_column="",  # rows with the same value stay in one split, where splits are fractions
-        min_images_per_class=1,  # classes with fewer training images are left out
-        max_bad_fraction=0.01,  # more missing images than this stops the run
+        group_column="",  # rows with the same value stay in one split
+        min_images_per_class=1,  # classes with fewer training images are rare
+        rare_classes="drop",  # drop (their images are left out) | merge (into "Other" of the same parent)
+        max_bad_fraction=0.01,  # more images that are missing or cannot be used stop the run
         resize="stretch",  # to the canvas: stretch | crop (the middle) | letterbox (white bars)
         canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
         cache="auto",  # decoded images: host (all in memory) | none (streamed) | auto (host up to 2 GiB)

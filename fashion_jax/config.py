@@ -124,8 +124,7 @@ def check_config(config: ConfigDict) -> None:
     _check_levels(config)
     _check_rare_classes(config)
     _check_sizes(config)
-    if config.data.source == "csv" and not config.data.path:
-        raise UserError("data.path is empty: name the folder of the images and their table.")
+    _check_source(config.data)
 
 
 def _check_field(field: str, value: Any) -> None:
@@ -208,6 +207,19 @@ def _check_sizes(config: ConfigDict) -> None:
         )
 
 
+def _check_source(data: ConfigDict) -> None:
+    if data.source in ("csv", "folder") and not data.path:
+        raise UserError("data.path is empty: name the folder of the images (and their table).")
+    if data.source == "folder" and data.group_column:
+        raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
+    if data.source == "folder" and isinstance(data.splits, str):
+        raise UserError(
+            f"data.splits is {data.splits!r}, but a folder has no columns: name files or folders, or fractions."
+        )
+    if data.rare_classes == "merge" and data.taxonomy:
+        raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
+
+
 def _run(name: str) -> ConfigDict:
     path = Path(name)
     if not os.path.isfile(name) or path.suffix != ".py":
@@ -250,8 +262,10 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
         raise _unknown(field)
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
-    # a field whose default is a text takes the text as it is, any other a Python literal where it is one
-    value = text if isinstance(node.get(name), str) and not inside_table else _literal(text)
+    # a field whose default is a text takes the text as it is, or a list where it may be one; any other a literal
+    value, is_text = _literal(text), isinstance(node.get(name), str) and not inside_table
+    if is_text and not (isinstance(value, list) and not CHECKS[field](value)):
+        value = text
     if not inside_table:
         _check_field(field, value)  # before ConfigDict makes 1.0 of True
     node[name] = value

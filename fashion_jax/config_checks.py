@@ -43,13 +43,22 @@ def _text(x: Any) -> str:
 
 
 def _pattern(x: Any) -> str:
+    patterns = [x] if isinstance(x, str) else x
+    if isinstance(patterns, list | tuple) and patterns and all(map(_is_pattern, patterns)):
+        return ""
+    return (
+        "a pattern with a column of the table in braces, such as images/{id}.jpg, in whose last part * stands for "
+        "anything, or a list of patterns"
+    )
+
+
+def _is_pattern(x: Any) -> bool:
     try:
         parts = [part[1:] for part in string.Formatter().parse(x) if part[1] is not None]
     except (ValueError, TypeError):
-        parts = []
-    if parts and all(re.fullmatch(r"[^.\[\]]+", name) and not spec and not form for name, spec, form in parts):
-        return ""
-    return "a pattern with a column of the table in braces, such as images/{id}.jpg"
+        return False
+    good = all(re.fullmatch(r"[^.\[\]*]+", name) and not spec and not form for name, spec, form in parts)
+    return bool(parts) and good and "*" not in x.rpartition("/")[0]
 
 
 def _level_table(check_value: Check, empty: bool) -> Check:
@@ -121,7 +130,7 @@ CHECKS: dict[str, Check] = {
     "checkpoint.every_steps": _integer(1),
     "checkpoint.keep": _integer(1),
     "checkpoint.best": _text,
-    "data.source": _choice("catalogue", "csv"),
+    "data.source": _choice("catalogue", "csv", "folder"),
     "data.path": _text,
     "data.csv": _text,
     "data.image": _pattern,
@@ -130,6 +139,7 @@ CHECKS: dict[str, Check] = {
     "data.splits": _splits,
     "data.group_column": _text,
     "data.min_images_per_class": _integer(1),
+    "data.rare_classes": _choice("drop", "merge"),
     "data.max_bad_fraction": _number(0, 1),
     "data.resize": _choice("stretch", "crop", "letterbox"),
     "data.canvas_size": _canvas_size,

@@ -70,7 +70,7 @@ def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: d
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, Any] = {"id": split.ids}
+    columns: dict[str, Any] = {"id": list(split.ids)}
     for level, values in log_probs.items():
         names = taxonomy.classes[level]
         columns[f"{level}_true"] = [None if i == UNKNOWN else names[i] for i in split.labels[level]]

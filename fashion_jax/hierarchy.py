@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -21,6 +22,11 @@ def class_name(path: Sequence[str]) -> str:
     Inside a label "/" is written "\\/" and "\\" is doubled, so that different paths have different names.
     """
     return _SEPARATOR.join(label.replace("\\", "\\\\").replace(_SEPARATOR, "\\/") for label in path)
+
+
+def class_labels(name: str) -> tuple[str, ...]:
+    """The path from the root that class_name() made a name of."""
+    return tuple(re.sub(r"\\(.)", r"\1", label) for label in re.findall(r"(?:\\.|[^\\/])+", name, re.DOTALL))
 
 
 @dataclasses.dataclass(frozen=True)

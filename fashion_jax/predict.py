@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fashion_jax.trained import Trained
 
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
-_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX")  # what they leave beside images
 
 
 class Input(NamedTuple):
@@ -97,31 +96,20 @@ def _inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
     """Every file that the paths name, folders and zips opened, in the order of the paths and then by name."""
     for path in paths:
         if os.path.isdir(path):
-            yield from _inside(path, path, frozenset())
+            yield from _inside(path, path)
         elif os.path.splitext(path)[1].lower() == ".zip" and os.path.isfile(path):
             yield from _zipped(path, cache_dir)
         else:
             yield Input(path, path)
 
 
-def _inside(name: str, folder: str, above: frozenset[str]) -> Iterator[Input]:
-    """The files in a folder and below it; links are followed, but not in circles."""
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    try:
-        entries = sorted(os.listdir(folder))
-    except OSError as error:
-        yield Input(name, folder, f"the folder cannot be read ({error.strerror})")
-        return
-    for entry in entries:
-        if entry in _OF_SYSTEMS or entry.startswith("._"):
-            continue
-        file, entry_name = os.path.join(folder, entry), os.path.join(name, entry)
-        if os.path.isdir(file):
-            yield from _inside(entry_name, file, above | {here})
-        else:
-            yield Input(entry_name, file)
+def _inside(name: str, folder: str) -> Iterator[Input]:
+    """The files in a folder and below it."""
+    from fashion_jax.data.walk import READ_ANYWAY, walk
+
+    for path, error in walk(folder):
+        if error != READ_ANYWAY:
+            yield Input(os.path.join(name, path) if path else name, os.path.join(folder, path), error)
 
 
 def _zipped(path: str, cache_dir: str) -> Iterator[Input]:
@@ -133,7 +121,7 @@ def _zipped(path: str, cache_dir: str) -> Iterator[Input]:
     except UserError as error:
         yield Input(path, path, str(error))
         return
-    yield from _inside(path, str(folder), frozenset())
+    yield from _inside(path, str(folder))
 
 
 def _columns(levels: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ _FREE_FIELDS = {
     "checkpoint.every_steps",
     "checkpoint.keep",
     "data.path",
+    "data.taxonomy",  # what it says is compared by taxonomy.json
     "data.cache",
     "data.cache_dir",
     "data.max_bad_fraction",

@@ -255,7 +255,7 @@ def test_a_zip_loads_the_same_data_as_the_folder(tmp_path, top):
     found = load_dataset(config)
     assert (found.taxonomy, found.left_out) == (expected.taxonomy, expected.left_out)
     for name, split in expected.splits.items():
-        assert found.splits[name].ids == split.ids
+        assert list(found.splits[name].ids) == list(split.ids)
         assert [Path(file).name for file in found.splits[name].files] == [Path(file).name for file in split.files]
         assert all(os.path.isfile(file) for file in found.splits[name].files)
         assert {k: v.tolist() for k, v in found.splits[name].labels.items()} == {

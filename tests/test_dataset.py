@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import default
-from fashion_jax.data.dataset import load_dataset
+from fashion_jax.data.dataset import ALL, load_dataset, load_split
 from fashion_jax.errors import UserError
 from tests.shop import products, shop_config, write_shop, write_table
 
@@ -29,7 +29,7 @@ def test_splits_have_ids_files_and_labels(tmp_path):
     assert dataset.taxonomy.classes["sub"] == ("Apparel/Dress", "Apparel/Topwear", "Footwear/Shoes")
     train, validation = dataset.splits["train"], dataset.splits["validation"]
     assert (len(train), len(validation)) == (30, 10)
-    assert train.ids == [str(i) for i in range(30)]
+    assert list(train.ids) == [str(i) for i in range(30)]
     assert validation.files[0] == str(tmp_path / "images" / "30.jpg")
     assert train.labels["sub"].tolist() == [1, 0, 2] * 10
     assert train.labels["main"].tolist() == [0, 0, 1] * 10
@@ -89,6 +89,54 @@ def test_classes_with_too_few_training_images_are_left_out_of_every_split(tmp_pa
     assert (len(dataset.splits["train"]), len(dataset.splits["validation"])) == (27, 9)
     assert dataset.left_out == {"class with fewer than 4 training images": ["0", "1", "2", "30"]}
     assert len(load(tmp_path, changed({0: hat, 1: hat, 2: hat}), min_images_per_class=3).splits["train"]) == 30
+
+
+def few(**counts: int) -> dict[int, dict[str, str]]:
+    """Changes that give the first rows other subs of Apparel, and so do the first of validation."""
+    subs = [sub for sub, count in counts.items() for _ in range(count)]
+    rows = [*range(len(subs)), 30]
+    return {
+        row: {"masterCategory": "Apparel", "subCategory": sub} for row, sub in zip(rows, [*subs, subs[0]], strict=True)
+    }
+
+
+def test_rare_classes_merge_into_other_of_the_same_parent(tmp_path):
+    rows = changed(few(Hats=3, Scarves=2))
+    dataset = load(tmp_path, rows, min_images_per_class=4, rare_classes="merge")
+    other = dataset.taxonomy.classes["sub"].index("Apparel/Other")
+    assert dataset.taxonomy.classes["sub"] == ("Apparel/Dress", "Apparel/Other", "Apparel/Topwear", "Footwear/Shoes")
+    assert dataset.splits["train"].labels["sub"].tolist()[:5] == [other] * 5
+    assert dataset.splits["validation"].labels["sub"][0] == other
+    assert dataset.left_out == {}
+    assert dataset.summary(8)["merged"] == {"Apparel/Other": {"Apparel/Hats": 4, "Apparel/Scarves": 2}}
+    config = shop_config(tmp_path, splits="fold", min_images_per_class=4, rare_classes="merge")
+    for name in ("validation", ALL):
+        split = load_split(config, dataset.taxonomy, name)
+        assert (split.labels["sub"] == other).sum() == {"validation": 1, ALL: 6}[name]
+
+
+def test_an_other_that_is_too_small_itself_is_left_out(tmp_path):
+    dataset = load(tmp_path, changed(few(Hats=2, Scarves=1)), min_images_per_class=4, rare_classes="merge")
+    assert "Apparel/Other" not in dataset.taxonomy.classes["sub"]
+    assert dataset.left_out == {"class with fewer than 4 training images": ["0", "1", "2", "30"]}
+    config = shop_config(tmp_path, splits="fold", min_images_per_class=4, rare_classes="merge")
+    assert len(load_split(config, dataset.taxonomy, "validation")) == len(dataset.splits["validation"]) == 9
+
+
+def test_merging_works_at_every_level_and_takes_a_real_other_in(tmp_path):
+    """Two rare mains become one, of one sub; a sub that is called Other is of it too."""
+    changes = {
+        0: ("Toys", "Dolls"),
+        1: ("Toys", "Balls"),
+        2: ("Home", "Rugs"),
+        3: ("Apparel", "Other"),
+        4: ("Apparel", "Hats"),
+    }
+    rows = changed({i: {"masterCategory": m, "subCategory": s} for i, (m, s) in changes.items()})
+    classes = load(tmp_path, rows, min_images_per_class=3, rare_classes="merge").taxonomy.classes
+    assert classes["main"] == ("Apparel", "Footwear", "Other") and "Other/Other" in classes["sub"]
+    assert "Apparel/Other" not in classes["sub"]  # two images
+    assert "Apparel/Other" in load(tmp_path, rows, min_images_per_class=2, rare_classes="merge").taxonomy.classes["sub"]
 
 
 def test_no_class_with_enough_images_is_an_error(tmp_path):

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.splits import assign_splits
-from fashion_jax.data.table import Table
+from fashion_jax.data.strings import Files, Strings
+from fashion_jax.data.table import LabelPaths, Table
 from fashion_jax.errors import UserError
 from tests.shop import shop_config
 
 
 def make_table(paths, **columns) -> Table:
     ids = [f"id {i}" for i in range(len(paths))]
-    return Table(ids, [f"{i}.jpg" for i in ids], list(paths), columns)
+    files = Files("", Strings(f"{i}.jpg" for i in ids))
+    texts = {name: Strings(values) for name, values in columns.items()}
+    return Table(Strings(ids), files, LabelPaths.of(paths), np.arange(len(paths)), texts)
 
 
 def uneven_paths(seed: int) -> list[tuple[str, ...]]:
@@ -27,7 +30,8 @@ def uneven_paths(seed: int) -> list[tuple[str, ...]]:
 def assign(table, folder=None, splits=None, seed=0, group_column=""):
     config = shop_config(folder or "", splits=splits or {"train": 0.8, "validation": 0.2}, group_column=group_column)
     config.seed = seed
-    return assign_splits(config, table, folder)
+    assigned, left_out = assign_splits(config, table, folder)
+    return {split: images.tolist() for split, images in assigned.items()}, left_out
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -120,3 +124,17 @@ def test_files_that_make_no_splits_are_refused(tmp_path, train, sentence):
     (tmp_path / "b.txt").write_text("id 1\n")
     with pytest.raises(UserError, match=sentence):
         assign(make_table([("a", "b")] * 4), tmp_path, {"train": "a.txt", "validation": "b.txt"})
+
+
+def test_a_group_in_two_splits_of_a_column_or_of_files_is_refused(tmp_path):
+    table = make_table(
+        [("a", "b")] * 5, fold=["train", "validation", "train", "other", ""], product=["p", "", "", "p", "p"]
+    )
+    rows, _ = assign(table, splits="fold", group_column="product")
+    assert rows == {"train": [0, 2], "validation": [1]}
+    (tmp_path / "a.txt").write_text("id 0\nid 1\nid 2")
+    (tmp_path / "b.txt").write_text("id 4")
+    with pytest.raises(
+        UserError, match=r"1 of the groups of data\.group_column, 'product', .*'p' in 'train' and 'valida"
+    ):
+        assign(table, tmp_path, {"train": "a.txt", "validation": "b.txt"}, group_column="product")

@@ -1,10 +1,20 @@
-"""Reading the table of the csv source."""
+"""Reading the table of the csv source: CSV and Parquet, one image per row and several."""
 
+import datetime
+import decimal
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fashion_jax.data import presence
+from fashion_jax.data.dataset import load_dataset
+from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.table import read_table
 from fashion_jax.errors import UserError
-from tests.shop import HEADER, shop_config, write_table
+from tests.shop import HEADER, products, shop_config, write_table
 
 ROW = ("1", "Apparel", "Topwear")
 
@@ -18,19 +28,19 @@ def read(folder, text: bytes | None = None, **data):
 def test_rows_become_ids_files_and_paths(tmp_path):
     write_table(tmp_path / "styles.csv", [ROW, ("2", "Footwear", "")])
     table = read(tmp_path)
-    assert table.ids == ["1", "2"]
-    assert table.files == [str(tmp_path / "images" / "1.jpg"), str(tmp_path / "images" / "2.jpg")]
-    assert table.paths == [("Apparel", "Topwear"), ("Footwear", "")]
-    assert table.select([1]).ids == ["2"] and table.select([1]).paths == [("Footwear", "")]
+    assert list(table.ids) == ["1", "2"]
+    assert list(table.files) == [str(tmp_path / "images" / "1.jpg"), str(tmp_path / "images" / "2.jpg")]
+    assert list(table.paths) == [("Apparel", "Topwear"), ("Footwear", "")]
+    assert list(table.select([1]).ids) == ["2"] and list(table.select([1]).paths) == [("Footwear", "")]
 
 
 def test_levels_take_the_columns_and_the_order_of_the_config(tmp_path):
     write_table(tmp_path / "styles.csv", [("a b.png", "x", "y", "z")], header=("file", "one", "two", "three"))
     table = read(tmp_path, levels={"c": "three", "a": "one"}, image="{two}/{file}", group_column="two")
-    assert table.paths == [("z", "x")]
-    assert table.files == [str(tmp_path / "y" / "a b.png")]
-    assert table.ids == ["y/a b.png"]  # without an id column
-    assert table.columns == {"two": ["y"]}
+    assert list(table.paths) == [("z", "x")]
+    assert list(table.files) == [str(tmp_path / "y" / "a b.png")]
+    assert list(table.ids) == ["y/a b.png"]  # without an id column
+    assert list(table.columns) == ["two"] and list(table.columns["two"]) == ["y"]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +51,22 @@ def test_levels_take_the_columns_and_the_order_of_the_config(tmp_path):
         b'id,masterCategory,subCategory\n\n1,"Apparel","Topwear"\n\n',
         b"masterCategory,id,other,subCategory\nApparel,1,,Topwear",
         b"id,masterCategory,subCategory\n1,Apparel,Topwear,too,many\n",
+        b'\xef\xbb\xbfid;masterCategory;"subCategory"\r\n1;Apparel;Topwear\r\n',
+        b"id\tmasterCategory\tsub\tsubCategory\n1\tApparel\ta,b\tTopwear\n",
+        b"note,id,note,masterCategory,subCategory\nx,1,y,Apparel,Topwear\n",
     ],
-    ids=["BOM and CRLF", "blanks", "quotes and empty lines", "other columns", "more cells than columns"],
+    ids=[
+        *("BOM and CRLF", "blanks", "quotes and empty lines", "other columns", "more cells than columns"),
+        *("semicolons", "tabs", "another column twice"),
+    ],
 )
 def test_tables_as_spreadsheets_write_them(tmp_path, text):
     table = read(tmp_path, text)
-    assert (table.ids, table.paths) == (["1"], [("Apparel", "Topwear")])
+    assert (list(table.ids), list(table.paths)) == (["1"], [("Apparel", "Topwear")])
 
 
 def test_a_short_row_has_unknown_labels(tmp_path):
-    assert read(tmp_path, b"id,masterCategory,subCategory\n1,Apparel\n").paths == [("Apparel", "")]
+    assert list(read(tmp_path, b"id,masterCategory,subCategory\n1,Apparel\n").paths) == [("Apparel", "")]
 
 
 @pytest.mark.parametrize(
@@ -58,14 +74,25 @@ def test_a_short_row_has_unknown_labels(tmp_path):
     [
         (b"", r"no column 'masterCategory'; it has: none\."),
         (b"id,masterCategory\n1,Apparel\n", r"no column 'subCategory'; it has: id, masterCategory\."),
-        (b"id;masterCategory;subCategory\n1;a;b\n", "separate its columns by commas"),
+        (b"id|masterCategory|subCategory\n1|a|b\n", "separate its columns by commas"),
+        (b"id,masterCategory,subCategory,id\n1,a,b,2\n", "has 2 columns 'id': rename all but one"),
         (b"id,masterCategory,subCategory\n", "has no rows"),
         (b'id,masterCategory,subCategory\n1,"a,b\n2,c,d\n3,c,d\n', "unexpected end of data"),
         ("id,masterCategory,subCategory\n1,a,b\n".encode("utf-16"), "save it as CSV in UTF-8"),
         (b"id,masterCategory,subCategory\n1,\xe9,b\n", "save it as CSV in UTF-8"),
         (b"id,masterCategory,subCategory\n1," + b"x" * 200_000 + b",b\n", "save it as CSV in UTF-8"),
     ],
-    ids=["empty", "column", "semicolons", "no rows", "an open quote", "UTF-16", "Latin-1", "a cell without end"],
+    ids=[
+        "empty",
+        "column",
+        "bars",
+        "a column twice",
+        "no rows",
+        "an open quote",
+        "UTF-16",
+        "Latin-1",
+        "a cell without end",
+    ],
 )
 def test_tables_that_cannot_be_used_are_refused(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
@@ -89,3 +116,139 @@ def test_every_column_that_the_config_names_must_be_there(tmp_path, data):
     write_table(tmp_path / "styles.csv", [ROW])
     with pytest.raises(UserError, match=f"no column 'sku'; it has: {', '.join(HEADER)}"):
         read(tmp_path, **data)
+
+
+def parquet(folder, **columns):
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    return read(folder, csv="t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (pa.array([1163, None]), ["1163", ""]),
+        (pa.array([1163.0, float("nan")]), ["1163", ""]),
+        (pa.array([1e20, 0.5]), ["100000000000000000000", "0.5"]),
+        (pa.array([decimal.Decimal("1163.00"), decimal.Decimal("1.50")]), ["1163", "1.5"]),
+        (pa.array([" a ", None]).dictionary_encode(), ["a", ""]),
+        (pa.array([b"\xc3\xa4", b""]), ["ä", ""]),
+        (pa.array([datetime.date(2024, 1, 2), None]), ["2024-01-02", ""]),
+        (pa.array([float("inf"), 2.0]), ["inf", "2"]),
+    ],
+    ids=["integers", "floats", "large", "decimals", "a dictionary", "bytes", "dates", "infinity"],
+)
+def test_values_of_parquet_are_texts_as_a_person_writes_them(tmp_path, values, texts):
+    table = parquet(tmp_path, id=["x", "y"], masterCategory=["a", "b"], subCategory=values)
+    assert [path[1] for path in table.paths] == texts
+
+
+def test_ids_of_parquet_name_the_images(tmp_path):
+    table = parquet(tmp_path, **{"id": [1163.0, 7.0], " masterCategory ": ["a", "b"], "subCategory": ["c", "d"]})
+    assert list(table.ids) == ["1163", "7"]
+    assert table.files[0] == str(tmp_path / "images" / "1163.jpg")
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"masterCategory": ["a"]}, "no column 'subCategory'; it has: masterCategory"),
+        ({"masterCategory": ["a"], "subCategory": [["b"]], "id": [1]}, "its column 'subCategory' holds lists"),
+        ({"masterCategory": ["a"], "subCategory": [b"\xff"], "id": [1]}, "save it as Parquet"),
+        ({"masterCategory": pa.array([], pa.string()), "subCategory": [], "id": []}, "has no rows"),
+    ],
+)
+def test_a_parquet_table_that_cannot_be_used_is_refused(tmp_path, columns, sentence):
+    with pytest.raises(UserError, match=sentence):
+        parquet(tmp_path, **columns)
+
+
+def test_what_is_no_parquet_is_refused(tmp_path):
+    for content in (b"", b"id,masterCategory,subCategory\n1,a,b\n", b"PAR1" + b"x" * 100 + b"PAR1"):
+        (tmp_path / "t.parquet").write_bytes(content)
+        with pytest.raises(UserError, match=r"The table .*t\.parquet' cannot be read .*: save it as Parquet\."):
+            read(tmp_path, csv="t.parquet")
+
+
+FRONT_AND_BACK = ["images/{id}_front.jpg", "images/{id}_back.jpg"]
+
+
+def write_pictures(folder, *names: str) -> None:
+    (folder / "images").mkdir(exist_ok=True)
+    for name in names:
+        (folder / "images" / name).touch()
+
+
+def test_rows_have_several_images_by_a_list_of_patterns(tmp_path):
+    write_table(tmp_path / "styles.csv", [ROW, ("2", "Footwear", "Shoes")])
+    table = read(tmp_path, image=FRONT_AND_BACK)
+    assert list(table.files.names) == [f"images/{name}.jpg" for name in ("1_front", "1_back", "2_front", "2_back")]
+    assert list(table.ids) == ["1", "1", "2", "2"] and table.rows.tolist() == [0, 0, 1, 1]
+    assert [path[0] for path in table.paths] == ["Apparel", "Apparel", "Footwear", "Footwear"]
+
+
+def test_a_star_stands_for_anything(tmp_path):
+    write_table(tmp_path / "styles.csv", [ROW, ("11", "Footwear", "Shoes"), ("1_x", "Footwear", "Shoes")])
+    write_pictures(tmp_path, "1_a.jpg", "1_b.JPG", "11_a.jpg", "1_notes.txt", "._1_a.jpg", "12_a.jpg", "1_.png")
+    table = read(tmp_path, image="images/{id}_*")
+    names = ["images/1_.png", "images/1_a.jpg", "images/1_b.JPG", "images/11_a.jpg", "images/1_x_*"]
+    assert list(table.files.names) == names and table.rows.tolist() == [0, 0, 0, 1, 2]
+    assert read(tmp_path, image="images/*_{id}_*.jpg").files.names[0] == "images/*_1_*.jpg"
+    both = read(tmp_path, image=["images/{id}_a.jpg", "images/{id}_*.jpg"])
+    assert list(both.files.names)[:2] == ["images/1_a.jpg", "images/11_a.jpg"]  # each once
+
+
+def test_an_image_that_fits_two_rows_is_refused(tmp_path):
+    write_table(tmp_path / "styles.csv", [ROW, ("11", "Footwear", "Shoes")])
+    write_pictures(tmp_path, "1.jpg", "11.jpg")
+    with pytest.raises(UserError, match=r"'images/11\.jpg' fits data\.image for the rows '1' and '11'"):
+        read(tmp_path, image="images/{id}*.jpg")
+
+
+def test_rows_without_some_images_keep_the_others_and_never_straddle(tmp_path):
+    write_table(tmp_path / "styles.csv", products(60))
+    write_pictures(
+        tmp_path, *(f"{i}_{side}.jpg" for i in range(60) for side in ("front", "back") if (i, side) != (7, "back"))
+    )
+    dataset = load_dataset(shop_config(tmp_path, image=FRONT_AND_BACK))
+    ids = {name: list(split.ids) for name, split in dataset.splits.items()}
+    assert not set(ids["train"]) & set(ids["validation"])
+    assert sum(map(len, ids.values())) == 119 and set(ids["train"]) | set(ids["validation"]) == set(map(str, range(60)))
+    assert dataset.left_out == {"no such file": ["images/7_back.jpg"]}
+    (tmp_path / "images" / "7_front.jpg").unlink()
+    with pytest.raises(UserError, match=r"1 of 60 images are missing, such as .*7_front\.jpg"):
+        load_dataset(shop_config(tmp_path, image=FRONT_AND_BACK))
+
+
+def test_texts_are_kept_in_little_memory():
+    texts = ["", "a", "ä" * 50, "\udcff.jpg", "a"]
+    strings = Strings(texts)
+    assert list(strings) == texts and [strings[i] for i in range(-5, 5)] == texts * 2
+    assert list(strings[1:3]) == texts[1:3] and list(strings.select([4, 0])) == ["a", ""]
+    assert strings.codes().tolist() == [0, 1, 2, 3, 1]
+    assert strings.places(Strings(["a", "b", "a"])).tolist() == [-1, 0, -1, -1, 0]
+    assert list(Strings.join([strings, Strings()])) == texts and len(Strings.join([])) == 0
+    files = Files("/data", strings)
+    assert files[1] == "/data/a" and list(files[3:]) == ["/data/\udcff.jpg", "/data/a"] == list(files.select([3, 4]))
+    with pytest.raises(IndexError):
+        strings[5]
+
+
+def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypatch):
+    """The bounds are those of a million rows in 10 s and of 200 bytes an image, the time's twice as generous."""
+    count = 100_000
+    monkeypatch.setattr(presence, "listed_names", lambda folder: [f"{i}.jpg" for i in range(count)])
+    write_table(
+        tmp_path / "styles.csv", [(*row, "Men", "Blue", "Casual") for row in products(count)], (*HEADER, *"abc")
+    )
+    began = time.process_time()
+    dataset = load_dataset(shop_config(tmp_path))
+    assert time.process_time() - began < 2
+    splits = dataset.splits.values()
+    held = [
+        (split.ids.nbytes, split.files.names.nbytes, *(x.nbytes for x in split.labels.values())) for split in splits
+    ]
+    assert sum(map(sum, held)) < 60 * count
+    assert sum(map(len, splits)) == count
+    train = dataset.splits["train"]
+    assert train.files[-1] == str(tmp_path / "images" / f"{train.ids[-1]}.jpg")
+    assert np.bincount(train.labels["sub"]).sum() == len(train)

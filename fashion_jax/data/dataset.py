@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from ml_collections import ConfigDict
 from fashion_jax.data.archive import check_archive, extracted
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.catalogue import catalogue_folder
-from fashion_jax.data.splits import LeftOut, assign_splits, training_counts
-from fashion_jax.data.table import Table, read_table, table_file
+from fashion_jax.data.folder import read_folder
+from fashion_jax.data.presence import present, without_repeats
+from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
+from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
+from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
+from fashion_jax.data.taxonomy_file import read_taxonomy_file
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 
-ALL = "all"  # in place of a split's name: every row of the table
+ALL = "all"  # in place of a split's name: every image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +36,8 @@ class Split:
         labels: level -> int32 [images], UNKNOWN (-1) where not known.
     """
 
-    ids: list[str]
-    files: list[str]
+    ids: Sequence[str]
+    files: Sequence[str]
     labels: dict[str, np.ndarray]
 
     def __len__(self) -> int:
@@ -47,14 +52,16 @@ class Dataset:
         taxonomy: the classes, made from the training rows unless data.taxonomy fixes them.
         splits: train, validation, and what else data.splits names.
         left_out: reason -> ids of the images that are in no split.
+        merged: class "Other" -> the rare classes in it -> their images, in all splits.
     """
 
     taxonomy: Taxonomy
     splits: dict[str, Split]
     left_out: LeftOut
+    merged: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     def summary(self, batch_size: int) -> dict[str, Any]:
-        """What data.json holds: images per split and class, unknown labels, and the images left out."""
+        """What data.json holds: images per split and class, unknown labels, the images left out, classes merged."""
         splits = {}
         for name, split in self.splits.items():
             classes = {
@@ -64,26 +71,30 @@ class Dataset:
             unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
             splits[name] = {"images": len(split), "unknown_labels": unknown, "classes": classes}
         splits["train"]["left_over_per_epoch"] = len(self.splits["train"]) % batch_size
-        return {"splits": splits, "left_out": self.left_out}
+        return {"splits": splits, "left_out": self.left_out} | ({"merged": self.merged} if self.merged else {})
 
 
 def check_paths(config: ConfigDict, split: str = "") -> None:
     """Checks that the files which a checked config names are there; reads no more than a zip's directory.
 
-    Where only one split is wanted, and that is ALL, the files of splits are not. What a zip holds is told later.
+    Where only one split is wanted, the taxonomy is known, and where that is ALL, the files of splits are not needed.
+    What a zip holds is told later.
 
     Raises:
         UserError: names the first that is missing, or the zip that cannot be used.
     """
-    names = {"data.taxonomy": Path(os.path.expanduser(config.data.taxonomy))} if config.data.taxonomy else {}
+    named = config.data.taxonomy and not split
+    names = {"data.taxonomy": Path(os.path.expanduser(config.data.taxonomy))} if named else {}
     folder = _path(config)
-    if config.data.source == "csv" and os.path.isfile(folder):
+    if config.data.source in ("csv", "folder") and os.path.isfile(folder):
         check_archive(folder)
     elif config.data.source == "csv":
         table_file(config, folder)
-        if isinstance(config.data.splits, dict) and split != ALL:
-            files = {split: name for split, name in config.data.splits.items() if isinstance(name, str)}
-            names |= {f"data.splits.{split}": folder / name for split, name in files.items()}
+        names |= _split_files(config, folder) if split != ALL else {}
+    elif config.data.source == "folder":
+        check_folder(folder)
+        files = _split_files(config, folder) if split != ALL else {}
+        names |= {field: path for field, path in files.items() if not os.path.isdir(path)}
     for field, path in names.items():
         if not os.path.isfile(path):
             raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there.")
@@ -96,20 +107,26 @@ def load_dataset(config: ConfigDict) -> Dataset:
         UserError: the data is missing, wrong, or does not fit the config.
     """
     check_paths(config)
-    table, left_out, folder = _read(config)
-    rows, unassigned = assign_splits(_source_config(config), table, folder)
+    fixed = read_taxonomy_file(config.data.taxonomy, list(config.data.levels)) if config.data.taxonomy else None
+    table, left_out, folder = _read(config, fixed)
+    assigned, unassigned = assign_splits(_source_config(config), table, folder)
     left_out |= unassigned
-    if rare := _drop_rare(config, table, rows):
+    merged: dict[str, dict[str, int]] = {}
+    if config.data.rare_classes == "merge":
+        before, table = table.paths, merge_rare(config, table, assigned["train"])
+        merged = merged_counts(before, table.paths, np.concatenate(list(assigned.values())))
+    assigned, rare = drop_rare(config, table, assigned)
+    if rare:
         left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
-    _check_sizes(config, rows)
-    taxonomy = _taxonomy(config, [table.paths[row] for row in rows["train"]])
-    splits = {name: _split(table.select(chosen), taxonomy) for name, chosen in rows.items()}
-    _check_trained(config, taxonomy, splits["train"])
-    return Dataset(taxonomy, splits, left_out)
+    _check_sizes(config, assigned)
+    taxonomy = fixed or _taxonomy(config, table.paths.select(assigned["train"]))
+    splits = {name: _split(table.select(images), taxonomy) for name, images in assigned.items()}
+    _check_trained(config, taxonomy, table.paths, splits["train"])
+    return Dataset(taxonomy, splits, left_out, merged)
 
 
 def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
-    """One split of a checked config, or ALL the table's rows, labelled by a taxonomy that is already there.
+    """One split of a checked config, or ALL the images, labelled by a taxonomy that is already there.
 
     Raises:
         UserError: the data is missing or wrong, or has no such split.
@@ -117,26 +134,31 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     if list(config.data.levels) != list(taxonomy.levels):
         raise UserError(f"data.levels is {config.data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
     check_paths(config, name)
-    table, _, folder = _read(config)
+    table, _, folder = _read(config, taxonomy)
+    if config.data.rare_classes == "merge":
+        table = merge_unknown(table, taxonomy)
     if name == ALL:
         return _split(table, taxonomy)
-    rows, _ = assign_splits(_source_config(config), table, folder)
-    _drop_rare(config, table, rows)
-    if not rows.get(name):
-        raise UserError(f"There is no split {name!r} with images: use --split {', '.join(rows)} or {ALL}.")
-    return _split(table.select(rows[name]), taxonomy)
+    assigned, _ = assign_splits(_source_config(config), table, folder, also=name)
+    assigned, _ = drop_rare(config, table, assigned)
+    if name not in assigned or not len(assigned[name]):
+        raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
+    return _split(table.select(assigned[name]), taxonomy)
 
 
-def _read(config: ConfigDict) -> tuple[Table, LeftOut, Path]:
-    """The rows whose file is there, what was left out, and the folder."""
+def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
+    """The images whose file is there, what was left out, and the folder."""
+    if config.data.source == "folder":
+        folder = _folder(config)
+        return *read_folder(config, folder, taxonomy), folder
     if config.data.source == "catalogue":
         catalogue = config.data.catalogue
         noise = float(catalogue.label_noise)
         folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed, noise)
     else:
         folder = _folder(config)
-    table, repeated = _without_repeats(read_table(_source_config(config), folder))
-    table, missing = _present(table, config.data.max_bad_fraction)
+    table, repeated = without_repeats(read_table(_source_config(config), folder))
+    table, missing = present(table, config.data.max_bad_fraction)
     return table, repeated | missing, folder
 
 
@@ -150,6 +172,12 @@ def _path(config: ConfigDict) -> Path:
     return Path(os.path.expanduser(config.data.path)).absolute()
 
 
+def _split_files(config: ConfigDict, folder: Path) -> dict[str, Path]:
+    """Field -> file, of the splits that are files."""
+    splits = config.data.splits if isinstance(config.data.splits, dict) else {}
+    return {f"data.splits.{split}": folder / name for split, name in splits.items() if isinstance(name, str)}
+
+
 def _source_config(config: ConfigDict) -> ConfigDict:
     """For the generated table, fields that suit it, so that overlays for real data run on it too."""
     if config.data.source != "catalogue":
@@ -161,76 +189,27 @@ def _source_config(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _without_repeats(table: Table) -> tuple[Table, LeftOut]:
-    """Leaves out further rows of the same file, which could stand in two splits or count twice."""
-    first = {file: row for row, file in reversed(list(enumerate(table.files)))}
-    repeated = [table.ids[row] for row, file in enumerate(table.files) if first[file] != row]
-    return table.select(sorted(first.values())), {"listed before": repeated} if repeated else {}
-
-
-def _present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
-    """Leaves out the rows whose file is missing."""
-    listed: dict[str, set[str]] = {}
-    for folder in {os.path.dirname(file) for file in table.files}:
-        listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    found = [os.path.basename(file) in listed[os.path.dirname(file)] for file in table.files]
-    missing = [row for row, there in enumerate(found) if not there]
-    if not missing:
-        return table, {}
-    if len(missing) > max_bad_fraction * len(found):
-        named = ", ".join(table.files[row] for row in missing[:3])
-        raise UserError(
-            f"{len(missing)} of {len(found)} images are missing, such as {named}: check data.path and data.image, "
-            f"or raise data.max_bad_fraction, {max_bad_fraction}."
-        )
-    present = table.select([row for row, there in enumerate(found) if there])
-    return present, {"no such file": [table.ids[row] for row in missing]}
-
-
-def _drop_rare(config: ConfigDict, table: Table, rows: dict[str, list[int]]) -> list[str]:
-    """Takes the rows of classes with too few training images out of rows; returns their ids."""
-    dropped: list[int] = []
-    for depth in range(len(config.data.levels), 0, -1):
-        counts = training_counts(table.paths, rows["train"], depth)
-        rare = {path for path, count in counts.items() if count < config.data.min_images_per_class}
-        for split, chosen in rows.items():
-            rows[split] = [row for row in chosen if table.paths[row][:depth] not in rare]
-            dropped += [row for row in chosen if table.paths[row][:depth] in rare]
-    return [table.ids[row] for row in dropped]
-
-
-def _check_sizes(config: ConfigDict, rows: dict[str, list[int]]) -> None:
-    for split, chosen in rows.items():
-        if not chosen:
+def _check_sizes(config: ConfigDict, assigned: Assigned) -> None:
+    for split, images in assigned.items():
+        if not len(images):
             raise UserError(
                 f"The split {split!r} has no images of classes with enough: lower data.min_images_per_class."
             )
-    if len(rows["train"]) < config.batch_size:
-        raise UserError(
-            f"batch_size is {config.batch_size}, but the training split has only {len(rows['train'])} images: lower it."
-        )
+    if (count := len(assigned["train"])) < config.batch_size:
+        raise UserError(f"batch_size is {config.batch_size}, but the training split has only {count} images: lower it.")
 
 
-def _taxonomy(config: ConfigDict, paths: list[tuple[str, ...]]) -> Taxonomy:
-    levels = list(config.data.levels)
-    if not config.data.taxonomy:
-        taxonomy = Taxonomy.from_paths(levels, paths)
-        for level, column in config.data.levels.items():
-            if not taxonomy.classes[level]:
-                raise UserError(f"No training row has a label at the level {level!r}: fill its column, {column!r}.")
-        return taxonomy
-    name = config.data.taxonomy
-    try:
-        text = Path(os.path.expanduser(name)).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data.taxonomy is {name!r}, which cannot be read ({error}).") from error
-    taxonomy = Taxonomy.from_json(text, name)
-    if list(taxonomy.levels) != levels:
-        raise UserError(f"{name} has the levels {', '.join(taxonomy.levels)}, but data.levels has {', '.join(levels)}.")
+def _taxonomy(config: ConfigDict, paths: LabelPaths) -> Taxonomy:
+    occurring = np.unique(paths.codes)
+    taxonomy = Taxonomy.from_paths(list(config.data.levels), [paths.distinct[code] for code in occurring])
+    for level, column in config.data.levels.items():
+        if not taxonomy.classes[level]:
+            raise UserError(f"No training row has a label at the level {level!r}: fill its column, {column!r}.")
     return taxonomy
 
 
-def _check_trained(config: ConfigDict, taxonomy: Taxonomy, train: Split) -> None:
+def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, train: Split) -> None:
+    """That classes which a file fixes have images, and folders of images their class."""
     for level, names in taxonomy.classes.items():
         counts = _counts(train.labels[level], len(names))
         if 0 in counts:
@@ -238,10 +217,18 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, train: Split) -> None
                 f"The class {names[counts.index(0)]!r} of {config.data.taxonomy} has no training images: "
                 "add some, or take it out of the taxonomy."
             )
+    if config.data.source == "folder" and config.data.taxonomy:
+        finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
+        if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:
+            raise UserError(
+                f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: "
+                "add it there, or take it out of data.path."
+            )
 
 
 def _split(table: Table, taxonomy: Taxonomy) -> Split:
-    return Split(table.ids, table.files, taxonomy.label_ids(table.paths))
+    labels = taxonomy.label_ids(table.paths.distinct)
+    return Split(table.ids, table.files, {level: ids[table.paths.codes] for level, ids in labels.items()})
 
 
 def _counts(labels: np.ndarray, num_classes: int) -> list[int]:

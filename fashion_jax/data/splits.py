@@ -1,77 +1,90 @@
-"""Which split each row of a table belongs to."""
+"""Which split each image belongs to."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.data.strings import Strings
 from fashion_jax.data.table import Table
 from fashion_jax.errors import UserError
 
 LeftOut = dict[str, list[str]]  # reason -> ids
+FOLDERS = ""  # the column of a table whose splits have folders, which no config can name
+Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in the table, in the table's order
 
 
-def assign_splits(config: ConfigDict, table: Table, folder: Path) -> tuple[dict[str, list[int]], LeftOut]:
-    """Split -> its rows of the table, in the table's order; and the ids that are in none, by reason.
+def assign_splits(config: ConfigDict, table: Table, folder: Path, also: str = "") -> tuple[Assigned, LeftOut]:
+    """Split -> its images in the table; and the ids that are in none, by reason.
+
+    Args:
+        config: of the run.
+        table: all images.
+        folder: that files of ids are relative to.
+        also: a split besides train and validation, where they are values of a column.
 
     Raises:
-        UserError: a file of ids is missing, an id stands in two splits, or a split has no rows.
+        UserError: a file of ids is missing, an id or a group stands in two splits, or a split has no images.
     """
-    splits = config.data.splits
-    if isinstance(splits, str):
-        rows, left_out = _from_column(table, splits)
+    splits, group_column = config.data.splits, config.data.group_column
+    if FOLDERS in table.columns:
+        names, of, left_out = _from_column(table, FOLDERS, set(table.columns[FOLDERS]))
+    elif isinstance(splits, str):
+        names, of, left_out = _from_column(table, splits, {also} - {""})
     elif all(isinstance(value, str) for value in splits.values()):
-        rows, left_out = _from_files(table, splits, folder)
+        names, of, left_out = _from_files(table, splits, folder)
     else:
-        rows, left_out = _from_fractions(table, splits, config.data.group_column, config.seed)
-    for split, chosen in rows.items():
-        if not chosen:
-            groups = f" and data.group_column, {config.data.group_column!r}" if config.data.group_column else ""
+        names, of, left_out = _from_fractions(table, splits, group_column, config.seed)
+    if group_column:
+        _check_groups(table, group_column, names, of)
+    assigned = {name: np.flatnonzero(of == i) for i, name in enumerate(names)}
+    for split, chosen in assigned.items():
+        if not len(chosen):
+            groups = f" and data.group_column, {group_column!r}" if group_column else ""
             raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}{groups}.")
-    return rows, left_out
+    return assigned, left_out
 
 
-def _from_column(table: Table, column: str) -> tuple[dict[str, list[int]], LeftOut]:
-    rows: dict[str, list[int]] = {"train": [], "validation": []}
+def _from_column(table: Table, column: str, also: Collection[str]) -> tuple[list[str], np.ndarray, LeftOut]:
+    """Splits, int [images] which of them each image is in (-1: none), and what was left out."""
+    names = list(dict.fromkeys(["train", "validation", *sorted(also)]))
+    values = table.columns[column]
+    of = values.places(Strings(names))
     left_out: LeftOut = {}
-    for row, value in enumerate(table.columns[column]):
-        if value in rows:
-            rows[value].append(row)
-        else:
-            left_out.setdefault(f"{column} is {value!r}", []).append(table.ids[row])
-    return rows, left_out
+    for i in np.flatnonzero(of < 0):
+        left_out.setdefault(f"{column} is {values[i]!r}", []).append(table.ids[i])
+    return names, of, left_out
 
 
-def _from_files(table: Table, splits: dict[str, str], folder: Path) -> tuple[dict[str, list[int]], LeftOut]:
-    split_of: dict[str, str] = {}
-    for split, name in splits.items():
-        for image_id in _read_ids(folder / name, split):
-            if split_of.setdefault(image_id, split) != split:
-                raise UserError(
-                    f"The id {image_id!r} stands in the splits {split_of[image_id]!r} and {split!r}: "
-                    "take it out of one of the files in data.splits."
-                )
-    rows: dict[str, list[int]] = {split: [] for split in splits}
+def _from_files(table: Table, splits: dict[str, str], folder: Path) -> tuple[list[str], np.ndarray, LeftOut]:
+    """As _from_column."""
+    listed = [Strings(_read_ids(folder / name, split)) for split, name in splits.items()]
+    names, everywhere = list(splits), Strings.join(listed)
+    owner = np.repeat(np.arange(len(names)), [len(ids) for ids in listed])
+    first = everywhere.places(everywhere)
+    if len(twice := np.flatnonzero(owner[first] != owner)):
+        one, other = names[owner[first[twice[0]]]], names[owner[twice[0]]]
+        raise UserError(
+            f"The id {everywhere[twice[0]]!r} stands in the splits {one!r} and {other!r}: "
+            "take it out of one of the files in data.splits."
+        )
+    place = table.ids.places(everywhere)
+    of = np.where(place < 0, -1, owner[place]) if len(owner) else np.full(len(table), -1)
     left_out: LeftOut = {}
-    for row, image_id in enumerate(table.ids):
-        if image_id in split_of:
-            rows[split_of[image_id]].append(row)
-        else:
-            left_out.setdefault("in no split", []).append(image_id)
-    known = set(table.ids)
-    if absent := [image_id for image_id in split_of if image_id not in known]:
-        left_out["in a split, but not in the table"] = absent
-    return rows, left_out
+    if len(unassigned := np.flatnonzero(of < 0)):
+        left_out["in no split"] = list(table.ids.select(unassigned))
+    if len(absent := np.flatnonzero(everywhere.places(table.ids) < 0)):
+        left_out["in a split, but not in the table"] = list(everywhere.select(absent))
+    return names, of, left_out
 
 
 def _read_ids(path: Path, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        return list(dict.fromkeys(image_id for line in lines if (image_id := line.strip())))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"data.splits.{split} is {str(path)!r}, which cannot be read ({error}): name a file with an id per line."
@@ -80,32 +93,64 @@ def _read_ids(path: Path, split: str) -> list[str]:
 
 def _from_fractions(
     table: Table, splits: dict[str, float], group_column: str, seed: int
-) -> tuple[dict[str, list[int]], LeftOut]:
-    """Stratified by class: each class's groups of rows, shuffled, are dealt out by the fractions.
+) -> tuple[list[str], np.ndarray, LeftOut]:
+    """As _from_column. Stratified by class: each class's groups, shuffled, are dealt out by the fractions.
 
-    A class's share is rounded so that the totals stay right and training gets at least one of its groups.
+    A group is of the class of its first image. A class's share is rounded so that the totals stay right and training
+    gets at least one of its groups.
     """
-    groups = table.columns[group_column] if group_column else [""] * len(table.ids)
-    members: dict[str | int, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups):
-        members[group or row].append(row)  # a row of no group is one by itself
-    strata: dict[tuple[str, ...], list[str | int]] = defaultdict(list)
-    for group, rows in members.items():
-        strata[table.paths[rows[0]]].append(group)
+    names = list(splits)
+    first, group_of = _groups(table, group_column)
+    split_of_group = np.full(len(first), -1)
+    strata = table.paths.codes[first]
+    by_stratum = np.argsort(strata, kind="stable")  # within one, in the order of the groups' first images
+    bounds = np.searchsorted(strata[by_stratum], np.arange(len(table.paths.distinct) + 1))
 
     generator = np.random.default_rng([seed, 0])
     owed = dict.fromkeys(splits, 0.0)  # what rounding has kept back from each split so far
-    chosen: dict[str, list[int]] = {split: [] for split in splits}
-    left_out: LeftOut = {}
-    for path in sorted(strata):
-        names = [strata[path][i] for i in generator.permutation(len(strata[path]))]
-        start = 0
-        for split, count in _shares(len(names), splits, owed).items():
-            chosen[split] += [row for group in names[start : start + count] for row in members[group]]
+    for code in sorted(range(len(table.paths.distinct)), key=table.paths.distinct.__getitem__):
+        groups = by_stratum[bounds[code] : bounds[code + 1]]
+        if not len(groups):
+            continue
+        groups, start = groups[generator.permutation(len(groups))], 0
+        for split, count in _shares(len(groups), splits, owed).items():
+            split_of_group[groups[start : start + count]] = names.index(split)
             start += count
-        for group in names[start:]:
-            left_out.setdefault("in no split", []).extend(table.ids[row] for row in members[group])
-    return {split: sorted(rows) for split, rows in chosen.items()}, left_out
+    of = split_of_group[group_of]
+    unassigned = np.flatnonzero(of < 0)
+    return names, of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
+
+
+def _groups(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first image of each group, in order; and int [images], the group of each image.
+
+    Images of a row are a group; so are rows with the same value of the column, where there is one.
+    """
+    keys = table.rows.astype(np.int64)
+    if column:
+        values = table.columns[column]
+        none = values.places(Strings([""])) == 0  # a row of no group is one by itself
+        keys = np.where(none, keys, values.codes() + (keys.max(initial=0) + 1))
+    _, first, group_of = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[group_of]
+
+
+def _check_groups(table: Table, column: str, names: Sequence[str], of: np.ndarray) -> None:
+    """Raises UserError where a group has images in two splits."""
+    first, group_of = _groups(table, column)
+    assigned = np.flatnonzero(of >= 0)
+    low, high = np.full(len(first), len(names)), np.full(len(first), -1)
+    np.minimum.at(low, group_of[assigned], of[assigned])
+    np.maximum.at(high, group_of[assigned], of[assigned])
+    if len(torn := np.flatnonzero(low < high)):
+        name, one, other = table.columns[column][first[torn[0]]], names[low[torn[0]]], names[high[torn[0]]]
+        raise UserError(
+            f"{len(torn)} of the groups of data.group_column, {column!r}, stand in two splits, such as {name!r} in "
+            f"{one!r} and {other!r}: change data.splits, or leave data.group_column empty."
+        )
 
 
 def _shares(count: int, splits: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
@@ -120,12 +165,3 @@ def _shares(count: int, splits: dict[str, float], owed: dict[str, float]) -> dic
     whole = abs(sum(splits.values()) - 1) < 1e-9
     shares["train"] = 1 + (free if whole else min(free, max(round(count * splits["train"]) - 1, 0)))
     return shares
-
-
-def training_counts(paths: Sequence[tuple[str, ...]], rows: Sequence[int], depth: int) -> dict[tuple[str, ...], int]:
-    """Class (a path of `depth` labels) -> its number of rows, of those whose label is known."""
-    counts: dict[tuple[str, ...], int] = defaultdict(int)
-    for row in rows:
-        if all(paths[row][:depth]):
-            counts[paths[row][:depth]] += 1
-    return counts

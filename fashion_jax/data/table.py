@@ -1,40 +1,79 @@
-"""The csv source: a table with a row per image, and the folder of the images."""
+"""Images and what is said of them; and the csv source: a table of products, and the folder of their images."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
-import string
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.data.columns import Columns, read_columns
+from fashion_jax.data.image_names import ImageNames, pattern_columns
+from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
+
+Labels = tuple[str, ...]  # of an image, coarse to fine; "" where not known
+
+
+class LabelPaths(Sequence[Labels]):
+    """The labels of images, each distinct path of labels kept once.
+
+    Attributes:
+        distinct: the paths of labels.
+        codes: int32 [images], which of them is an image's.
+    """
+
+    def __init__(self, distinct: Sequence[Labels], codes: np.ndarray):
+        self.distinct, self.codes = list(distinct), codes
+
+    @classmethod
+    def of(cls, paths: Sequence[Labels]) -> LabelPaths:
+        known: dict[Labels, int] = {}
+        codes = [known.setdefault(path, len(known)) for path in paths]
+        return cls(list(known), np.array(codes, np.int32))
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> LabelPaths:
+        return LabelPaths(self.distinct, self.codes[np.asarray(rows, np.int64)])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, i):
+        return self.distinct[self.codes[i]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Images and what is said of them, row by row.
+    """Images and what is said of them, image by image.
 
     Attributes:
-        ids: the id column; the image's path relative to the folder where the table has none.
-        files: absolute paths of the images.
-        paths: labels, coarse to fine; "" where not known.
+        ids: what the user calls each image: the value of its row's id column; its name where there is none.
+        files: absolute paths.
+        paths: labels.
+        rows: int [images], the number of each image's row: images of one row stay together.
         columns: further columns that the config names.
     """
 
-    ids: list[str]
-    files: list[str]
-    paths: list[tuple[str, ...]]
-    columns: dict[str, list[str]]
+    ids: Strings
+    files: Files
+    paths: LabelPaths
+    rows: np.ndarray
+    columns: dict[str, Strings]
 
-    def select(self, rows: list[int]) -> Table:
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, images: Sequence[int] | np.ndarray) -> Table:
+        """The table of some images (int [n]), in their order."""
         return Table(
-            [self.ids[i] for i in rows],
-            [self.files[i] for i in rows],
-            [self.paths[i] for i in rows],
-            {name: [values[i] for i in rows] for name, values in self.columns.items()},
+            self.ids.select(images),
+            self.files.select(images),
+            self.paths.select(images),
+            self.rows[np.asarray(images, np.int64)],
+            {name: values.select(images) for name, values in self.columns.items()},
         )
 
 
@@ -45,19 +84,46 @@ def read_table(config: ConfigDict, folder: Path) -> Table:
         UserError: the folder, the table or a column is missing, or the table cannot be read.
     """
     path = table_file(config, folder)
-    levels = config.data.levels
-    fields = [name for _, name, _, _ in string.Formatter().parse(config.data.image) if name]
+    patterns = image_patterns(config)
     extra = [name for name in (config.data.group_column, config.data.splits) if isinstance(name, str) and name]
-    wanted = list(dict.fromkeys([*levels.values(), *fields, *extra]))
-    columns = _read_columns(path, wanted, optional=["id"])
-    rows = range(len(columns[wanted[0]]))
-    names = [config.data.image.format(**{f: columns[f][i] for f in fields}) for i in rows]
+    levels = list(config.data.levels.values())
+    wanted = list(dict.fromkeys([*levels, *pattern_columns(patterns), *extra]))
+    names = ImageNames(patterns, str(folder))
+    parts, known, num_rows = [], {}, 0
+    for columns in read_columns(path, wanted, optional=["id"]):
+        parts.append(_part(columns, *names.of_rows(columns), levels, extra, known, num_rows))
+        num_rows += len(columns[wanted[0]])
+    ids, files, codes, rows, *values = zip(*parts, strict=True)
     return Table(
-        ids=columns.get("id", names),
-        files=[os.path.join(folder, name) for name in names],
-        paths=[tuple(columns[c][i] for c in levels.values()) for i in rows],
-        columns={name: columns[name] for name in extra},
+        ids=Strings.join(ids),
+        files=Files(str(folder), Strings.join(files)),
+        paths=LabelPaths(list(known), np.concatenate(codes)),
+        rows=np.concatenate(rows),
+        columns=dict(zip(extra, map(Strings.join, values), strict=True)),
     )
+
+
+def image_patterns(config: ConfigDict) -> list[str]:
+    """data.image, which is one pattern or several, as a list."""
+    return [config.data.image] if isinstance(config.data.image, str) else list(config.data.image)
+
+
+def _part(
+    columns: Columns,
+    names: list[str],
+    rows: np.ndarray,
+    levels: Sequence[str],
+    extra: Sequence[str],
+    known: dict[Labels, int],
+    first_row: int,
+) -> tuple[Strings | np.ndarray, ...]:
+    """Of some rows' images: ids, names, codes of the labels (known grows), numbers of the rows, extra columns."""
+    codes = [known.setdefault(path, len(known)) for path in zip(*map(columns.get, levels), strict=True)]
+    ids = columns.get("id") or [names[i] for i in np.unique(rows, return_index=True)[1]]
+    texts = [Strings(ids), *(Strings(columns[name]) for name in extra)]
+    if len(names) > len(ids):
+        texts = [values.select(rows) for values in texts]
+    return texts[0], Strings(names), np.array(codes, np.int32)[rows], rows + first_row, *texts[1:]
 
 
 def table_file(config: ConfigDict, folder: Path) -> Path:
@@ -66,8 +132,7 @@ def table_file(config: ConfigDict, folder: Path) -> Path:
     Raises:
         UserError: the folder or the table is missing.
     """
-    if not os.path.isdir(folder):
-        raise UserError(f"data.path is {str(folder)!r}, which is not a folder or a zip: name the one with the images.")
+    check_folder(folder)
     path = folder / (config.data.csv or "styles.csv")
     if not os.path.isfile(path):
         default = "" if config.data.csv else " (the default)"
@@ -75,23 +140,7 @@ def table_file(config: ConfigDict, folder: Path) -> Path:
     return path
 
 
-def _read_columns(path: Path, wanted: list[str], optional: list[str]) -> dict[str, list[str]]:
-    """Column -> its values without the blanks around them; "" where a row has fewer cells than the header."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)  # else an open quote swallows all further rows
-            header = [name.strip() for name in next(reader, [])]
-            if missing := [name for name in wanted if name not in header]:
-                hint = "; separate its columns by commas" if len(header) == 1 else ""
-                raise UserError(
-                    f"The table {str(path)!r} has no column {missing[0]!r}; "
-                    f"it has: {', '.join(header) or 'none'}{hint}."
-                )
-            names = [*wanted, *(name for name in optional if name in header and name not in wanted)]
-            places = [header.index(name) for name in names]
-            cells = [[row[i].strip() if i < len(row) else "" for i in places] for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The table {str(path)!r} cannot be read ({error}): save it as CSV in UTF-8.") from error
-    if not cells:
-        raise UserError(f"The table {str(path)!r} has no rows: data.csv must have a row per image.")
-    return dict(zip(names, map(list, zip(*cells, strict=True)), strict=True))
+def check_folder(folder: Path) -> None:
+    """Raises UserError where data.path leads to no folder."""
+    if not os.path.isdir(folder):
+        raise UserError(f"data.path is {str(folder)!r}, which is not a folder or a zip: name the one with the images.")

@@ -1,0 +1,82 @@
+"""Classes with too few training images: left out, or merged into "Other" of the same parent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.data.splits import Assigned
+from fashion_jax.data.table import LabelPaths, Labels, Table
+from fashion_jax.hierarchy import Taxonomy, class_name
+
+OTHER = "Other"
+
+
+def merge_rare(config: ConfigDict, table: Table, train: np.ndarray) -> Table:
+    """The table with the classes of too few training images (int [n], in the table) as "Other" of their parents."""
+    paths = table.paths
+    for depth in range(1, len(config.data.levels) + 1):
+        counts = _training_counts(paths, train, depth)
+        kept = {path for path, count in counts.items() if count >= config.data.min_images_per_class}
+        distinct = [path if path[:depth] in kept else _merged(path, depth) for path in paths.distinct]
+        paths = LabelPaths(distinct, paths.codes)
+    return dataclasses.replace(table, paths=paths)
+
+
+def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
+    """The table with the classes that a run has merged, or never seen, as its "Other" of their parents."""
+    known = {name for names in taxonomy.classes.values() for name in names}
+    distinct = table.paths.distinct
+    for depth in range(1, len(taxonomy.levels) + 1):
+        distinct = [
+            path
+            if class_name(path[:depth]) in known or class_name(_merged(path, depth)[:depth]) not in known
+            else _merged(path, depth)
+            for path in distinct
+        ]
+    return dataclasses.replace(table, paths=LabelPaths(distinct, table.paths.codes))
+
+
+def drop_rare(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Assigned, list[str]]:
+    """The images of each split without those of classes with too few training images, and the ids of the latter."""
+    dropped = []
+    for depth in range(len(config.data.levels), 0, -1):
+        counts = _training_counts(table.paths, assigned["train"], depth)
+        rare = {path for path, count in counts.items() if count < config.data.min_images_per_class}
+        is_rare = np.array([path[:depth] in rare for path in table.paths.distinct], bool)
+        gone = {split: is_rare[table.paths.codes[images]] for split, images in assigned.items()}
+        dropped += [images[gone[split]] for split, images in assigned.items()]
+        assigned = {split: images[~gone[split]] for split, images in assigned.items()}
+    return assigned, list(table.ids.select(np.concatenate(dropped)))
+
+
+def merged_counts(before: LabelPaths, after: LabelPaths, images: np.ndarray) -> dict[str, dict[str, int]]:
+    """Class with "Other" in its path -> classes that were merged into it -> images, of those chosen (int [n])."""
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    totals = np.bincount(before.codes[images], minlength=len(before.distinct))
+    for old, new, total in zip(before.distinct, after.distinct, totals.tolist(), strict=True):
+        if old != new and total:
+            counts[_name(new)][_name(old)] = total
+    return {name: dict(sorted(counts[name].items())) for name in sorted(counts)}
+
+
+def _merged(path: Labels, depth: int) -> Labels:
+    """The path with "Other" at a depth, where a label is known there and above it."""
+    return (*path[: depth - 1], OTHER, *path[depth:]) if all(path[:depth]) else path
+
+
+def _training_counts(paths: LabelPaths, train: np.ndarray, depth: int) -> dict[Labels, int]:
+    """Class (a path of `depth` labels) -> its number of training images, of those whose label is known."""
+    counts: dict[Labels, int] = defaultdict(int)
+    totals = np.bincount(paths.codes[train], minlength=len(paths.distinct))
+    for path, total in zip(paths.distinct, totals.tolist(), strict=True):
+        if total and all(path[:depth]):
+            counts[path[:depth]] += total
+    return counts
+
+
+def _name(path: Labels) -> str:
+    return class_name([label for label in path if label])

@@ -1,0 +1,255 @@
+"""The folder source: class folders to splits of labelled images, whatever else lies there."""
+
+import os
+import zipfile
+
+import pytest
+
+from configs import clothing
+from fashion_jax.data import walk as walk_module
+from fashion_jax.data.dataset import ALL, check_paths, load_dataset, load_split
+from fashion_jax.data.walk import READ_ANYWAY, Found, walk
+from fashion_jax.errors import UserError
+from tests.shop import shop_config
+
+TWO_LEVELS = {f"{path}/{i}.jpg": b"" for path in ("Apparel/Dress", "Apparel/Tops", "Shoes/Boots") for i in range(10)}
+ONE_LEVEL = {f"{path}/{i}.jpg": b"" for path in ("dress", "tops", "boots") for i in range(10)}
+YAML = "Apparel: [dress, tops]\nShoes: [boots]\n"
+
+
+def write_tree(folder, *names: str):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def config_of(folder, **data):
+    return shop_config(folder, **{"source": "folder", **data})
+
+
+def load(folder, **data):
+    return load_dataset(config_of(folder, **data))
+
+
+def yaml_file(folder, text: str = YAML) -> str:
+    (folder / "classes.yaml").write_text(text, encoding="utf-8")
+    return str(folder / "classes.yaml")
+
+
+def count(dataset) -> dict[str, int]:
+    return {name: len(split) for name, split in dataset.splits.items()}
+
+
+def test_folders_are_classes_and_fractions_split_them(tmp_path):
+    dataset = load(write_tree(tmp_path, *TWO_LEVELS))
+    assert dataset.taxonomy.classes["sub"] == ("Apparel/Dress", "Apparel/Tops", "Shoes/Boots")
+    assert count(dataset) == {"train": 24, "validation": 6} and dataset.left_out == {}
+    train = dataset.splits["train"]
+    assert all(train.ids[i] in TWO_LEVELS and train.files[i] == str(tmp_path / train.ids[i]) for i in range(24))
+    assert [train.ids[i].rpartition("/")[0] for i in (0, 8, 16)] == ["Apparel/Dress", "Apparel/Tops", "Shoes/Boots"]
+    assert train.labels["sub"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert train.labels["main"].tolist() == [0] * 16 + [1] * 8
+
+
+def test_a_taxonomy_gives_class_folders_their_parents(tmp_path):
+    folder = write_tree(tmp_path / "data", *ONE_LEVEL)
+    dataset = load(folder, taxonomy=yaml_file(tmp_path))
+    assert dataset.taxonomy.classes["sub"] == ("Apparel/dress", "Apparel/tops", "Shoes/boots")
+    assert set(dataset.splits["train"].labels["main"].tolist()) == {0, 1}
+    (tmp_path / "taxonomy.json").write_text(dataset.taxonomy.to_json())
+    assert load(folder, taxonomy=str(tmp_path / "taxonomy.json")).summary(8) == dataset.summary(8)
+
+
+def test_any_number_of_levels(tmp_path):
+    deep = load(write_tree(tmp_path / "a", *(f"x/{p}" for p in TWO_LEVELS)), levels={"a": "", "b": "", "c": ""})
+    assert deep.taxonomy.classes["c"][0] == "x/Apparel/Dress"
+    flat = load(write_tree(tmp_path / "b", *ONE_LEVEL), levels={"sub": ""})
+    assert flat.taxonomy.classes["sub"] == ("boots", "dress", "tops")
+
+
+def in_splits(**tops: str) -> list[str]:
+    return [f"{top}/{name}" for top in tops.values() for name in TWO_LEVELS]
+
+
+def test_train_and_validation_folders_are_the_splits(tmp_path):
+    folder = write_tree(tmp_path, *in_splits(a="train", b="validation", c="test"), "extra/Apparel/Dress/1.jpg")
+    dataset = load(folder)
+    assert count(dataset) == {"train": 30, "validation": 30, "test": 30}
+    assert all(image_id.startswith("validation/") for image_id in dataset.splits["validation"].ids)
+    assert dataset.left_out == {"in the folder of no split": ["extra/Apparel/Dress/1.jpg"]}
+    assert len(load_split(config_of(folder), dataset.taxonomy, "test")) == 30
+    assert len(load_split(config_of(folder), dataset.taxonomy, ALL)) == 90
+
+
+def test_other_folders_are_splits_where_they_are_named(tmp_path):
+    folder = write_tree(tmp_path, *in_splits(a="Train", b="val"))
+    splits = {"train": "Train", "validation": "val"}
+    assert count(load(folder, splits=splits)) == {"train": 30, "validation": 30}
+    check_paths(config_of(folder, splits=splits))
+    with pytest.raises(UserError, match=r"data\.splits\.validation is .*valid', but there is no such file"):
+        check_paths(config_of(folder, splits={"train": "Train", "validation": "valid"}))
+
+
+def test_files_of_ids_are_splits_too(tmp_path):
+    folder = write_tree(tmp_path, *TWO_LEVELS, "train/x/y.jpg", "validation/x/y.jpg")
+    names = list(TWO_LEVELS)
+    (tmp_path / "t.txt").write_text("\n".join(names[::2]))
+    (tmp_path / "v.txt").write_text("\n".join(names[1::2]))
+    dataset = load(folder, splits={"train": "t.txt", "validation": "v.txt"})
+    assert list(dataset.splits["validation"].ids) == names[1::2]
+    assert dataset.left_out["in no split"] == ["train/x/y.jpg", "validation/x/y.jpg"]
+
+
+def write_odd(folder) -> None:
+    """Beside good images: what systems leave, other files, links, odd names and places."""
+    write_tree(folder, *TWO_LEVELS, "Apparel/Dress/A.JPEG", "Apparel/Dress/b.WebP", "Apparel/notes.txt", "a.pdf")
+    write_tree(
+        folder, ".DS_Store", "Apparel/Thumbs.db", "__MACOSX/x/y/._1.jpg", "Apparel/Dress/._1.jpg", ".git/x/1.jpg"
+    )
+    os.symlink(folder, folder / "Shoes" / "Circle")
+    os.symlink("Dress", folder / "Apparel" / "Again")
+    os.symlink("nothing", folder / "Shoes" / "Boots" / "broken.jpg")
+    os.symlink("1.jpg", folder / "Shoes" / "Boots" / "link.jpg")
+    os.symlink("self.jpg", folder / "Shoes" / "Boots" / "self.jpg")
+    os.mkfifo(folder / "Shoes" / "Boots" / "pipe.jpg")
+    write_tree(folder.parent / "elsewhere", "1.jpg")
+    os.symlink(folder.parent / "elsewhere", folder / "Shoes" / "Pumps")
+    os.mkdir(os.fsencode(folder) + b"/Shoes/\xff")
+    for i in range(2):
+        open(os.fsencode(folder) + b"/Shoes/\xff/\xfe%d.png" % i, "wb").close()
+
+
+ODD = {
+    "not an image by its name": ["Apparel/notes.txt", "a.pdf"],
+    READ_ANYWAY: ["Apparel/Again", "Shoes/Circle"],
+    "there is no such file": ["Shoes/Boots/broken.jpg"],
+    "the file cannot be read (Too many levels of symbolic links)": ["Shoes/Boots/self.jpg"],
+    "this is no regular file": ["Shoes/Boots/pipe.jpg"],
+    "in 0 folders, not in 2 (main/sub)": ["stray.jpg"],
+    "in 3 folders, not in 2 (main/sub)": ["Apparel/Dress/more/1.jpg"],
+}
+
+
+def test_whatever_else_lies_there_is_named_and_counted(tmp_path):
+    folder = tmp_path / "shop"
+    write_odd(folder)
+    write_tree(folder, "stray.jpg", "Apparel/Dress/more/1.jpg")
+    dataset = load(folder, max_bad_fraction=0.2)
+    assert dataset.left_out == ODD
+    assert sum(count(dataset).values()) == 30 + 2 + 1 + 1 + 2
+    assert {"Shoes/Pumps", r"Shoes/\\udcff"} <= set(dataset.taxonomy.classes["sub"])
+    files = [file for split in dataset.splits.values() for file in split.files]
+    assert len(set(files)) == len(files) and all(os.path.isfile(file) for file in files)
+    with pytest.raises(
+        UserError, match=r"5 of 41 images below .* cannot be used, such as .*\(.*\), .*\(.*\), .*\(.*\): "
+    ):
+        load(folder, max_bad_fraction=0.1)
+
+
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    folder, scandir = write_tree(tmp_path, *TWO_LEVELS), os.scandir
+
+    def refuse(path):
+        if str(path).endswith("Boots"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(walk_module.os, "scandir", refuse)
+    dataset = load(folder, max_bad_fraction=0.1)
+    assert dataset.left_out == {"the folder cannot be read (Permission denied)": ["Shoes/Boots"]}
+
+
+def test_no_link_multiplies_files(tmp_path):
+    """To the folder itself, above it, to and into and around another that is read, in circles of two."""
+    write_tree(tmp_path / "root", "a/1.jpg", "b/2.jpg")
+    write_tree(tmp_path / "other", "x/3.jpg")
+    for place, target in (("a/up", "."), ("a/home", "/"), ("b/other", "other"), ("b/x", "other/x"), ("c", "root/a")):
+        os.symlink(tmp_path / target, tmp_path / "root" / place)
+    os.symlink(tmp_path / "root", tmp_path / "other" / "x" / "back")
+    found = list(walk(str(tmp_path / "root")))
+    assert [path for path, error in found if not error] == ["a/1.jpg", "b/2.jpg", "b/other/x/3.jpg"]
+    assert [path for path, error in found if error == READ_ANYWAY] == ["a/home", "a/up", "b/other/x/back", "b/x", "c"]
+    assert list(walk(str(tmp_path / "none"))) == [Found("", "the folder cannot be read (No such file or directory)")]
+
+
+@pytest.mark.parametrize(
+    ("names", "data", "sentence"),
+    [
+        (ONE_LEVEL, {}, r"30 of 30 images below .* such as boots/0\.jpg \(in 1 folder, not in 2 \(main/sub\)\)"),
+        (["notes.txt"], {}, "There are no images below"),
+        ([f"x/{name}" for name in TWO_LEVELS], {}, "folders of splits may be named in data.splits"),
+        ([*ONE_LEVEL, "hats/1.jpg"], {"taxonomy": YAML}, r"The folder 'hats' is no class of .*classes\.yaml"),
+        (ONE_LEVEL, {"taxonomy": YAML + "Bags: [bag]"}, r"class 'Bags' of .*classes\.yaml has no training images"),
+        (ONE_LEVEL, {"taxonomy": YAML + "Bags: [dress]"}, r"'dress' could be Apparel/dress or Bags/dress"),
+    ],
+    ids=[
+        "too flat",
+        "nothing",
+        "too deep",
+        "a folder of no class",
+        "a class without a folder",
+        "a class of two parents",
+    ],
+)
+def test_folders_that_do_not_fit_are_one_sentence(tmp_path, names, data, sentence):
+    folder = write_tree(tmp_path / "data", *names)
+    if "taxonomy" in data:
+        data = {"taxonomy": yaml_file(tmp_path, data["taxonomy"])}
+    with pytest.raises(UserError, match=sentence):
+        load(folder, **data)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.path is .*nowhere', which is not a folder or a zip"):
+        check_paths(config_of(tmp_path / "nowhere"))
+
+
+def test_composed_and_decomposed_accents_are_the_same_class(tmp_path):
+    folder = write_tree(tmp_path / "data", *(f"Ro\u0308cke/{i}.jpg" for i in range(10)))
+    dataset = load(folder, taxonomy=yaml_file(tmp_path, "Damen: [R\u00f6cke]"))
+    assert dataset.taxonomy.classes["sub"] == ("Damen/R\u00f6cke",) and count(dataset) == {"train": 8, "validation": 2}
+
+
+def test_a_zip_is_as_its_folder(tmp_path):
+    folder = write_tree(tmp_path / "shop", *in_splits(a="train", b="validation"))
+    with zipfile.ZipFile(tmp_path / "shop.zip", "w") as file:
+        for name in in_splits(a="train", b="validation"):
+            file.writestr(f"shop/{name}", b"")
+    expected = load(folder)
+    found = load(tmp_path / "shop.zip", cache_dir=str(tmp_path / "cache"))
+    assert found.summary(8) == expected.summary(8)
+    assert [list(split.ids) for split in found.splits.values()] == [list(s.ids) for s in expected.splits.values()]
+
+
+def test_another_folder_is_labelled_by_a_run_s_classes(tmp_path):
+    """As evaluate does with --split all: by MAIN/SUB or by CLASS; what the run does not know is unknown."""
+    taxonomy = load(write_tree(tmp_path / "a", *TWO_LEVELS)).taxonomy
+    by_path = ["Apparel/Tops/1.jpg", "Shoes/Boots/2.jpg", "Toys/Dolls/3.jpg"]
+    by_class = ["Boots/2.jpg", "Dolls/3.jpg", "Tops/1.jpg"]
+    for names, labels in ((by_path, [1, 2, -1]), (by_class, [2, -1, 1])):
+        split = load_split(config_of(write_tree(tmp_path / names[0][:4], *names)), taxonomy, ALL)
+        assert (list(split.ids), split.labels["sub"].tolist()) == (names, labels)
+
+
+def test_clothing_s_own_taxonomy_has_its_classes(tmp_path):
+    config = clothing.get_config()
+    names = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt")
+    write_tree(
+        tmp_path, *(f"{top}/{name}/{i}.jpg" for top in ("train", "validation") for name in names for i in range(7))
+    )
+    config.data.path = str(tmp_path)
+    taxonomy = load_dataset(config).taxonomy
+    assert taxonomy.classes["main"] == ("Accessories", "Lower body", "Upper body", "Whole body")
+    assert len(taxonomy.classes["sub"]) == 10
+
+
+def test_no_file_is_asked_for_when_folders_are_listed(tmp_path, monkeypatch):
+    """A call for each of a million files on a network would take minutes."""
+    folder = write_tree(tmp_path, *TWO_LEVELS)
+    expected, isdir = list(walk(str(folder))), os.path.isdir
+    monkeypatch.setattr(walk_module.os, "stat", lambda *_, **__: pytest.fail("a file is asked for"))
+    monkeypatch.setattr(
+        walk_module.os.path, "isdir", lambda path: isdir(path) if path == str(folder) else pytest.fail()
+    )
+    assert list(walk(str(folder))) == expected and len(expected) == 30
