@@ -77,10 +77,11 @@ def get_config() -> ConfigDict:
         min_images_per_class=1,  # classes with fewer training images are rare
         rare_classes="drop",  # drop (their images are left out) | merge (into "Other" of the same parent)
         max_bad_fraction=0.01,  # more images that are missing or cannot be used stop the run
+        drop_leaks=False,  # images of training that another split holds too are left out; else there is a warning
         resize="stretch",  # to the canvas: stretch | crop (the middle) | letterbox (white bars)
         canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
         cache="auto",  # decoded images: host (all in memory) | none (streamed) | auto (host up to 2 GiB)
-        cache_dir="",  # generated catalogues and extracted zips; empty: ~/.cache/fashion_jax
+        cache_dir="",  # generated catalogues, extracted zips, the check of files; empty: ~/.cache/fashion_jax
         catalogue=section(  # the generated one
             num_images=6000,
             seed=0,

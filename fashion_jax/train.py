@@ -19,6 +19,7 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import class_counts, create_class_balance
 from fashion_jax.config import check_config
 from fashion_jax.data.dataset import Dataset, load_dataset
+from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, split_metrics, write_predictions
@@ -103,6 +104,8 @@ def train_and_evaluate(
     open_workdir(workdir, config)
     dataset = load_dataset(config)
     run, model, tx = _create_run(config, workdir, dataset, mesh)
+    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
+        run.terminal.say(warning)
     start = run.checkpoints.latest_step or 0
     if start > run.num_steps:
         raise UserError(

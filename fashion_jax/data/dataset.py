@@ -15,7 +15,8 @@ from fashion_jax.data.archive import check_archive, extracted
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.catalogue import catalogue_folder
 from fashion_jax.data.folder import read_folder
-from fashion_jax.data.presence import present, without_repeats
+from fashion_jax.data.leaks import Leaks, find_leaks, without_leaks
+from fashion_jax.data.presence import usable, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
 from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
@@ -53,15 +54,17 @@ class Dataset:
         splits: train, validation, and what else data.splits names.
         left_out: reason -> ids of the images that are in no split.
         merged: class "Other" -> the rare classes in it -> their images, in all splits.
+        leaks: two splits -> pairs of ids of images that are equal, one of each.
     """
 
     taxonomy: Taxonomy
     splits: dict[str, Split]
     left_out: LeftOut
     merged: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    leaks: dict[str, list[list[str]]] = dataclasses.field(default_factory=dict)
 
     def summary(self, batch_size: int) -> dict[str, Any]:
-        """What data.json holds: images per split and class, unknown labels, the images left out, classes merged."""
+        """What data.json holds: images per split and class, unknown labels; what was left out, merged, leaks."""
         splits = {}
         for name, split in self.splits.items():
             classes = {
@@ -71,7 +74,9 @@ class Dataset:
             unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
             splits[name] = {"images": len(split), "unknown_labels": unknown, "classes": classes}
         splits["train"]["left_over_per_epoch"] = len(self.splits["train"]) % batch_size
-        return {"splits": splits, "left_out": self.left_out} | ({"merged": self.merged} if self.merged else {})
+        leaks = {name: {"images": len(pairs), "ids": pairs} for name, pairs in self.leaks.items()}
+        found = {"merged": self.merged, "leaks": leaks}
+        return {"splits": splits, "left_out": self.left_out} | {name: value for name, value in found.items() if value}
 
 
 def check_paths(config: ConfigDict, split: str = "") -> None:
@@ -101,16 +106,20 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
 
 
 def load_dataset(config: ConfigDict) -> Dataset:
-    """Finds the images and labels of a checked config; decodes nothing.
+    """Finds the images and labels of a checked config; every file is checked that is not known to be good.
 
     Raises:
         UserError: the data is missing, wrong, or does not fit the config.
     """
     check_paths(config)
     fixed = read_taxonomy_file(config.data.taxonomy, list(config.data.levels)) if config.data.taxonomy else None
-    table, left_out, folder = _read(config, fixed)
+    table, left_out, folder, digests = _read(config, fixed)
     assigned, unassigned = assign_splits(_source_config(config), table, folder)
     left_out |= unassigned
+    leaks = find_leaks(table.files, digests, assigned)
+    if config.data.drop_leaks and leaks:
+        assigned, leaked = without_leaks(assigned, leaks)
+        left_out["in another split too"] = list(table.ids.select(leaked))
     merged: dict[str, dict[str, int]] = {}
     if config.data.rare_classes == "merge":
         before, table = table.paths, merge_rare(config, table, assigned["train"])
@@ -122,7 +131,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     taxonomy = fixed or _taxonomy(config, table.paths.select(assigned["train"]))
     splits = {name: _split(table.select(images), taxonomy) for name, images in assigned.items()}
     _check_trained(config, taxonomy, table.paths, splits["train"])
-    return Dataset(taxonomy, splits, left_out, merged)
+    return Dataset(taxonomy, splits, left_out, merged, _by_ids(leaks, table))
 
 
 def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
@@ -134,20 +143,29 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     if list(config.data.levels) != list(taxonomy.levels):
         raise UserError(f"data.levels is {config.data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
     check_paths(config, name)
-    table, _, folder = _read(config, taxonomy)
+    table, _, folder, digests = _read(config, taxonomy)
     if config.data.rare_classes == "merge":
         table = merge_unknown(table, taxonomy)
     if name == ALL:
         return _split(table, taxonomy)
     assigned, _ = assign_splits(_source_config(config), table, folder, also=name)
+    if config.data.drop_leaks:
+        assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
     assigned, _ = drop_rare(config, table, assigned)
     if name not in assigned or not len(assigned[name]):
         raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
     return _split(table.select(assigned[name]), taxonomy)
 
 
-def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
-    """The images whose file is there, what was left out, and the folder."""
+def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path, np.ndarray]:
+    """The images that can be used, what was left out, the folder, and the digests of the images' files."""
+    table, left_out, folder = _listed(config, taxonomy)
+    table, bad, digests = usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
+    return table, left_out | {words: left_out.get(words, []) + ids for words, ids in bad.items()}, folder, digests
+
+
+def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
+    """The images that the source names, each once, what was left out, and the folder."""
     if config.data.source == "folder":
         folder = _folder(config)
         return *read_folder(config, folder, taxonomy), folder
@@ -157,9 +175,7 @@ def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut
         folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed, noise)
     else:
         folder = _folder(config)
-    table, repeated = without_repeats(read_table(_source_config(config), folder))
-    table, missing = present(table, config.data.max_bad_fraction)
-    return table, repeated | missing, folder
+    return *without_repeats(read_table(_source_config(config), folder)), folder
 
 
 def _folder(config: ConfigDict) -> Path:
@@ -224,6 +240,10 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, tr
                 f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: "
                 "add it there, or take it out of data.path."
             )
+
+
+def _by_ids(leaks: Leaks, table: Table) -> dict[str, list[list[str]]]:
+    return {" and ".join(splits): [[table.ids[i], table.ids[j]] for i, j in pairs] for splits, pairs in leaks.items()}
 
 
 def _split(table: Table, taxonomy: Taxonomy) -> Split:

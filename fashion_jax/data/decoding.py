@@ -1,20 +1,38 @@
-"""From a file to pixels: the one way, for training, evaluation and prediction."""
+"""From a file to pixels: the one way, for training, evaluation and prediction.
+
+What decode() does depends on nothing but the file's content. JPEGs and PNGs that TensorFlow reads right are decoded
+by it, in its own threads; all others, among them turned and CMYK JPEGs, by Pillow.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-import struct
 from typing import Any
 
 import numpy as np
 
-MAX_PIXELS = 100_000_000  # of one image
+from fashion_jax.data.pillow_decoding import (
+    MAX_ASPECT,
+    MAX_PIXELS,
+    Undecodable,
+    damaged,
+    decode_by_pillow,
+    kind_of,
+    on_white,
+)
+
 MAX_BYTES = 1 << 30  # of one file
 
-_BYTES_PER_PIXEL = 15  # while an image is decoded (3) and resized (12)
-_KINDS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"}
-_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
+_ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
+_RATIOS = (1, 2, 4, 8)  # the scales that cost less to decode at
+# The EXIF tag 0x0112 (orientation) in either byte order, of any integer type, whose value is not 1 (upright). As a
+# regular expression for RE2: \C is any byte.
+_TURNED = (
+    r"(?s)\C*(?:\x12\x01[\x01-\x0d]\x00\x01\x00\x00\x00[\x02-\x08]"
+    r"|\x01\x12\x00[\x01-\x0d]\x00\x00\x00\x01\x00{0,3}[\x02-\x08])\C*"
+)
+_EXIF_IN_PNG = r"(?s)\C*eXIf\C*"
 
 
 def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
@@ -23,10 +41,42 @@ def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
     Raises:
         tf.errors.OpError: it cannot be read or decoded, or would take too much memory.
     """
-    data = tf.io.read_file(file)
-    limit = tf.constant(MAX_PIXELS, tf.int64)
-    with tf.control_dependencies([tf.debugging.assert_less_equal(_pixels_of(tf, data), limit)]):
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return decode_content(tf, tf.io.read_file(file), canvas, resize)
+
+
+def decode_content(tf: Any, data: Any, canvas: tuple[int, int], resize: str) -> Any:
+    """As decode, of what a file holds."""
+    return fit(tf, to_rgb(tf, data, (_ENOUGH * canvas[0], _ENOUGH * canvas[1])), canvas, resize)
+
+
+def to_rgb(tf: Any, data: Any, least: tuple[int, int]) -> Any:
+    """What a file holds to uint8 [height, width, 3], upright and on white.
+
+    JPEGs are decoded at a half, a quarter or an eighth of their size where that leaves at least `least`.
+    """
+
+    def other() -> Any:
+        image = tf.numpy_function(lambda content: decode_by_pillow(_bytes(content), least), [data], tf.uint8)
+        return tf.ensure_shape(image, (None, None, 3))
+
+    def jpeg() -> Any:
+        shape = tf.io.extract_jpeg_shape(data)
+        is_turned = tf.strings.regex_full_match(data, _TURNED)
+        is_plain = (shape[2] < 4) & _is_harmless(tf, shape[:2]) & ~is_turned
+        return tf.cond(is_plain, lambda: _plain_jpeg(tf, data, shape[:2], least), other)
+
+    def png() -> Any:
+        size = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
+        is_8_bit = tf.equal(tf.strings.substr(data, 24, 1), b"\x08")
+        is_plain = is_8_bit & _is_harmless(tf, size) & ~tf.strings.regex_full_match(data, _EXIF_IN_PNG)
+        return tf.cond(is_plain, lambda: _plain_png(tf, data), other)
+
+    is_png = tf.equal(tf.strings.substr(data, 0, 4), b"\x89PNG")
+    return tf.cond(tf.io.is_jpeg(data), jpeg, lambda: tf.cond(is_png, png, other))
+
+
+def fit(tf: Any, image: Any, canvas: tuple[int, int], resize: str) -> Any:
+    """Pixels (uint8 [height, width, 3]) brought to a canvas, anti-aliased."""
     size = tf.shape(image)[:2]
     target = tf.constant(canvas) if resize == "stretch" else _scaled(tf, size, canvas, resize)
     pixels = tf.image.resize(image, target, antialias=True)
@@ -41,11 +91,13 @@ def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
 def obstacle(file: str) -> str:
     """What makes it useless, or dangerous, to read a file: in words, "" where nothing does; does not read it."""
     try:
-        status = os.stat(file)
-    except FileNotFoundError:
-        return "there is no such file"
+        return obstacle_in(os.stat(file))
     except OSError as error:
-        return f"the file cannot be read ({error.strerror})"
+        return unreadable(error)
+
+
+def obstacle_in(status: os.stat_result) -> str:
+    """As obstacle, of a file whose status is known."""
     if not stat.S_ISREG(status.st_mode):
         return "this is a folder" if stat.S_ISDIR(status.st_mode) else "this is no regular file"
     if not status.st_size:
@@ -53,93 +105,59 @@ def obstacle(file: str) -> str:
     return f"the file has more than {MAX_BYTES >> 20} MiB" if status.st_size > MAX_BYTES else ""
 
 
-def reason(tf: Any, file: str) -> str:
+def unreadable(error: OSError) -> str:
+    """Why a file cannot be opened or found, in words."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return f"the file cannot be read ({error.strerror})"
+
+
+def reason(file: str) -> str:
     """Why decode() has failed on a file, in words."""
     if found := obstacle(file):
         return found
     try:
         with open(file, "rb") as opened:
             data = opened.read()
+        decode_by_pillow(data, (1, 1))
     except OSError as error:
-        return f"the file cannot be read ({error.strerror})"
-    kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), "")
-    if not kind:
-        return f"this is no image of the kinds {', '.join(_KINDS.values())}"
-    try:
-        pixels = int(_pixels_of(tf, data))
-    except tf.errors.OpError:
-        pixels = 0
-    if pixels > MAX_PIXELS:
-        return f"the image has {pixels:,} pixels, more than {MAX_PIXELS:,}"
-    return f"the {kind} image is damaged, cut off or of a variety that cannot be decoded"
+        return unreadable(error)
+    except Undecodable as error:
+        return str(error)
+    return damaged(kind_of(data))  # which Pillow may think less of
+
+
+def _is_harmless(tf: Any, size: Any) -> Any:
+    """Whether an image of a size (int32 [2]) may be decoded; Pillow's way says what is wrong where it may not."""
+    size = tf.cast(size, tf.int64)
+    short, long = tf.reduce_min(size), tf.reduce_max(size)
+    return (short > 0) & (short * long <= MAX_PIXELS) & (long <= MAX_ASPECT * short)
+
+
+def _plain_jpeg(tf: Any, data: Any, size: Any, least: tuple[int, int]) -> Any:
+    """Decoded as Pillow does (its DCT is the accurate one), at the smallest scale that leaves `least`."""
+    scale = tf.reduce_min(size // tf.constant(least))
+    branch = tf.reduce_sum(tf.cast(scale >= tf.constant(_RATIOS[1:]), tf.int32))
+
+    def at(ratio: int) -> Any:
+        return lambda: tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    return tf.switch_case(branch, [at(ratio) for ratio in _RATIOS])
+
+
+def _plain_png(tf: Any, data: Any) -> Any:
+    pixels = tf.io.decode_png(data, channels=4)
+    is_opaque = tf.reduce_all(tf.equal(pixels[..., 3], 255))
+    return tf.cond(is_opaque, lambda: pixels[..., :3], lambda: tf.cast(on_white(tf.cast(pixels, tf.int32)), tf.uint8))
 
 
 def _scaled(tf: Any, size: Any, canvas: tuple[int, int], resize: str) -> Any:
     """The size [2] of the image that covers the canvas (crop) or fits into it, at least one pixel."""
     ratio = tf.cast(canvas, tf.float64) / tf.cast(size, tf.float64)
     ratio = tf.reduce_max(ratio) if resize == "crop" else tf.reduce_min(ratio)
-    target = tf.round(tf.cast(size, tf.float64) * ratio)
-    limit = tf.constant(MAX_PIXELS, tf.float64)  # a line of pixels, made as high as the canvas, is endless
-    with tf.control_dependencies([tf.debugging.assert_less_equal(tf.reduce_prod(target), limit)]):
-        return tf.maximum(tf.cast(target, tf.int32), 1)
+    return tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * ratio), tf.int32), 1)
 
 
-def _pixels_of(tf: Any, data: Any) -> Any:
-    """The number of pixels (int64) that a file's content announces, known before it is decoded."""
-    return tf.cond(
-        tf.io.is_jpeg(data),
-        lambda: tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64)),
-        lambda: tf.ensure_shape(tf.numpy_function(_announced_pixels, [data], tf.int64), ()),
-    )
-
-
-def _announced_pixels(content: bytes | np.ndarray) -> np.int64:
-    """As _pixels_of, of other kinds than JPEG; an unknown kind, or a header that is cut off, has too many."""
-    data = content if isinstance(content, bytes) else content.item()  # outside of a graph TensorFlow wraps it
-    try:
-        if data.startswith(b"\x89PNG"):
-            width, height = struct.unpack_from(">II", data, 16)
-        elif data.startswith(b"GIF8"):
-            width, height = _gif_pixels(data), 1
-        elif data.startswith(b"BM"):
-            width, height = struct.unpack_from("<ii", data, 18)
-        else:
-            width, height = _webp_size(data)
-    except (struct.error, ValueError):
-        return np.int64(MAX_PIXELS + 1)
-    return np.int64(abs(width * height))
-
-
-def _gif_pixels(data: bytes) -> int:
-    """Of the screen or the largest image; many images count by the byte that the decoder holds of each pixel."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    areas, place = [width * height], 13 + _color_table(flags)
-    while place < len(data) and data[place] in (_GIF_IMAGE, _GIF_EXTENSION):
-        if data[place] == _GIF_IMAGE:
-            width, height, flags = struct.unpack_from("<HHB", data, place + 5)
-            areas.append(width * height)
-            place += 9 + _color_table(flags)
-        place += 2
-        while place < len(data) and data[place]:
-            place += data[place] + 1
-        place += 1
-    return max(*areas, sum(areas) // _BYTES_PER_PIXEL)
-
-
-def _color_table(flags: int) -> int:
-    """The bytes of a GIF's table of colours."""
-    return 3 * (2 << (flags & 7)) if flags & 0x80 else 0
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Of the canvas; raises ValueError where the content is no WebP."""
-    kind = data[8:16]
-    if kind == b"WEBPVP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
-    if kind == b"WEBPVP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"WEBPVP8X":
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    raise ValueError("no WebP")
+def _bytes(content: bytes | np.ndarray) -> bytes:
+    """Outside of a graph TensorFlow wraps what it passes on."""
+    return content if isinstance(content, bytes) else content.item()

@@ -13,6 +13,8 @@ from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.decoding import decode, obstacle, reason
 from fashion_jax.data.draws import draw_chances
+from fashion_jax.data.file_check import first_unusable
+from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.errors import UserError
 
 _AUTO_CACHE_BYTES = 2 << 30
@@ -119,10 +121,10 @@ def decode_files(
         end = indices[-1] + 1
         missing = sorted(set(range(start, end)) - set(indices.tolist()))
         filled = np.pad(pixels, [(0, batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])
-        yield indices, filled, {i: reason(tf, files[i]) for i in missing}
+        yield indices, filled, {i: reason(files[i]) for i in missing}
         start = end
     none = np.empty(0, np.int64), np.zeros((batch_size, *canvas, 3), np.uint8)
-    yield *none, {i: reason(tf, files[i]) for i in range(start, len(files))}
+    yield *none, {i: reason(files[i]) for i in range(start, len(files))}
 
 
 class StreamedImages:
@@ -146,16 +148,14 @@ class StreamedImages:
             raise self._undecodable(error) from error
 
     def _undecodable(self, error: Exception) -> Exception:
-        """Names the first file that cannot be decoded; tf.data's own error does not."""
-        tf = import_tensorflow()
-        for file in self._files:
-            try:
-                decode(tf, tf.constant(os.fsencode(file)), self._canvas, self._resize)
-            except tf.errors.OpError:
-                return UserError(
-                    f"The image {file!r} cannot be read and decoded: repair it, or take it out of the data."
-                )
-        return error
+        """Names the first file that cannot be used; tf.data's own error does not."""
+        found = first_unusable(self._files)
+        if found is None:
+            return error
+        file, why = found
+        return UserError(
+            f"The image {file!r} cannot be read and decoded ({why}): repair it, or take it out of the data."
+        )
 
 
 class CachedImages:
@@ -176,15 +176,6 @@ class CachedImages:
     def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
         for batch in indices():
             yield self._pixels[batch]
-
-
-def import_tensorflow() -> Any:
-    """TensorFlow, kept off the accelerators; imported late because it takes seconds."""
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.set_visible_devices([], "TPU")
-    return tf
 
 
 def _share_of(batch: np.ndarray, share: Share) -> np.ndarray:

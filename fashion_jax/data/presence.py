@@ -1,14 +1,13 @@
-"""Which images of a table are there, each once."""
+"""Which images of a table can be used, each once."""
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import numpy as np
 
-from fashion_jax.data.image_names import listed_names
+from fashion_jax.data.file_check import check_files
 from fashion_jax.data.splits import LeftOut
-from fashion_jax.data.strings import Strings
 from fashion_jax.data.table import Table
 from fashion_jax.errors import UserError
 
@@ -22,32 +21,29 @@ def without_repeats(table: Table) -> tuple[Table, LeftOut]:
     return table.select(np.flatnonzero(is_new)), {"listed before": _names(table, ~is_new)}
 
 
-def present(table: Table, max_bad_fraction: float) -> tuple[Table, LeftOut]:
-    """Leaves out the images whose file is missing.
+def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[Table, LeftOut, np.ndarray]:
+    """Leaves out the images whose file is missing, or cannot be read and decoded; and the digests of the others.
 
     Raises:
-        UserError: more than a fraction of the rows has no image at all.
+        UserError: more than a fraction of the rows has no image that can be used.
     """
-    there = [_listed(table.files.folder, folder) for folder in table.files.names.parents()]
-    found = table.files.names.places(Strings.join(there)) >= 0
-    if found.all():
-        return table, {}
+    checked = check_files(table.files, cache)
+    if not checked.reasons:
+        return table, {}, checked.digests
+    good = checked.digests != 0
     rows, first = np.unique(table.rows, return_index=True)
-    has_image = np.isin(rows, table.rows[found])
-    missing = first[~has_image]
-    if len(missing) > max_bad_fraction * len(rows):
-        named = ", ".join(table.files[i] for i in missing[:3])
+    bad = first[~np.isin(rows, table.rows[good])]
+    if len(bad) > max_bad_fraction * len(rows):
+        named = ", ".join(f"{table.files[i]} ({checked.reasons[int(i)]})" for i in bad[:3])
         raise UserError(
-            f"{len(missing)} of {len(rows)} images are missing, such as {named}: check data.path and data.image, "
-            f"or raise data.max_bad_fraction, {max_bad_fraction}."
+            f"{len(bad)} of {len(rows)} images cannot be used, such as {named}: repair them or take them out of the "
+            f"data, check data.path and data.image, or raise data.max_bad_fraction, {max_bad_fraction}."
         )
-    return table.select(np.flatnonzero(found)), {"no such file": _names(table, ~found)}
-
-
-def _listed(root: str, folder: str) -> Strings:
-    """The names of a table that lie in a folder, by what is there."""
-    place = os.path.join(root, folder)
-    return Strings(f"{folder}/{name}" if folder else name for name in listed_names(place))
+    places: dict[str, list[int]] = {}
+    for i, words in sorted(checked.reasons.items()):
+        places.setdefault(words, []).append(i)
+    left_out = {words: _names(table, np.isin(np.arange(len(table)), chosen)) for words, chosen in places.items()}
+    return table.select(np.flatnonzero(good)), left_out, checked.digests[good]
 
 
 def _names(table: Table, chosen: np.ndarray) -> list[str]:

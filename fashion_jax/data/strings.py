@@ -33,6 +33,15 @@ class Strings(Sequence[str]):
         strings._bytes = array
         return strings
 
+    @classmethod
+    def of_bytes(cls, texts: pa.LargeBinaryArray) -> Strings:
+        """Texts that are encoded already, as to_bytes has them."""
+        return cls._of(texts)
+
+    def to_bytes(self) -> pa.LargeBinaryArray:
+        """The texts encoded, as names of files are."""
+        return self._bytes
+
     def select(self, rows: Sequence[int] | np.ndarray) -> Strings:
         """The texts at rows (int [n]), in their order."""
         return self._of(self._bytes.take(pa.array(np.asarray(rows, np.int64))))

@@ -1,0 +1,77 @@
+"""What is known of good files, kept in the cache: a table per folder of images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fashion_jax.data.strings import Files, Strings
+
+_VERSION = b"1"  # of the check: another one makes all that is known worthless
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """Files that can be used.
+
+    Attributes:
+        names: inside of their folder.
+        status: int64 [files, 2], size in bytes and time of change in ns.
+        digests: uint64 [files], not 0, of the content.
+    """
+
+    names: Strings
+    status: np.ndarray
+    digests: np.ndarray
+
+    def digests_of(self, names: Strings, status: np.ndarray) -> np.ndarray:
+        """uint64 [names]: digests of the files that are known and have not changed; 0 for others."""
+        if not len(self.names):
+            return np.zeros(len(names), np.uint64)
+        places = names.places(self.names)
+        same = (places >= 0) & (self.status[places] == status).all(axis=1)
+        return np.where(same, self.digests[places], np.uint64(0))
+
+
+def read_known(cache: Path, files: Files) -> Known:
+    """What is known of files in their folder; nothing where that cannot be read."""
+    try:
+        table = pq.read_table(_path(cache, files.folder))
+        if (table.schema.metadata or {}).get(b"version") != _VERSION:
+            raise ValueError("of another version")
+        names, *numbers = (table[name].combine_chunks() for name in ("name", "size", "time", "digest"))
+        size, time, digests = (column.to_numpy() for column in numbers)
+        return Known(Strings.of_bytes(names.cast(pa.large_binary())), np.stack([size, time], axis=1), digests.copy())
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return Known(Strings(), np.zeros((0, 2), np.int64), np.zeros(0, np.uint64))
+
+
+def write_known(cache: Path, files: Files, before: Known, now: Known) -> None:
+    """Keeps what is known now, and what was known before of other files; does not where that cannot be written."""
+    others = np.flatnonzero(before.names.places(files.names) < 0) if len(before.names) else []
+    names = Strings.join([now.names, before.names.select(others)]).to_bytes()
+    size, time = np.concatenate([now.status, before.status[others]]).T
+    digests = np.concatenate([now.digests, before.digests[others]])
+    table = pa.table({"name": names, "size": size, "time": time, "digest": digests}, metadata={b"version": _VERSION})
+    path = _path(cache, files.folder)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            pq.write_table(table, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _path(cache: Path, folder: str) -> Path:
+    digest = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()
+    return cache / "checked" / f"{digest[:32]}.parquet"
