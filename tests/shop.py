@@ -1,6 +1,7 @@
 """A small folder of products, as the csv source reads it: a table, and an image per row."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,11 +30,18 @@ def write_table(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str]
 
 
 def write_shop(folder: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> None:
-    """styles.csv, and an empty file as the image of every row: labels and splits need no pixels."""
+    """styles.csv, and an image for every row, each of another content: labels and splits need no more."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     write_table(folder / "styles.csv", rows, header)
     for row in rows:
-        (folder / "images" / f"{row[0]}.jpg").touch()
+        (folder / "images" / f"{row[0]}.jpg").write_bytes(smallest_image(row[0]))
+
+
+def smallest_image(text: str) -> bytes:
+    """A grey JPEG of 8 x 8 pixels with a comment."""
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "JPEG", comment=text.encode())
+    return buffer.getvalue()
 
 
 def products(count: int, labels: Sequence[Sequence[str]] = LABELS) -> list[tuple[str, ...]]:

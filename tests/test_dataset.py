@@ -151,10 +151,11 @@ def test_a_few_missing_files_are_counted_and_many_stop_the_run(tmp_path):
     config = shop_config(tmp_path, splits="fold", max_bad_fraction=0.05)
     dataset = load_dataset(config)
     assert (len(dataset.splits["train"]), len(dataset.splits["validation"])) == (29, 9)
-    assert dataset.left_out == {"no such file": ["3", "35"]}
+    assert dataset.left_out == {"there is no such file": ["3", "35"]}
     config.data.max_bad_fraction = 0.04
     with pytest.raises(
-        UserError, match=r"2 of 40 images are missing, such as .*/3\.jpg, .*data\.max_bad_fraction, 0\.04"
+        UserError,
+        match=r"2 of 40 images cannot be used, such as .*/3\.jpg \(there is no such file\), .*max_bad_fraction, 0\.04",
     ):
         load_dataset(config)
 

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def first_unusable(files: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
-    """int64 [files, 2] of sizes in bytes and times of change in ns; and the indices that are not to be read, and why."""
+    """int64 [files, 2], sizes in bytes and times of change in ns; and index -> why a file is not to be read."""
 
     def of_some(start: int) -> tuple[np.ndarray, dict[int, str]]:
         count = min(_CHUNK, len(files) - start)

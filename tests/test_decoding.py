@@ -1,0 +1,135 @@
+"""One decoder for every kind of file: the same picture in every encoding has the same pixels."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion_jax.data import decoding
+from fashion_jax.data.decoding import decode, decode_content, reason, to_rgb
+from fashion_jax.data.pillow_decoding import decode_by_pillow
+from fashion_jax.data.tf_import import import_tensorflow
+from tests.zoo import EXIF_TURNS, encoded, exact, exif, lossy, write_zoo
+
+SPECIAL = ("pipe.jpg", "folder.jpg", "missing.jpg")
+
+
+@pytest.fixture(scope="module")
+def tf():
+    return import_tensorflow()
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """The folder, and what is expected of each file."""
+    folder = tmp_path_factory.mktemp("zoo") / "files"
+    return folder, write_zoo(folder)
+
+
+def rgb(tf, data: bytes, least=(10_000, 10_000)) -> np.ndarray:
+    """Decoded in a graph, as the pipeline does."""
+    return tf.function(lambda x: to_rgb(tf, x, least))(tf.constant(data)).numpy()
+
+
+@pytest.fixture(scope="module")
+def graph(tf):
+    return tf.function(lambda x: to_rgb(tf, x, (10_000, 10_000)), input_signature=[tf.TensorSpec([], tf.string)])
+
+
+@pytest.mark.parametrize("name", exact())
+def test_a_lossless_file_has_exactly_the_picture_s_pixels(graph, name):
+    data, expected = exact()[name]
+    np.testing.assert_array_equal(graph(data).numpy(), expected)
+
+
+@pytest.mark.parametrize("name", lossy())
+def test_a_lossy_file_has_nearly_the_picture_s_pixels(graph, name):
+    data, expected = lossy()[name]
+    found = graph(data).numpy()
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 8
+
+
+def test_broken_files_fail_and_the_reason_is_named(tf, zoo):
+    folder, expected = zoo
+    for name, words in expected.items():
+        if isinstance(words, str):
+            assert words in reason(str(folder / name))
+            if name not in SPECIAL:
+                with pytest.raises(tf.errors.OpError):
+                    decode(tf, str(folder / name), (8, 8), "stretch")
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_the_same_picture_has_the_same_canvas(tf, resize):
+    """Whichever way it is decoded, it is resized in one place."""
+    names = ["rgb.png", "rgb16.png", "turned.png", "top_down.bmp", "rgb.webp", "animated.webp", "turned.tif"]
+    canvases = [decode_content(tf, exact()[name][0], (10, 11), resize).numpy() for name in names]
+    for canvas in canvases[1:]:
+        np.testing.assert_array_equal(canvas, canvases[0])
+
+
+def photo(height: int, width: int, seed: int = 0) -> Image.Image:
+    """Noise of several sizes, as busy as a photograph."""
+    generator = np.random.default_rng(seed)
+    parts = [generator.normal(0, 60, (max(height // n, 1), max(width // n, 1), 3)) for n in (1, 4, 32)]
+    sizes = [
+        np.asarray(Image.fromarray((p + 128).clip(0, 255).astype(np.uint8)).resize((width, height))) for p in parts
+    ]
+    return Image.fromarray(np.mean(sizes, axis=0).astype(np.uint8))
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_plain_jpegs_have_the_pixels_that_pillow_gives_them(graph, mode, options):
+    data = encoded(photo(61, 83).convert(mode), "JPEG", quality=85, **options)
+    difference = np.abs(graph(data).numpy().astype(int) - decode_by_pillow(data, (10_000, 10_000)))
+    assert difference.max() <= 2 and difference.mean() < 0.1
+
+
+def test_plain_files_are_not_decoded_by_pillow(tf, monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(decoding, "decode_by_pillow", refuse)
+    upright = encoded(photo(40, 30), "JPEG", exif=exif(1))
+    for data in (
+        upright,
+        exact()["rgb.png"][0],
+        exact()["alpha.png"][0],
+        exact()["grey.png"][0],
+        lossy()["grey.jpg"][0],
+    ):
+        rgb(tf, data)
+    with pytest.raises(tf.errors.OpError):
+        rgb(tf, lossy()["turned6.jpg"][0])
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turned_jpeg_is_the_upright_one(tf, orientation, byte_order):
+    """At full and at reduced scale, in either byte order of the tag."""
+    data = photo(160, 120)
+    tag = exif(orientation)
+    tag.endian = "<" if byte_order == "little" else ">"
+    upright = encoded(data, "JPEG", quality=90, subsampling=0)
+    turned = encoded(data, "JPEG", quality=90, subsampling=0, exif=tag.tobytes())
+    back = {6: 8, 8: 6}.get(orientation, orientation)
+    for least in ((1000, 1000), (50, 50)):
+        expected = EXIF_TURNS[back](rgb(tf, upright, least)).astype(int)
+        found = rgb(tf, turned, least)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= 2
+
+
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_is_enough(tf):
+    data = encoded(photo(800, 1000), "JPEG", quality=90)
+    shapes = {
+        least: rgb(tf, data, least).shape[:2] for least in ((800, 1000), (400, 501), (400, 500), (150, 9), (1, 1))
+    }
+    assert list(shapes.values()) == [(800, 1000), (800, 1000), (400, 500), (200, 250), (100, 125)]
+    full = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    expected = decode_content(tf, encoded(full, "PNG"), (64, 64), "stretch").numpy().astype(int)
+    difference = np.abs(decode_content(tf, data, (64, 64), "stretch").numpy() - expected)
+    assert difference.mean() < 1 and difference.max() <= 6

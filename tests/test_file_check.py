@@ -1,0 +1,209 @@
+"""Every file is checked once before training: what cannot be used is named, what is known is not read again."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from fashion_jax.config import load_config
+from fashion_jax.data import file_check
+from fashion_jax.data.dataset import load_dataset, load_split
+from fashion_jax.data.file_check import check_files, first_unusable
+from fashion_jax.data.leaks import leak_warning
+from fashion_jax.data.strings import Files, Strings
+from fashion_jax.errors import UserError
+from fashion_jax.predict import main as predict
+from fashion_jax.train import train_and_evaluate
+from tests.conftest import ROOT
+from tests.shop import LABELS, products, shop_config, smallest_image, write_shop, write_table
+from tests.zoo import write_zoo
+
+
+def files_in(folder, count: int = 5) -> Files:
+    """Good images 0.jpg and so on, of different content."""
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        (folder / f"{i}.jpg").write_bytes(smallest_image(str(i)))
+    return Files(str(folder), Strings(f"{i}.jpg" for i in range(count)))
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """The names of the files that the check reads, in order."""
+    names = []
+
+    def noted(files, read=file_check._read):
+        names.extend(map(os.path.basename, files))
+        return read(files)
+
+    monkeypatch.setattr(file_check, "_read", noted)
+    return names
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """The folder, and what is expected of each file: pixels, or words of the reason."""
+    folder = tmp_path_factory.mktemp("zoo") / "images"
+    return folder, write_zoo(folder)
+
+
+def test_each_broken_file_has_its_reason_and_no_good_one_has(zoo, tmp_path):
+    folder, expected = zoo
+    names = list(expected)
+    checked = check_files(Files(str(folder), Strings(names)), tmp_path)
+    bad = {names[i]: reason for i, reason in checked.reasons.items()}
+    assert bad.keys() == {name for name in names if isinstance(expected[name], str)}
+    for name, reason in bad.items():
+        assert expected[name] in reason
+    assert [digest == 0 for digest in checked.digests] == [name in bad for name in names]
+
+
+def test_digests_tell_contents_apart(tmp_path):
+    files = files_in(tmp_path / "images")
+    (tmp_path / "images" / "4.jpg").write_bytes(smallest_image("0"))
+    digests = check_files(files, tmp_path).digests
+    assert digests[4] == digests[0] and len(set(digests.tolist())) == 4
+
+
+def test_only_new_changed_and_bad_files_are_read_again(tmp_path, reads):
+    folder, cache = tmp_path / "images", tmp_path / "cache"
+    files = files_in(folder)
+    (folder / "3.jpg").write_bytes(b"no image")
+    first = check_files(files, cache)
+    assert sorted(reads) == [f"{i}.jpg" for i in range(5)]
+    reads.clear()
+    again = check_files(files, cache)
+    np.testing.assert_array_equal(again.digests, first.digests)
+    assert again.reasons == first.reasons and reads == ["3.jpg"]
+    reads.clear()
+    (folder / "3.jpg").write_bytes(smallest_image("3"))
+    changed = (folder / "1.jpg").stat()
+    (folder / "1.jpg").write_bytes(smallest_image("x"))  # of the same size
+    os.utime(folder / "1.jpg", ns=(changed.st_atime_ns, changed.st_mtime_ns + 1))
+    (folder / "2.jpg").unlink()
+    assert check_files(files, cache).reasons == {2: "there is no such file"}
+    assert reads == ["1.jpg", "3.jpg"]
+
+
+def test_what_is_known_of_other_files_of_the_folder_stays_known(tmp_path, reads):
+    files = files_in(tmp_path / "images")
+    check_files(files.select([0, 1, 2]), tmp_path)
+    check_files(files.select([4, 2]), tmp_path)
+    reads.clear()
+    check_files(files, tmp_path)
+    assert reads == ["3.jpg"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 damaged"])
+def test_a_damaged_or_unwritable_cache_costs_time_only(tmp_path, reads, damage):
+    files = files_in(tmp_path / "images")
+    check_files(files, tmp_path)
+    (kept,) = (tmp_path / "checked").iterdir()
+    kept.write_bytes(damage)
+    assert not check_files(files, tmp_path).reasons and len(reads) == 10
+    assert not check_files(files, tmp_path / "images" / "0.jpg").reasons and len(reads) == 15
+
+
+def test_an_interrupted_check_keeps_what_it_has_found(tmp_path, monkeypatch, reads):
+    files = files_in(tmp_path / "images", 6)
+    monkeypatch.setattr(file_check, "_CHUNK", 2)
+    monkeypatch.setattr(file_check, "reason", lambda file: (_ for _ in ()).throw(KeyboardInterrupt))
+    (tmp_path / "images" / "3.jpg").write_bytes(b"no image")
+    with pytest.raises(KeyboardInterrupt):
+        check_files(files, tmp_path)
+    monkeypatch.undo()
+    assert set(check_files(files, tmp_path).reasons) == {3}
+
+
+def test_the_first_file_that_is_broken_after_the_check_is_found(tmp_path):
+    files = files_in(tmp_path / "images")
+    assert first_unusable(files) is None
+    whole = (tmp_path / "images" / "3.jpg").read_bytes()
+    (tmp_path / "images" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "images" / "4.jpg").unlink()
+    file, reason = first_unusable(files)
+    assert file.endswith("/3.jpg") and "damaged" in reason
+
+
+def shop(folder, bad: dict[int, bytes], **data):
+    """40 products in two splits, the files of some with other contents."""
+    rows = [(*row, "train" if i < 30 else "validation") for i, row in enumerate(products(40))]
+    write_shop(folder, rows, ("id", "masterCategory", "subCategory", "fold"))
+    for i, content in bad.items():
+        (folder / "images" / f"{i}.jpg").write_bytes(content)
+    return shop_config(folder, splits="fold", cache_dir=str(folder / "cache"), **data)
+
+
+def test_bad_files_are_left_out_by_reason_and_too_many_stop_the_run(tmp_path):
+    config = shop(tmp_path, {2: b"", 5: b"no image", 33: b"", 7: b"no image"}, max_bad_fraction=0.1)
+    summary = load_dataset(config).summary(8)
+    assert summary["left_out"] == {
+        "the file is empty": ["2", "33"],
+        "this is no image of the kinds JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF": ["5", "7"],
+    }
+    assert (summary["splits"]["train"]["images"], summary["splits"]["validation"]["images"]) == (27, 9)
+    config.data.max_bad_fraction = 0.05
+    with pytest.raises(UserError) as error:
+        load_dataset(config)
+    for words in (
+        "4 of 40",
+        "2.jpg (the file is empty)",
+        "5.jpg (this is no image",
+        "7.jpg (",
+        "data.max_bad_fraction",
+    ):
+        assert words in str(error.value)
+    assert "33.jpg" not in str(error.value)
+
+
+def test_the_same_image_in_two_splits_is_counted_and_may_be_dropped(tmp_path):
+    config = shop(tmp_path, {31: smallest_image("4"), 36: smallest_image("9"), 6: smallest_image("9")})
+    dataset = load_dataset(config)
+    leaks = {"train and validation": [["4", "31"], ["6", "36"], ["9", "36"]]}
+    assert dataset.leaks == leaks and len(dataset.splits["train"]) == 30
+    assert dataset.summary(8)["leaks"] == {"train and validation": {"images": 3, "ids": leaks["train and validation"]}}
+    assert json.loads(json.dumps(dataset.summary(8))) == dataset.summary(8)
+    warning = leak_warning(dataset.leaks, dropped=False)
+    assert warning.count("\n") == 0 and "3 of train and validation (such as 4 = 31)" in warning
+    config.data.drop_leaks = True
+    dropped = load_dataset(config)
+    assert dropped.left_out == {"in another split too": ["4", "6", "9"]}
+    assert (len(dropped.splits["train"]), len(dropped.splits["validation"])) == (27, 10)
+    assert len(load_split(config, dropped.taxonomy, "train")) == 27
+    assert leak_warning({}, dropped=True) == ""
+
+
+def test_training_and_predicting_on_the_zoo(zoo, tmp_path, capsys):
+    """Every good file is trained on, every other one is named in data.json; prediction says the same of each."""
+    folder, expected = zoo
+    names = [name for name in expected if name.isprintable()]
+    splits = ["validation" if i % 4 == 3 else "train" for i in range(len(names))]
+    rows = [(name, *LABELS[i % 3], split) for i, (name, split) in enumerate(zip(names, splits, strict=True))]
+    write_table(tmp_path / "table.csv", rows, ("id", "masterCategory", "subCategory", "fold"))
+    config = load_config(str(ROOT / "configs" / "smoke.py"))
+    config.batch_size, config.num_epochs, config.data.source, config.data.path = 8, 1, "csv", str(folder.parent)
+    config.data.csv, config.data.image, config.data.splits = str(tmp_path / "table.csv"), "images/{id}", "fold"
+    config.data.max_bad_fraction, config.data.cache_dir = 0.5, str(tmp_path / "cache")
+    train_and_evaluate(config, tmp_path / "run")
+    assert "Warning: the same image stands in two splits" in capsys.readouterr().out
+    left_out = json.loads((tmp_path / "run" / "data.json").read_text())["left_out"]
+    bad = {name for name in names if isinstance(expected[name], str)}
+    assert {name for ids in left_out.values() for name in ids} == bad
+
+    output = tmp_path / "predictions.jsonl"
+    inputs = [str(folder / name) for name in names]
+    assert predict(["--workdir", str(tmp_path / "run"), "--input", *inputs, "--output", str(output)]) == 0
+    predictions = [json.loads(line) for line in output.read_text().splitlines()]
+    for name, row in zip(names, predictions, strict=True):
+        assert (row["error"] in left_out and name in left_out[row["error"]]) if name in bad else row["error"] == ""
+    same = {row["sub_probability"] for row in predictions if expected_is(expected, row["path"], "rgb.png")}
+    assert len(same) == 1
+
+
+def expected_is(expected, path: str, other: str) -> bool:
+    """Whether a lossless file shows the same picture as another."""
+    name = os.path.basename(path)
+    if name.endswith((".jpg", ".avif")) or name.startswith("lossy") or isinstance(expected[name], str):
+        return False
+    return np.array_equal(expected[name], expected[other])
