@@ -54,6 +54,7 @@ def shop_config(folder: Path, **data) -> ConfigDict:
     config = default.get_config()
     config.batch_size, config.image_size = 8, 32
     config.data.source, config.data.path = "csv", str(folder)
+    config.data.cache_dir = f"{folder}.cache" if str(folder) else ""
     for field, value in data.items():
         config.data[field] = value
     return config

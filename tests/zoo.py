@@ -72,8 +72,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def palette_image(transparent: bool = False) -> Image.Image:
     """The drawing; where transparent, white is a hole in it whose hidden colour is black."""
-    image = Image.fromarray(drawing(), "L")
-    image = Image.merge("P", [image])
+    image = Image.frombytes("P", (WIDTH, HEIGHT), drawing().tobytes())
     colors = PALETTE.copy()
     colors[3] = 0 if transparent else 255
     image.putpalette(colors.tobytes())

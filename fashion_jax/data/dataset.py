@@ -117,9 +117,9 @@ def load_dataset(config: ConfigDict) -> Dataset:
     assigned, unassigned = assign_splits(_source_config(config), table, folder)
     left_out |= unassigned
     leaks = find_leaks(table.files, digests, assigned)
-    if config.data.drop_leaks and leaks:
+    if config.data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
-        left_out["in another split too"] = list(table.ids.select(leaked))
+        left_out |= {"in another split too": list(table.ids.select(leaked))} if len(leaked) else {}
     merged: dict[str, dict[str, int]] = {}
     if config.data.rare_classes == "merge":
         before, table = table.paths, merge_rare(config, table, assigned["train"])
