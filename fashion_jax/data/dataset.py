@@ -20,6 +20,7 @@ from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_c
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
 from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
 from fashion_jax.data.taxonomy_file import read_taxonomy_file
+from fashion_jax.data.tfds_source import read_records
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 
@@ -148,6 +149,9 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
 
 def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
     """The images whose file is there, what was left out, and the folder."""
+    if config.data.source == "tfds":
+        path = _path(config) if config.data.path else None
+        return *read_records(config, path, taxonomy), path or Path()
     if config.data.source == "folder":
         folder = _folder(config)
         return *read_folder(config, folder, taxonomy), folder

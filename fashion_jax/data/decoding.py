@@ -23,10 +23,19 @@ def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
     Raises:
         tf.errors.OpError: it cannot be read or decoded, or would take too much memory.
     """
-    data = tf.io.read_file(file)
+    return decode_content(tf, tf.io.read_file(file), canvas, resize)
+
+
+def decode_content(tf: Any, data: Any, canvas: tuple[int, int], resize: str) -> Any:
+    """As decode, of what a file holds."""
     limit = tf.constant(MAX_PIXELS, tf.int64)
     with tf.control_dependencies([tf.debugging.assert_less_equal(_pixels_of(tf, data), limit)]):
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return fit(tf, image, canvas, resize)
+
+
+def fit(tf: Any, image: Any, canvas: tuple[int, int], resize: str) -> Any:
+    """Pixels (uint8 [height, width, 3]) brought to a canvas."""
     size = tf.shape(image)[:2]
     target = tf.constant(canvas) if resize == "stretch" else _scaled(tf, size, canvas, resize)
     pixels = tf.image.resize(image, target, antialias=True)
