@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -126,12 +127,15 @@ def _beam_options(options: list[str]) -> Any:
     Raises:
         UserError: Beam is not there, or does not know one of them.
     """
+    logging.disable(logging.WARNING)  # Beam's import warns of clouds that nobody asked for
     try:
         from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
     except ImportError as error:
         raise UserError(
             f"Apache Beam cannot be imported ({error}): install the extra prepare, e.g. scripts/bootstrap prepare."
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     try:
         parsed = PipelineOptions(options)
         known = set(parsed.get_all_options())
@@ -172,7 +176,7 @@ def _run(missing: Sequence[Any], total: int, options: Any) -> None:
 
 def _watch(missing: Sequence[Any], total: int, ended: threading.Event) -> None:
     """Says how many shards there are, whatever runner writes them; redrawn on a terminal."""
-    redraws, said, start = sys.stdout.isatty(), -1, time.monotonic()
+    redraws, said, start = sys.stdout.isatty(), 0, time.monotonic()
     while not ended.wait(0.5):
         done = sum(shard.is_done for shard in missing)
         if done == said:

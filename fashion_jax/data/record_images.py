@@ -86,7 +86,8 @@ class RecordImages:
 
     def _content(self, tf: Any, records: Any) -> Any:
         """What the records hold of their images (texts of the records' shape): files, or raw pixels."""
-        if not (feature := self._names.format.feature):
+        feature = self._names.format.feature
+        if not feature:
             return records
         return tf.io.parse_example(records, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
 

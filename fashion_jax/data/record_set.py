@@ -164,7 +164,12 @@ def _image_format(info: Any) -> ImageFormat:
 
 def _is_raw_image(feature: Any) -> bool:
     """Whether a tensor is stored as the bytes of uint8 [height, width, 1 or 3]."""
-    if len(feature.shape) != 3 or None in feature.shape or feature.shape[2] not in (1, 3) or feature.dtype != np.uint8:
+    if (
+        len(feature.shape) != 3
+        or None in feature.shape
+        or feature.shape[2] not in (1, 3)
+        or feature.np_dtype != np.uint8
+    ):
         return False
     zeros = np.zeros(feature.shape, np.uint8)
     return feature.encode_example(zeros) == zeros.tobytes()
@@ -177,7 +182,7 @@ def _classes(features: Any) -> dict[str, list[str] | None]:
     for name, feature in features.items():
         if isinstance(feature, tfds.features.ClassLabel):
             classes[name] = list(feature.names)
-        elif isinstance(feature, tfds.features.Text) or (feature.shape == () and feature.dtype == np.int64):
+        elif isinstance(feature, tfds.features.Text) or (feature.shape == () and feature.np_dtype == np.int64):
             classes[name] = None
     return classes
 
