@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fashion_jax.config import load_config
 from fashion_jax.data import shards
@@ -63,6 +64,7 @@ def test_labels_ids_and_classes_are_those_of_the_source(prepared, tiny_config):
     assert copy.summary(16) == source.summary(16)
     for name, split in source.splits.items():
         assert list(copy.splits[name].ids) == list(split.ids)
+        assert Image.open(copy.splits[name].picture(3)).size == SHAPE
 
 
 def test_a_run_on_it_has_the_metrics_of_a_run_on_the_source(prepared, tiny_config, finished_run, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fashion_jax.config import check_config, load_config
 from fashion_jax.data.dataset import load_dataset, load_split
@@ -101,6 +102,13 @@ def test_every_image_comes_once_with_its_labels(sets, config_of, file_format, ca
             path = dataset.taxonomy.classes["sub"][split.labels["sub"][row]]
             assert path.endswith(NAMES[i % 3])
             assert path.startswith(dataset.taxonomy.classes["main"][split.labels["main"][row]])
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_images_are_shown_on_the_page(sets, config_of, file_format):
+    split = load_dataset(config_of(sets[file_format])).splits["train"]
+    with Image.open(split.picture(3)) as image:
+        np.testing.assert_array_equal(image, pixels_of("train", int(split.ids[3].removeprefix("train-"))))
 
 
 def test_training_goes_by_the_order_of_the_seed_and_the_epoch(sets, config_of):

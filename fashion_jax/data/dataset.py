@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from fashion_jax.data.catalogue import catalogue_folder
 from fashion_jax.data.folder import read_folder
 from fashion_jax.data.presence import present, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
+from fashion_jax.data.record_images import RecordNames
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
 from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
 from fashion_jax.data.taxonomy_file import read_taxonomy_file
@@ -43,6 +45,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def picture(self, i: int) -> str | io.BytesIO:
+        """What Pillow opens to show image i."""
+        return self.files.picture(i) if isinstance(self.files, RecordNames) else self.files[i]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -53,6 +54,21 @@ class RecordNames(Sequence[str]):
         if isinstance(index, slice):
             return RecordNames(self.records, self.rows[index], self.format, self.title)
         return f"{self.title}, record {self.rows[index]}"
+
+    def picture(self, i: int) -> io.BytesIO:
+        """An image as a file that Pillow opens."""
+        content = self.records.read(self.rows[i : i + 1])[0]
+        if self.format.feature:
+            example = import_tensorflow().train.Example.FromString(content)
+            content = example.features.feature[self.format.feature].bytes_list.value[0]
+        if not self.format.shape:
+            return io.BytesIO(content)
+        from PIL import Image
+
+        pixels, file = np.frombuffer(content, np.uint8).reshape(self.format.shape), io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
+        file.seek(0)
+        return file
 
 
 class RecordImages:
