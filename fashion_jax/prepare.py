@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import RunError, UserError
 
@@ -80,7 +80,6 @@ def _prepare(arguments: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     check_paths(config)
     pipeline_options = _beam_options(options)
-    from fashion_jax.train_state import image_shape
 
     prepare(config, flags.output.absolute(), image_shape(config), flags.images_per_shard, pipeline_options)
 

@@ -65,12 +65,11 @@ def eval_batches(split: Split, images: Images, batch_size: int, share: Share = (
     return _labelled(split, images, indices)
 
 
-def epoch_order(
-    seed: int, epoch: int, count: int, chances: np.ndarray | None = None
-) -> np.ndarray | ShuffledIndices:
+def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray | ShuffledIndices:
     """The images of an epoch in order, to be sliced: a pure function of (seed, epoch).
 
-    A permutation, of very many images one that is never held whole; or, where each image has its chance, so many independent draws with replacement.
+    A permutation (of very many images one that is never held whole); or, where each image has its chance, so many
+    independent draws with replacement.
     """
     if chances is None and count > MAX_PERMUTED:
         return ShuffledIndices(seed, epoch, count)
