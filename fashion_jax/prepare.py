@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -196,6 +197,8 @@ def _cause(error: Exception) -> Exception:
         if isinstance(seen, UserError):
             return UserError(str(seen).partition(" [while running")[0])
         seen = seen.__cause__ or seen.__context__
+    if found := re.search(r"UserError: (.+?)( \[while running|\n|\\n|$)", str(error)):
+        return UserError(found[1])
     return error
 
 

@@ -109,7 +109,10 @@ def test_it_goes_on_where_it_was_stopped_and_ends_with_the_same_bytes(prepared, 
     (begun / "dataset_info.json").unlink()
     gone = next((begun / "index").glob("train-00001*"))
     gone.unlink()
+    (begun / ".prepared-train.killed").touch()
     kept = begun / "prepared-train.array_record-00000-of-00004"
+    with pytest.raises(UserError, match="not complete"):
+        load_dataset(on(tiny_config, begun))
     before = kept.stat()
     prepare(tiny_config, begun, SHAPE, images_per_shard=50)
     assert "1 of 5 shards are to be written" in capsys.readouterr().out

@@ -158,6 +158,8 @@ def test_a_set_that_is_not_there_is_named_in_one_sentence(tmp_path, config_of):
         load_dataset(config_of(tmp_path, tfds="fashion_mnst"))
     with pytest.raises(UserError, match=r"data\.tfds is empty"):
         config_of("")
+    with pytest.raises(UserError, match=r"no directory of one TFDS set"):
+        load_dataset(config_of(tmp_path))
 
 
 def test_a_damaged_file_is_named(sets, config_of, tmp_path):

@@ -64,6 +64,13 @@ def open_record_set(config: ConfigDict, path: Path | None) -> RecordSet:
         return _of_builder(tfds.builder_from_directory(str(path)), config)
     if path and (files := idx_files(path)):
         return _of_idx(path, files, config.data.tfds)
+    if path and is_prepared(path):
+        raise UserError(f"data.path is {str(path)!r}, which is not complete: run fashion_jax.prepare on it again.")
+    if not config.data.tfds:
+        raise UserError(
+            f"data.path is {str(path)!r}, which is no directory of one TFDS set (it has no dataset_info.json): name "
+            "one, or the set in data.tfds."
+        )
     return _of_builder(_builder(config.data.tfds, path), config)
 
 

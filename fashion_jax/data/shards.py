@@ -233,6 +233,8 @@ def describe(config: ConfigDict, dataset: Dataset, folder: Path, shards: list[Sh
     """Writes what makes a TFDS directory of the shards, and the classes and what was left out."""
     import tensorflow_datasets as tfds
 
+    for left in [*folder.glob(f".{NAME}-*"), *(folder / INDEX).glob(".*")]:
+        left.unlink(missing_ok=True)  # of a process that was killed
     _write(folder / "config.json", config_to_json(config).encode())
     _write(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
     _write(folder / LEFT_OUT, json.dumps(dataset.left_out, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
