@@ -61,9 +61,10 @@ def get_config() -> ConfigDict:
 
     config.data = section(
         # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg
-        # with a taxonomy; below train/ and validation/ where those are there)
+        # with a taxonomy; below train/ and validation/ where those are there) | tfds (a set of TensorFlow Datasets)
         source="catalogue",
-        path="",  # folder of the data, or a zip of it
+        path="",  # folder of the data, or a zip of it; a directory of or with a TFDS set (empty: TFDS's own)
+        tfds="",  # the TFDS set, e.g. fashion_mnist or NAME/CONFIG:VERSION, where path is not the directory of one
         csv="",  # the table, relative to path: CSV or .parquet; empty: styles.csv
         # image of a row, relative to path: {COLUMN} is the row's value, * is anything; a list where rows have several
         image="images/{id}.jpg",
@@ -71,7 +72,7 @@ def get_config() -> ConfigDict:
         # fixes the classes: a run's taxonomy.json, or YAML as configs/clothing.yaml; empty: made from the training rows
         taxonomy="",
         # split -> a file of ids (relative to path), a folder (where source = folder) or a fraction of the rows; or the
-        # name of a column whose values are train and validation.
+        # name of a column whose values are train and validation; of a TFDS set its splits or slices, e.g. "test[:50%]".
         splits={"train": 0.8, "validation": 0.2},
         group_column="",  # rows with the same value stay in one split
         min_images_per_class=1,  # classes with fewer training images are rare

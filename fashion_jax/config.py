@@ -210,6 +210,8 @@ def _check_sizes(config: ConfigDict) -> None:
 def _check_source(data: ConfigDict) -> None:
     if data.source in ("csv", "folder") and not data.path:
         raise UserError("data.path is empty: name the folder of the images (and their table).")
+    if data.source == "tfds" and not data.path and not data.tfds:
+        raise UserError("data.tfds is empty: name a set of TFDS, or the folder of one in data.path.")
     if data.source == "folder" and data.group_column:
         raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
     if data.source == "folder" and isinstance(data.splits, str):

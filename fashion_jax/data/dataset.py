@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,11 @@ from fashion_jax.data.folder import read_folder
 from fashion_jax.data.leaks import Leaks, find_leaks, without_leaks
 from fashion_jax.data.presence import usable, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
+from fashion_jax.data.record_images import RecordNames
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
 from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
 from fashion_jax.data.taxonomy_file import read_taxonomy_file
+from fashion_jax.data.tfds_source import read_records
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 
@@ -43,6 +46,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def picture(self, i: int) -> str | io.BytesIO:
+        """What Pillow opens to show image i."""
+        return self.files.picture(i) if isinstance(self.files, RecordNames) else self.files[i]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,12 +167,17 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
 def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path, np.ndarray]:
     """The images that can be used, what was left out, the folder, and the digests of the images' files."""
     table, left_out, folder = _listed(config, taxonomy)
+    if config.data.source == "tfds":  # records were checked when they were prepared; none counts as equal to another
+        return table, left_out, folder, np.arange(1, len(table) + 1, dtype=np.uint64)
     table, bad, digests = usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
     return table, left_out | {words: left_out.get(words, []) + ids for words, ids in bad.items()}, folder, digests
 
 
 def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
     """The images that the source names, each once, what was left out, and the folder."""
+    if config.data.source == "tfds":
+        path = _path(config) if config.data.path else None
+        return *read_records(config, path, taxonomy), path or Path()
     if config.data.source == "folder":
         folder = _folder(config)
         return *read_folder(config, folder, taxonomy), folder

@@ -14,6 +14,8 @@ from fashion_jax.data.dataset import Split
 from fashion_jax.data.decoding import decode, obstacle, reason
 from fashion_jax.data.draws import draw_chances
 from fashion_jax.data.file_check import first_unusable
+from fashion_jax.data.order import MAX_PERMUTED, ShuffledIndices
+from fashion_jax.data.record_images import RecordImages, RecordNames
 from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.errors import UserError
 
@@ -64,11 +66,14 @@ def eval_batches(split: Split, images: Images, batch_size: int, share: Share = (
     return _labelled(split, images, indices)
 
 
-def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray:
-    """The images of an epoch in order, a pure function of (seed, epoch).
+def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray | ShuffledIndices:
+    """The images of an epoch in order, to be sliced: a pure function of (seed, epoch).
 
-    A permutation; or, where each image has its chance, so many independent draws with replacement.
+    A permutation (of very many images one that is never held whole); or, where each image has its chance, so many
+    independent draws with replacement.
     """
+    if chances is None and count > MAX_PERMUTED:
+        return ShuffledIndices(seed, epoch, count)
     rng = np.random.default_rng([seed, epoch])
     return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
 
@@ -76,7 +81,8 @@ def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = 
 def open_images(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Images:
     """The images of a split, streamed or in memory as data.cache says, on canvases for images of `shape`."""
     canvas = canvas_shape(config, shape)
-    streamed = StreamedImages(split.files, canvas, config.data.resize)
+    open_ = RecordImages if isinstance(split.files, RecordNames) else StreamedImages
+    streamed = open_(split.files, canvas, config.data.resize)
     size = len(split) * canvas[0] * canvas[1] * 3
     if config.data.cache == "none" or (config.data.cache == "auto" and size > _AUTO_CACHE_BYTES):
         return streamed

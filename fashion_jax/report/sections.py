@@ -134,7 +134,7 @@ def images(contents: PageContents) -> dict[str, Any]:
     for k in chosen.tolist():
         rows = np.flatnonzero(labels == k)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), each)).round().astype(int))]
-        shots += [(names[k], contents.train.ids[i], thumbnail(contents.train.files[i])) for i in rows]
+        shots += [(names[k], contents.train.ids[i], thumbnail(contents.train.picture(i))) for i in rows]
     return {"shots": shots, "level": finest, "shown": len(chosen), "classes": len(names)}
 
 
@@ -153,7 +153,7 @@ def errors(contents: PageContents) -> dict[str, Any]:
             "probability": float(np.exp(log_probs[i, predicted[i]])),
             "true_probability": float(np.exp(log_probs[i, labels[i]])),
             "id": contents.validation.ids[i],
-            "picture": thumbnail(contents.validation.files[i]),
+            "picture": thumbnail(contents.validation.picture(i)),
         }
         for i in worst
     ]

@@ -13,8 +13,8 @@ SIZE = 112  # pixels of the longer side: sharp at 80 px on a screen of a phone
 _QUALITY = 78
 
 
-def thumbnail(file: str) -> str | None:
-    """An image file as a data URI of a JPEG, None where it cannot be read.
+def thumbnail(file: str | io.BytesIO) -> str | None:
+    """An image file (its path, or its content) as a data URI of a JPEG, None where it cannot be read.
 
     As the training sees it: without transparency, and not turned by what the camera noted.
     """

@@ -1,0 +1,143 @@
+"""Files of records, read by index and in any order: ArrayRecord, TFRecord, and the IDX files of the MNIST family."""
+
+from __future__ import annotations
+
+import bisect
+import gzip
+import itertools
+import os
+import struct
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fashion_jax.errors import UserError
+
+Shard = tuple[str, int]  # absolute path, number of records
+_TFRECORD_HEADER = struct.Struct("<QI")  # length of the record, its checksum
+_TFRECORD_FOOTER = 4  # bytes: the checksum of the record
+_IDX_IMAGES, _IDX_LABELS = 0x803, 0x801  # magic numbers
+
+
+class Records(Protocol):
+    """Numbered records, which go to other processes as the names of their files."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        """The records at rows [n]."""
+
+
+class ArrayRecords:
+    """The records of all shards, one after the other."""
+
+    def __init__(self, shards: Sequence[Shard]):
+        self._shards, self._source = list(shards), None
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self._shards)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._shards,)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        if self._source is None:
+            self._source = _array_record_source(self._shards)
+        return self._source.__getitems__([int(row) for row in rows]) if len(rows) else []
+
+
+def _array_record_source(shards: Sequence[Shard]) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    return ArrayRecordDataSource([f"{path}[0:{count}]" for path, count in shards])
+
+
+class TfRecords:
+    """As ArrayRecords: a TFRecord file has no index, so the lengths of its records are walked through once."""
+
+    def __init__(self, shards: Sequence[Shard]):
+        self._shards = list(shards)
+        self._ends = list(itertools.accumulate(count for _, count in shards))
+        self._opened: dict[int, tuple[int, np.ndarray]] = {}  # shard -> file descriptor, int64 [records, 2]
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._shards,)
+
+    def __del__(self) -> None:
+        for descriptor, _ in self._opened.values():
+            os.close(descriptor)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        return [self._read(int(row)) for row in rows]
+
+    def _read(self, row: int) -> bytes:
+        shard = bisect.bisect_right(self._ends, row)
+        with self._lock:
+            if shard not in self._opened:
+                self._opened[shard] = self._open(*self._shards[shard])
+        descriptor, places = self._opened[shard]
+        start, length = places[row - self._ends[shard] + self._shards[shard][1]]
+        return os.pread(descriptor, length, start)
+
+    def _open(self, path: str, count: int) -> tuple[int, np.ndarray]:
+        """The open file, and where each record starts and how long it is."""
+        descriptor = os.open(path, os.O_RDONLY)
+        places, offset, size = np.empty((count, 2), np.int64), 0, os.fstat(descriptor).st_size
+        for i in range(count):
+            header = os.pread(descriptor, _TFRECORD_HEADER.size, offset)
+            if len(header) == _TFRECORD_HEADER.size:
+                places[i] = offset + _TFRECORD_HEADER.size, _TFRECORD_HEADER.unpack(header)[0]
+                offset = int(places[i].sum()) + _TFRECORD_FOOTER
+            if len(header) < _TFRECORD_HEADER.size or offset > size:
+                os.close(descriptor)
+                raise UserError(f"The file {path!r} ends after {i} of its {count} records: copy it anew.")
+        return descriptor, places
+
+
+class IdxImages:
+    """The images of IDX files, one file after the other, in memory; a record is the pixels of an image."""
+
+    def __init__(self, files: Sequence[str]):
+        self._files = list(files)
+        self._pixels = [read_idx(Path(file), _IDX_IMAGES) for file in files]
+        self.shape = self._pixels[0].shape[1:]
+        if any(pixels.shape[1:] != self.shape for pixels in self._pixels):
+            raise UserError(f"The images of {', '.join(map(repr, files))} differ in size: put them into two folders.")
+        self._ends = list(itertools.accumulate(map(len, self._pixels)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._files,)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        return [self._pixels[k][row - self._ends[k]].tobytes() for row, k in self._places(rows)]
+
+    def _places(self, rows: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
+        return [(int(row), bisect.bisect_right(self._ends, row)) for row in rows]
+
+
+def read_idx(path: Path, magic: int = _IDX_LABELS) -> np.ndarray:
+    """uint8, of the shape that the header says: labels [n], or images [n, height, width].
+
+    Raises:
+        UserError: the file cannot be read or is not of the kind.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        found, *shape = struct.unpack_from(f">{1 + (magic & 0xFF)}I", data)
+        pixels = np.frombuffer(data, np.uint8, offset=4 * (1 + len(shape)))
+        if found != magic:
+            raise ValueError(f"its magic number is {found:#x}, not {magic:#x}")
+        return pixels.reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error) as error:
+        raise UserError(f"The IDX file {str(path)!r} cannot be read ({error}): restore it.") from error

@@ -1,0 +1,138 @@
+"""The images of a split whose images are records, not files."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.data.decoding import decode_content, fit
+from fashion_jax.data.record_files import Records
+from fashion_jax.data.tf_import import import_tensorflow
+from fashion_jax.errors import UserError
+
+_PARALLEL_READS = 4  # batches; each reads its shards in parallel
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFormat:
+    """How a record holds its image.
+
+    Attributes:
+        feature: its name in a tf.train.Example; "" where the record is the image.
+        shape: (height, width, channels) of raw uint8 pixels; () where it is an encoded image.
+    """
+
+    feature: str = ""
+    shape: tuple[int, ...] = ()
+
+
+class RecordNames(Sequence[str]):
+    """The images of a split in the place of their files: a name for each, and where its record is.
+
+    Attributes:
+        records: of the whole set.
+        rows: int64 [images], the record of each image.
+        format: how a record holds its image.
+        title: of the set.
+    """
+
+    def __init__(self, records: Records, rows: np.ndarray, image_format: ImageFormat, title: str):
+        self.records, self.rows, self.format, self.title = records, rows, image_format, title
+
+    def select(self, images: Sequence[int] | np.ndarray) -> RecordNames:
+        """The names of some images (int [n]), in their order."""
+        return RecordNames(self.records, self.rows[np.asarray(images, np.int64)], self.format, self.title)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return RecordNames(self.records, self.rows[index], self.format, self.title)
+        return f"{self.title}, record {self.rows[index]}"
+
+    def picture(self, i: int) -> io.BytesIO:
+        """An image as a file that Pillow opens."""
+        content = self.records.read(self.rows[i : i + 1])[0]
+        if self.format.feature:
+            example = import_tensorflow().train.Example.FromString(content)
+            content = example.features.feature[self.format.feature].bytes_list.value[0]
+        if not self.format.shape:
+            return io.BytesIO(content)
+        from PIL import Image
+
+        pixels, file = np.frombuffer(content, np.uint8).reshape(self.format.shape), io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
+        file.seek(0)
+        return file
+
+
+class RecordImages:
+    """Reads and decodes again whenever an image is asked for; pixels that have the canvas's size are only copied."""
+
+    def __init__(self, names: RecordNames, canvas: tuple[int, int], resize: str):
+        self._names, self._canvas, self._resize = names, canvas, resize
+
+    def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+        """As pipeline.Images says."""
+        tf = import_tensorflow()
+        batch_size = len(next(indices(), ()))
+        dataset = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([None], tf.int64))
+        dataset = dataset.map(
+            lambda i: tf.ensure_shape(tf.numpy_function(self._read, [i], tf.string), [None]),
+            num_parallel_calls=_PARALLEL_READS,
+            deterministic=True,
+        )
+        if self._names.format.shape == (*self._canvas, 3):
+            dataset = dataset.map(lambda records: self._pixels(tf, records))
+        else:
+            dataset = dataset.unbatch().map(lambda r: self._canvas_of(tf, r), tf.data.AUTOTUNE, deterministic=True)
+            dataset = dataset.batch(max(batch_size, 1), drop_remainder=True)
+        try:
+            yield from dataset.prefetch(2).as_numpy_iterator()
+        except tf.errors.OpError as error:
+            raise self._unreadable(tf, error) from error
+
+    def _read(self, images: np.ndarray) -> np.ndarray:
+        return np.array(self._names.records.read(self._names.rows[images]), object)
+
+    def _content(self, tf: Any, records: Any) -> Any:
+        """What the records hold of their images (texts of the records' shape): files, or raw pixels."""
+        feature = self._names.format.feature
+        if not feature:
+            return records
+        return tf.io.parse_example(records, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
+
+    def _pixels(self, tf: Any, records: Any) -> Any:
+        pixels = tf.io.decode_raw(self._content(tf, records), tf.uint8)
+        return tf.reshape(pixels, [-1, *self._names.format.shape])
+
+    def _canvas_of(self, tf: Any, record: Any) -> Any:
+        """uint8 [height, width, 3]."""
+        if not self._names.format.shape:
+            return decode_content(tf, self._content(tf, record[None])[0], self._canvas, self._resize)
+        pixels = self._pixels(tf, record[None])[0]
+        return fit(
+            tf, tf.image.grayscale_to_rgb(pixels) if pixels.shape[-1] == 1 else pixels, self._canvas, self._resize
+        )
+
+    def _unreadable(self, tf: Any, error: Exception) -> Exception:
+        """Names the first image that cannot be read; tf.data's own error does not."""
+        for i, name in enumerate(self._names):
+            try:
+                self._canvas_of(tf, tf.constant(self._names.records.read(self._names.rows[i : i + 1])[0]))
+            except UserError as found:
+                return found
+            except Exception as reason:
+                return UserError(
+                    f"The image {name} cannot be read and decoded ({_first_line(reason)}): restore the set."
+                )
+        return error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

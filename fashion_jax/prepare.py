@@ -1,0 +1,206 @@
+"""Data decoded once: python -m fashion_jax.prepare --config configs/mtl.py --output DIR [Beam's options]."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from fashion_jax.config import image_shape, load_config
+from fashion_jax.data.dataset import check_paths
+from fashion_jax.errors import RunError, UserError
+
+# Beam's DirectRunner would hand the pipeline to a program that it downloads; the runner inside of Beam's own package
+# is named by its class.
+_LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_LOCAL_NAMES = ("", "direct", "directrunner")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prepares as the arguments say; returns the exit status."""
+    return run_command(_prepare, arguments)
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str]]:
+    """The flags, the overrides of config fields as pairs of field and text, and what is left for Beam.
+
+    Raises:
+        UserError: a flag is missing or lacks its value.
+    """
+    parser = Parser(
+        prog="python -m fashion_jax.prepare",
+        usage="%(prog)s --config FILE --output DIR [--config.FIELD=VALUE ...] [--runner=... and Beam's other options]",
+        description="Reads, checks and decodes the images of any source once, and writes them as a TFDS directory of "
+        "ArrayRecord files; run again with the same config, it goes on where it was stopped. To train on it: "
+        "--config.data.source=tfds --config.data.path=DIR.",
+        epilog="On two cores: --direct_num_workers=2. Other runners: Beam's --runner and its options; the data and DIR "
+        "must be where its workers can reach them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="as of fashion_jax.main: it names the data and image_size")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="a new directory, or one that was begun")
+    parser.add_argument(
+        "--images_per_shard", metavar="N", type=int, default=0, help="in a file (default: 32 MiB of pixels)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
+    flags, rest = parser.parse_known_args(arguments)
+    overrides, options = _divide(rest)
+    for name in ("config", "output"):
+        if not str(getattr(flags, name) or ""):
+            raise UserError(f"--{name} is missing: see --help.")
+    if flags.images_per_shard < 0:
+        raise UserError(f"--images_per_shard is {flags.images_per_shard}, but must be a whole number above 0.")
+    return flags, overrides, options
+
+
+def _divide(rest: Sequence[str]) -> tuple[Overrides, list[str]]:
+    """Overrides of the config, and options for Beam, which are all others."""
+    overrides, options, to = [], [], None
+    for argument in rest:
+        if argument.startswith("--"):
+            to = overrides if argument.startswith("--config.") else options
+        elif to is None:
+            raise UserError(f"There is no argument {argument!r}: see --help.")
+        to.append(argument)
+    return parse_overrides(overrides), options
+
+
+def _prepare(arguments: list[str]) -> None:
+    flags, overrides, options = parse(arguments)
+    config = load_config(flags.config, overrides)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    check_paths(config)
+    pipeline_options = _beam_options(options)
+
+    prepare(config, flags.output.absolute(), image_shape(config), flags.images_per_shard, pipeline_options)
+
+
+def prepare(
+    config: ConfigDict, folder: Path, shape: tuple[int, int], images_per_shard: int = 0, options: Any = None
+) -> None:
+    """Writes the images of a checked config as a TFDS directory, or goes on writing it.
+
+    Args:
+        config: of the data.
+        folder: absolute path.
+        shape: (height, width) of what the network sees, from which the size of the canvas follows.
+        images_per_shard: 0 takes as many as have 32 MiB of pixels.
+        options: Beam's PipelineOptions; None runs in this process.
+
+    Raises:
+        UserError: the data, the directory or the options are wrong.
+    """
+    from fashion_jax.data.dataset import load_dataset
+    from fashion_jax.data.pipeline import canvas_shape
+    from fashion_jax.data.shards import describe, is_complete, plan_shards
+
+    options = options or _beam_options([])
+    dataset = load_dataset(config)
+    shards = plan_shards(config, dataset, folder, shape, images_per_shard)
+    if is_complete(folder):
+        print(f"{folder} is complete.")
+        return
+    missing = [shard for shard in shards if not shard.is_done]
+    images = sum(len(split) for split in dataset.splits.values())
+    print(f"Preparing {images:,} images in {folder}: {len(missing)} of {len(shards)} shards are to be written.")
+    if missing:
+        _run(missing, len(shards), options)
+    describe(config, dataset, folder, shards, canvas_shape(config, shape))
+    size = sum(shard.file.stat().st_size for shard in shards)
+    print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them: --config.data.source=tfds", end=" ")
+    print(f"--config.data.path={folder}")
+
+
+def _beam_options(options: list[str]) -> Any:
+    """Beam's PipelineOptions of the command line.
+
+    Raises:
+        UserError: Beam is not there, or does not know one of them.
+    """
+    logging.disable(logging.WARNING)  # Beam's import warns of clouds that nobody asked for
+    try:
+        from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+    except ImportError as error:
+        raise UserError(
+            f"Apache Beam cannot be imported ({error}): install the extra prepare, e.g. scripts/bootstrap prepare."
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    try:
+        parsed = PipelineOptions(options)
+        known = set(parsed.get_all_options())
+        unknown = set(parsed.get_all_options(retain_unknown_options=True)) - known
+    except SystemExit as error:
+        raise UserError(f"Beam does not understand {' '.join(options)}: see its PipelineOptions.") from error
+    if unknown:
+        raise UserError(f"There is no flag --{sorted(unknown)[0]}, neither here nor in Beam: see --help.")
+    standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
+    if (standard.runner or "").lower() in _LOCAL_NAMES:
+        standard.runner = _LOCAL_RUNNER
+        if direct.direct_num_workers != 1 and direct.direct_running_mode == "in_memory":
+            direct.direct_running_mode = "multi_processing"
+    return parsed
+
+
+def _run(missing: Sequence[Any], total: int, options: Any) -> None:
+    import apache_beam as beam
+
+    from fashion_jax.data.shards import write_shard
+
+    pipeline = beam.Pipeline(options=options)
+    shards = pipeline | "Shards" >> beam.Create(missing) | "Spread" >> beam.Reshuffle()
+    _ = shards | "Decode and write" >> beam.Map(write_shard)
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(missing, total, ended), daemon=True)
+    watcher.start()
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _cause(error) from error
+    finally:
+        ended.set()
+        watcher.join()
+    if left := [shard for shard in missing if not shard.is_done]:
+        raise RunError(f"{len(left)} shards, such as {left[0].file}, have not been written: run the same again.")
+
+
+def _watch(missing: Sequence[Any], total: int, ended: threading.Event) -> None:
+    """Says how many shards there are, whatever runner writes them; redrawn on a terminal."""
+    redraws, said, start = sys.stdout.isatty(), 0, time.monotonic()
+    while not ended.wait(0.5):
+        done = sum(shard.is_done for shard in missing)
+        if done == said:
+            continue
+        said = done
+        images = sum(shard.stop - shard.start for shard in missing if shard.is_done)
+        speed = images / (time.monotonic() - start)
+        text = f"{total - len(missing) + done} of {total} shards  {speed:,.0f} images/s"
+        print(f"\r\x1b[K{text}" if redraws else text, end="" if redraws else "\n", flush=True)
+    if redraws:
+        print("\r\x1b[K", end="", flush=True)
+
+
+def _cause(error: Exception) -> Exception:
+    """The UserError in a worker, which Beam wraps by raising one of the same class, or repeats in a text."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, UserError):
+            return UserError(str(seen).partition(" [while running")[0])
+        seen = seen.__cause__ or seen.__context__
+    if found := re.search(r"UserError: (.+?)( \[while running|\n|\\n|$)", str(error)):
+        return UserError(found[1])
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

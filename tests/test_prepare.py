@@ -1,0 +1,194 @@
+"""Prepared directories: the same batches as the source, resumable, the same bytes whatever the workers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion_jax.config import load_config
+from fashion_jax.data import shards
+from fashion_jax.data.dataset import load_dataset, load_split
+from fashion_jax.data.pipeline import eval_batches, open_images, train_batches
+from fashion_jax.errors import UserError
+from fashion_jax.prepare import main, parse, prepare
+from fashion_jax.train import train_and_evaluate
+from tests.shop import products, shop_config, write_image, write_shop, write_table
+
+beam = pytest.importorskip("apache_beam", reason="Apache Beam, the extra prepare, is not installed")
+
+SHAPE = (32, 32)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, catalogue_cache) -> Path:
+    """The catalogue of tiny_config, prepared in this process in several shards."""
+    config = load_config("configs/smoke.py")
+    config.batch_size, config.data.cache_dir, config.data.catalogue.num_images = 16, catalogue_cache, 200
+    folder = tmp_path_factory.mktemp("prepared") / "set"
+    prepare(config, folder, SHAPE, images_per_shard=50)
+    return folder
+
+
+def on(config, folder: Path):
+    """The same config on a prepared directory."""
+    config = config.copy_and_resolve_references()
+    config.data.source, config.data.path = "tfds", str(folder)
+    return config
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_the_batches_are_those_of_the_source(prepared, tiny_config, cache):
+    tiny_config.data.cache = cache
+    batches = []
+    for config in (tiny_config, on(tiny_config, prepared)):
+        dataset = load_dataset(config)
+        split = dataset.splits["train"]
+        batches.append(list(train_batches(split, open_images(split, config, SHAPE), config, 3, 25)))
+    for ours, theirs in zip(*batches, strict=True):
+        np.testing.assert_array_equal(ours["image"], theirs["image"])
+        assert {k: v.tolist() for k, v in ours["labels"].items()} == {
+            k: v.tolist() for k, v in theirs["labels"].items()
+        }
+
+
+def test_labels_ids_and_classes_are_those_of_the_source(prepared, tiny_config):
+    source, copy = load_dataset(tiny_config), load_dataset(on(tiny_config, prepared))
+    assert copy.taxonomy == source.taxonomy
+    assert copy.summary(16) == source.summary(16)
+    for name, split in source.splits.items():
+        assert list(copy.splits[name].ids) == list(split.ids)
+        assert Image.open(copy.splits[name].picture(3)).size == SHAPE
+
+
+def test_a_run_on_it_has_the_metrics_of_a_run_on_the_source(prepared, tiny_config, finished_run, tmp_path):
+    tiny_config.data.cache = "none"  # read as a set that is larger than memory is
+    train_and_evaluate(on(tiny_config, prepared), tmp_path / "run")
+    lines = []
+    for workdir in (finished_run, tmp_path / "run"):
+        text = (workdir / "metrics.jsonl").read_text(encoding="utf-8")
+        lines.append([{k: v for k, v in json.loads(line).items() if k != "timing"} for line in text.splitlines()])
+    assert lines[0] == lines[1]
+
+
+def test_tfds_reads_it(prepared):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(prepared))
+    assert builder.info.splits["train"].num_examples == 160
+    example = builder.as_data_source(split="validation")[0]
+    assert example["image"].shape == (32, 32, 3)
+    assert set(example) == {"image", "id", "main", "sub"}
+
+
+def test_other_canvases_are_made_from_the_prepared_ones(prepared, tiny_config):
+    config = on(tiny_config, prepared)
+    config.image_size, config.data.cache = 48, "none"
+    split = load_dataset(config).splits["validation"]
+    batch = next(eval_batches(split, open_images(split, config, (48, 48)), 8))
+    assert batch["image"].shape == (8, 48, 48, 3)
+
+
+def test_other_splits_may_be_slices_of_the_prepared_ones(prepared, tiny_config):
+    config = on(tiny_config, prepared)
+    config.data.splits = {"train": "train[:100]", "validation": "train[100:]", "test": "validation"}
+    dataset = load_dataset(config)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 100, "validation": 60, "test": 40}
+    assert len(load_split(config, dataset.taxonomy, "test")) == 40
+
+
+def test_it_goes_on_where_it_was_stopped_and_ends_with_the_same_bytes(prepared, tiny_config, tmp_path, capsys):
+    begun = tmp_path / "begun"
+    shutil.copytree(prepared, begun)
+    (begun / "dataset_info.json").unlink()
+    gone = next((begun / "index").glob("train-00001*"))
+    gone.unlink()
+    (begun / ".prepared-train.killed").touch()
+    kept = begun / "prepared-train.array_record-00000-of-00004"
+    with pytest.raises(UserError, match="not complete"):
+        load_dataset(on(tiny_config, begun))
+    before = kept.stat()
+    prepare(tiny_config, begun, SHAPE, images_per_shard=50)
+    assert "1 of 5 shards are to be written" in capsys.readouterr().out
+    assert kept.stat() == before
+    assert contents(begun) == contents(prepared)
+    prepare(tiny_config, begun, SHAPE, images_per_shard=50)
+    assert "is complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"data.resize": "crop"}, "resize: 'stretch' there and 'crop' here"),
+        ({"seed": 1}, "seed: 0 there and 1 here"),
+        ({"data.canvas_size": 40}, "canvas_size: 0 there and 40 here"),
+    ],
+)
+def test_another_config_is_refused(prepared, tiny_config, change, sentence):
+    tiny_config.update_from_flattened_dict(change)
+    with pytest.raises(UserError, match=f"begun with other data .*{sentence}"):
+        prepare(tiny_config, prepared, SHAPE, images_per_shard=50)
+
+
+def test_a_folder_with_other_files_is_refused(tiny_config, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UserError, match="holds other files"):
+        prepare(tiny_config, tmp_path, SHAPE)
+
+
+def test_unknown_labels_and_images_left_out_stay_so(tmp_path):
+    rows = products(40)
+    rows[3] = ("3", "Apparel", "")
+    rows[4] = ("4", "", "")
+    write_shop(tmp_path, rows)
+    for row in rows:
+        write_image(tmp_path / "images" / f"{row[0]}.jpg", seed=int(row[0]))
+    write_table(tmp_path / "styles.csv", [*rows, ("gone", "Apparel", "Dress")])
+    config = shop_config(tmp_path, max_bad_fraction=0.1)
+    prepare(config, tmp_path / "out", SHAPE)
+    source, copy = load_dataset(config), load_dataset(on(config, tmp_path / "out"))
+    assert copy.summary(8) == source.summary(8)
+    assert copy.left_out == {"no such file": ["gone"]}
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
+    rows = products(40)
+    write_shop(tmp_path, rows)
+    for row in rows:
+        write_image(tmp_path / "images" / f"{row[0]}.jpg", seed=int(row[0]))
+    (tmp_path / "images" / "7.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"7\.jpg"):
+        prepare(shop_config(tmp_path), tmp_path / "out", SHAPE)
+
+
+def test_options_go_to_beam_and_misspelt_ones_are_told(tmp_path, capsys):
+    flags, overrides, options = parse(
+        ["--config", "c.py", "--output=o", "--runner", "FlinkRunner", "--config.seed", "3", "--direct_num_workers=2"]
+    )
+    assert (flags.config, str(flags.output), overrides) == ("c.py", "o", [("seed", "3")])
+    assert options == ["--runner", "FlinkRunner", "--direct_num_workers=2"]
+    assert main(["--config", "configs/smoke.py", "--output", str(tmp_path), "--direct_workers=2"]) == 2
+    assert "There is no flag --direct_workers" in capsys.readouterr().err
+    assert main(["--config", "configs/smoke.py"]) == 2
+    assert "--output is missing" in capsys.readouterr().err
+
+
+def test_a_shard_is_as_large_as_its_pixels(tiny_config, tmp_path):
+    dataset = load_dataset(tiny_config)
+    planned = shards.plan_shards(tiny_config, dataset, tmp_path / "out", (640, 640), 0)
+    assert {shard.stop - shard.start for shard in planned if shard.split == "train"} == {27, 25}
+
+
+@pytest.mark.long
+def test_two_processes_write_the_bytes_of_one(prepared, tiny_config, tmp_path, catalogue_cache):
+    fields = {"data.cache_dir": catalogue_cache, "batch_size": "16", "data.catalogue.num_images": "200"}
+    overrides = [f"--config.{field}={value}" for field, value in fields.items()]
+    arguments = ["--config", "configs/smoke.py", "--output", str(tmp_path / "out"), "--images_per_shard=50"]
+    assert main([*arguments, *overrides, "--direct_num_workers=2"]) == 0
+    assert contents(tmp_path / "out") == contents(prepared)

@@ -1,0 +1,247 @@
+"""Sets of TensorFlow Datasets: by name, by directory, as IDX files; every format read in the same order."""
+
+import gzip
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion_jax.config import check_config, load_config
+from fashion_jax.data.dataset import load_dataset, load_split
+from fashion_jax.data.order import ShuffledIndices
+from fashion_jax.data.pipeline import epoch_order, eval_batches, open_images, train_batches
+from fashion_jax.data.record_images import RecordImages
+from fashion_jax.data.record_set import idx_files
+from fashion_jax.errors import UserError
+from tests.shop import shop_config
+
+SHAPE = (8, 6)
+NAMES = ["shirt", "shoe", "coat"]
+TAXONOMY = "Apparel: [coat, shirt]\nFootwear: [shoe]\n"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+def pixels_of(split: str, i: int) -> np.ndarray:
+    return np.random.default_rng([len(split), i]).integers(0, 256, (*SHAPE, 3), np.uint8)
+
+
+def write_set(folder: Path, file_format: str) -> Path:
+    """40 images to train and 12 to test, by TFDS's own writer; returns the TFDS directory."""
+    import tensorflow_datasets as tfds
+
+    with tfds.core.registered.skip_registering():
+
+        class TinyFashion(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                features = {
+                    "image": tfds.features.Image(shape=(*SHAPE, 3)),
+                    "label": tfds.features.ClassLabel(names=NAMES),
+                    "group": tfds.features.ClassLabel(names=["apparel", "footwear"]),
+                    "id": tfds.features.Text(),
+                }
+                return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples("train", 40), "test": self._generate_examples("test", 12)}
+
+            def _generate_examples(self, split, count):
+                for i in range(count):
+                    label = NAMES[i % 3]
+                    group = "footwear" if label == "shoe" else "apparel"
+                    yield i, {"image": pixels_of(split, i), "label": label, "group": group, "id": f"{split}-{i}"}
+
+    builder = TinyFashion(data_dir=str(folder), file_format=file_format)
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("tfds")
+    return {name: write_set(root / name, name) for name in ("array_record", "tfrecord")}
+
+
+@pytest.fixture
+def config_of(tmp_path):
+    def config_of(path, **data):
+        (tmp_path / "classes.yaml").write_text(TAXONOMY)
+        fields = {"source": "tfds", "taxonomy": str(tmp_path / "classes.yaml"), "cache_dir": str(tmp_path / "cache")}
+        fields |= {"levels": {"main": "", "sub": "label"}, "splits": {"train": "train", "validation": "test"}}
+        config = shop_config(path, **(fields | data))
+        check_config(config)
+        return config
+
+    return config_of
+
+
+def first_batches(config, count=5):
+    dataset = load_dataset(config)
+    split = dataset.splits["train"]
+    return list(train_batches(split, open_images(split, config, SHAPE), config, 0, count))
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_every_image_comes_once_with_its_labels(sets, config_of, file_format, cache):
+    config = config_of(sets[file_format], cache=cache)
+    dataset = load_dataset(config)
+    assert dataset.taxonomy.classes["sub"] == ("Apparel/coat", "Apparel/shirt", "Footwear/shoe")
+    for name, split in (("train", dataset.splits["train"]), ("test", dataset.splits["validation"])):
+        batches = list(eval_batches(split, open_images(split, config, SHAPE), 7))
+        images = np.concatenate([batch["image"] for batch in batches])[: len(split)]
+        numbers = [int(image_id.removeprefix(f"{name}-")) for image_id in split.ids]
+        assert sorted(numbers) == list(range(len(split)))
+        for row, i in enumerate(numbers):
+            np.testing.assert_array_equal(images[row], pixels_of(name, i))
+            path = dataset.taxonomy.classes["sub"][split.labels["sub"][row]]
+            assert path.endswith(NAMES[i % 3])
+            assert path.startswith(dataset.taxonomy.classes["main"][split.labels["main"][row]])
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_images_are_shown_on_the_page(sets, config_of, file_format):
+    split = load_dataset(config_of(sets[file_format])).splits["train"]
+    with Image.open(split.picture(3)) as image:
+        np.testing.assert_array_equal(image, pixels_of("train", int(split.ids[3].removeprefix("train-"))))
+
+
+def test_training_goes_by_the_order_of_the_seed_and_the_epoch(sets, config_of):
+    config = config_of(sets["array_record"], cache="none")
+    split = load_dataset(config).splits["train"]
+    batch = next(iter(train_batches(split, open_images(split, config, SHAPE), config, 7, 8)))
+    order = epoch_order(config.seed, 1, 40)[16:24]  # 5 steps an epoch
+    expected = [pixels_of("train", int(split.ids[i].removeprefix("train-"))) for i in order]
+    np.testing.assert_array_equal(batch["image"], expected)
+
+
+def test_levels_may_be_features_of_the_set(sets, config_of):
+    levels = {"group": "", "sub": "label"}
+    dataset = load_dataset(config_of(sets["array_record"], levels=levels, taxonomy=""))
+    assert dataset.taxonomy.classes["group"] == ("apparel", "footwear")
+    assert dataset.taxonomy.classes["sub"] == ("apparel/coat", "apparel/shirt", "footwear/shoe")
+
+
+def test_splits_may_be_slices_or_fractions(sets, config_of):
+    slices = {"train": "train[10:]", "validation": "train[:10]+test[50%:]", "rest": "test[:50%]"}
+    dataset = load_dataset(config_of(sets["tfrecord"], splits=slices))
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "validation": 16, "rest": 6}
+    assert len({image_id for split in dataset.splits.values() for image_id in split.ids}) == 52
+    config = config_of(sets["tfrecord"], splits={"train": 0.75, "validation": 0.25})
+    dataset = load_dataset(config)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 39, "validation": 13}
+    assert len(load_split(config, dataset.taxonomy, "all")) == 52
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"splits": {"train": "train", "validation": "dev"}}, "'dev'.*test, train"),
+        ({"splits": {"train": "train", "validation": "train[:5]"}}, "share images"),
+        ({"splits": "fold"}, "no columns"),
+        ({"taxonomy": ""}, "one label, 'label', for the levels main, sub.*data.taxonomy"),
+        ({"levels": {"a": "x", "b": "y"}, "taxonomy": ""}, "for each level"),
+    ],
+)
+def test_what_does_not_fit_the_set_is_said(sets, config_of, data, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load_dataset(config_of(sets["array_record"], **data))
+
+
+def test_a_set_that_is_not_there_is_named_in_one_sentence(tmp_path, config_of):
+    with pytest.raises(UserError, match=r"'fashion_mnst', but TFDS has no such set"):
+        load_dataset(config_of(tmp_path, tfds="fashion_mnst"))
+    with pytest.raises(UserError, match=r"data\.tfds is empty"):
+        config_of("")
+    with pytest.raises(UserError, match=r"no directory of one TFDS set"):
+        load_dataset(config_of(tmp_path))
+
+
+def test_a_damaged_file_is_named(sets, config_of, tmp_path):
+    for file_format, folder in sets.items():
+        copy = Path(shutil.copytree(folder, tmp_path / file_format / "tiny_fashion" / "1.0.0"))
+        file = next(copy.glob("*train*-of-*"))
+        config = config_of(copy, cache="none")
+        first_batches(config, 1)  # the labels are in the cache now
+        status = file.stat()
+        file.write_bytes(file.read_bytes()[: status.st_size // 2])
+        with pytest.raises(UserError, match=r"(The image of|The file|The TFDS set).*tiny_fashion"):
+            list(first_batches(config))
+        file.unlink()
+        with pytest.raises(UserError, match=r"1 files of the TFDS set are missing, such as .*tiny_fashion"):
+            load_dataset(config)
+
+
+def write_idx(folder: Path, counts: dict[str, int], size: int = 28, compress: bool = False) -> np.ndarray:
+    """Files of noise, whose labels count up to 10; returns the pixels of all."""
+    folder.mkdir(exist_ok=True)
+    every = []
+    for start, count in counts.items():
+        pixels = np.random.default_rng(count).integers(0, 256, (count, size, size), np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = struct.pack(">4I", 0x803, count, size, size) + pixels.tobytes()
+        for name, data in (
+            (f"{start}-images-idx3-ubyte", images),
+            (f"{start}-labels-idx1-ubyte", struct.pack(">2I", 0x801, count) + labels.tobytes()),
+        ):
+            (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(data) if compress else data)
+        every.append(pixels)
+    return np.concatenate(every)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_idx_files_are_read_as_fashion_mnist(tmp_path, compress):
+    pixels = write_idx(tmp_path / "idx", {"train": 130, "t10k": 20}, compress=compress)
+    overrides = [("data.path", str(tmp_path / "idx")), ("data.cache", "none"), ("data.canvas_size", "32")]
+    config = load_config("configs/fashion_mnist.py", overrides)
+    dataset = load_dataset(config)
+    assert dataset.taxonomy.num_classes("main") == 4
+    assert dataset.taxonomy.num_classes("sub") == 10
+    split = dataset.splits["validation"]
+    assert dataset.taxonomy.classes["sub"][split.labels["sub"][8]] == "Accessories/Bag"
+    np.testing.assert_array_equal(raw_pixels(split), np.repeat(pixels[130:, :, :, None], 3, 3))
+
+
+def raw_pixels(split):
+    """The split's images at their own size, which the trunk would refuse."""
+    batches = RecordImages(split.files, (28, 28), "stretch").batches(lambda: iter([np.arange(len(split))]))
+    return next(batches)
+
+
+def test_damaged_idx_files_are_named(tmp_path):
+    write_idx(tmp_path, {"train": 130, "t10k": 20})
+    config = load_config("configs/fashion_mnist.py", [("data.path", str(tmp_path))])
+    file = tmp_path / "train-images-idx3-ubyte"
+    os.truncate(file, 1000)
+    with pytest.raises(UserError, match=r"IDX file '.*train-images-idx3-ubyte' cannot be read"):
+        load_dataset(config)
+
+
+@pytest.mark.skipif(not idx_files(DEBIAN), reason=f"Debian's package dataset-fashion-mnist is not in {DEBIAN}")
+def test_the_original_files_of_fashion_mnist_are_read():
+    dataset = load_dataset(load_config("configs/fashion_mnist.py", [("data.path", str(DEBIAN))]))
+    summary = dataset.summary(128)["splits"]
+    assert (summary["train"]["images"], summary["validation"]["images"]) == (60000, 10000)
+    assert set(summary["train"]["classes"]["sub"].values()) == {6000}
+    assert summary["validation"]["classes"]["main"]["Upper body"] == 4000
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 1000])
+def test_the_order_without_an_index_has_every_image_once(count):
+    order = ShuffledIndices(0, 3, count)
+    parts = np.concatenate([order[start : start + 7] for start in range(0, count, 7)])
+    assert sorted(parts.tolist()) == list(range(count))
+    np.testing.assert_array_equal(parts[3:9], order[3:9])  # any part by itself: a resumed run skips without reading
+
+
+def test_the_order_without_an_index_is_that_of_seed_and_epoch(monkeypatch):
+    orders = {(seed, epoch): tuple(ShuffledIndices(seed, epoch, 100)[:100]) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(set(orders.values())) == 4
+    monkeypatch.setattr("fashion_jax.data.pipeline.MAX_PERMUTED", 99)
+    assert tuple(epoch_order(1, 1, 100)[:100]) == orders[1, 1]
+    assert len(epoch_order(1, 1, 99)) == 99
