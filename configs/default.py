@@ -74,7 +74,9 @@ def get_config() -> ConfigDict:
         max_bad_fraction=0.01,  # more missing images than this stops the run
         resize="stretch",  # to the canvas: stretch | crop (the middle) | letterbox (white bars)
         canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
-        cache="auto",  # decoded images: host (all in memory) | none (streamed) | auto (host up to 2 GiB)
+        # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
+        # auto: device on accelerators and host elsewhere, where they take at most a quarter of what is free.
+        cache="auto",
         cache_dir="",  # generated catalogues and extracted zips; empty: ~/.cache/fashion_jax
         catalogue=section(  # the generated one
             num_images=6000,

@@ -133,7 +133,7 @@ CHECKS: dict[str, Check] = {
     "data.max_bad_fraction": _number(0, 1),
     "data.resize": _choice("stretch", "crop", "letterbox"),
     "data.canvas_size": _canvas_size,
-    "data.cache": _choice("auto", "host", "none"),
+    "data.cache": _choice("auto", "none", "host", "device"),
     "data.cache_dir": _text,
     "data.catalogue.num_images": _integer(1),
     "data.catalogue.seed": _integer(0),

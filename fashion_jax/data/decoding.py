@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.data.resizing import resized
+
 MAX_PIXELS = 100_000_000  # of one image
 MAX_BYTES = 1 << 30  # of one file
 
@@ -29,7 +31,7 @@ def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
     size = tf.shape(image)[:2]
     target = tf.constant(canvas) if resize == "stretch" else _scaled(tf, size, canvas, resize)
-    pixels = tf.image.resize(image, target, antialias=True)
+    pixels = resized(tf, image, target)
     if resize == "crop":
         pixels = tf.image.resize_with_crop_or_pad(pixels, *canvas)
     elif resize == "letterbox":
