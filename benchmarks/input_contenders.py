@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Epoch:
-    """decoding, pipeline, or dataloader-N with N workers, of the images in the subfolders of folder."""
+    """decoding, pipeline, or dataloader-N with N worker processes, of the images in the subfolders of folder."""
     if name == "decoding":
         return _decoding(_files(folder))
     if name == "pipeline":
@@ -92,7 +92,7 @@ def _dataloader(folder: Path, canvas: int, workers: int) -> Epoch:
         shuffle=True,
         num_workers=workers,
         drop_last=True,
-        persistent_workers=True,
+        persistent_workers=workers > 0,
     )
     return lambda: sum(len(images) for images, _ in loader)
 
