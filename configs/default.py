@@ -81,7 +81,9 @@ def get_config() -> ConfigDict:
         drop_leaks=False,  # images of training that another split holds too are left out; else there is a warning
         resize="stretch",  # to the canvas: stretch | crop (the middle) | letterbox (white bars)
         canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
-        cache="auto",  # decoded images: host (all in memory) | none (streamed) | auto (host up to 2 GiB)
+        # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
+        # auto: device on accelerators and host elsewhere, where they take at most a quarter of what is free.
+        cache="auto",
         cache_dir="",  # generated catalogues, extracted zips, the check of files; empty: ~/.cache/fashion_jax
         catalogue=section(  # the generated one
             num_images=6000,

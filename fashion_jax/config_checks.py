@@ -145,7 +145,7 @@ CHECKS: dict[str, Check] = {
     "data.drop_leaks": lambda x: "" if type(x) is bool else "True or False",
     "data.resize": _choice("stretch", "crop", "letterbox"),
     "data.canvas_size": _canvas_size,
-    "data.cache": _choice("auto", "host", "none"),
+    "data.cache": _choice("auto", "none", "host", "device"),
     "data.cache_dir": _text,
     "data.catalogue.num_images": _integer(1),
     "data.catalogue.seed": _integer(0),

@@ -82,7 +82,7 @@ def _metrics(workdir: Path, config: Any, flags: argparse.Namespace, overrides: O
     if not any(known.values()):
         raise UserError(f"No image of the split {flags.split!r} has a label that {workdir} knows: check data.levels.")
     trained = load_trained(workdir, flags.checkpoint, overrides)
-    images = open_images(split, config, image_shape(config))
+    images = open_images(split, config, image_shape(config), trained.mesh)
     log_probs = trained.log_probs(eval_batches(split, images, trained.batch_size()), len(split))
     row: dict[str, Any] = {"workdir": str(workdir), "step": trained.step, "split": flags.split, "images": len(split)}
     row |= {f"{level}/known_labels": count for level, count in known.items()}

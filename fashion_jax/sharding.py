@@ -36,9 +36,13 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """Makes global arrays of this process's share (a tree of numpy arrays) of a batch."""
+    """Makes global arrays of this process's share (a tree of numpy arrays) of a batch; leaves those that are."""
     sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), dict(batch))
+
+    def put(x: Any) -> jax.Array:
+        return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(sharding, x)
+
+    return jax.tree.map(put, dict(batch))
 
 
 def fetch(tree: Any) -> Any:

@@ -172,13 +172,14 @@ def _run(run: Run, state: TrainState, start: int) -> None:
         run.events = EventWriter(run.workdir)
         shutil.rmtree(run.workdir / "report", ignore_errors=True)
     shape = image_shape(run.config)
-    run.validation = open_images(run.dataset.splits["validation"], run.config, shape)
+    run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
     try:
         written = [line["step"] for line in run.metrics_file.lines]
         if start and start % run.steps_per_epoch == 0 and start not in written:
             _end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
         if start < run.num_steps:
-            state = _train(run, state, start, open_images(run.dataset.splits["train"], run.config, shape))
+            images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
+            state = _train(run, state, start, images)
         run.checkpoints.wait()
         _write_results(run, state)
     finally:

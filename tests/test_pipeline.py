@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashion_jax.data import memory
 from fashion_jax.data.dataset import Split
+from fashion_jax.data.images import _CHUNK, DeviceImages, StreamedImages, _order_of_use
 from fashion_jax.data.pipeline import canvas_shape, epoch_order, eval_batches, open_images, train_batches
 from fashion_jax.errors import UserError
+from fashion_jax.sharding import batch_sharding, create_mesh, put_batch
 from tests.shop import shop_config, write_image
 
 SHAPE = (8, 6)  # of most images here, so that nothing is resized and every pixel can be compared
@@ -194,8 +197,86 @@ def test_the_canvas_is_larger_where_the_augmentation_crops():
     assert canvas_shape(config, (64, 48)) == (72, 90)
 
 
-def test_auto_streams_what_is_too_large_for_memory(ten, monkeypatch):
+def first_batches(split, config, start, mesh=None):
+    """The pixels of the steps start to 50, and of the evaluation, as the network would get them."""
+    images = open_images(split, config, SHAPE, mesh)
+    train = [put_batch(batch, create_mesh()) for batch in train_batches(split, images, config, start, 50)]
+    evaluated = [put_batch(batch, create_mesh()) for batch in eval_batches(split, images, config.batch_size)]
+    return [np.asarray(batch["image"]) for batch in train], [np.asarray(batch["image"]) for batch in evaluated]
+
+
+@pytest.mark.parametrize(
+    ("cache", "workers", "start"),
+    [("none", 1, 0), ("none", 3, 13), ("host", -1, 0), ("host", 2, 29), ("device", -1, 0), ("device", 1, 13)],
+)
+def test_the_first_50_batches_are_the_same_whatever_brings_them(tmp_path, monkeypatch, cache, workers, start):
+    split, pixels = make_split(tmp_path, 37)
+    config = config_of(batch_size=8, cache=cache)
+    monkeypatch.setattr("fashion_jax.data.images._PARALLEL_DECODES", workers)
+    train, evaluated = first_batches(split, config, start, create_mesh())
+    orders = [epoch_order(config.seed, epoch, 37)[:32].reshape(4, 8) for epoch in range(13)]
+    np.testing.assert_array_equal(train, pixels[np.concatenate(orders)[start:50]])
+    np.testing.assert_array_equal(np.concatenate(evaluated)[:37], pixels)
+
+
+def test_the_shares_of_the_device_cache_lie_where_the_batch_is_spread(ten):
+    split, _ = ten
+    mesh = create_mesh()
+    images = open_images(split, config_of(batch_size=8, cache="device"), SHAPE, mesh)
+    batch = put_batch(next(eval_batches(split, images, 8)), mesh)
+    assert batch["image"].sharding == batch["labels"]["sub"].sharding == batch_sharding(mesh)
+    assert isinstance(images, DeviceImages)
+
+
+def test_a_cache_decodes_first_what_is_used_first():
+    order = np.random.default_rng(0).permutation(10)
+    batches = [order[:4], order[4:8], order[:4]]
+    found = _order_of_use(lambda: iter(batches), 10)
+    assert found[:8].tolist() == order[:8].tolist()
+    assert sorted(found) == list(range(10))
+    drawn_again = [np.array([3, 3, 1, 3]), np.array([1, 1, 1, 1])]
+    assert _order_of_use(lambda: iter(drawn_again), 5).tolist() == [3, 1, 0, 2, 4]
+
+
+def test_the_first_batches_do_not_wait_for_all_images(tmp_path):
+    split, pixels = make_split(tmp_path, 3 * _CHUNK)
+    (tmp_path / f"{3 * _CHUNK - 1}.png").write_bytes(b"")
+    batches = eval_batches(split, open_images(split, config_of(cache="host"), SHAPE), _CHUNK)
+    np.testing.assert_array_equal(next(batches)["image"], pixels[:_CHUNK])
+    with pytest.raises(UserError, match=rf"/{3 * _CHUNK - 1}\.png"):
+        list(batches)
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "device", "mode"),
+    [(250, 1000, None, "host"), (251, 1000, None, "none"), (250, 0, 1000, "device"), (250, 1000, 999, "host")],
+)
+def test_auto_takes_a_quarter_of_what_is_free(monkeypatch, size, free, device, mode):
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    monkeypatch.setattr(memory, "free_device_memory", lambda mesh: device)
+    assert memory.cache_mode(config_of(cache="auto"), size, create_mesh()) == mode
+
+
+@pytest.mark.parametrize("cache", ["host", "device"])
+def test_a_memory_that_is_too_small_is_told_before_anything_is_decoded(ten, monkeypatch, cache):
     split, pixels = ten
-    assert type(open_images(split, config_of(cache="auto"), SHAPE)).__name__ == "CachedImages"
-    monkeypatch.setattr("fashion_jax.data.pipeline._AUTO_CACHE_BYTES", pixels.size - 1)
-    assert type(open_images(split, config_of(cache="auto"), SHAPE)).__name__ == "StreamedImages"
+    monkeypatch.setattr(memory, "free_memory", lambda: pixels.size)
+    with pytest.raises(UserError, match=f"data.cache is '{cache}', but the decoded images take .* GiB"):
+        open_images(split, config_of(cache=cache), SHAPE, create_mesh())
+    assert type(open_images(split, config_of(cache="none"), SHAPE)) is StreamedImages
+    assert memory.cache_mode(config_of(cache=cache), pixels.size * 8 // 10, create_mesh()) == cache
+
+
+def test_the_free_memory_is_that_of_the_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    whole = memory.free_memory()
+    assert whole > 1 << 20
+    for name, text in (
+        ("memory.max", "max\n"),
+        ("memory.current", "700\n"),
+        ("memory.stat", "anon 1\ninactive_file 200\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert memory.free_memory() > 1 << 20
+    (tmp_path / "memory.max").write_text("1500\n")
+    assert memory.free_memory() == 1000

@@ -21,6 +21,7 @@ from fashion_jax.data.pillow_decoding import (
     kind_of,
     on_white,
 )
+from fashion_jax.data.resizing import resized
 
 MAX_BYTES = 1 << 30  # of one file
 
@@ -79,7 +80,7 @@ def fit(tf: Any, image: Any, canvas: tuple[int, int], resize: str) -> Any:
     """Pixels (uint8 [height, width, 3]) brought to a canvas, anti-aliased."""
     size = tf.shape(image)[:2]
     target = tf.constant(canvas) if resize == "stretch" else _scaled(tf, size, canvas, resize)
-    pixels = tf.image.resize(image, target, antialias=True)
+    pixels = resized(tf, image, target)
     if resize == "crop":
         pixels = tf.image.resize_with_crop_or_pad(pixels, *canvas)
     elif resize == "letterbox":

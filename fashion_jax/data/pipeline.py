@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.decoding import decode, obstacle, reason
 from fashion_jax.data.draws import draw_chances
-from fashion_jax.data.file_check import first_unusable
+from fashion_jax.data.images import CachedImages, DeviceImages, Images, IndexBatches, StreamedImages
+from fashion_jax.data.memory import cache_mode
 from fashion_jax.data.order import MAX_PERMUTED, ShuffledIndices
 from fashion_jax.data.record_images import RecordImages, RecordNames
 from fashion_jax.data.tf_import import import_tensorflow
-from fashion_jax.errors import UserError
 
-_AUTO_CACHE_BYTES = 2 << 30
 _CANVAS_MARGIN = 1.25
 
 Share = tuple[int, int]  # process_index, process_count
-IndexBatches = Callable[[], Iterator[np.ndarray]]
-
-
-class Images(Protocol):
-    """The decoded images of a split."""
-
-    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
-        """For each array of indices, uint8 [len(indices), height, width, 3]; all of the same length."""
 
 
 def train_batches(
@@ -78,15 +70,22 @@ def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = 
     return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
 
 
-def open_images(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Images:
-    """The images of a split, streamed or in memory as data.cache says, on canvases for images of `shape`."""
+def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: Mesh | None = None) -> Images:
+    """The images of a split on canvases for images of `shape`: streamed or in memory, as data.cache says.
+
+    They are kept on the devices of the mesh where there is one, and in the host's memory otherwise.
+
+    Raises:
+        UserError: they do not fit into the memory that data.cache asks for; nothing has been decoded.
+    """
     canvas = canvas_shape(config, shape)
     open_ = RecordImages if isinstance(split.files, RecordNames) else StreamedImages
     streamed = open_(split.files, canvas, config.data.resize)
-    size = len(split) * canvas[0] * canvas[1] * 3
-    if config.data.cache == "none" or (config.data.cache == "auto" and size > _AUTO_CACHE_BYTES):
+    mode = cache_mode(config, len(split) * canvas[0] * canvas[1] * 3, mesh)
+    if mode == "none":
         return streamed
-    return CachedImages(streamed, len(split), canvas)
+    cached = CachedImages(streamed, len(split), canvas)
+    return DeviceImages(cached, mesh) if mode == "device" else cached
 
 
 def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
@@ -131,57 +130,6 @@ def decode_files(
         start = end
     none = np.empty(0, np.int64), np.zeros((batch_size, *canvas, 3), np.uint8)
     yield *none, {i: reason(files[i]) for i in range(start, len(files))}
-
-
-class StreamedImages:
-    """Reads and decodes again whenever an image is asked for."""
-
-    def __init__(self, files: list[str], canvas: tuple[int, int], resize: str):
-        self._files, self._canvas, self._resize = files, canvas, resize
-
-    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
-        tf = import_tensorflow()
-        files = tf.constant([os.fsencode(file) for file in self._files], tf.string)
-        batch_size = len(next(indices(), ()))
-        dataset = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([None], tf.int64))
-        dataset = dataset.unbatch().map(
-            lambda i: decode(tf, files[i], self._canvas, self._resize), tf.data.AUTOTUNE, deterministic=True
-        )
-        dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2)
-        try:
-            yield from dataset.as_numpy_iterator()
-        except tf.errors.OpError as error:
-            raise self._undecodable(error) from error
-
-    def _undecodable(self, error: Exception) -> Exception:
-        """Names the first file that cannot be used; tf.data's own error does not."""
-        found = first_unusable(self._files)
-        if found is None:
-            return error
-        file, why = found
-        return UserError(
-            f"The image {file!r} cannot be read and decoded ({why}): repair it, or take it out of the data."
-        )
-
-
-class CachedImages:
-    """Decodes everything once, to memory."""
-
-    def __init__(self, images: StreamedImages, count: int, canvas: tuple[int, int]):
-        chunk = min(count, 256)
-
-        def indices() -> Iterator[np.ndarray]:
-            for start in range(0, count, chunk):
-                yield np.minimum(np.arange(start, start + chunk), count - 1)
-
-        self._pixels = np.empty((count, *canvas, 3), np.uint8)
-        for i, batch in enumerate(images.batches(indices)):
-            end = min((i + 1) * chunk, count)
-            self._pixels[i * chunk : end] = batch[: end - i * chunk]
-
-    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
-        for batch in indices():
-            yield self._pixels[batch]
 
 
 def _share_of(batch: np.ndarray, share: Share) -> np.ndarray:

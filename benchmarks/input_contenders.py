@@ -1,0 +1,110 @@
+"""What benchmarks.input_pipeline compares, each in its own process: python -m benchmarks.input_contenders NAME ….
+
+For each line on its standard input a contender goes over all the images once, and answers by a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BATCH_SIZE = 64
+DATALOADER_WORKERS = (1, 2, 3)
+
+Epoch = Callable[[], int]  # goes over the images once; returns how many they were
+
+
+def main() -> None:
+    name, folder, canvas, cache = sys.argv[1:]
+    epoch = create_contender(name, Path(folder), int(canvas), cache)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        count = epoch()
+        seconds = time.perf_counter() - began
+        print(json.dumps({"images": count, "seconds": seconds, "peak_mib": _peak_mib()}), flush=True)
+
+
+def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Epoch:
+    """decoding, pipeline, or dataloader-N with N worker processes, of the images in the subfolders of folder."""
+    if name == "decoding":
+        return _decoding(_files(folder))
+    if name == "pipeline":
+        return _pipeline(_files(folder), canvas, cache)
+    return _dataloader(folder, canvas, int(name.removeprefix("dataloader-")))
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(map(str, folder.glob("*/*.jp*g")))
+
+
+def _decoding(files: list[str]) -> Epoch:
+    """JPEGs to pixels at their full size, in parallel, and nothing else."""
+    from fashion_jax.data.images import import_tensorflow
+
+    tf = import_tensorflow()
+
+    def decode(file):
+        return tf.io.decode_jpeg(tf.io.read_file(file), channels=3)[0, 0]  # a pixel, so that nothing is copied
+
+    dataset = tf.data.Dataset.from_tensor_slices(files).map(decode, tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(BATCH_SIZE, drop_remainder=True).prefetch(2)
+    return lambda: sum(len(batch) for batch in dataset)
+
+
+def _pipeline(files: list[str], canvas: int, cache: str) -> Epoch:
+    """The trainer's batches: uint8 [64, canvas, canvas, 3] in a new order each epoch."""
+    import numpy as np
+
+    from configs.default import get_config
+    from fashion_jax.data.dataset import Split
+    from fashion_jax.data.pipeline import open_images, train_batches
+
+    config = get_config()
+    config.batch_size, config.augment, config.data.cache = BATCH_SIZE, "none", cache
+    split = Split([*files], [*files], {"sub": np.zeros(len(files), np.int32)})
+    images = open_images(split, config, (canvas, canvas))
+    steps, done = len(files) // BATCH_SIZE, 0
+
+    def epoch() -> int:
+        nonlocal done
+        batches = train_batches(split, images, config, done, done + steps)
+        done += steps
+        return sum(len(batch["image"]) for batch in batches)
+
+    return epoch
+
+
+def _dataloader(folder: Path, canvas: int, workers: int) -> Epoch:
+    """torchvision's ImageFolder and PyTorch's DataLoader: the same, as uint8 [64, 3, canvas, canvas]."""
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    transform = transforms.Compose([transforms.Resize((canvas, canvas)), transforms.PILToTensor()])
+    loader = DataLoader(
+        ImageFolder(str(folder), transform),
+        BATCH_SIZE,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=workers > 0,
+    )
+    return lambda: sum(len(images) for images, _ in loader)
+
+
+def _peak_mib() -> float:
+    """The most memory that this process has had so far; of a DataLoader's workers too, as they are now."""
+    import psutil
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    workers = psutil.Process(os.getpid()).children(recursive=True)
+    return (peak + sum(worker.memory_info().rss for worker in workers)) / 2**20
+
+
+if __name__ == "__main__":
+    main()
