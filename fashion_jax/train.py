@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 import shutil
@@ -19,64 +18,18 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import class_counts, create_class_balance
 from fashion_jax.config import check_config
 from fashion_jax.data.dataset import Dataset, load_dataset
-from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
+from fashion_jax.data.pipeline import Images, open_images, train_batches
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, split_metrics, write_predictions
-from fashion_jax.metrics import summarize
+from fashion_jax.evaluation import score
 from fashion_jax.models import Classifier, create_model
-from fashion_jax.optimizer import create_optimizer, learning_rates
-from fashion_jax.run_files import environment, open_workdir, write_run_files
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.results import end_epoch, write_results
+from fashion_jax.run import Run, Stopwatch
+from fashion_jax.run_files import open_workdir, write_run_files
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
 from fashion_jax.train_step import jit_eval_step, jit_train_step
-from fashion_jax.writers import EventWriter, MetricsFile, Terminal, duration
-
-
-@dataclasses.dataclass
-class Run:
-    """What stays the same from step to step."""
-
-    config: ConfigDict
-    workdir: Path
-    dataset: Dataset
-    mesh: Mesh
-    train_fn: Any
-    eval_fn: EvalFn
-    abstract_state: TrainState
-    checkpoints: Checkpoints
-    terminal: Terminal
-    metrics_file: MetricsFile | None = None
-    events: EventWriter | None = None
-    validation: Images | None = None
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.dataset.splits["train"]) // self.config.batch_size
-
-    @property
-    def num_steps(self) -> int:
-        return self.steps_per_epoch * self.config.num_epochs
-
-    @property
-    def share(self) -> tuple[int, int]:
-        return jax.process_index(), jax.process_count()
-
-
-@dataclasses.dataclass
-class Stopwatch:
-    """How an epoch's time was spent."""
-
-    start: float = dataclasses.field(default_factory=time.monotonic)
-    waited: float = 0.0  # for data, in seconds
-    steps: int = 0
-
-    def timing(self, batch_size: int) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        return {
-            "images_per_second": self.steps * batch_size / seconds,
-            "data_wait_fraction": self.waited / seconds,
-            "train_seconds": seconds,
-        }
+from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
 
 def train_and_evaluate(
@@ -173,11 +126,11 @@ def _run(run: Run, state: TrainState, start: int) -> None:
     try:
         written = [line["step"] for line in run.metrics_file.lines]
         if start and start % run.steps_per_epoch == 0 and start not in written:
-            _end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
+            end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
         if start < run.num_steps:
             state = _train(run, state, start, open_images(run.dataset.splits["train"], run.config, shape))
         run.checkpoints.wait()
-        _write_results(run, state)
+        write_results(run, state)
     finally:
         run.checkpoints.close()
         if run.events:
@@ -199,7 +152,7 @@ def _train(run: Run, state: TrainState, start: int, images: Images) -> TrainStat
         watch.steps += 1
         if step % steps_per_epoch == 0:
             _check_finite(config, step, float(fetch(loss)))
-            _end_epoch(run, state, step, watch)
+            end_epoch(run, state, step, watch)
             watch = Stopwatch()
         elif step % config.checkpoint.every_steps == 0:
             _check_finite(config, step, float(fetch(loss)))
@@ -221,71 +174,3 @@ def _check_finite(config: ConfigDict, step: int, loss: float) -> None:
             f"The loss is {loss} at step {step}: lower learning_rate ({config.learning_rate}) and start in another "
             "--workdir; the checkpoints of earlier steps are kept."
         )
-
-
-def _end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
-    """Evaluates, saves, and writes the epoch's line, in this order: a line without its checkpoint is cut off
-    on resume, a checkpoint without its line gets it then."""
-    config = run.config
-    train_sums = fetch(state.metrics)
-    timing = watch.timing(config.batch_size)
-    began = time.monotonic()
-    metrics = split_metrics(config, run.dataset.splits["validation"], _predict_validation(run, state))
-    timing["validation_seconds"] = time.monotonic() - began
-    epoch = step // run.steps_per_epoch
-    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": float(learning_rates(config)[epoch - 1])}
-    train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
-    line |= {f"train/{name}": value for name, value in train.items()}
-    line |= {f"validation/{name}": value for name, value in metrics.items()}
-    line["timing"] = timing
-    run.checkpoints.scores[step] = score(config, line)
-    run.checkpoints.save(step, state)
-    run.metrics_file.append(line)
-    if run.events:
-        run.events.write(line)
-    _say_epoch(run, line)
-
-
-def _say_epoch(run: Run, line: dict[str, Any]) -> None:
-    finest = run.dataset.taxonomy.levels[-1]
-    accuracies = "  ".join(
-        f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
-    )
-    run.terminal.say(
-        f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
-        f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
-        f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
-        f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}"
-    )
-
-
-def _predict_validation(run: Run, state: TrainState) -> dict[str, Any]:
-    split = run.dataset.splits["validation"]
-    batches = eval_batches(split, run.validation, run.config.batch_size, run.share)
-    return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
-
-
-def _write_results(run: Run, state: TrainState) -> None:
-    """The best checkpoint's predictions on validation, and the report."""
-    from fashion_jax.report.contents import PageContents
-    from fashion_jax.report.figures import write_report
-    from fashion_jax.report.page import write_page
-
-    best = run.checkpoints.best_step
-    if best != run.num_steps:
-        state = run.checkpoints.restore(best, run.abstract_state)
-    log_probs = _predict_validation(run, state)
-    if jax.process_index():
-        return
-    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
-    levels = {level: (list(taxonomy.classes[level]), x, split.labels[level]) for level, x in log_probs.items()}
-    unfinished = run.workdir / "report.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    lines = run.metrics_file.lines
-    write_report(unfinished, lines, levels)
-    page = PageContents(run.workdir, run.config, run.dataset, environment(), lines, best, log_probs)
-    write_page(unfinished / "index.html", page)
-    unfinished.rename(run.workdir / "report")
-    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sk
 
-from fashion_jax import sharding, train
+from fashion_jax import results, sharding, train
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.errors import RunError, UserError
@@ -196,7 +196,8 @@ def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path)
 def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch):
     fetches = []
     real = sharding.fetch
-    monkeypatch.setattr(train, "fetch", lambda tree: fetches.append(1) or real(tree))
+    for module in (train, results):
+        monkeypatch.setattr(module, "fetch", lambda tree: fetches.append(1) or real(tree))
     tiny_config.log_every_steps = 5
     train_and_evaluate(tiny_config, tmp_path)
     per_epoch = 2 + 2  # progress lines; the last loss and the epoch's sums
