@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
+from fashion_jax import interruption
 from fashion_jax.data.pipeline import eval_batches
 from fashion_jax.evaluation import named_metrics, predict_split, score, split_metrics, write_predictions
+from fashion_jax.guard import epoch_summary
 from fashion_jax.metrics import summarize
 from fashion_jax.optimizer import learning_rates
 from fashion_jax.run import Run, Stopwatch
@@ -23,15 +27,17 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     """Evaluates, saves, and writes the epoch's line, in this order: a line without its checkpoint is cut off
     on resume, a checkpoint without its line gets it then."""
     config = run.config
-    train_sums = fetch(state.metrics)
+    train_sums, guard = fetch((state.metrics, state.guard))
     timing = watch.timing(config.batch_size)
     began = time.monotonic()
-    metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state))
+    metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
     timing["validation_seconds"] = time.monotonic() - began
     epoch = step // run.steps_per_epoch
-    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": float(learning_rates(config)[epoch - 1])}
+    slowed = config.nonfinite.learning_rate_factor ** int(guard["rollbacks"])
+    rate = float(learning_rates(config)[epoch - 1]) * slowed
+    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}
     train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
-    line |= {f"train/{name}": value for name, value in train.items()}
+    line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
     line["timing"] = timing
     run.checkpoints.scores[step] = score(config, line)
@@ -44,6 +50,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
 
 def _say_epoch(run: Run, line: dict[str, Any]) -> None:
     finest = run.dataset.taxonomy.levels[-1]
+    skipped = f"  {line['train/skipped_updates']} updates skipped, not finite" * bool(line["train/skipped_updates"])
     accuracies = "  ".join(
         f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
     )
@@ -51,14 +58,29 @@ def _say_epoch(run: Run, line: dict[str, Any]) -> None:
         f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
         f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
         f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
-        f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}"
+        f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}{skipped}"
     )
 
 
-def predict_validation(run: Run, state: TrainState) -> dict[str, Any]:
+def stop(run: Run, state: TrainState, step: int) -> None:
+    """Saves, and ends the run as a signal has asked for."""
+    run.checkpoints.save_now(step, state)
+    raise interruption.stopped(step)
+
+
+def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]:
+    """Level -> log-probabilities of the validation split by the state of a step; stops where a signal asks for it."""
     split = run.dataset.splits["validation"]
     batches = eval_batches(split, run.validation, run.config.batch_size, run.share)
+    batches = _until_stopped(batches, functools.partial(stop, run, state, step))
     return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
+
+
+def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        if interruption.requested():
+            end()
+        yield batch
 
 
 def write_results(run: Run, state: TrainState) -> None:
@@ -69,8 +91,8 @@ def write_results(run: Run, state: TrainState) -> None:
 
     best = run.checkpoints.best_step
     if best != run.num_steps:
-        state = run.checkpoints.restore(best, run.abstract_state)
-    log_probs = predict_validation(run, state)
+        best, state = run.checkpoints.restore_best(run.abstract_state)
+    log_probs = predict_validation(run, state, best)
     if jax.process_index():
         return
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]

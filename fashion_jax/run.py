@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ class Run:
     mesh: Mesh
     train_fn: Any
     eval_fn: EvalFn
+    create_state: Callable[[], TrainState]
     abstract_state: TrainState
-    checkpoints: Checkpoints
     terminal: Terminal
+    checkpoints: Checkpoints | None = None
     metrics_file: MetricsFile | None = None
     events: EventWriter | None = None
     validation: Images | None = None
@@ -43,6 +45,10 @@ class Run:
     @property
     def num_steps(self) -> int:
         return self.steps_per_epoch * self.config.num_epochs
+
+    def is_scheduled(self, step: int) -> bool:
+        """Whether a step is saved whatever happens: at every_steps, and at the ends of the epochs."""
+        return step % self.config.checkpoint.every_steps == 0 or step % self.steps_per_epoch == 0
 
     @property
     def share(self) -> tuple[int, int]:

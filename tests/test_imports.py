@@ -13,7 +13,7 @@ COMMANDS = ("main", "evaluate", "predict", "export", "prepare", "sweep", "demo")
 LAYERS = (
     COMMANDS,
     ("train", "trained"),
-    ("results",),
+    ("results", "rollback"),
     ("run",),
     ("evaluation",),
     ("train_step",),
