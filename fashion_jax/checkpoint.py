@@ -22,12 +22,7 @@ from fashion_jax.sharding import fetch
 
 _MARGIN = 16 << 20  # bytes that a save takes besides the state's
 _ASIDE = "damaged"
-_PAUSES = (
-    1,
-    5,
-    15,
-    30,
-)  # seconds before the 2nd, 3rd ... attempt of a save; as many may fail in a row, then it is over
+_PAUSES = (1, 5, 15, 30)  # seconds before each further attempt of a save that has failed
 
 Say = Callable[[str], None]
 
@@ -48,7 +43,7 @@ class Checkpoints:
         say: Say = lambda text: None,
         is_scheduled: Callable[[int], bool] = lambda step: True,
     ):
-        """Opens, or makes, a directory of which the latest `keep` steps, the best one and the latest scheduled one stay.
+        """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
 
         Read-only, nothing is made or cleaned up: a training may be writing to the directory.
         """

@@ -93,9 +93,8 @@ def keep_finite(
 def epoch_summary(guard: dict[str, Any]) -> dict[str, float]:
     """Of the fetched guard at an epoch's end: mean norms over the applied updates, and how many were skipped."""
     applied = int(guard["updates"]) - int(guard["skipped"])
-    means = {
-        name: float(guard[name]) / applied if applied else float("nan") for name in ("gradient_norm", "update_norm")
-    }
+    sums = {name: float(guard[name]) for name in ("gradient_norm", "update_norm")}
+    means = {name: total / applied if applied else float("nan") for name, total in sums.items()}
     return means | {"skipped_updates": int(guard["skipped"])}
 
 

@@ -22,7 +22,9 @@ _polls = 0
 
 
 def watch() -> None:
-    """Starts to watch for signals; called once, by the command, in the main thread."""
+    """Starts to watch for signals; called once, by the command. Outside the main thread it is left to the caller."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
