@@ -63,7 +63,7 @@ def keep_finite(
         limit: config.nonfinite.max_in_a_row, or 1 where the first one stops the run.
         is_first: whether the step is the first of an epoch, at which the epoch's sums start anew.
     """
-    update_norm = optax.global_norm(updates)
+    update_norm = optax.tree.norm(updates)
     good = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(update_norm)
     good &= old.guard["in_a_row"] < limit
     metrics, guard = (

@@ -22,9 +22,7 @@ _polls = 0
 
 
 def watch() -> None:
-    """Starts to watch for signals; called once, by the command. Outside the main thread it is left to the caller."""
-    if threading.current_thread() is not threading.main_thread():
-        return
+    """Starts to watch for signals; called once, by the process of a command, in its main thread."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)

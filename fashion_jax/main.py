@@ -61,7 +61,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 
 def _train(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    interruption.watch()
     config = load_config(flags.config, overrides)
     workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir
     if not str(workdir):
@@ -107,4 +106,5 @@ def _join() -> None:
 
 
 if __name__ == "__main__":
+    interruption.watch()
     sys.exit(main())

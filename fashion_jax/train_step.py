@@ -55,7 +55,7 @@ def train_step(
     (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
     log_probs = level_log_probs(balance.predicted(logits), taxonomy)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(clip(grads, norm, config.clip_gradient_norm), state.opt_state, state.params)
     updates = slow_down(updates, state.guard, config)
     new_state = TrainState(

@@ -195,9 +195,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path)
     assert step == 10 and "The checkpoint of step 20" in said[0]
     assert checkpoints.steps() == [10] and (tmp_path / "checkpoints" / "damaged" / "20").is_dir()
     damage(tmp_path / "checkpoints" / "10")
-    with pytest.raises(
-        RunError, match=r"None of the checkpoints in .* \(steps 10\) can be used: .* remove that folder"
-    ):
+    with pytest.raises(RunError, match=r"None of the checkpoints in .* \(steps 10\) can be used"):
         checkpoints.restore_latest(_abstract_state(tiny_config))
     assert checkpoints.steps() == [10], "what is left is not set aside: the next start must not begin anew"
 
