@@ -5,16 +5,13 @@ Not optax.apply_if_finite, which lets the n-th one through and never guards the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 from ml_collections import ConfigDict
-
-if TYPE_CHECKING:
-    from fashion_jax.train_state import TrainState
 
 Guard = dict[str, Array]
 
@@ -47,15 +44,15 @@ def slow_down(updates: Any, guard: Guard, config: ConfigDict) -> Any:
 
 
 def keep_finite(
-    old: TrainState, new: TrainState, loss: Array, gradient_norm: Array, updates: Any, *, limit: int, is_first: Array
-) -> TrainState:
+    old: Any, new: Any, loss: Array, gradient_norm: Array, updates: Any, *, limit: int, is_first: Array
+) -> Any:
     """The new state; where the loss or the gradient is not finite, the old one, a step further.
 
     Once `limit` updates in a row have been skipped none is applied any more, so that it does not matter how late the
     host sees it.
 
     Args:
-        old: before the update.
+        old: the TrainState before the update.
         new: after it.
         loss: of the batch.
         gradient_norm: over all parameters.

@@ -39,7 +39,7 @@ def sigkill(lab: Lab) -> Iterator[Try]:
         elif attempt == 9:
             command.until(lambda c=command: _reporting(c))
         else:
-            command.until(lambda c=command: "after step" in c.stdout() or "Training" in c.stdout() or attempt % 3 == 0)
+            command.until(lambda c=command, a=attempt: a % 3 == 0 or "Training" in c.stdout() or c.started_at())
             time.sleep(moments.uniform(0, 4))
         before = max(command.steps(), default=0)
         command.process.kill()

@@ -12,46 +12,12 @@ from pathlib import Path
 
 from tests.faults.lab import STEPS, Lab, Try, flip
 
-_RESTORE = """
-import random, shutil, sys
-from pathlib import Path
-import jax
-from fashion_jax import train
-from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.config import load_run_config
-from fashion_jax.data.dataset import load_dataset
-from fashion_jax.digests import digests_of
-from fashion_jax.sharding import create_mesh, fetch
-from fashion_jax.writers import Terminal
-
-whole, work = Path(sys.argv[1]), Path(sys.argv[2])
-config = load_run_config(whole)
-run = train._create_run(config, whole, load_dataset(config), create_mesh(), Terminal())
-good = {s: digests_of(fetch(run.checkpoints.restore(s, run.abstract_state))) for s in run.checkpoints.steps()}
-newest, *_, oldest = sorted(good, reverse=True)
-rng = random.Random(0)
-files = sorted(p.relative_to(whole) for p in (whole / "checkpoints" / str(newest)).rglob("*") if p.stat().st_size and p.is_file())
-for attempt in range(30):
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(whole / "checkpoints", work / "checkpoints")
-    weights = [(whole / p).stat().st_size for p in files]
-    name = rng.choices(files, weights)[0] if attempt < 20 else files[attempt % len(files)]
-    data = bytearray((work / name).read_bytes())
-    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    (work / name).write_bytes(data)
-    said = []
-    step, state = Checkpoints(work / "checkpoints", 2, say=said.append).restore_latest(run.abstract_state)
-    right = digests_of(fetch(state)) == good[step]
-    print("FLIP", right, newest - step, name.name, *said, sep="|")
-"""
-
 
 def bit_flips(lab: Lab) -> Iterator[Try]:
     """30 places in the newest checkpoint, restored in one process; then 3 through the command."""
-    program = lab.folder / "restore.py"
-    program.write_text(_RESTORE)
-    command = lab.run(lab.folder / "unused", before=f"import sys; sys.argv = ['', '{lab.whole}', '{lab.folder}/flips']\n"
-                      f"exec(open('{program}').read()); sys.exit()")  # fmt: skip
+    arguments = f"['', {str(lab.whole)!r}, {str(lab.folder / 'flips')!r}]"
+    before = f"import runpy, sys; sys.argv = {arguments}\nsys.exit(runpy.run_module('tests.faults.restore')['main']())"
+    command = lab.run(lab.folder / "unused", before=before)
     command.wait()
     results = [line.split("|") for line in command.stdout().splitlines() if line.startswith("FLIP")]
     for _, right, lost, name, *said in results:
@@ -106,7 +72,7 @@ _HARMS = {
 
 
 def disk_full(lab: Lab) -> Iterator[Try]:
-    """A file-size limit below the size of a checkpoint; a small tmpfs, where it may be mounted: freed in time, or not."""
+    """A file-size limit below the size of a checkpoint; a small tmpfs where one may be mounted, freed in time or not."""
     workdir = lab.folder / "limited"
     command = lab.run(workdir, file_limit=1 << 20)
     status = command.wait()
