@@ -150,7 +150,7 @@ class Checkpoints:
         reason = f"Saving a checkpoint failed ({_first_line(error)})"
         if self._failures > len(_PAUSES):
             raise RunError(
-                f"{reason}, for the {self._failures}th time in a row: see to it and run the same command again, which "
+                f"{reason}, for the {self._failures}. time in a row: see to it and run the same command again, which "
                 f"goes on from the last checkpoint in {self._directory}."
             ) from error
         self._retry_at = time.monotonic() + _PAUSES[self._failures - 1]

@@ -72,7 +72,7 @@ _HARMS = {
 
 
 def disk_full(lab: Lab) -> Iterator[Try]:
-    """A file-size limit below the size of a checkpoint; a small tmpfs where one may be mounted, freed in time or not."""
+    """A file-size limit below the size of a checkpoint; a small tmpfs where one may be mounted, freed or not."""
     workdir = lab.folder / "limited"
     command = lab.run(workdir, file_limit=1 << 20)
     status = command.wait()
