@@ -117,7 +117,7 @@ def test_a_full_disk_is_told_at_once_and_tried_again(saved, said, monkeypatch):
         patched.setattr(checkpoint.time, "monotonic", lambda: 10**9)
         assert saved.is_retry_due()
     saved.save_now(5, small_state(5))
-    assert saved.steps() == [2, 3, 5] or saved.steps() == [3, 5, 2]
+    assert saved.steps() == [2, 3, 5]
     monkeypatch.setattr(checkpoint, "_PAUSES", (0, 0))
     monkeypatch.setattr(checkpoint.os, "statvfs", lambda path: full)
     with pytest.raises(RunError, match=r"for the 3\. time in a row: see to it"):
@@ -146,10 +146,12 @@ def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, na
         state, _ = next_step(begun())
         saved = Checkpoints(tmp_path, keep=9)
         saved.save_now(1, state)
-        expected, after = fetch(state), fetch(next_step(next_step(state)[0])[0])
+        expected = jax.tree.map(np.array, fetch(state))  # before it is donated
+        after = fetch(next_step(next_step(state)[0])[0])
         for count in (1, 2, 4, 8):
+            config, model, tx, mesh = _parts(tiny_config, count)
+            like = abstract_train_state(config, model, tx, TAXONOMY, mesh)
             _, further = _on_devices(tiny_config, count)
-            like = abstract_train_state(*_parts(tiny_config, count)[:3], TAXONOMY, _parts(tiny_config, count)[3])
             step, restored = saved.restore_latest(like)
             assert digests_of(fetch(restored)) == digests_of(expected)
             saved.save_now(step + 1, restored)
