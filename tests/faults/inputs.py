@@ -19,7 +19,6 @@ real, began = time.time, time.monotonic()
 time.time = lambda: real() + (0 if time.monotonic() < began + {after} else {jump})
 """
 _LABELS = (("Apparel", "Topwear"), ("Apparel", "Dress"), ("Footwear", "Shoes"))
-HOSTILE = ("=cmd|' /C calc'!A0", "<script>alert(1)</script>", "\x1b[2J../../etc\n\u202e")
 
 
 def clock_jump(lab: Lab) -> Iterator[Try]:
