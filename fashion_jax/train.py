@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from fashion_jax import interruption
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import class_counts, create_class_balance
-from fashion_jax.config import check_config
+from fashion_jax.config import check_config, image_shape
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.pipeline import Images, open_images, train_batches
 from fashion_jax.errors import UserError
@@ -31,7 +31,7 @@ from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
 from fashion_jax.run_files import open_workdir, write_run_files
 from fashion_jax.sharding import check_batch_size, create_mesh, put_batch
-from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
+from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
