@@ -231,6 +231,7 @@ class Checkpoints:
         """Moves steps to where they are out of the way of new ones; only once another step is known to be good."""
         if self._read_only or not steps:
             return
+        self.close()  # orbax would go on listing them
         if jax.process_index() == 0:
             aside = self._directory / _ASIDE
             aside.mkdir(exist_ok=True)

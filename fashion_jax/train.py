@@ -75,21 +75,18 @@ def train_and_evaluate(
 
 def _resume(run: Run) -> list[dict[str, Any]]:
     """From where the run is to its end, all files written."""
-    saved = run.checkpoints.latest_step or 0
-    if saved > run.num_steps:
+    start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
+    if start > run.num_steps:
         raise UserError(
-            f"{run.workdir} has done {saved} steps, more than num_epochs = {run.config.num_epochs} has "
+            f"{run.workdir} has done {start} steps, more than num_epochs = {run.config.num_epochs} has "
             f"({run.num_steps}): raise num_epochs, or use another --workdir."
         )
     report = run.workdir / "report"
-    if saved == run.num_steps and report.exists():
-        run.metrics_file = _open_metrics(run, saved)
-        if len(run.metrics_file.lines) == run.config.num_epochs:
-            run.terminal.say(f"The run in {run.workdir} is complete: {report}")
-            return run.metrics_file.lines
-    start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
-    run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}" if start else _introduction(run))
     run.metrics_file = _open_metrics(run, start)
+    if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():
+        run.terminal.say(f"The run in {run.workdir} is complete: {report}")
+        return run.metrics_file.lines
+    run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}" if start else _introduction(run))
     if jax.process_index() == 0:
         run.events = EventWriter(run.workdir)
         shutil.rmtree(report, ignore_errors=True)
