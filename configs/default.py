@@ -29,7 +29,17 @@ def get_config() -> ConfigDict:
     config.batch_norm = "global"  # statistics over: global (batch) | group (of images) | local (device)
     config.batch_norm_group_size = 32  # images that share statistics, where batch_norm = group
     config.dtype = "float32"  # of the computation: float32 | bfloat16 | float64 (for tests; slow)
-    config.on_nonfinite = "stop"  # a loss that is not finite: stop
+    config.clip_gradient_norm = 0.0  # of all parameters together, before weight decay; 0: no limit
+    config.deterministic = False  # GPUs too repeat every bit, a little slower; CPUs and TPUs always do
+    # An update whose loss or gradient is not finite is skipped and counted. At the first one the run stops (stop);
+    # or after max_in_a_row of them it stops (skip), or goes back to the last good checkpoint and on with a lower
+    # learning rate (rollback).
+    config.on_nonfinite = "skip"
+    config.nonfinite = section(
+        max_in_a_row=10,
+        learning_rate_factor=0.5,  # of each rollback
+        max_rollbacks=3,  # then the run stops
+    )
     # What training images go through: none | flip (the report's) | light (flip, crops of 0.5 to 1 of the canvas) |
     # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 0.35
     # to 1, RandAugment, erasing, mixup and CutMix).

@@ -3,107 +3,281 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
-from fashion_jax.errors import RunError
+from fashion_jax.digests import Unusable, check_digests, check_structure, digests_of, read_digests
+from fashion_jax.errors import RunError, UserError
 from fashion_jax.sharding import fetch
+
+_MARGIN = 16 << 20  # bytes that a save takes besides the state's
+_ASIDE = "damaged"
+_PAUSES = (1, 5, 15, 30)  # seconds before each further attempt of a save that has failed
+
+Say = Callable[[str], None]
 
 
 class Checkpoints:
     """The checkpoints of a run.
 
     Scores are kept by the caller (in metrics.jsonl), not by orbax, which cannot open a directory any more
-    once a single one of its own metrics files is damaged.
+    once a single one of its own metrics files is damaged. Steps are listed and restored without orbax's
+    manager, which counts any folder with a number for a name as a step.
     """
 
-    def __init__(self, directory: Path, keep: int, read_only: bool = False):
-        """Opens, or makes, a directory of which the latest `keep` steps and the best one stay.
+    def __init__(
+        self,
+        directory: Path,
+        keep: int,
+        read_only: bool = False,
+        say: Say = lambda text: None,
+        is_scheduled: Callable[[int], bool] = lambda step: True,
+    ):
+        """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
 
         Read-only, nothing is made or cleaned up: a training may be writing to the directory.
         """
         self.scores: dict[int, float] = {}  # step -> score, higher is better
-        self._keep = keep
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=self, cleanup_tmp_directories=not read_only, create=not read_only, read_only=read_only
-        )
-        with _quiet():
-            self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
+        self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
+        self._say, self._is_scheduled = say, is_scheduled
+        self._manager: ocp.CheckpointManager | None = None
+
+    def steps(self) -> list[int]:
+        """The saved steps, whole or damaged, ascending."""
+        self._wait()
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"{self._directory} cannot be read ({error}): make it a readable folder.") from error
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     @property
     def latest_step(self) -> int | None:
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
     @property
     def best_step(self) -> int | None:
         """The saved step with the highest finite score, the earliest of equals; the latest without scores."""
-        best = self._best_of(self._manager.all_steps())
-        return self.latest_step if best is None else best
+        return next(iter(self._best_first()), None)
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """orbax's PreservationPolicy."""
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self._keep :], self._best_of(steps)}
+        scheduled = [step for step in steps if self._is_scheduled(step)]
+        kept = {*sorted(steps)[-self._keep :], *self._by_score(steps)[:1], *sorted(scheduled)[-1:]}
         return [step in kept for step in steps]
 
-    def _best_of(self, steps: Sequence[int]) -> int | None:
+    def _by_score(self, steps: Sequence[int]) -> list[int]:
         scored = [step for step in sorted(steps) if math.isfinite(self.scores.get(step, math.nan))]
-        return max(scored, key=self.scores.__getitem__, default=None)
+        return sorted(scored, key=self.scores.__getitem__, reverse=True)
+
+    def _best_first(self) -> list[int]:
+        steps = self.steps()
+        scored = self._by_score(steps)
+        return scored + [step for step in reversed(steps) if step not in scored]
 
     def save(self, step: int, state: Any) -> None:
-        """Starts to save a TrainState, which may be donated as soon as this returns."""
-        if step == self.latest_step:  # a resumed run evaluates again what is already saved
-            return
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(_digests(state)))
-        self._manager.save(step, args=items)
+        """Starts to save a TrainState, which may be donated as soon as this returns.
 
-    def restore(self, step: int, like: Any) -> Any:
-        """The TrainState of a step, of the shapes, types and shardings of `like` (arrays, or their abstract twins).
+        A save that fails, now or in the background, is told, harms no earlier one, and is due again a little later.
 
         Raises:
-            RunError: the arrays are not those that were saved.
+            RunError: too many in a row have failed.
         """
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(like), digests=ocp.args.JsonRestore())
-        restored = self._manager.restore(step, args=args)
-        digests = _digests(restored.state)
-        damaged = [name for name, digest in digests.items() if restored.digests.get(name) != digest]
-        if damaged:
-            raise RunError(
-                f"The checkpoint of step {step} is damaged (in {damaged[0]}): "
-                f"remove {self._manager.directory / str(step)} to go on from an older one."
-            )
-        return restored.state
+        self._settled()
+        if step in self.steps():  # a resumed run evaluates again what is already saved
+            return
+        try:
+            self._check_space(state)
+            digests = ocp.args.JsonSave(digests_of(fetch(state)))
+            items = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=digests)
+            with _quiet():
+                self._opened().save(step, args=items, force=True)
+        except Exception as error:
+            self._failed(error)
 
-    def wait(self) -> None:
-        """Returns when everything is on disk; raises what a save has failed with."""
-        self._manager.wait_until_finished()
+    def save_now(self, step: int, state: Any) -> None:
+        """Saves a TrainState and returns when it is on disk; fails only with a RunError, as save does."""
+        while True:
+            self.save(step, state)
+            if self._settled() and step in self.steps():
+                return
+            time.sleep(max(self._retry_at - time.monotonic(), 0))
+
+    def is_retry_due(self) -> bool:
+        """Whether the latest save has failed and it is time for the next attempt; waits for nothing.
+
+        Of several processes none knows this of the others: they try again with the next regular save.
+        """
+        if self._manager is not None:
+            try:
+                self._manager.check_for_errors()
+            except Exception as error:
+                self._failed(error)
+        failed = self._failures > 0 and self._manager is None
+        return failed and jax.process_count() == 1 and time.monotonic() >= self._retry_at
+
+    def _settled(self) -> bool:
+        """Waits for the save in the background; False where it has failed."""
+        if self._manager is None:
+            return self._failures == 0
+        try:
+            with _quiet():
+                self._manager.wait_until_finished()
+        except Exception as error:
+            self._failed(error)
+            return False
+        self._failures = 0
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self.close()  # which makes orbax forget the step that it lists although it is not there
+        self._failures += 1
+        reason = f"Saving a checkpoint failed ({_first_line(error)})"
+        if self._failures > len(_PAUSES):
+            raise RunError(
+                f"{reason}, for the {self._failures}. time in a row: see to it and run the same command again, which "
+                f"goes on from the last checkpoint in {self._directory}."
+            ) from error
+        self._retry_at = time.monotonic() + _PAUSES[self._failures - 1]
+        self._say(f"{reason}; the earlier ones are whole, and it is tried again.")
+
+    def _check_space(self, state: Any) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _MARGIN
+        space = os.statvfs(self._directory)
+        free = space.f_bavail * space.f_frsize
+        if free < needed:
+            raise OSError(f"{free / 2**20:.0f} MiB are free in {self._directory}, {needed / 2**20:.0f} are needed")
+
+    def _opened(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(preservation_policy=self, cleanup_tmp_directories=True)
+            with _quiet():
+                self._manager = ocp.CheckpointManager(self._directory, options=options)
+        return self._manager
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The arrays of a step that `like` names, in its shapes, types and shardings (arrays, or their abstract twins).
+
+        Raises:
+            UserError: they are those of another model; the sentence names the first that differs.
+            Unusable: they are not those that were saved.
+        """
+        folder = self._directory / str(step)
+        saved = read_digests(folder)
+        check_structure(saved, like, folder)
+        item = ocp.args.PyTreeRestore(
+            item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like), partial_restore=True
+        )
+        try:
+            with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+                state = checkpointer.restore(folder / "state", args=item)
+        except Exception as error:
+            raise Unusable(_first_line(error)) from error
+        check_digests(saved, fetch(state))
+        return state
+
+    def restore_latest(self, like: Any) -> tuple[int, Any] | None:
+        """The newest step that is whole, and its state; None where nothing has been saved.
+
+        Newer ones that are damaged are named, and set aside.
+
+        Raises:
+            UserError: they are those of another model.
+            RunError: none can be used.
+        """
+        return self.restore_first(reversed(self.steps()), like)
+
+    def restore_best(self, like: Any) -> tuple[int, Any] | None:
+        """As restore_latest, from the highest score on."""
+        return self.restore_first(self._best_first(), like)
+
+    def restore_first(self, steps: Iterable[int], like: Any) -> tuple[int, Any] | None:
+        """As restore_latest, of the given steps in the given order."""
+        _barrier("listed")
+        damaged = []
+        for step in steps:
+            try:
+                state = self.restore(step, like)
+            except Unusable as error:
+                damaged.append(step)
+                self._say(f"The checkpoint of step {step} in {self._directory} cannot be used: {error}.")
+            else:
+                self._set_aside(damaged)
+                return step, state
+        if not damaged:
+            return None
+        raise RunError(
+            f"None of the checkpoints in {self._directory} (steps {', '.join(map(str, sorted(damaged)))}) can be used: "
+            "bring one back from a copy, or remove that folder to start from the beginning."
+        )
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Moves steps to where they are out of the way of new ones; only once another step is known to be good."""
+        if self._read_only or not steps:
+            return
+        self.close()  # orbax would go on listing them
+        if jax.process_index() == 0:
+            aside = self._directory / _ASIDE
+            aside.mkdir(exist_ok=True)
+            for step in steps:
+                target = aside / str(step)
+                shutil.rmtree(target, ignore_errors=True)
+                (self._directory / str(step)).rename(target)
+        _barrier("set aside")
+
+    def discard_after(self, step: int) -> None:
+        """Removes the later steps, the newest first."""
+        later = [saved for saved in reversed(self.steps()) if saved > step]
+        self.close()
+        if jax.process_index() == 0:
+            for saved in later:
+                shutil.rmtree(self._directory / str(saved))
+        _barrier("discard")
+
+    def _wait(self) -> None:
+        """Until nothing is under way, whatever becomes of it."""
+        with contextlib.suppress(Exception):
+            if self._manager is not None:
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        with contextlib.suppress(Exception):  # told already, where a save has failed
+            if self._manager is not None:
+                self._manager.close()
+        self._manager = None
 
 
-def _digests(state: Any) -> dict[str, str]:
-    leaves, _ = jax.tree.flatten_with_path(fetch(state))
-    return {
-        jax.tree_util.keystr(path): hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest() for path, leaf in leaves
-    }
+def _barrier(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without orbax's warnings that a directory opened for reading is not going to be written."""
+    """Without orbax's warnings of what is damaged, which is told in one line."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

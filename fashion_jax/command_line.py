@@ -14,6 +14,7 @@ from fashion_jax.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
+    Interrupted,
     RunError,
     UserError,
 )
@@ -42,6 +43,8 @@ def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] |
         return done.code
     except KeyboardInterrupt:
         return _fail("Interrupted: run the same command again to go on.", EXIT_INTERRUPTED)
+    except Interrupted as stopped:
+        return _fail(str(stopped), stopped.status)
     except UserError as error:
         return _fail(str(error), EXIT_USAGE, arguments)
     except RunError as error:

@@ -3,6 +3,7 @@
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_PREEMPTED = 75
 EXIT_INTERRUPTED = 130
 
 
@@ -12,3 +13,11 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that cannot go on although its config and data are good, in one sentence."""
+
+
+class Interrupted(Exception):
+    """A run that a signal has stopped, everything saved: a sentence, and the exit status."""
+
+    def __init__(self, sentence: str, status: int):
+        super().__init__(sentence)
+        self.status = status

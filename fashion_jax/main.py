@@ -7,10 +7,17 @@ import os
 import sys
 from pathlib import Path
 
+from fashion_jax import interruption
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
 from fashion_jax.config import load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import UserError
+
+# What GPUs take to repeat every bit: no atomic adds, and an error where an operation has no other way.
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
+
+# Seconds after which the others take a process for dead, and wait at the end for one that does not come.
+_HEARTBEAT, _SHUTDOWN = 30, 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,12 +66,15 @@ def _train(arguments: list[str]) -> None:
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     check_paths(config)
+    if config.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC}".strip()
     import jax  # late: a bad config or path is told without waiting for it
 
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if flags.distributed:
         _join()
+        interruption.share_among_processes()
     from fashion_jax.sharding import check_batch_size
 
     check_batch_size(config.batch_size, jax.device_count())
@@ -85,7 +95,10 @@ def _join() -> None:
     count, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
     try:
         jax.distributed.initialize(
-            num_processes=int(count) if count else None, process_id=int(index) if index else None
+            num_processes=int(count) if count else None,
+            process_id=int(index) if index else None,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+            shutdown_timeout_seconds=_SHUTDOWN,
         )
     except (ValueError, RuntimeError) as error:
         first_line = str(error).splitlines()[0]
@@ -93,4 +106,5 @@ def _join() -> None:
 
 
 if __name__ == "__main__":
+    interruption.watch()
     sys.exit(main())

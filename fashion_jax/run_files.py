@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import json
 import os
@@ -9,6 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,12 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-c
 
 # A run may go on with other values of these; any other field would make it another run.
 _FREE_FIELDS = {
-    "num_epochs",
+    "num_epochs",  # under cosine, the epochs to come follow the new schedule
+    "on_nonfinite",
+    "nonfinite.max_in_a_row",
+    "nonfinite.learning_rate_factor",
+    "nonfinite.max_rollbacks",
+    "deterministic",
     "log_every_steps",
     "checkpoint.every_steps",
     "checkpoint.keep",
@@ -36,37 +43,44 @@ _FREE_FIELDS = {
 }
 
 
-def open_workdir(workdir: Path, config: ConfigDict) -> None:
+def open_workdir(workdir: Path, config: ConfigDict) -> list[str]:
     """Makes the directory, or checks that the run in it has the same config.
+
+    Returns:
+        What of the config is allowed to change and has changed, in words.
 
     Raises:
         UserError: the directory cannot be written, or holds a run of another config.
     """
-    _check_same_config(workdir / "config.json", config)
+    changes = _check_same_config(workdir / "config.json", config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
             pass
     except OSError as error:
         raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({error}): name another.") from error
+    return changes
 
 
-def write_run_files(workdir: Path, config: ConfigDict, taxonomy: Taxonomy, data: dict[str, Any]) -> None:
-    """Writes what the run is made of.
+def write_run_files(
+    workdir: Path, config: ConfigDict, taxonomy: Taxonomy, data: dict[str, Any], changes: Sequence[str] = ()
+) -> None:
+    """Writes what the run is made of; environment.json also has the history of its starts, and what each changed.
 
     Raises:
         UserError: the directory cannot be written, or holds a run of other classes.
     """
     path = workdir / "taxonomy.json"
-    if path.exists() and Taxonomy.from_json(_read(path), str(path)) != taxonomy:
-        raise UserError(f"The data has other classes than the run in {workdir}: restore it, or use another --workdir.")
+    if path.exists():
+        _check_same_classes(Taxonomy.from_json(_read(path), str(path)), taxonomy, workdir)
     if jax.process_index():
         return
     try:
         write_atomically(workdir / "config.json", config_to_json(config))
         write_atomically(path, taxonomy.to_json())
         write_atomically(workdir / "data.json", json.dumps(data, indent=1, ensure_ascii=False))
-        write_atomically(workdir / "environment.json", json.dumps(environment(), indent=1))
+        history = _history(workdir / "environment.json", changes)
+        write_atomically(workdir / "environment.json", json.dumps(environment() | history, indent=1))
     except OSError as error:
         raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({error}): name another.") from error
 
@@ -81,7 +95,19 @@ def environment() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
         "commit": _commit(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def _history(path: Path, changes: Sequence[str]) -> dict[str, Any]:
+    """The starts of the run so far, and this one; from the beginning where the file is missing or damaged."""
+    try:
+        starts = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+    except (OSError, ValueError, LookupError, TypeError):
+        starts = []
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    start = {"time": now, "devices": jax.device_count(), "processes": jax.process_count(), "commit": _commit()}
+    return {"starts": [*starts, start | {"changes": list(changes)}]}
 
 
 def _commit() -> str | None:
@@ -92,16 +118,36 @@ def _commit() -> str | None:
         return None
 
 
-def _check_same_config(path: Path, config: ConfigDict) -> None:
+def _check_same_config(path: Path, config: ConfigDict) -> list[str]:
     if not os.path.lexists(path):
-        return
+        return []
     before, now = flatten(read_config(_read(path), str(path))), flatten(config)
-    for field, value in now.items():
-        if field not in _FREE_FIELDS and before[field] != value:
+    changed = [field for field, value in now.items() if before[field] != value]
+    for field in changed:
+        if field not in _FREE_FIELDS:
             raise UserError(
-                f"{field} is {value!r}, but the run in {path.parent} has {before[field]!r}: "
+                f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
                 "set it back, or use another --workdir."
             )
+    return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
+
+
+def _check_same_classes(before: Taxonomy, now: Taxonomy, workdir: Path) -> None:
+    if before == now:
+        return
+    way_out = "restore it, or use another --workdir."
+    for level in now.levels:
+        here, there = now.classes[level], before.classes.get(level, ())
+        if other := sorted(set(here) ^ set(there)):
+            sides = "the data, but not the run" if other[0] in here else "the run, but not the data"
+            raise UserError(
+                f"The data has other classes than the run in {workdir}: {len(here)} of {level} instead of "
+                f"{len(there)}, and {other[0]!r} is in {sides}: {way_out}"
+            )
+    raise UserError(
+        f"The data has other classes than the run in {workdir}: the levels {', '.join(now.levels)} instead of "
+        f"{', '.join(before.levels)}, or another order or tree: {way_out}"
+    )
 
 
 def _read(path: Path) -> str:

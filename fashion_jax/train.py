@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import functools
 import io
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,69 +15,26 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax import interruption
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import class_counts, create_class_balance
-from fashion_jax.config import check_config
+from fashion_jax.config import check_config, image_shape
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.leaks import leak_warning
-from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
-from fashion_jax.errors import RunError, UserError
-from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, split_metrics, write_predictions
-from fashion_jax.metrics import summarize
-from fashion_jax.models import Classifier, create_model
-from fashion_jax.optimizer import create_optimizer, learning_rates
-from fashion_jax.run_files import environment, open_workdir, write_run_files
-from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
-from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
+from fashion_jax.data.pipeline import Images, open_images, train_batches
+from fashion_jax.errors import UserError
+from fashion_jax.evaluation import score
+from fashion_jax.lock import locked
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.results import end_epoch, stop, write_results
+from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
+from fashion_jax.run import Run, Stopwatch
+from fashion_jax.run_files import open_workdir, write_run_files
+from fashion_jax.sharding import check_batch_size, create_mesh, put_batch
+from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
-from fashion_jax.writers import EventWriter, MetricsFile, Terminal, duration
-
-
-@dataclasses.dataclass
-class Run:
-    """What stays the same from step to step."""
-
-    config: ConfigDict
-    workdir: Path
-    dataset: Dataset
-    mesh: Mesh
-    train_fn: Any
-    eval_fn: EvalFn
-    abstract_state: TrainState
-    checkpoints: Checkpoints
-    terminal: Terminal
-    metrics_file: MetricsFile | None = None
-    events: EventWriter | None = None
-    validation: Images | None = None
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.dataset.splits["train"]) // self.config.batch_size
-
-    @property
-    def num_steps(self) -> int:
-        return self.steps_per_epoch * self.config.num_epochs
-
-    @property
-    def share(self) -> tuple[int, int]:
-        return jax.process_index(), jax.process_count()
-
-
-@dataclasses.dataclass
-class Stopwatch:
-    """How an epoch's time was spent."""
-
-    start: float = dataclasses.field(default_factory=time.monotonic)
-    waited: float = 0.0  # for data, in seconds
-    steps: int = 0
-
-    def timing(self, batch_size: int) -> dict[str, float]:
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        return {
-            "images_per_second": self.steps * batch_size / seconds,
-            "data_wait_fraction": self.waited / seconds,
-            "train_seconds": seconds,
-        }
+from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
 
 def train_and_evaluate(
@@ -101,30 +58,51 @@ def train_and_evaluate(
     mesh = create_mesh(devices)
     check_batch_size(config.batch_size, mesh.size)
     workdir = Path(workdir)
-    open_workdir(workdir, config)
-    dataset = load_dataset(config)
-    run, model, tx = _create_run(config, workdir, dataset, mesh)
-    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
-        run.terminal.say(warning)
-    start = run.checkpoints.latest_step or 0
+    terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
+    changes = open_workdir(workdir, config)
+    with locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext():
+        dataset = load_dataset(config)
+        write_run_files(workdir, config, dataset.taxonomy, dataset.summary(config.batch_size), changes)
+        for change in changes:
+            terminal.say(f"{change}: from here on.")
+        if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
+            terminal.say(warning)
+        run = _create_run(config, workdir, dataset, mesh, terminal)
+        try:
+            return _resume(run)
+        finally:
+            run.checkpoints.close()
+            if run.events:
+                run.events.close()
+
+
+def _resume(run: Run) -> list[dict[str, Any]]:
+    """From where the run is to its end, all files written."""
+    start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
     if start > run.num_steps:
         raise UserError(
-            f"{run.workdir} has done {start} steps, more than num_epochs = {config.num_epochs} has ({run.num_steps}): "
-            "raise num_epochs, or use another --workdir."
+            f"{run.workdir} has done {start} steps, more than num_epochs = {run.config.num_epochs} has "
+            f"({run.num_steps}): raise num_epochs, or use another --workdir."
         )
-    run.metrics_file = _open_metrics(run, start)
     report = run.workdir / "report"
-    if start == run.num_steps and len(run.metrics_file.lines) == config.num_epochs and report.exists():
+    run.metrics_file = _open_metrics(run, start)
+    if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():
         run.terminal.say(f"The run in {run.workdir} is complete: {report}")
-        run.checkpoints.close()
         return run.metrics_file.lines
-    if start:
-        run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}")
-        state = run.checkpoints.restore(start, run.abstract_state)
-    else:
-        run.terminal.say(_introduction(run))
-        state = create_train_state(config, model, tx, dataset.taxonomy, mesh)
-    _run(run, state, start)
+    run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}" if start else _introduction(run))
+    if jax.process_index() == 0:
+        run.events = EventWriter(run.workdir)
+        shutil.rmtree(report, ignore_errors=True)
+    shape = image_shape(run.config)
+    run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
+    state = run.create_state() if state is None else state
+    written = [line["step"] for line in run.metrics_file.lines]
+    if start and start % run.steps_per_epoch == 0 and start not in written:
+        end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
+    if start < run.num_steps:
+        images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
+        state = _train(run, state, start, images)
+    write_results(run, state)
     return run.metrics_file.lines
 
 
@@ -138,12 +116,11 @@ def _introduction(run: Run) -> str:
     )
 
 
-def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh) -> tuple[Run, Classifier, Any]:
+def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> Run:
     taxonomy = dataset.taxonomy
     steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
     model = create_model(config, taxonomy, mesh.size)
     tx = create_optimizer(config, steps_per_epoch)
-    write_run_files(workdir, config, taxonomy, dataset.summary(config.batch_size))
     balance = create_class_balance(config, class_counts(dataset.splits["train"], taxonomy))
     run = Run(
         config=config,
@@ -152,43 +129,37 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh)
         mesh=mesh,
         train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance),
         eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
+        create_state=functools.partial(create_train_state, config, model, tx, taxonomy, mesh),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
-        checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoint.keep),
-        terminal=Terminal() if jax.process_index() == 0 else Terminal(io.StringIO()),
+        terminal=terminal,
     )
-    return run, model, tx
+    folder, keep = workdir / "checkpoints", config.checkpoint.keep
+    run.checkpoints = Checkpoints(folder, keep, say=terminal.say, is_scheduled=run.is_scheduled)
+    return run
 
 
 def _open_metrics(run: Run, start: int) -> MetricsFile:
     metrics_file = MetricsFile(run.workdir / "metrics.jsonl", start, writes=jax.process_index() == 0)
-    for line in metrics_file.lines:
-        run.checkpoints.scores[line["step"]] = score(run.config, line)
+    run.checkpoints.scores = {line["step"]: score(run.config, line) for line in metrics_file.lines}
     return metrics_file
 
 
-def _run(run: Run, state: TrainState, start: int) -> None:
-    """From a state to the end, all files written."""
-    if jax.process_index() == 0:
-        run.events = EventWriter(run.workdir)
-        shutil.rmtree(run.workdir / "report", ignore_errors=True)
-    shape = image_shape(run.config)
-    run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
-    try:
-        written = [line["step"] for line in run.metrics_file.lines]
-        if start and start % run.steps_per_epoch == 0 and start not in written:
-            _end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
-        if start < run.num_steps:
-            images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
-            state = _train(run, state, start, images)
-        run.checkpoints.wait()
-        _write_results(run, state)
-    finally:
-        run.checkpoints.close()
-        if run.events:
-            run.events.close()
-
-
 def _train(run: Run, state: TrainState, start: int, images: Images) -> TrainState:
+    """From a state to that of the last step, which is saved, through as many rollbacks as it takes."""
+    while True:
+        try:
+            state = _steps(run, state, start, images)
+            run.checkpoints.save_now(run.num_steps, state)
+            return state
+        except RollBack as asked:
+            start, state = roll_back(run, asked)
+            state = slowed(run, run.create_state() if state is None else state, asked.times)
+            run.metrics_file = _open_metrics(run, start)
+        finally:
+            interruption.hold(False)
+
+
+def _steps(run: Run, state: TrainState, start: int, images: Images) -> TrainState:
     config, steps_per_epoch = run.config, run.steps_per_epoch
     batches = train_batches(run.dataset.splits["train"], images, config, start, run.num_steps, run.share)
     watch, loss = Stopwatch(), None
@@ -197,99 +168,26 @@ def _train(run: Run, state: TrainState, start: int, images: Images) -> TrainStat
         batch = put_batch(next(batches), run.mesh)
         watch.waited += time.monotonic() - asked
         if loss is not None and step % config.log_every_steps == 0:
-            _report_progress(run, step - 1, loss, watch)  # one step late, so that the device never waits
+            _report_progress(run, step - 1, state, loss, watch)  # one step late, so that the device never waits
         with jax.transfer_guard("disallow"):
             state, loss = run.train_fn(state, batch)
+        interruption.hold(True)
         watch.steps += 1
-        if step % steps_per_epoch == 0:
-            _check_finite(config, step, float(fetch(loss)))
-            _end_epoch(run, state, step, watch)
-            watch = Stopwatch()
-        elif step % config.checkpoint.every_steps == 0:
-            _check_finite(config, step, float(fetch(loss)))
-            run.checkpoints.save(step, state)
+        is_stopped = interruption.requested()
+        if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
+            check_updates(run, step, state, loss)
+            if is_stopped:
+                stop(run, state, step)
+            if step % steps_per_epoch:
+                run.checkpoints.save(step, state)
+            else:
+                end_epoch(run, state, step, watch)
+                watch = Stopwatch()
     return state
 
 
-def _report_progress(run: Run, step: int, loss: jax.Array, watch: Stopwatch) -> None:
-    value = float(fetch(loss))
-    _check_finite(run.config, step, value)
+def _report_progress(run: Run, step: int, state: TrainState, loss: jax.Array, watch: Stopwatch) -> None:
+    value = check_updates(run, step, state, loss)
     epoch = f"epoch {(step - 1) // run.steps_per_epoch + 1}/{run.config.num_epochs}"
     speed = watch.timing(run.config.batch_size)["images_per_second"]
     run.terminal.progress(step, run.num_steps, epoch, speed, value)
-
-
-def _check_finite(config: ConfigDict, step: int, loss: float) -> None:
-    if not math.isfinite(loss):
-        raise RunError(
-            f"The loss is {loss} at step {step}: lower learning_rate ({config.learning_rate}) and start in another "
-            "--workdir; the checkpoints of earlier steps are kept."
-        )
-
-
-def _end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
-    """Evaluates, saves, and writes the epoch's line, in this order: a line without its checkpoint is cut off
-    on resume, a checkpoint without its line gets it then."""
-    config = run.config
-    train_sums = fetch(state.metrics)
-    timing = watch.timing(config.batch_size)
-    began = time.monotonic()
-    metrics = split_metrics(config, run.dataset.splits["validation"], _predict_validation(run, state))
-    timing["validation_seconds"] = time.monotonic() - began
-    epoch = step // run.steps_per_epoch
-    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": float(learning_rates(config)[epoch - 1])}
-    train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
-    line |= {f"train/{name}": value for name, value in train.items()}
-    line |= {f"validation/{name}": value for name, value in metrics.items()}
-    line["timing"] = timing
-    run.checkpoints.scores[step] = score(config, line)
-    run.checkpoints.save(step, state)
-    run.metrics_file.append(line)
-    if run.events:
-        run.events.write(line)
-    _say_epoch(run, line)
-
-
-def _say_epoch(run: Run, line: dict[str, Any]) -> None:
-    finest = run.dataset.taxonomy.levels[-1]
-    accuracies = "  ".join(
-        f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
-    )
-    run.terminal.say(
-        f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
-        f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
-        f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
-        f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}"
-    )
-
-
-def _predict_validation(run: Run, state: TrainState) -> dict[str, Any]:
-    split = run.dataset.splits["validation"]
-    batches = eval_batches(split, run.validation, run.config.batch_size, run.share)
-    return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
-
-
-def _write_results(run: Run, state: TrainState) -> None:
-    """The best checkpoint's predictions on validation, and the report."""
-    from fashion_jax.report.contents import PageContents
-    from fashion_jax.report.figures import write_report
-    from fashion_jax.report.page import write_page
-
-    best = run.checkpoints.best_step
-    if best != run.num_steps:
-        state = run.checkpoints.restore(best, run.abstract_state)
-    log_probs = _predict_validation(run, state)
-    if jax.process_index():
-        return
-    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
-    levels = {level: (list(taxonomy.classes[level]), x, split.labels[level]) for level, x in log_probs.items()}
-    unfinished = run.workdir / "report.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    lines = run.metrics_file.lines
-    write_report(unfinished, lines, levels)
-    page = PageContents(run.workdir, run.config, run.dataset, environment(), lines, best, log_probs)
-    write_page(unfinished / "index.html", page)
-    unfinished.rename(run.workdir / "report")
-    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config import image_shape
+from fashion_jax.guard import init_guard
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.metrics import init_accumulators
 from fashion_jax.models import Classifier
@@ -27,6 +28,7 @@ class TrainState(struct.PyTreeNode):
         model_state: the model's other collections: batch_stats, or nothing.
         opt_state: of the optax optimizer.
         metrics: the running epoch's sums by level, reset as an epoch starts.
+        guard: counts of skipped updates, and sums of norms (see guard.py).
     """
 
     step: Array
@@ -34,6 +36,7 @@ class TrainState(struct.PyTreeNode):
     model_state: Any
     opt_state: optax.OptState
     metrics: Any
+    guard: dict[str, Array]
 
 
 def create_train_state(
@@ -67,6 +70,7 @@ def _initializer(
             model_state=variables,
             opt_state=tx.init(params),
             metrics=init_accumulators(sizes, jnp.promote_types(dtype, jnp.float32)),
+            guard=init_guard(jnp.promote_types(dtype, jnp.float32)),
         )
 
     return init

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
+from fashion_jax.guard import clip, keep_finite, slow_down
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.losses import cross_entropy, level_log_probs, soft_cross_entropy
 from fashion_jax.metrics import accumulate
@@ -35,7 +36,7 @@ def train_step(
     steps_per_epoch: int,
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[TrainState, Array]:
-    """One update.
+    """One update, or none where the loss or the gradient is not finite.
 
     Everything random is a function of (config.seed, state.step), everything averaged is over the global
     batch. The epoch's metrics are those of a plain cross-entropy, of mixed images by the label of the larger share.
@@ -54,15 +55,20 @@ def train_step(
     (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
     log_probs = level_log_probs(balance.predicted(logits), taxonomy)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    norm = optax.tree.norm(grads)
+    updates, opt_state = tx.update(clip(grads, norm, config.clip_gradient_norm), state.opt_state, state.params)
+    updates = slow_down(updates, state.guard, config)
     new_state = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         model_state=model_state,
         opt_state=opt_state,
         metrics=_next_metrics(state, log_probs, labels, steps_per_epoch),
+        guard=state.guard,
     )
-    return new_state, loss
+    limit = 1 if config.on_nonfinite == "stop" else config.nonfinite.max_in_a_row
+    is_first = state.step % steps_per_epoch == 0
+    return keep_finite(state, new_state, loss, norm, updates, limit=limit, is_first=is_first), loss
 
 
 def eval_step(

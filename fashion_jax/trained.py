@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import create_mesh
 from fashion_jax.train_state import TrainState, abstract_train_state
 from fashion_jax.train_step import jit_eval_step
-from fashion_jax.writers import MetricsFile
+from fashion_jax.writers import MetricsFile, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Trained:
         taxonomy: its classes.
         step: of the checkpoint.
         mesh: over which batches are spread: all devices.
-        state: as it was at that step.
+        state: as it was at that step, as far as predicting needs it: params and model_state.
         eval_fn: the jitted eval_step.
     """
 
@@ -60,7 +61,7 @@ class Trained:
 
 
 def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:
-    """Restores a run's best or latest checkpoint onto all devices.
+    """Restores a run's best or latest checkpoint onto all devices; the next one where that is damaged, which is told.
 
     Args:
         workdir: of the run; a training may still be going on in it.
@@ -69,7 +70,7 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
 
     Raises:
         UserError: workdir holds no run, or no checkpoint.
-        RunError: the checkpoint is damaged.
+        RunError: none of its checkpoints can be used.
     """
     config = load_run_config(workdir, overrides)
     taxonomy = read_taxonomy(workdir)
@@ -79,15 +80,15 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     model = create_model(config, taxonomy, mesh.size)
     like = abstract_train_state(config, model, create_optimizer(config, steps_per_epoch=1), taxonomy, mesh)
     check_has_checkpoint(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True)
+    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True, say=_warn)
     try:
-        latest = checkpoints.latest_step
-        lines = MetricsFile(workdir / "metrics.jsonl", latest, writes=False).lines
+        lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
         checkpoints.scores = {line["step"]: score(config, line) for line in lines}
-        step = latest if checkpoint == "latest" else checkpoints.best_step
-        state = checkpoints.restore(step, like)
+        restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
+        step, arrays = restore({"params": like.params, "model_state": like.model_state})
     finally:
         checkpoints.close()
+    state = TrainState(step, **arrays, opt_state=None, metrics=None, guard=None)
     eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
     return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
 
@@ -109,6 +110,10 @@ def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> Cla
             f"{path} cannot be read ({error!r}), and rare_classes.post_hoc needs its counts of images: restore it."
         ) from error
     return create_class_balance(config, counts)
+
+
+def _warn(text: str) -> None:
+    print(printable(text), file=sys.stderr)
 
 
 def read_taxonomy(workdir: Path) -> Taxonomy:

@@ -13,6 +13,8 @@ COMMANDS = ("main", "evaluate", "predict", "export", "prepare", "sweep", "demo")
 LAYERS = (
     COMMANDS,
     ("train", "trained"),
+    ("results", "rollback"),
+    ("run",),
     ("evaluation",),
     ("train_step",),
     ("train_state",),

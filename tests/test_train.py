@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sk
 
-from fashion_jax import sharding, train
+from fashion_jax import results, rollback, sharding, train
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.errors import RunError, UserError
@@ -28,6 +28,14 @@ def without_timing(workdir: Path) -> list[dict]:
 def digests(workdir: Path, step: int) -> dict[str, str]:
     """The digests of every array of a checkpoint, as the run saved them."""
     return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())
+
+
+def damage(step: Path) -> None:
+    """Flips a bit in the middle of the largest file of a checkpoint."""
+    largest = max((step / "state").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
 
 
 @pytest.fixture
@@ -172,8 +180,7 @@ def test_best_checkpoint_outlives_the_latest(tiny_config, tmp_path):
     checkpoints.scores = {10: 0.9}
     for step, score in ((20, 0.5), (30, math.nan), (40, 0.1)):
         checkpoints.scores[step] = score
-        checkpoints.save(step, state)
-    checkpoints.wait()
+        checkpoints.save_now(step, state)
     assert checkpoints.best_step == 10 and checkpoints.latest_step == 40
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [10, 40]
     checkpoints.close()
@@ -181,22 +188,23 @@ def test_best_checkpoint_outlives_the_latest(tiny_config, tmp_path):
 
 def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path):
     shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
-    largest = max(
-        (tmp_path / "checkpoints" / "20" / "state").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size
-    )
-    data = bytearray(largest.read_bytes())
-    data[len(data) // 2] ^= 1
-    largest.write_bytes(data)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
-    with pytest.raises(RunError, match="step 20 is damaged"):
-        checkpoints.restore(20, _abstract_state(tiny_config))
-    checkpoints.close()
+    damage(tmp_path / "checkpoints" / "20")
+    said = []
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2, say=said.append)
+    step, _ = checkpoints.restore_latest(_abstract_state(tiny_config))
+    assert step == 10 and "The checkpoint of step 20" in said[0]
+    assert checkpoints.steps() == [10] and (tmp_path / "checkpoints" / "damaged" / "20").is_dir()
+    damage(tmp_path / "checkpoints" / "10")
+    with pytest.raises(RunError, match=r"None of the checkpoints in .* \(steps 10\) can be used"):
+        checkpoints.restore_latest(_abstract_state(tiny_config))
+    assert checkpoints.steps() == [10], "what is left is not set aside: the next start must not begin anew"
 
 
 def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch):
     fetches = []
     real = sharding.fetch
-    monkeypatch.setattr(train, "fetch", lambda tree: fetches.append(1) or real(tree))
+    for module in (rollback, results):
+        monkeypatch.setattr(module, "fetch", lambda tree: fetches.append(1) or real(tree))
     tiny_config.log_every_steps = 5
     train_and_evaluate(tiny_config, tmp_path)
     per_epoch = 2 + 2  # progress lines; the last loss and the epoch's sums

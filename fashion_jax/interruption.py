@@ -1,0 +1,90 @@
+"""Signals that ask a run to stop: SIGTERM and SIGUSR1 (pre-emption), SIGINT (Ctrl-C).
+
+Python's own handlers wait for the main thread, which may be compiling for minutes. So a thread of its own reads the
+signals as they come. While there is something to save, it only notes the first one, for the loop to ask; otherwise,
+and at the second one, it ends the process at once, which is as harmless as SIGKILL.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Interrupted
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+_received: list[int] = []  # in the order of their coming
+_can_save = False
+_polls = 0
+
+
+def watch() -> None:
+    """Starts to watch for signals; called once, by the process of a command, in its main thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=_read, args=(reader,), daemon=True, name="signals").start()
+
+
+def share_among_processes() -> None:
+    """Leaves SIGTERM to JAX's preemption service, by which all processes stop at the same step.
+
+    Called after jax.distributed.initialize, which needs SIGTERM unhandled; the other signals are passed on to it.
+    """
+    global _polls
+    _polls = 1
+
+
+def hold(on: bool) -> None:
+    """Whether there is something to save: then signals wait for the loop to ask `requested`, and to end the run."""
+    global _can_save
+    _can_save = on
+
+
+def requested() -> bool:
+    """Whether to stop; of several processes, all are told at the same of their calls, which must be as many."""
+    global _polls
+    if not _polls:
+        return bool(_received)
+    from jax.experimental import multihost_utils
+
+    _polls += 1
+    return multihost_utils.reached_preemption_sync_point(_polls)
+
+
+def stopped(step: int) -> Interrupted:
+    """The error by which a run ends that has been saved at a step."""
+    number = _received[0] if _received else signal.SIGTERM
+    return Interrupted(
+        f"Stopped by {signal.Signals(number).name} after step {step}, which is saved: "
+        "run the same command again to go on.",
+        _status(number),
+    )
+
+
+def _status(number: int) -> int:
+    return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_PREEMPTED
+
+
+def _read(reader: int) -> None:
+    while data := os.read(reader, 64):
+        for number in data:
+            if number in _SIGNALS:
+                _take(number)
+
+
+def _take(number: int) -> None:
+    _received.append(number)
+    if _can_save and len(_received) == 1:
+        if _polls and number != signal.SIGTERM:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return
+    name = signal.Signals(number).name
+    lost = "without saving again" if _can_save else "with nothing to save"
+    print(f"Stopped at once by {name}, {lost}: run the same command again to go on.", file=sys.stderr, flush=True)
+    os._exit(_status(number))

@@ -1,0 +1,109 @@
+"""What a run leaves: an epoch's line and checkpoint, and at the end predictions and the report."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from fashion_jax import interruption
+from fashion_jax.data.pipeline import eval_batches
+from fashion_jax.evaluation import named_metrics, predict_split, score, split_metrics, write_predictions
+from fashion_jax.guard import epoch_summary
+from fashion_jax.metrics import summarize
+from fashion_jax.optimizer import learning_rates
+from fashion_jax.run import Run, Stopwatch
+from fashion_jax.run_files import environment
+from fashion_jax.sharding import fetch
+from fashion_jax.train_state import TrainState
+from fashion_jax.writers import duration
+
+
+def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
+    """Evaluates, saves, and writes the epoch's line, in this order: a line without its checkpoint is cut off
+    on resume, a checkpoint without its line gets it then."""
+    config = run.config
+    train_sums, guard = fetch((state.metrics, state.guard))
+    timing = watch.timing(config.batch_size)
+    began = time.monotonic()
+    metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
+    timing["validation_seconds"] = time.monotonic() - began
+    epoch = step // run.steps_per_epoch
+    slowed = config.nonfinite.learning_rate_factor ** int(guard["rollbacks"])
+    rate = float(learning_rates(config)[epoch - 1]) * slowed
+    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}
+    train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
+    line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
+    line |= {f"validation/{name}": value for name, value in metrics.items()}
+    line["timing"] = timing
+    run.checkpoints.scores[step] = score(config, line)
+    run.checkpoints.save(step, state)
+    run.metrics_file.append(line)
+    if run.events:
+        run.events.write(line)
+    _say_epoch(run, line)
+
+
+def _say_epoch(run: Run, line: dict[str, Any]) -> None:
+    finest = run.dataset.taxonomy.levels[-1]
+    skipped = f"  {line['train/skipped_updates']} updates skipped, not finite" * bool(line["train/skipped_updates"])
+    accuracies = "  ".join(
+        f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
+    )
+    run.terminal.say(
+        f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
+        f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
+        f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
+        f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}{skipped}"
+    )
+
+
+def stop(run: Run, state: TrainState, step: int) -> None:
+    """Saves, and ends the run as a signal has asked for."""
+    run.checkpoints.save_now(step, state)
+    raise interruption.stopped(step)
+
+
+def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]:
+    """Level -> log-probabilities of the validation split by the state of a step; stops where a signal asks for it."""
+    split = run.dataset.splits["validation"]
+    batches = eval_batches(split, run.validation, run.config.batch_size, run.share)
+    batches = _until_stopped(batches, functools.partial(stop, run, state, step))
+    return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
+
+
+def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        if interruption.requested():
+            end()
+        yield batch
+
+
+def write_results(run: Run, state: TrainState) -> None:
+    """The best checkpoint's predictions on validation, and the report."""
+    from fashion_jax.report.contents import PageContents
+    from fashion_jax.report.figures import write_report
+    from fashion_jax.report.page import write_page
+
+    best = run.checkpoints.best_step
+    if best != run.num_steps:
+        best, state = run.checkpoints.restore_best(run.abstract_state)
+    log_probs = predict_validation(run, state, best)
+    if jax.process_index():
+        return
+    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
+    write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
+    levels = {level: (list(taxonomy.classes[level]), x, split.labels[level]) for level, x in log_probs.items()}
+    unfinished = run.workdir / "report.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    lines = run.metrics_file.lines
+    write_report(unfinished, lines, levels)
+    page = PageContents(run.workdir, run.config, run.dataset, environment(), lines, best, log_probs)
+    write_page(unfinished / "index.html", page)
+    unfinished.rename(run.workdir / "report")
+    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")

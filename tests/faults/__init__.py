@@ -1,0 +1,1 @@
+"""Faults injected into the real command: python -m tests.faults, or scripts/faults."""

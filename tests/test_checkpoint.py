@@ -1,0 +1,172 @@
+"""Checkpoints that are damaged, of another model, on other devices, or do not fit on the disk."""
+
+import math
+import os
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fashion_jax import checkpoint
+from fashion_jax.checkpoint import Checkpoints
+from fashion_jax.digests import digests_of
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.train_state import abstract_train_state, create_train_state
+from fashion_jax.train_step import jit_train_step
+from tests.test_train_step import TAXONOMY, random_batch
+
+
+def small_state(value: float = 1.0) -> dict:
+    return {"params": {"w": jnp.full((2, 3), value)}, "step": jnp.int32(value)}
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def saved(tmp_path, said) -> Checkpoints:
+    """The steps 1, 2 and 3, all kept."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=3, say=said.append)
+    for step in (1, 2, 3):
+        checkpoints.save_now(step, small_state(step))
+    return checkpoints
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda step: shutil.rmtree(step / "state"), ""),
+        (lambda step: shutil.rmtree(step / "digests"), "its digests cannot be read"),
+        (lambda step: (step / "digests" / "metadata").write_text("{}"), "its digests cannot be read"),
+        (
+            lambda step: (step / "digests" / "metadata").write_text('{"arrays": {}, "digest": ""}'),
+            "digests are damaged",
+        ),
+        (lambda step: [os.truncate(p, 10) for p in (step / "state").rglob("*") if p.is_file()], ""),
+        (lambda step: (shutil.rmtree(step), step.mkdir()), "its digests cannot be read"),
+        (lambda step: (shutil.rmtree(step), step.write_text("x")), "its digests cannot be read"),
+    ],
+)
+def test_a_damaged_step_is_named_and_set_aside(saved, said, tmp_path, harm, reason):
+    harm(tmp_path / "checkpoints" / "3")
+    step, state = saved.restore_latest(small_state())
+    assert step == 2 and float(state["params"]["w"][0, 0]) == 2
+    assert len(said) == 1 and said[0].startswith("The checkpoint of step 3 in ") and reason in said[0]
+    assert "\n" not in said[0]
+    assert saved.steps() == [1, 2]
+    saved.save_now(3, small_state(3))
+    assert saved.restore_latest(small_state())[0] == 3
+
+
+def test_damaged_metadata_and_stray_files_do_no_harm(saved, said, tmp_path):
+    folder = tmp_path / "checkpoints"
+    (folder / "3" / "_CHECKPOINT_METADATA").write_bytes(b"\xff{")
+    (folder / "7.orbax-checkpoint-tmp").mkdir()
+    (folder / "notes").write_text("x")
+    saved.close()
+    assert saved.restore_latest(small_state())[0] == 3 and not said
+    saved.save_now(4, small_state(4))
+    assert saved.steps() == [2, 3, 4] and not (folder / "7.orbax-checkpoint-tmp").exists()
+
+
+def test_the_arrays_of_another_model_are_named_and_nothing_is_set_aside(saved, tmp_path):
+    other = {"params": {"w": jnp.zeros((2, 4))}, "step": jnp.int32(0)}
+    with pytest.raises(UserError, match=r"params/w is float32\[2,4\] in the model .* has float32\[2,3\]"):
+        saved.restore_latest(other)
+    with pytest.raises(UserError, match=r"params/v is float32\[1\] in the model .* has nothing there"):
+        saved.restore_latest({"params": {"v": jnp.zeros(1)}})
+    assert saved.steps() == [1, 2, 3]
+
+
+def test_a_part_of_the_state_can_be_restored_read_only(saved, said, tmp_path):
+    shutil.rmtree(tmp_path / "checkpoints" / "3" / "state")
+    reader = Checkpoints(tmp_path / "checkpoints", keep=1, read_only=True, say=said.append)
+    step, part = reader.restore_latest({"params": {"w": jnp.zeros((2, 3))}})
+    assert step == 2 and part.keys() == {"params"}
+    assert reader.steps() == [1, 2, 3], "nothing is moved under the feet of a training"
+
+
+def test_latest_best_and_scheduled_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, is_scheduled=lambda step: step % 2 == 0)
+    checkpoints.scores = {1: 0.9, 2: 0.8, 3: math.nan, 4: math.inf}
+    for step in (1, 2, 3, 4, 5):
+        checkpoints.save_now(step, small_state(step))
+    assert checkpoints.steps() == [1, 4, 5] and checkpoints.best_step == 1
+    checkpoints.discard_after(4)
+    assert checkpoints.steps() == [1, 4]
+    checkpoints.save_now(5, small_state(5))
+    shutil.rmtree(tmp_path / "checkpoints" / "1" / "state")
+    assert checkpoints.restore_best(small_state())[0] == 5, "the latest, where none that has a score is left"
+
+
+def test_a_full_disk_is_told_at_once_and_tried_again(saved, said, monkeypatch):
+    free = os.statvfs(".")
+    full = os.statvfs_result([*free[:4], 0, *free[5:]])
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint.os, "statvfs", lambda path: full)
+        saved.save(4, small_state(4))
+        assert "Saving a checkpoint failed (0 MiB are free in" in said[0]
+        assert not saved.is_retry_due()
+        patched.setattr(checkpoint.time, "monotonic", lambda: 10**9)
+        assert saved.is_retry_due()
+    saved.save_now(5, small_state(5))
+    assert saved.steps() == [2, 3, 5]
+    monkeypatch.setattr(checkpoint, "_PAUSES", (0, 0))
+    monkeypatch.setattr(checkpoint.os, "statvfs", lambda path: full)
+    with pytest.raises(RunError, match=r"for the 3\. time in a row: see to it"):
+        saved.save_now(6, small_state(6))
+    assert saved.restore_latest(small_state())[0] == 5
+
+
+def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint.ocp.CheckpointManager, "wait_until_finished", _fail)
+        saved.save(4, small_state(4))
+        saved.save(5, small_state(5))
+    assert said == ["Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."] * 2
+
+
+def _fail(self):
+    raise OSError("disk on fire")
+
+
+@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
+def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, name):
+    tiny_config.model.name, tiny_config.batch_size = name, 8
+    tiny_config.dtype, tiny_config.augment = "float64", "flip"
+    with jax.enable_x64(True):
+        begun, next_step = _on_devices(tiny_config, 8)
+        state, _ = next_step(begun())
+        saved = Checkpoints(tmp_path, keep=9)
+        saved.save_now(1, state)
+        expected = jax.tree.map(np.array, fetch(state))  # before it is donated
+        after = fetch(next_step(next_step(state)[0])[0])
+        for count in (1, 2, 4, 8):
+            config, model, tx, mesh = _parts(tiny_config, count)
+            like = abstract_train_state(config, model, tx, TAXONOMY, mesh)
+            _, further = _on_devices(tiny_config, count)
+            step, restored = saved.restore_latest(like)
+            assert digests_of(fetch(restored)) == digests_of(expected)
+            saved.save_now(step + 1, restored)
+            result = fetch(further(further(restored)[0])[0])
+            for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(result), strict=True):
+                np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))
+
+
+def _parts(config, count):
+    mesh = create_mesh(jax.devices()[:count])
+    return config, create_model(config, TAXONOMY, mesh.size), create_optimizer(config, 100), mesh
+
+
+def _on_devices(config, count):
+    config, model, tx, mesh = _parts(config, count)
+    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100)
+    batch = put_batch(random_batch(), mesh)
+    return lambda: create_train_state(config, model, tx, TAXONOMY, mesh), lambda state: step(state, batch)

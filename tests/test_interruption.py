@@ -1,0 +1,82 @@
+"""Signals, in processes of their own; and runs that are asked to stop, in this one."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fashion_jax import interruption
+from fashion_jax.errors import Interrupted
+from fashion_jax.train import train_and_evaluate
+from tests.conftest import ROOT
+from tests.test_train import digests, without_timing
+
+PROGRAM = """
+import sys, time
+from fashion_jax import interruption
+from fashion_jax.command_line import run_command
+
+def command(arguments):
+    interruption.hold("hold" in arguments)
+    print("ready", flush=True)
+    if "busy" in arguments:
+        sum(range(10**12))  # in C, where Python's own handlers have to wait
+    while not interruption.requested():
+        time.sleep(0.01)
+    time.sleep(1 if "slow" in arguments else 0)
+    raise interruption.stopped(7)
+
+interruption.watch()
+sys.exit(run_command(command, None))
+"""
+
+
+def interrupted(*arguments: str, signals: list[int]) -> tuple[int, str]:
+    """The status and stderr of PROGRAM, to which signals are sent once it is ready."""
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.2)
+        _, stderr = process.communicate(timeout=20)
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=str
+)
+def test_a_signal_waits_while_there_is_something_to_save(number, status):
+    name = signal.Signals(number).name
+    sentence = f"Stopped by {name} after step 7, which is saved: run the same command again to go on.\n"
+    assert interrupted("hold", signals=[number]) == (status, sentence)
+
+
+def test_with_nothing_to_save_it_ends_at_once_even_inside_c_code():
+    status, stderr = interrupted("busy", signals=[signal.SIGTERM])
+    assert (status, stderr.count("\n")) == (75, 1) and "at once by SIGTERM, with nothing to save" in stderr
+
+
+def test_the_second_signal_ends_at_once():
+    status, stderr = interrupted("hold", "slow", signals=[signal.SIGINT, signal.SIGTERM])
+    assert (status, stderr.count("\n")) == (75, 1) and "at once by SIGTERM, without saving" in stderr
+
+
+@pytest.mark.parametrize(("polls", "step"), [(1, 1), (12, 10), (18, 15), (25, 20)])
+def test_a_run_that_is_asked_to_stop_resumes_bit_identically(
+    finished_run, tiny_config, tmp_path, monkeypatch, polls, step
+):
+    """At the n-th question: there is one after each of an epoch's 10 steps, and before its 3 batches of validation."""
+    tiny_config.checkpoint.every_steps = 4
+    asked = iter(range(1, 10**6))
+    with monkeypatch.context() as patched:
+        patched.setattr(interruption, "requested", lambda: next(asked) == polls)
+        with pytest.raises(Interrupted, match=f"after step {step}, which is saved") as stop:
+            train_and_evaluate(tiny_config, tmp_path)
+    assert stop.value.status == 75
+    assert (tmp_path / "checkpoints" / str(step)).exists()
+    train_and_evaluate(tiny_config, tmp_path)
+    assert without_timing(tmp_path) == without_timing(finished_run)
+    assert digests(tmp_path, 20) == digests(finished_run, 20)
