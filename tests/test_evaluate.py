@@ -51,6 +51,19 @@ def test_other_data_by_the_same_fields(run, tmp_path):
     assert (row["images"], row["main/known_labels"], row["sub/known_labels"]) == (12, 12, 9)
 
 
+@pytest.mark.parametrize("place", ["Apparel/Topwear", "Topwear"])
+def test_a_folder_of_classes(run, tmp_path, place):
+    """By MAIN/SUB, and by CLASS: the run knows what stands under what."""
+    for i in range(3):
+        write_image(tmp_path / "shop" / place / f"{i}.jpg", seed=i)
+        write_image(tmp_path / "shop" / Path(place).with_name("Spacesuits") / f"{i}.jpg", seed=i)
+    data = ["--config.data.source=folder", f"--config.data.path={tmp_path / 'shop'}"]
+    assert main(["--workdir", str(run), *data, "--split=all", "--json", str(tmp_path / "m.json")]) == 0
+    (row,) = json.loads((tmp_path / "m.json").read_text())
+    assert (row["images"], row["sub/known_labels"]) == (6, 3)
+    assert row["main/known_labels"] == (6 if "/" in place else 3)
+
+
 def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run):
     unfinished = run / "checkpoints" / "30.orbax-checkpoint-tmp"
     unfinished.mkdir()

@@ -72,7 +72,9 @@ def write_odd(folder) -> dict[str, str]:
     (folder / "notes.txt").write_text("no image")
     (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\2\0\0\0")
     os.mkfifo(folder / "pipe.jpg")
-    (folder / ".DS_Store").write_bytes(b"x")
+    os.symlink("deeper", folder / "deep" / "again")
+    for hidden in (".DS_Store", ".hidden.jpg", "THUMBS.DB"):
+        (folder / hidden).write_bytes(b"x")
     return {
         **dict.fromkeys(["0.jpg", "1.jpg", "2.jpg", "deep/deeper/UPPER.JPG", "link.jpg", "=1+1.jpg"], ""),
         **dict.fromkeys(["\\udcff.jpg", "no_suffix", "alpha.png", "pixel.gif"], ""),
