@@ -147,7 +147,7 @@ CHECKS: dict[str, Check] = {
     "data.min_images_per_class": _integer(1),
     "data.rare_classes": _choice("drop", "merge"),
     "data.max_bad_fraction": _number(0, 1),
-    "data.drop_leaks": lambda x: "" if type(x) is bool else "True or False",
+    "data.drop_leaks": _boolean,
     "data.resize": _choice("stretch", "crop", "letterbox"),
     "data.canvas_size": _canvas_size,
     "data.cache": _choice("auto", "none", "host", "device"),

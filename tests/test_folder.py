@@ -10,7 +10,7 @@ from fashion_jax.data import walk as walk_module
 from fashion_jax.data.dataset import ALL, check_paths, load_dataset, load_split
 from fashion_jax.data.walk import READ_ANYWAY, Found, walk
 from fashion_jax.errors import UserError
-from tests.shop import shop_config
+from tests.shop import shop_config, smallest_image
 
 TWO_LEVELS = {f"{path}/{i}.jpg": b"" for path in ("Apparel/Dress", "Apparel/Tops", "Shoes/Boots") for i in range(10)}
 ONE_LEVEL = {f"{path}/{i}.jpg": b"" for path in ("dress", "tops", "boots") for i in range(10)}
@@ -20,7 +20,7 @@ YAML = "Apparel: [dress, tops]\nShoes: [boots]\n"
 def write_tree(folder, *names: str):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        (folder / name).write_bytes(smallest_image(name))
     return folder
 
 
@@ -117,7 +117,8 @@ def write_odd(folder) -> None:
     os.symlink(folder.parent / "elsewhere", folder / "Shoes" / "Pumps")
     os.mkdir(os.fsencode(folder) + b"/Shoes/\xff")
     for i in range(2):
-        open(os.fsencode(folder) + b"/Shoes/\xff/\xfe%d.png" % i, "wb").close()
+        with open(os.fsencode(folder) + b"/Shoes/\xff/\xfe%d.png" % i, "wb") as file:
+            file.write(smallest_image(str(i)))
 
 
 ODD = {
@@ -215,7 +216,7 @@ def test_a_zip_is_as_its_folder(tmp_path):
     folder = write_tree(tmp_path / "shop", *in_splits(a="train", b="validation"))
     with zipfile.ZipFile(tmp_path / "shop.zip", "w") as file:
         for name in in_splits(a="train", b="validation"):
-            file.writestr(f"shop/{name}", b"")
+            file.writestr(f"shop/{name}", smallest_image(name))
     expected = load(folder)
     found = load(tmp_path / "shop.zip", cache_dir=str(tmp_path / "cache"))
     assert found.summary(8) == expected.summary(8)

@@ -96,7 +96,7 @@ def test_missing_data_is_named(refused_shop, shop):
 
 
 def test_a_folder_of_images_that_is_elsewhere_is_named(refused_shop):
-    assert "40 of 40 images are missing, such as" in refused_shop("--config.data.image=photos/{id}.jpg")
+    assert "40 of 40 images cannot be used, such as" in refused_shop("--config.data.image=photos/{id}.jpg")
 
 
 def test_an_empty_split_is_named(refused_shop, shop):
