@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax import Array
 
 # The mean and the standard deviation of ImageNet's pixels, as torchvision's recipes use them.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 CROPPING = ("light",)  # presets that crop, and so want a canvas larger than the image
 PRESETS = ("none", "flip", *CROPPING)
@@ -41,7 +41,7 @@ def prepare_eval(images: Array, shape: tuple[int, int], dtype: jnp.dtype) -> Arr
 
 def normalize(pixels: Array, dtype: jnp.dtype) -> Array:
     """Pixels of 0 to 255 to zero mean and unit variance by ImageNet's statistics."""
-    mean, std = (jnp.asarray(x, pixels.dtype) for x in (_MEAN, _STD))
+    mean, std = (jnp.asarray(x, pixels.dtype) for x in (MEAN, STD))
     return ((pixels / 255 - mean) / std).astype(dtype)
 
 

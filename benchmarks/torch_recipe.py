@@ -1,0 +1,119 @@
+"""The recipe in PyTorch on the trainer's own pixels, order and metrics: python -m benchmarks.torch_recipe --config FILE.
+
+What a run of fashion_jax on the same config is compared with: model, initialisation, dropout, flips and SGD are
+PyTorch's; the decoded images, their order in each epoch and the metrics are those of the trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ml_collections import ConfigDict
+from torch import Tensor, nn
+
+from benchmarks.torch_twin import TwinClassifier, create_twin
+from fashion_jax.command_line import Parser, parse_overrides, run_command
+from fashion_jax.config import load_config
+from fashion_jax.data.augmentation import MEAN, STD
+from fashion_jax.data.dataset import Split, load_dataset
+from fashion_jax.data.pipeline import eval_batches, open_images, train_batches
+from fashion_jax.errors import UserError
+from fashion_jax.evaluation import split_metrics
+from fashion_jax.models import head_names
+from fashion_jax.optimizer import learning_rates
+from fashion_jax.train_state import image_shape
+from fashion_jax.writers import write_atomically
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains as the arguments say; returns the exit status."""
+    return run_command(_train, arguments)
+
+
+def _train(arguments: list[str]) -> None:
+    parser = Parser(prog="python -m benchmarks.torch_recipe", description="Trains the recipe in PyTorch.")
+    parser.add_argument("--config", metavar="FILE", default="configs/product_images.py", help="default: %(default)s")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the epochs' metrics")
+    flags, rest = parser.parse_known_args(arguments)
+    config = load_config(flags.config, parse_overrides(rest))
+    if config.augment not in ("none", "flip") or config.data.canvas_size:
+        raise UserError(f"augment is {config.augment!r} and data.canvas_size {config.data.canvas_size}: only flips here.")
+    lines = []
+    for line in train(config):
+        lines.append(line)
+        print("  ".join(f"{name} {value:.4f}" for name, value in line.items()), flush=True)
+        if flags.json:
+            write_atomically(flags.json, json.dumps({"torch": torch.__version__, "epochs": lines}, indent=1) + "\n")
+
+
+def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """Trains a checked config; after each epoch, its validation metrics as in metrics.jsonl, and its seconds."""
+    torch.manual_seed(config.seed)
+    dataset = load_dataset(config)
+    heads = {level: (head, dataset.taxonomy.num_classes(level)) for level, head in head_names(config).items()}
+    model = create_twin(config.model.name, heads).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    images = {name: open_images(split, config, image_shape(config)) for name, split in dataset.splits.items()}
+    steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
+    num_steps = steps_per_epoch * config.num_epochs
+    batches = train_batches(dataset.splits["train"], images["train"], config, 0, num_steps)
+    for epoch, rate in enumerate(learning_rates(config), 1):
+        began = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate)
+        model.train()
+        for _ in range(steps_per_epoch):
+            _step(model, optimizer, next(batches), flip=config.augment == "flip", weights=config.loss_weights)
+        log_probs = _predict(model, dataset.splits["validation"], images["validation"], config.batch_size)
+        metrics = split_metrics(config, dataset.splits["validation"], log_probs)
+        metrics = {f"validation/{name}": value for name, value in metrics.items()}
+        yield {"epoch": epoch, **metrics, "seconds": time.monotonic() - began}
+
+
+def _step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, Any], *, flip: bool, weights: dict[str, float]
+) -> None:
+    pixels = _normalized(batch["image"])
+    if flip:
+        flipped = torch.rand(len(pixels), 1, 1, 1) < 0.5
+        pixels = torch.where(flipped, pixels.flip(3), pixels)
+    optimizer.zero_grad()
+    logits = model(pixels)
+    loss = sum(
+        weights.get(level, 1.0)
+        * nn.functional.cross_entropy(x, torch.from_numpy(batch["labels"][level]).long(), ignore_index=-1)
+        for level, x in logits.items()
+    )
+    loss.backward()
+    optimizer.step()
+
+
+def _predict(model: TwinClassifier, split: Split, images: Any, batch_size: int) -> dict[str, np.ndarray]:
+    """Level -> log-probabilities [images, classes], of the levels that have a head."""
+    model.eval()
+    with torch.inference_mode():
+        results = [model(_normalized(batch["image"])) for batch in eval_batches(split, images, batch_size)]
+    return {
+        level: torch.cat([result[level] for result in results]).log_softmax(1)[: len(split)].numpy()
+        for level in results[0]
+    }
+
+
+def _normalized(pixels: np.ndarray) -> Tensor:
+    """uint8 [batch, height, width, 3] to normalised [batch, 3, height, width] in memory format channels_last."""
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
