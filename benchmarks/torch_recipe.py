@@ -44,7 +44,9 @@ def _train(arguments: list[str]) -> None:
     flags, rest = parser.parse_known_args(arguments)
     config = load_config(flags.config, parse_overrides(rest))
     if config.augment not in ("none", "flip") or config.data.canvas_size:
-        raise UserError(f"augment is {config.augment!r} and data.canvas_size {config.data.canvas_size}: only flips here.")
+        raise UserError(
+            f"augment is {config.augment!r} and data.canvas_size {config.data.canvas_size}: only flips here."
+        )
     lines = []
     for line in train(config):
         lines.append(line)

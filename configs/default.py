@@ -30,6 +30,11 @@ def get_config() -> ConfigDict:
     config.batch_norm_group_size = 32  # images that share statistics, where batch_norm = group
     config.dtype = "float32"  # of the computation: float32 | bfloat16 | float64 (for tests; slow)
     config.on_nonfinite = "stop"  # a loss that is not finite: stop
+    config.accumulate = 1  # parts of a batch whose gradients are added up; BatchNorm then sees one part at a time
+    config.steps_per_dispatch = 1  # steps that go to the device at once, for small ones; none spans an epoch's end
+    # what the backward pass keeps: none (computes nothing again) | dots (outputs of convolutions and matrix
+    # products) | blocks (what each block of a ResNet takes in)
+    config.remat = "none"
     config.augment = "flip"  # none | flip | light (flips, and crops of 0.5 to 1 of the canvas)
 
     config.model = section(

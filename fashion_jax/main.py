@@ -68,7 +68,7 @@ def _train(arguments: list[str]) -> None:
         _join()
     from fashion_jax.sharding import check_batch_size
 
-    check_batch_size(config.batch_size, jax.device_count())
+    check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
     from fashion_jax.train import train_and_evaluate
 
     train_and_evaluate(config, workdir)

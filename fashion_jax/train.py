@@ -19,6 +19,7 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.config import check_config
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
+from fashion_jax.dispatch import dispatches, next_batch
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, split_metrics, write_predictions
 from fashion_jax.metrics import summarize
@@ -40,6 +41,7 @@ class Run:
     dataset: Dataset
     mesh: Mesh
     train_fn: Any
+    train_steps_fn: Any
     eval_fn: EvalFn
     abstract_state: TrainState
     checkpoints: Checkpoints
@@ -97,7 +99,7 @@ def train_and_evaluate(
     """
     check_config(config)
     mesh = create_mesh(devices)
-    check_batch_size(config.batch_size, mesh.size)
+    check_batch_size(config.batch_size, mesh.size, config.accumulate)
     workdir = Path(workdir)
     open_workdir(workdir, config)
     dataset = load_dataset(config)
@@ -146,6 +148,7 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh)
         dataset=dataset,
         mesh=mesh,
         train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch),
+        train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, stacked=True),
         eval_fn=jit_eval_step(config, model, taxonomy, mesh),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoint.keep),
@@ -186,15 +189,16 @@ def _train(run: Run, state: TrainState, start: int, images: Images) -> TrainStat
     config, steps_per_epoch = run.config, run.steps_per_epoch
     batches = train_batches(run.dataset.splits["train"], images, config, start, run.num_steps, run.share)
     watch, loss = Stopwatch(), None
-    for step in range(start + 1, run.num_steps + 1):
+    boundaries = steps_per_epoch, config.checkpoint.every_steps
+    for step, count in dispatches(start, run.num_steps, config.steps_per_dispatch, *boundaries):
         asked = time.monotonic()
-        batch = put_batch(next(batches), run.mesh)
+        batch = put_batch(next_batch(batches, count), run.mesh, stacked=count > 1)
         watch.waited += time.monotonic() - asked
-        if loss is not None and step % config.log_every_steps == 0:
-            _report_progress(run, step - 1, loss, watch)  # one step late, so that the device never waits
+        if loss is not None and step % config.log_every_steps < count:
+            _report_progress(run, step - count, loss, watch)  # one dispatch late, so that the device never waits
         with jax.transfer_guard("disallow"):
-            state, loss = run.train_fn(state, batch)
-        watch.steps += 1
+            state, loss = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
+        watch.steps += count
         if step % steps_per_epoch == 0:
             _check_finite(config, step, float(fetch(loss)))
             _end_epoch(run, state, step, watch)

@@ -6,16 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.accumulation import loss_and_gradient
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.losses import cross_entropy, level_log_probs, mean_of_known
 from fashion_jax.metrics import accumulate
 from fashion_jax.models import Classifier
 from fashion_jax.ops.compiler import compiler_options
+from fashion_jax.rematerialization import with_remat
 from fashion_jax.sharding import batch_sharding, replicated
 from fashion_jax.train_state import TrainState, image_shape
 
@@ -42,9 +44,17 @@ def train_step(
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
     images = prepare_train(batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype))
-    compute = partial(_loss, model_state=state.model_state, images=images, labels=batch["labels"], key=dropout_key)
-    compute = partial(compute, model=model, loss_weights=config.loss_weights)
-    (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
+    loss, logits, model_state, grads = loss_and_gradient(
+        with_remat(partial(_loss, model=model), config.remat),
+        state.params,
+        state.model_state,
+        {"images": images, "labels": batch["labels"]},
+        dropout_key,
+        loss_weights=config.loss_weights,
+        masses={level: labels != UNKNOWN for level, labels in batch["labels"].items()},
+        parts=config.accumulate,
+        unit=config.batch_norm_group_size if config.batch_norm == "group" else 1,
+    )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     new_state = TrainState(
         step=state.step + 1,
@@ -72,13 +82,23 @@ def jit_train_step(
     taxonomy: Taxonomy,
     mesh: Mesh,
     steps_per_epoch: int,
+    *,
+    stacked: bool = False,
 ) -> jax.stages.Wrapped:
-    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated."""
+    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated.
+
+    Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program; the loss is the last's.
+    """
     step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, steps_per_epoch=steps_per_epoch)
     everywhere = replicated(mesh)
+
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Array]:
+        state, losses = lax.scan(step, state, batches)
+        return state, losses[-1]
+
     return jax.jit(
-        step,
-        in_shardings=(everywhere, batch_sharding(mesh)),
+        steps if stacked else step,
+        in_shardings=(everywhere, batch_sharding(mesh, stacked)),
         out_shardings=everywhere,
         donate_argnums=0,
         compiler_options=compiler_options(mesh),
@@ -101,17 +121,17 @@ def _loss(
     params: Any,
     *,
     model_state: Any,
-    images: Array,
-    labels: dict[str, Array],
+    batch: Batch,
     key: Array,
     model: Classifier,
-    loss_weights: dict[str, float],
+    loss_weights: dict[str, Any],
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:
     logits, model_state = model.apply(
-        {"params": params, **model_state}, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
+        {"params": params, **model_state}, batch["images"], train=True, rngs={"dropout": key}, mutable=list(model_state)
     )
+    labels = batch["labels"]
     loss = sum(
-        loss_weights.get(level, 1.0) * mean_of_known(cross_entropy(x, labels[level]), labels[level])
+        loss_weights[level] * mean_of_known(cross_entropy(x, labels[level]), labels[level])
         for level, x in logits.items()
     )
     return loss, (logits, model_state)
