@@ -1,4 +1,4 @@
-"""The recipe in PyTorch on the trainer's own pixels, order and metrics: python -m benchmarks.torch_recipe --config FILE.
+"""The recipe in PyTorch on the pixels and order of the trainer: python -m benchmarks.torch_recipe --config FILE.
 
 What a run of fashion_jax on the same config is compared with: model, initialisation, dropout, flips and SGD are
 PyTorch's; the decoded images, their order in each epoch and the metrics are those of the trainer.
@@ -44,9 +44,7 @@ def _train(arguments: list[str]) -> None:
     flags, rest = parser.parse_known_args(arguments)
     config = load_config(flags.config, parse_overrides(rest))
     if config.augment not in ("none", "flip") or config.data.canvas_size:
-        raise UserError(
-            f"augment is {config.augment!r} and data.canvas_size {config.data.canvas_size}: only flips here."
-        )
+        raise UserError("augment must be none or flip here, and data.canvas_size 0: set them so.")
     lines = []
     for line in train(config):
         lines.append(line)

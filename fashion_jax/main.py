@@ -66,8 +66,10 @@ def _train(arguments: list[str]) -> None:
         jax.config.update("jax_enable_x64", True)
     if flags.distributed:
         _join()
+    from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.sharding import check_batch_size
 
+    enable_compilation_cache(config.data.cache_dir)
     check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
     from fashion_jax.train import train_and_evaluate
 

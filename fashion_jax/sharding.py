@@ -40,10 +40,18 @@ def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, _BATCH) if stacked else PartitionSpec(_BATCH))
 
 
-def put_batch(batch: Mapping[str, Any], mesh: Mesh, stacked: bool = False) -> Any:
-    """Makes global arrays of this process's share (a tree of numpy arrays) of a batch, or of stacked batches."""
-    sharding = batch_sharding(mesh, stacked)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), dict(batch))
+def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
+    """Makes global arrays of this process's share (a tree of numpy arrays) of a batch."""
+    return _put(batch, batch_sharding(mesh))
+
+
+def put_batches(batches: Mapping[str, Any], mesh: Mesh) -> Any:
+    """As put_batch, of stacked batches [steps, batch, ...]."""
+    return _put(batches, batch_sharding(mesh, stacked=True))
+
+
+def _put(tree: Mapping[str, Any], sharding: NamedSharding) -> Any:
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), dict(tree))
 
 
 def fetch(tree: Any) -> Any:

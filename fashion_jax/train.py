@@ -15,10 +15,12 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.background import Compiling
+from fashion_jax.background import start as start_beside
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.config import check_config
 from fashion_jax.data.dataset import Dataset, load_dataset
-from fashion_jax.data.pipeline import Images, eval_batches, open_images, train_batches
+from fashion_jax.data.pipeline import Images, canvas_shape, eval_batches, import_tensorflow, open_images, train_batches
 from fashion_jax.dispatch import dispatches, next_batch
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.evaluation import EvalFn, named_metrics, predict_split, score, split_metrics, write_predictions
@@ -26,8 +28,8 @@ from fashion_jax.metrics import summarize
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.optimizer import create_optimizer, learning_rates
 from fashion_jax.run_files import environment, open_workdir, write_run_files
-from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
-from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state, image_shape
+from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch, put_batches
+from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state, image_shape
 from fashion_jax.train_step import jit_eval_step, jit_train_step
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal, duration
 
@@ -102,6 +104,7 @@ def train_and_evaluate(
     check_batch_size(config.batch_size, mesh.size, config.accumulate)
     workdir = Path(workdir)
     open_workdir(workdir, config)
+    start_beside(import_tensorflow)  # which takes seconds
     dataset = load_dataset(config)
     run, model, tx = _create_run(config, workdir, dataset, mesh)
     start = run.checkpoints.latest_step or 0
@@ -166,10 +169,13 @@ def _open_metrics(run: Run, start: int) -> MetricsFile:
 
 def _run(run: Run, state: TrainState, start: int) -> None:
     """From a state to the end, all files written."""
+    shape = image_shape(run.config)
+    if start < run.num_steps and run.config.steps_per_dispatch == 1:
+        batch = abstract_batch(run.config, run.dataset.taxonomy, run.mesh, canvas_shape(run.config, shape))
+        run.train_fn = Compiling(run.train_fn, run.abstract_state, batch)
     if jax.process_index() == 0:
         run.events = EventWriter(run.workdir)
         shutil.rmtree(run.workdir / "report", ignore_errors=True)
-    shape = image_shape(run.config)
     run.validation = open_images(run.dataset.splits["validation"], run.config, shape)
     try:
         written = [line["step"] for line in run.metrics_file.lines]
@@ -192,7 +198,7 @@ def _train(run: Run, state: TrainState, start: int, images: Images) -> TrainStat
     boundaries = steps_per_epoch, config.checkpoint.every_steps
     for step, count in dispatches(start, run.num_steps, config.steps_per_dispatch, *boundaries):
         asked = time.monotonic()
-        batch = put_batch(next_batch(batches, count), run.mesh, stacked=count > 1)
+        batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
         watch.waited += time.monotonic() - asked
         if loss is not None and step % config.log_every_steps < count:
             _report_progress(run, step - count, loss, watch)  # one dispatch late, so that the device never waits

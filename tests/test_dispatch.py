@@ -34,17 +34,16 @@ def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path
     tiny_config.steps_per_dispatch, tiny_config.checkpoint.every_steps = 4, 6
     train_and_evaluate(tiny_config, tmp_path / "whole")
 
-    real, sizes = train.put_batch, []
+    real, counts = train.next_batch, []
 
-    def interrupt(batch, mesh, stacked=False):
-        if batch["labels"]["sub"].shape in ((16,), (4, 16)):
-            if sizes == [4, 1, 1, 4]:
-                raise KeyboardInterrupt
-            sizes.append(4 if stacked else 1)
-        return real(batch, mesh, stacked)
+    def interrupt(batches, count):
+        if counts == [4, 1, 1, 4]:
+            raise KeyboardInterrupt
+        counts.append(count)
+        return real(batches, count)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "put_batch", interrupt)
+        patched.setattr(train, "next_batch", interrupt)
         train_and_evaluate(tiny_config, tmp_path / "stopped")
     train_and_evaluate(tiny_config, tmp_path / "stopped")
     assert without_timing(tmp_path / "stopped") == without_timing(tmp_path / "whole")
