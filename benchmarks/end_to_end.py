@@ -222,7 +222,7 @@ def table(result: dict[str, Any]) -> str:
     """The result in a few lines for people."""
     config, environment = result["config"], result["environment"]
     lines = [
-        f"{config['model']['name']}, {config['dtype']}, batches of {config['batch_size']} at {config['image_size']} px, "
+        f"{config['model']['name']}, {config['dtype']}, batches of {config['batch_size']} at {config['image_size']} px "
         f"on {', '.join(sorted(set(environment['devices'])))}; images/s:"
     ]
     names = ("data_only", "step_only", "end_to_end", "evaluation", "prediction")
