@@ -1,12 +1,14 @@
 """Gradients of a batch in parts, against those of the whole batch."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fashion_jax.accumulation import join, split
+from fashion_jax.accumulation import join, loss_and_gradient, split
 from fashion_jax.errors import UserError
+from fashion_jax.losses import cross_entropy, mean_of_known
 from fashion_jax.sharding import batch_sharding, check_batch_size, create_mesh, fetch, put_batch
 from tests.test_train_step import build, random_batch
 
@@ -36,6 +38,33 @@ def trained(config):
         return losses, fetch(state)
 
 
+def compute(params, *, model_state, batch, key, loss_weights):
+    """A linear model with two levels; its state counts the parts."""
+    del key
+    logits = {level: batch["x"] @ params[level] for level in ("main", "sub")}
+    loss = sum(
+        loss_weights[level] * mean_of_known(cross_entropy(x, batch[level]), batch[level]) for level, x in logits.items()
+    )
+    return loss, (logits, model_state + 1)
+
+
+def test_loss_gradient_and_outputs_are_those_of_the_whole_batch():
+    rng = np.random.default_rng(0)
+    labels = {level: rng.integers(-1, 3, 24) for level in ("main", "sub")}
+    labels["sub"][:8] = -1
+    with jax.enable_x64(True):
+        params = {level: jnp.asarray(rng.normal(size=(5, 3))) for level in labels}
+        arguments = (params, jnp.asarray(0), {"x": rng.normal(size=(24, 5)), **labels}, jax.random.key(0))
+        keywords = {"loss_weights": {"sub": 0.5}, "masses": {level: x != -1 for level, x in labels.items()}}
+        whole = loss_and_gradient(compute, *arguments, **keywords)
+        parts = loss_and_gradient(compute, *arguments, **keywords, parts=4, unit=2)
+    assert (int(whole[2]), int(parts[2])) == (1, 4)
+    for i in (0, 1, 3):
+        for a, b in zip(jax.tree.leaves(whole[i]), jax.tree.leaves(parts[i]), strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
+
+
+@pytest.mark.long
 def test_parts_add_up_to_the_whole_batch_in_float64(config):
     whole_losses, whole = trained(config)
     config.accumulate = 4

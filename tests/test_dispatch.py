@@ -1,14 +1,18 @@
 """Several steps per dispatch: the plan, and a run that is the same with it."""
 
-import json
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fashion_jax import train
 from fashion_jax.dispatch import dispatches, next_batch
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import fetch, put_batch, put_batches
 from fashion_jax.train import train_and_evaluate
+from fashion_jax.train_step import jit_train_step
 from tests.test_train import digests, without_timing
+from tests.test_train_step import TAXONOMY, build, random_batch
 
 
 def test_no_dispatch_spans_a_boundary_and_each_is_whole_or_single():
@@ -29,6 +33,7 @@ def test_batches_are_stacked_in_order():
     np.testing.assert_array_equal(next_batch(batches, 3)["x"], [[1, 1], [2, 2], [3, 3]])
 
 
+@pytest.mark.long
 def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path, monkeypatch):
     """Four steps a dispatch, epochs of 10 steps, checkpoints every 6."""
     tiny_config.steps_per_dispatch, tiny_config.checkpoint.every_steps = 4, 6
@@ -50,12 +55,18 @@ def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path
     assert digests(tmp_path / "stopped", 20) == digests(tmp_path / "whole", 20)
 
 
-def test_a_run_agrees_with_single_steps(finished_run, tiny_config, tmp_path):
-    """Float32 programs that are compiled differently drift apart; the first epoch's losses are still close."""
-    tiny_config.steps_per_dispatch, tiny_config.num_epochs = 5, 2
-    train_and_evaluate(tiny_config, tmp_path)
-    single, several = (
-        json.loads((run / "metrics.jsonl").read_text().splitlines()[0]) for run in (finished_run, tmp_path)
-    )
-    print(single["train/loss"], several["train/loss"])
-    assert several["train/loss"] == pytest.approx(single["train/loss"], rel=1e-3)
+@pytest.mark.long
+def test_several_steps_are_those_of_single_ones_in_float64(tiny_config):
+    tiny_config.batch_size, tiny_config.dtype = 8, "float64"
+    with jax.enable_x64(True):
+        mesh, model, state, step = build(tiny_config, jax.devices()[:2])
+        tx = create_optimizer(tiny_config, 100)
+        steps = jit_train_step(tiny_config, model, tx, TAXONOMY, mesh, 100, stacked=True)
+        batches = [random_batch() | {"image": np.roll(random_batch()["image"], i, axis=1)} for i in range(3)]
+        together = jax.tree.map(jnp.copy, state)
+        for batch in batches:
+            state, loss = step(state, put_batch(batch, mesh))
+        together, last_loss = steps(together, put_batches(next_batch(iter(batches), 3), mesh))
+        one, several = fetch((state, loss)), fetch((together, last_loss))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(several), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))

@@ -14,13 +14,13 @@ from fashion_jax.train_step import _loss
 from tests.test_train_step import TAXONOMY, random_batch
 
 
-def loss_of(config, remat: str):
+def loss_of(config, remat: str, name: str = "resnet10"):
     """The loss as a function of the parameters, with the other outputs, and parameters."""
-    config.remat, config.model.name, config.dtype = remat, "resnet10", "float64"
+    config.remat, config.model.name, config.dtype = remat, name, "float64"
     model = create_model(config, TAXONOMY)
     batch = random_batch()
     images = jnp.asarray(batch.pop("image") / 255)
-    variables = dict(model.init(jax.random.key(0), images[:2], train=False))
+    variables = dict(jax.jit(partial(model.init, train=False))(jax.random.key(0), images[:2]))
     params = variables.pop("params")
     compute = with_remat(partial(_loss, model=model), remat)
     arguments = {"batch": {"images": images, **batch}, "key": jax.random.key(1), "loss_weights": {"main": 1, "sub": 1}}
@@ -29,11 +29,12 @@ def loss_of(config, remat: str):
 
 def kept_bytes(config, remat: str) -> int:
     """Of the residuals that a backward pass starts from."""
-    loss, params = loss_of(config, remat)
+    loss, params = loss_of(config, remat, "resnet34")
     residuals = jax.eval_shape(lambda p: jax.vjp(loss, p, has_aux=True)[1], params)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(residuals))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("remat", ["dots", "blocks"])
 def test_nothing_changes_but_what_is_kept(tiny_config, remat):
     with jax.enable_x64(True):
