@@ -4,9 +4,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.ops.normalization import EPSILON, normalize
+from fashion_jax.ops.normalization import normalize
 
 DECAY = 0.9  # of the running statistics; PyTorch calls 1 - DECAY "momentum"
+EPSILON = 1e-5
 
 
 class BatchNorm(nn.Module):
@@ -36,7 +37,7 @@ class BatchNorm(nn.Module):
             return ((x.astype(dtype) - running_mean.value) * factor + bias).astype(x.dtype)
 
         groups = x.reshape(self.num_groups, -1, *x.shape[1:])
-        y, mean, var = normalize(groups, scale, bias, running_mean.value)
+        y, mean, var = normalize(groups, scale, bias, running_mean.value, EPSILON)
         if not self.is_initializing():
             count = groups.size // (self.num_groups * features)
             unbiased = var * (count / max(count - 1, 1))
@@ -46,5 +47,4 @@ class BatchNorm(nn.Module):
 
 
 def _moved(running: Array, batch: Array) -> Array:
-    batch = batch.reshape(-1, running.shape[-1]).mean(0)
-    return DECAY * running + (1 - DECAY) * batch
+    return DECAY * running + (1 - DECAY) * batch.mean(0)
