@@ -40,6 +40,11 @@ def get_config() -> ConfigDict:
         learning_rate_factor=0.5,  # of each rollback
         max_rollbacks=3,  # then the run stops
     )
+    config.accumulate = 1  # parts of a batch whose gradients are added up; BatchNorm then sees one part at a time
+    config.steps_per_dispatch = 1  # steps that go to the device at once, for small ones; none spans an epoch's end
+    # what the backward pass keeps: none (computes nothing again) | dots (outputs of convolutions and matrix
+    # products) | blocks (what each block of a ResNet takes in)
+    config.remat = "none"
     # What training images go through: none | flip (the report's) | light (flip, crops of 0.5 to 1 of the canvas) |
     # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 0.35
     # to 1, RandAugment, erasing, mixup and CutMix).

@@ -205,6 +205,16 @@ def _check_sizes(config: ConfigDict) -> None:
             f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
             f"{config.batch_norm_group_size}, where batch_norm is group."
         )
+    unit = config.batch_norm_group_size if config.batch_norm == "group" else 2
+    if config.accumulate > 1 and (
+        config.batch_size % config.accumulate or config.batch_size // config.accumulate % unit
+    ):
+        raise UserError(
+            f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
+            f"and a part a multiple of {unit} images."
+        )
+    if config.remat == "blocks" and config.model.name == "vgg16":
+        raise UserError("remat is 'blocks', but vgg16 has none: set it to dots.")
 
 
 def _check_source(data: ConfigDict) -> None:

@@ -75,9 +75,11 @@ def _train(arguments: list[str]) -> None:
     if flags.distributed:
         _join()
         interruption.share_among_processes()
+    from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.sharding import check_batch_size
 
-    check_batch_size(config.batch_size, jax.device_count())
+    enable_compilation_cache(config.data.cache_dir)
+    check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
     from fashion_jax.train import train_and_evaluate
 
     train_and_evaluate(config, workdir)

@@ -82,8 +82,10 @@ def _predict(arguments: list[str]) -> None:
     inputs = list(_inputs(flags.input, config.data.cache_dir))
     if not inputs:
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
+    from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.trained import load_trained
 
+    enable_compilation_cache(config.data.cache_dir)
     trained = load_trained(flags.workdir, flags.checkpoint, overrides)
     began = time.monotonic()
     rows = _rows(trained, inputs, trained.batch_size(flags.batch_size))

@@ -28,7 +28,8 @@ class Run:
     workdir: Path
     dataset: Dataset
     mesh: Mesh
-    train_fn: Any
+    train_fn: Any  # of one step
+    train_steps_fn: Any  # of config.steps_per_dispatch
     eval_fn: EvalFn
     create_state: Callable[[], TrainState]
     abstract_state: TrainState

@@ -18,8 +18,13 @@ def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (_BATCH,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def check_batch_size(batch_size: int, num_devices: int) -> None:
-    """Raises a UserError where a batch cannot be spread evenly."""
+def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> None:
+    """Raises a UserError where a batch, or each of the `accumulate` parts of it, cannot be spread evenly."""
+    if accumulate > 1 and batch_size % (num_devices * accumulate):
+        raise UserError(
+            f"batch_size is {batch_size}, but must be a multiple of {num_devices * accumulate}: each of the "
+            f"{accumulate} parts (accumulate) is spread over {num_devices} devices."
+        )
     if batch_size % num_devices:
         raise UserError(
             f"batch_size is {batch_size}, but must be a multiple of the {num_devices} devices it is spread over."
@@ -30,19 +35,26 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Spreads the first axis over the mesh."""
-    return NamedSharding(mesh, PartitionSpec(_BATCH))
+def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
+    """Spreads the first axis over the mesh; of stacked batches, the second."""
+    return NamedSharding(mesh, PartitionSpec(None, _BATCH) if stacked else PartitionSpec(_BATCH))
 
 
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
     """Makes global arrays of this process's share (a tree of numpy arrays) of a batch; leaves those that are."""
-    sharding = batch_sharding(mesh)
+    return _put(batch, batch_sharding(mesh))
 
+
+def put_batches(batches: Mapping[str, Any], mesh: Mesh) -> Any:
+    """As put_batch, of stacked batches [steps, batch, ...]."""
+    return _put(batches, batch_sharding(mesh, stacked=True))
+
+
+def _put(tree: Mapping[str, Any], sharding: NamedSharding) -> Any:
     def put(x: Any) -> jax.Array:
         return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(sharding, x)
 
-    return jax.tree.map(put, dict(batch))
+    return jax.tree.map(put, dict(tree))
 
 
 def fetch(tree: Any) -> Any:

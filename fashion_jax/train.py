@@ -16,12 +16,16 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax import interruption
+from fashion_jax.background import Compiling
+from fashion_jax.background import start as start_beside
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import class_counts, create_class_balance
 from fashion_jax.config import check_config, image_shape
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.leaks import leak_warning
-from fashion_jax.data.pipeline import Images, open_images, train_batches
+from fashion_jax.data.pipeline import Images, canvas_shape, open_images, train_batches
+from fashion_jax.data.tf_import import import_tensorflow
+from fashion_jax.dispatch import dispatches, next_batch
 from fashion_jax.errors import UserError
 from fashion_jax.evaluation import score
 from fashion_jax.lock import locked
@@ -31,8 +35,8 @@ from fashion_jax.results import end_epoch, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
 from fashion_jax.run_files import open_workdir, write_run_files
-from fashion_jax.sharding import check_batch_size, create_mesh, put_batch
-from fashion_jax.train_state import TrainState, abstract_train_state, create_train_state
+from fashion_jax.sharding import check_batch_size, create_mesh, put_batch, put_batches
+from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
@@ -56,11 +60,12 @@ def train_and_evaluate(
     """
     check_config(config)
     mesh = create_mesh(devices)
-    check_batch_size(config.batch_size, mesh.size)
+    check_batch_size(config.batch_size, mesh.size, config.accumulate)
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     changes = open_workdir(workdir, config)
     with locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext():
+        start_beside(import_tensorflow)  # which takes seconds
         dataset = load_dataset(config)
         write_run_files(workdir, config, dataset.taxonomy, dataset.summary(config.batch_size), changes)
         for change in changes:
@@ -94,13 +99,17 @@ def _resume(run: Run) -> list[dict[str, Any]]:
         run.events = EventWriter(run.workdir)
         shutil.rmtree(report, ignore_errors=True)
     shape = image_shape(run.config)
+    if start < run.num_steps and run.config.steps_per_dispatch == 1:
+        batch = abstract_batch(run.config, run.dataset.taxonomy, run.mesh, canvas_shape(run.config, shape))
+        run.train_fn = Compiling(run.train_fn, run.abstract_state, batch)
     run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
     state = run.create_state() if state is None else state
     written = [line["step"] for line in run.metrics_file.lines]
     if start and start % run.steps_per_epoch == 0 and start not in written:
         end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
     if start < run.num_steps:
-        images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
+        mesh = run.mesh if run.config.steps_per_dispatch == 1 else None  # several batches are stacked by the host
+        images = open_images(run.dataset.splits["train"], run.config, shape, mesh)
         state = _train(run, state, start, images)
     write_results(run, state)
     return run.metrics_file.lines
@@ -128,6 +137,7 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh,
         dataset=dataset,
         mesh=mesh,
         train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance),
+        train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance, stacked=True),
         eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
         create_state=functools.partial(create_train_state, config, model, tx, taxonomy, mesh),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
@@ -163,16 +173,17 @@ def _steps(run: Run, state: TrainState, start: int, images: Images) -> TrainStat
     config, steps_per_epoch = run.config, run.steps_per_epoch
     batches = train_batches(run.dataset.splits["train"], images, config, start, run.num_steps, run.share)
     watch, loss = Stopwatch(), None
-    for step in range(start + 1, run.num_steps + 1):
+    boundaries = steps_per_epoch, config.checkpoint.every_steps
+    for step, count in dispatches(start, run.num_steps, config.steps_per_dispatch, *boundaries):
         asked = time.monotonic()
-        batch = put_batch(next(batches), run.mesh)
+        batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
         watch.waited += time.monotonic() - asked
-        if loss is not None and step % config.log_every_steps == 0:
-            _report_progress(run, step - 1, state, loss, watch)  # one step late, so that the device never waits
+        if loss is not None and step % config.log_every_steps < count:
+            _report_progress(run, step - count, state, loss, watch)  # one dispatch late, so that the device never waits
         with jax.transfer_guard("disallow"):
-            state, loss = run.train_fn(state, batch)
+            state, loss = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
         interruption.hold(True)
-        watch.steps += 1
+        watch.steps += count
         is_stopped = interruption.requested()
         if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
             check_updates(run, step, state, loss)

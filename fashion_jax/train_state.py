@@ -16,7 +16,7 @@ from fashion_jax.guard import init_guard
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.metrics import init_accumulators
 from fashion_jax.models import Classifier
-from fashion_jax.sharding import replicated
+from fashion_jax.sharding import batch_sharding, replicated
 
 
 class TrainState(struct.PyTreeNode):
@@ -52,6 +52,16 @@ def abstract_train_state(
     """Shapes, types and shardings of what create_train_state makes: what a checkpoint is restored onto."""
     shapes = jax.eval_shape(_initializer(config, model, tx, taxonomy))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
+
+
+def abstract_batch(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh, canvas: tuple[int, int]) -> dict[str, Any]:
+    """Shapes, types and shardings of a batch of images on canvases of (height, width), as the train step takes it."""
+
+    def spread(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((config.batch_size, *shape), dtype, sharding=batch_sharding(mesh))
+
+    labels = {level: spread((), "int32") for level in taxonomy.levels}
+    return {"image": spread((*canvas, 3), "uint8"), "labels": labels}
 
 
 def _initializer(

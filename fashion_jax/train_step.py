@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.accumulation import loss_and_gradient
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
@@ -19,6 +20,7 @@ from fashion_jax.losses import cross_entropy, level_log_probs, soft_cross_entrop
 from fashion_jax.metrics import accumulate
 from fashion_jax.models import Classifier
 from fashion_jax.ops.compiler import compiler_options
+from fashion_jax.rematerialization import with_remat
 from fashion_jax.sharding import batch_sharding, replicated
 from fashion_jax.train_state import TrainState, image_shape
 
@@ -50,9 +52,18 @@ def train_step(
         batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
     )
     targets = {level: soft_targets(x, share, taxonomy.num_classes(level)) for level, x in batch["labels"].items()}
-    compute = partial(_loss, model_state=state.model_state, images=images, targets=targets, key=dropout_key)
-    compute = partial(compute, model=model, loss_weights=config.loss_weights, balance=balance)
-    (loss, (logits, model_state)), grads = jax.value_and_grad(compute, has_aux=True)(state.params)
+    targets = balance.weighted(targets)
+    loss, logits, model_state, grads = loss_and_gradient(
+        with_remat(partial(_loss, model=model, balance=balance), config.remat),
+        state.params,
+        state.model_state,
+        {"images": images, "targets": targets},
+        dropout_key,
+        loss_weights=config.loss_weights,
+        masses={level: x.sum(-1) for level, x in targets.items()},
+        parts=config.accumulate,
+        unit=config.batch_norm_group_size if config.batch_norm == "group" else 1,
+    )
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
     log_probs = level_log_probs(balance.predicted(logits), taxonomy)
     norm = optax.tree.norm(grads)
@@ -104,14 +115,24 @@ def jit_train_step(
     mesh: Mesh,
     steps_per_epoch: int,
     balance: ClassBalance = NO_BALANCE,
+    *,
+    stacked: bool = False,
 ) -> jax.stages.Wrapped:
-    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated."""
+    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated.
+
+    Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program; the loss is the last's.
+    """
     step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, steps_per_epoch=steps_per_epoch)
     step = partial(step, balance=balance)
     everywhere = replicated(mesh)
+
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Array]:
+        state, losses = lax.scan(step, state, batches)
+        return state, losses[-1]
+
     return jax.jit(
-        step,
-        in_shardings=(everywhere, batch_sharding(mesh)),
+        steps if stacked else step,
+        in_shardings=(everywhere, batch_sharding(mesh, stacked)),
         out_shardings=everywhere,
         donate_argnums=0,
         compiler_options=compiler_options(mesh),
@@ -136,19 +157,17 @@ def _loss(
     params: Any,
     *,
     model_state: Any,
-    images: Array,
-    targets: dict[str, Array],
+    batch: Batch,
     key: Array,
     model: Classifier,
-    loss_weights: dict[str, float],
+    loss_weights: dict[str, Any],
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:
     logits, model_state = model.apply(
-        {"params": params, **model_state}, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
+        {"params": params, **model_state}, batch["images"], train=True, rngs={"dropout": key}, mutable=list(model_state)
     )
-    shifted, weighted = balance.trained(logits), balance.weighted(targets)
-    loss = sum(loss_weights.get(level, 1.0) * soft_cross_entropy(x, weighted[level]) for level, x in shifted.items())
-    return loss, (logits, model_state)
+    losses = {level: soft_cross_entropy(x, batch["targets"][level]) for level, x in balance.trained(logits).items()}
+    return sum(loss_weights[level] * loss for level, loss in losses.items()), (logits, model_state)
 
 
 def _next_metrics(

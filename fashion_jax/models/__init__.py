@@ -46,12 +46,12 @@ def create_model(config: ConfigDict, taxonomy: Taxonomy, num_devices: int = 1) -
     """
     groups = {
         "global": 1,
-        "group": max(config.batch_size // config.batch_norm_group_size, 1),
+        "group": max(config.batch_size // config.accumulate // config.batch_norm_group_size, 1),
         "local": num_devices,
     }
     norm = partial(BatchNorm, num_groups=groups[config.batch_norm])
     name = config.model.name
-    trunk = VGG16() if name == "vgg16" else _RESNETS[name](norm=norm)
+    trunk = VGG16() if name == "vgg16" else _RESNETS[name](norm=norm, remat=config.remat == "blocks")
     heads = {
         level: HEADS[head](num_classes=taxonomy.num_classes(level), norm=norm)
         for level, head in head_names(config).items()

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from fashion_jax.ops.normalization import normalize
+
 DECAY = 0.9  # of the running statistics; PyTorch calls 1 - DECAY "momentum"
 EPSILON = 1e-5
 
@@ -34,19 +36,15 @@ class BatchNorm(nn.Module):
             factor = scale / jnp.sqrt(running_var.value + EPSILON)
             return ((x.astype(dtype) - running_mean.value) * factor + bias).astype(x.dtype)
 
-        groups = x.reshape(self.num_groups, -1, *x.shape[1:]).astype(dtype)
-        axes = tuple(range(1, groups.ndim - 1))
-        mean = groups.mean(axes, keepdims=True)
-        var = jnp.square(groups - mean).mean(axes, keepdims=True)
+        groups = x.reshape(self.num_groups, -1, *x.shape[1:])
+        y, mean, var = normalize(groups, scale, bias, running_mean.value, EPSILON)
         if not self.is_initializing():
             count = groups.size // (self.num_groups * features)
             unbiased = var * (count / max(count - 1, 1))
             running_mean.value = _moved(running_mean.value, mean)
             running_var.value = _moved(running_var.value, unbiased)
-        y = (groups - mean) * (scale / jnp.sqrt(var + EPSILON)) + bias
-        return y.reshape(x.shape).astype(x.dtype)
+        return y.reshape(x.shape)
 
 
 def _moved(running: Array, batch: Array) -> Array:
-    batch = batch.reshape(-1, running.shape[-1]).mean(0)
-    return DECAY * running + (1 - DECAY) * batch
+    return DECAY * running + (1 - DECAY) * batch.mean(0)

@@ -9,6 +9,7 @@ from jax import Array
 
 from fashion_jax.models.layers import Conv
 from fashion_jax.ops.pooling import max_pool3x3
+from fashion_jax.rematerialization import KEEP_STATISTICS
 
 
 class BasicBlock(nn.Module):
@@ -36,14 +37,22 @@ class ResNet(nn.Module):
     Attributes:
         stage_sizes: blocks per stage; a stage halves the map (the first one aside) and doubles the features.
         norm: constructor of a normalisation module that is called with train=.
+        remat: keep only what the blocks take in and their statistics for the backward pass.
     """
 
     stage_sizes: tuple[int, ...]
     norm: Callable[..., nn.Module]
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Images [batch, height, width, 3], normalised, to features [batch, 64 * 2 ** (stages - 1)]."""
+
+        def apply(block: nn.Module, x: Array) -> Array:
+            return block(x, train=train)
+
+        if self.remat:
+            apply = nn.remat(apply, policy=KEEP_STATISTICS)
         x = Conv(64, kernel_size=7, stride=2, name="conv1")(x)
         x = nn.relu(self.norm(name="bn1")(x, train=train))
         x = max_pool3x3(x)
@@ -51,7 +60,7 @@ class ResNet(nn.Module):
             for j in range(size):
                 stride = 2 if i > 0 and j == 0 else 1
                 block = BasicBlock(64 * 2**i, stride, self.norm, name=f"layer{i + 1}_{j}")
-                x = block(x, train=train)
+                x = apply(block, x)
         return jnp.mean(x, axis=(1, 2))
 
 

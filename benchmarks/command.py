@@ -1,0 +1,48 @@
+"""What the benchmarks' command lines share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from fashion_jax.command_line import Overrides, Parser, parse_overrides
+from fashion_jax.errors import UserError
+
+
+def create_parser(name: str, usage: str, description: str, config: str = "configs/mtl.py") -> Parser:
+    """A parser with --config, --json and --verbose."""
+    parser = Parser(
+        prog=f"python -m benchmarks.{name}",
+        usage=f"%(prog)s [--config FILE] [--config.FIELD=VALUE ...] {usage} [--json FILE] [--verbose]",
+        description=description,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", default=config, help="default: %(default)s")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
+    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def parse(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    """The flags, and the overrides of config fields.
+
+    Raises:
+        UserError: a flag is unknown, has a wrong value or lacks it.
+    """
+    flags, rest = parser.parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
+        raise UserError(f"--json is {str(flags.json)!r}, which is no file in an existing folder: name another.")
+    return flags, overrides
+
+
+def write_json(path: Path, result: Any) -> None:
+    """Writes the result; a UserError where that fails."""
+    from fashion_jax.writers import write_atomically
+
+    try:
+        write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"--json is {str(path)!r}, which cannot be written ({error}): name another file.") from error

@@ -1,0 +1,239 @@
+"""Training with its input, and without: python -m benchmarks.end_to_end [--devices N ...] [--json FILE].
+
+On the config's own data: the input alone, the step alone, both as training has them, evaluation, and prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from benchmarks.command import create_parser, parse, write_json
+from benchmarks.peak import peak_flops, peak_memory
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.config import load_config
+from fashion_jax.data.dataset import Dataset, load_dataset
+from fashion_jax.data.pipeline import (
+    Images,
+    canvas_shape,
+    decode_files,
+    eval_batches,
+    import_tensorflow,
+    open_images,
+    train_batches,
+)
+from fashion_jax.errors import UserError
+from fashion_jax.evaluation import EvalFn, predict_split
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.run_files import environment
+from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
+from fashion_jax.train_state import TrainState, abstract_batch, create_train_state, image_shape
+from fashion_jax.train_step import jit_eval_step, jit_train_step
+
+_WARM = 2  # steps before those that are measured
+_MAX_PREDICTED = 1024  # files
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures as the arguments say; returns the exit status."""
+    return run_command(_measure, arguments)
+
+
+def _measure(arguments: list[str]) -> None:
+    flags, overrides = _parse(arguments)
+    result = measure(load_config(flags.config, overrides), flags.steps, flags.devices or [jax.device_count()])
+    print(table(result))
+    if flags.json:
+        write_json(flags.json, result)
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    parser = create_parser(
+        "end_to_end",
+        "[--steps N] [--devices N ...]",
+        "Measures the input alone, the training step alone, both together, evaluation and prediction.",
+    )
+    parser.add_argument("--steps", metavar="N", type=int, default=50, help="measured (default: %(default)s)")
+    parser.add_argument("--devices", metavar="N", type=int, nargs="+", help="how many of them (default: all)")
+    flags, overrides = parse(parser, arguments)
+    if flags.steps < 1:
+        raise UserError(f"--steps is {flags.steps}, but must be at least 1.")
+    for count in flags.devices or ():
+        if not 1 <= count <= jax.device_count():
+            raise UserError(f"--devices is {count}, but must be at least 1 and at most {jax.device_count()}.")
+    return flags, overrides
+
+
+class Prepared(NamedTuple):
+    """What is measured on some devices."""
+
+    mesh: Mesh
+    state: TrainState
+    step: Callable[..., Any]
+    eval_fn: EvalFn
+    compile_seconds: float
+    flops_per_image: float
+
+
+def measure(config: ConfigDict, steps: int, counts: list[int]) -> dict[str, Any]:
+    """Measures on each number of devices; returns what --json writes. Speeds are in images/s."""
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    for count in counts:
+        check_batch_size(config.batch_size, count, config.accumulate)
+    import_tensorflow()
+    dataset = load_dataset(config)
+    began = time.perf_counter()
+    images = {name: open_images(dataset.splits[name], config, image_shape(config)) for name in ("train", "validation")}
+    opened = time.perf_counter() - began
+    described = environment()
+    return {
+        "benchmark": "end_to_end",
+        "config": config.to_dict(),
+        "commit": described.pop("commit"),
+        "environment": described,
+        "images": {name: len(dataset.splits[name]) for name in images},
+        "open_images_seconds": opened,
+        "steps": steps,
+        "rows": [_measure_on(config, dataset, images, steps, count) for count in counts],
+    }
+
+
+def _measure_on(
+    config: ConfigDict, dataset: Dataset, images: dict[str, Images], steps: int, count: int
+) -> dict[str, Any]:
+    devices = jax.devices()[:count]
+    ready = _prepare(config, dataset, devices)
+    train, validation = dataset.splits["train"], dataset.splits["validation"]
+
+    def batches() -> Iterator[Any]:
+        hosted = train_batches(train, images["train"], config, 0, _WARM + steps)
+        return (put_batch(batch, ready.mesh) for batch in hosted)
+
+    size = config.batch_size
+    data = size / _data_only(batches(), steps)
+    state, step = _step_only(ready, batches(), steps)
+    state, together, waited = _end_to_end(ready, state, batches(), steps)
+    eval_seconds = _seconds(
+        lambda: predict_split(
+            state, eval_batches(validation, images["validation"], size), len(validation), ready.eval_fn, ready.mesh
+        )
+    )
+    files = validation.files[:_MAX_PREDICTED]
+    predict_seconds = _seconds(lambda: _predict(config, ready, state, files))
+    peak, source = peak_flops(devices, config.dtype)
+    return {
+        "devices": count,
+        "compile_seconds": ready.compile_seconds,
+        "data_only": data,
+        "step_only": size / step,
+        "end_to_end": size / together,
+        "data_wait_share": waited / together,
+        "evaluation": len(validation) / eval_seconds,
+        "prediction": len(files) / predict_seconds,
+        "flops_per_image": ready.flops_per_image,
+        "peak_flops": peak,
+        "peak_is": source,
+        "step_mfu": peak and ready.flops_per_image * size / step / peak,
+        "end_to_end_mfu": peak and ready.flops_per_image * size / together / peak,
+        "peak_memory_bytes": peak_memory(devices),
+    }
+
+
+def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) -> Prepared:
+    """The trainer's steps, compiled, and a new state."""
+    mesh, taxonomy = create_mesh(devices), dataset.taxonomy
+    steps_per_epoch = max(len(dataset.splits["train"]) // config.batch_size, 1)
+    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, steps_per_epoch)
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
+    began = time.perf_counter()
+    lowered = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch).lower(state, batch)
+    step = lowered.compile()
+    seconds = time.perf_counter() - began
+    eval_fn = jit_eval_step(config, model, taxonomy, mesh)
+    eval_fn = eval_fn.lower(state.params, state.model_state, {"image": batch["image"]}).compile()
+
+    def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
+        return eval_fn(params, model_state, {"image": batch["image"]})
+
+    return Prepared(mesh, state, step, evaluate, seconds, lowered.cost_analysis()["flops"] / config.batch_size)
+
+
+def _data_only(batches: Iterator[Any], steps: int) -> float:
+    """Seconds a batch, from the images to the devices."""
+    for batch in itertools.islice(batches, _WARM):
+        jax.block_until_ready(batch)
+    return _seconds(lambda: [jax.block_until_ready(batch) for batch in batches]) / steps
+
+
+def _step_only(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[TrainState, float]:
+    """The state after it, and seconds of the median step, on batches that lie on the devices."""
+    placed = list(itertools.islice(batches, 4))
+    state, seconds = ready.state, []
+    for i in range(_WARM + steps):
+        began = time.perf_counter()
+        state, loss = jax.block_until_ready(ready.step(state, placed[i % len(placed)]))
+        seconds.append(time.perf_counter() - began)
+    fetch(loss)
+    return state, float(np.median(seconds[_WARM:]))
+
+
+def _end_to_end(
+    ready: Prepared, state: TrainState, batches: Iterator[Any], steps: int
+) -> tuple[TrainState, float, float]:
+    """As training does it, the loss fetched at the end: the state, seconds a step, and those spent on the input."""
+    for batch in itertools.islice(batches, _WARM):
+        state, loss = jax.block_until_ready(ready.step(state, batch))
+    began, waited = time.perf_counter(), 0.0
+    for _ in range(steps):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        state, loss = ready.step(state, batch)
+    fetch(loss)
+    return state, (time.perf_counter() - began) / steps, waited / steps
+
+
+def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list[str]) -> None:
+    """From files that are read and decoded to log-probabilities."""
+    decoded = decode_files(files, config, image_shape(config), config.batch_size)
+    batches = ({"image": pixels} for indices, pixels, _ in decoded if len(indices))
+    predict_split(state, batches, len(files), ready.eval_fn, ready.mesh)
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result in a few lines for people."""
+    config, environment = result["config"], result["environment"]
+    lines = [
+        f"{config['model']['name']}, {config['dtype']}, batches of {config['batch_size']} at {config['image_size']} px "
+        f"on {', '.join(sorted(set(environment['devices'])))}; images/s:"
+    ]
+    names = ("data_only", "step_only", "end_to_end", "evaluation", "prediction")
+    lines.append("devices  " + "  ".join(f"{name:>11}" for name in (*names, "data wait", "MFU", "memory GB")))
+    for row in result["rows"]:
+        cells = [f"{row[name]:,.0f}" for name in names] + [f"{row['data_wait_share']:.1%}"]
+        cells += ["-" if row["step_mfu"] is None else f"{row['step_mfu']:.1%}"]
+        cells += [f"{row['peak_memory_bytes'] / 1e9:.2f}"]
+        lines.append(f"{row['devices']:>7}  " + "  ".join(f"{cell:>11}" for cell in cells))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Reads the text of an optimised HLO program: instructions, their traffic to memory, FLOPs and collectives."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_ARRAY = re.compile(r"\b(pred|token|bf16|[suf]\d+\w*|c64|c128)\[([\d,]*)\](?:\{([^}]*)\})?")
+_DEFINITION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*)$")
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) .*\{$")
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "after-all", "iota"}
+_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_WAITS = ("-done", "-update")  # the second half of something that has been counted where it starts
+
+
+class Array(NamedTuple):
+    """An array of the program: type, sizes, and whether it lies in memory or on the chip (a space S(n), n > 0)."""
+
+    dtype: str
+    dims: tuple[int, ...]
+    on_chip: bool
+
+    @property
+    def bytes(self) -> int:
+        """Without the padding of its tiles."""
+        bits = 8 if self.dtype == "pred" else 0 if self.dtype == "token" else int(re.search(r"\d+", self.dtype)[0])
+        return math.prod(self.dims) * bits // 8
+
+
+class Instruction(NamedTuple):
+    """One line: name, opcode, the arrays it makes (a tuple's flattened), names of its operands, and its attributes."""
+
+    name: str
+    opcode: str
+    results: tuple[Array, ...]
+    operands: tuple[str, ...]
+    attributes: str
+
+    @property
+    def called(self) -> list[str]:
+        """The computations that it runs."""
+        return re.findall(r"(?:calls|body|to_apply)=%?([\w.-]+)", self.attributes)
+
+    @property
+    def is_prefetch(self) -> bool:
+        """Whether it starts a copy that goes on beside the computation."""
+        return self.opcode in ("copy-start", "slice-start", "async-start")
+
+
+class Program:
+    """The computations of an HLO program: name -> instructions in order."""
+
+    def __init__(self, text: str):
+        self.computations: dict[str, list[Instruction]] = {}
+        self.entry = ""
+        current: list[Instruction] = []
+        for line in text.splitlines():
+            if header := _HEADER.match(line):
+                current = self.computations.setdefault(header[2], [])
+                self.entry = header[2] if header[1] else self.entry
+            elif definition := _DEFINITION.match(line):
+                current.append(_instruction(*definition.groups()))
+        self._arrays = {i.name: i.results for instructions in self.computations.values() for i in instructions}
+
+    def instructions(self) -> Iterator[tuple[Instruction, int]]:
+        """Those that run one after the other, and how often: the entry's, a loop's body unrolled by its trip count."""
+        yield from self._running(self.entry, 1)
+
+    def _running(self, computation: str, times: int) -> Iterator[tuple[Instruction, int]]:
+        for instruction in self.computations[computation]:
+            if instruction.opcode == "while":
+                trips = re.search(r'known_trip_count":\{"n":"(\d+)"', instruction.attributes)
+                body = re.search(r"body=%?([\w.-]+)", instruction.attributes)[1]
+                yield from self._running(body, times * (int(trips[1]) if trips else 1))
+            else:
+                yield instruction, times
+
+    def memory_bytes(self, instruction: Instruction) -> int:
+        """What it reads from and writes to memory: no on-chip arrays, a copy to or from the chip once."""
+        opcode = instruction.opcode
+        if opcode in _FREE or opcode.endswith(_WAITS) or '"ConcatBitcast"' in instruction.attributes:
+            return 0
+        if instruction.is_prefetch:
+            arrays = [array for array in instruction.results if array.dims]
+            size = min(array.bytes for array in arrays) if arrays else 0  # a slice moves only its part
+            return size * sum(not array.on_chip for array in arrays)
+        read = [array for name in dict.fromkeys(instruction.operands) for array in self._arrays.get(name, ())]
+        return sum(array.bytes for array in (*instruction.results, *read) if not array.on_chip)
+
+    def flops(self, instruction: Instruction) -> int:
+        """Of the convolutions and matrix products in it, and in what it calls; a multiply-add is two."""
+        if instruction.opcode in ("convolution", "dot"):
+            shapes = [self._arrays[name][0].dims for name in instruction.operands]
+            return (
+                _convolution_flops(instruction, *shapes)
+                if instruction.opcode == "convolution"
+                else _dot_flops(instruction, shapes[0])
+            )
+        called = [i for name in instruction.called for i in self.computations.get(name, ())]
+        return sum(self.flops(i) for i in called)
+
+    def collectives(self) -> list[tuple[str, int]]:
+        """Opcode and bytes, of its results on one device, of each collective that runs."""
+        found = []
+        for instruction, times in self.instructions():
+            opcode = instruction.opcode.removesuffix("-start")
+            if opcode in _COLLECTIVES:
+                arrays = instruction.results
+                if instruction.opcode.endswith("-start") and len(arrays) > 1:
+                    arrays = arrays[len(arrays) // 2 :]  # of (operands, results)
+                found += [(opcode, sum(array.bytes for array in arrays))] * times
+        return found
+
+
+def _instruction(name: str, text: str) -> Instruction:
+    text = re.sub(r"/\*.*?\*/", "", text)
+    shape, rest = _cut(text) if text.startswith("(") else text.split(" ", 1)
+    rest = rest.strip()
+    opcode, rest = rest.split("(", 1)
+    operands, attributes = _cut("(" + rest)
+    return Instruction(name, opcode, tuple(_arrays(shape)), tuple(re.findall(r"%([\w.-]+)", operands)), attributes)
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """The parenthesis that text starts with, and what follows it."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if not depth:
+            return text[: place + 1], text[place + 1 :]
+    raise ValueError(f"The parenthesis is not closed in {text[:80]!r}.")
+
+
+def _arrays(text: str) -> Iterator[Array]:
+    for dtype, dims, layout in _ARRAY.findall(text):
+        space = re.search(r"S\((\d+)\)", layout)
+        yield Array(dtype, tuple(map(int, filter(None, dims.split(",")))), bool(space) and space[1] != "0")
+
+
+def _dot_flops(instruction: Instruction, left: tuple[int, ...]) -> int:
+    contracting = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
+    depth = math.prod(left[int(i)] for i in contracting[1].split(",") if i)
+    return 2 * math.prod(instruction.results[0].dims) * depth
+
+
+def _convolution_flops(instruction: Instruction, left: tuple[int, ...], kernel: tuple[int, ...]) -> int:
+    """Twice the pairs of a value and a weight that meet; padding and the holes of dilation do not count."""
+    left_names, kernel_names, out_names = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.attributes).groups()
+    out = dict(zip(out_names, instruction.results[0].dims, strict=True))
+    sizes, kernel_sizes = (
+        dict(zip(names, dims, strict=True)) for names, dims in ((left_names, left), (kernel_names, kernel))
+    )
+    window = re.search(r"window=\{([^}]*)\}", instruction.attributes)
+    fields = dict(field.split("=") for field in window[1].split()) if window else {}
+    pairs = out["b"] * out["f"] * kernel_sizes["i"]
+    for place, dim in enumerate(sorted(name for name in sizes if name.isdigit())):
+        given = {name: value.split("x")[place] for name, value in fields.items()}
+        low = int(given.get("pad", "0_0").split("_")[0])
+        numbers = [int(given.get(name, 1)) for name in ("stride", "lhs_dilate", "rhs_dilate")]
+        pairs *= _meeting(sizes[dim], kernel_sizes[dim], out[dim], low, *numbers)
+    return 2 * pairs
+
+
+def _meeting(size: int, taps: int, outputs: int, low: int, stride: int, dilation: int, tap_dilation: int) -> int:
+    """Pairs of an output and a tap that fall onto a value."""
+    places = (i * stride + j * tap_dilation - low for i in range(outputs) for j in range(taps))
+    return sum(place % dilation == 0 and 0 <= place // dilation < size for place in places)

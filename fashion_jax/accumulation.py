@@ -1,0 +1,93 @@
+"""The gradient of a batch, taken in parts so that the activations of only one part are in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Loss = Callable[..., tuple[Array, tuple[Any, Any]]]
+
+
+def loss_and_gradient(
+    compute: Loss,
+    params: Any,
+    model_state: Any,
+    batch: Any,
+    key: Array,
+    *,
+    loss_weights: Mapping[str, float],
+    masses: Mapping[str, Array],
+    parts: int = 1,
+    unit: int = 1,
+) -> tuple[Array, Any, Any, Any]:
+    """The loss of a batch, its gradient, the model's outputs and next state.
+
+    Each part's loss is weighted by its share of what the mean at a level is over, so that loss and gradient are
+    those of the whole batch wherever images do not see each other. BatchNorm sees the images of a part, and its running
+    statistics move once a part.
+
+    Args:
+        compute: (params, model_state=, batch=, key=, loss_weights=) to loss, (outputs, model_state); the loss is the
+            sum over levels of loss_weights times a mean over the images.
+        params: what the gradient is taken of.
+        model_state: before the first part.
+        batch: tree of arrays [batch, ...].
+        key: each part folds its own from it where there are several.
+        loss_weights: level -> weight; 1 for a level that is not named.
+        masses: level -> [batch], each image's share in the level's mean: 0 where its label is unknown.
+        parts: how many; batch is a multiple of parts * unit.
+        unit: so many consecutive images stay together; the parts take units in turn, so that every device has an
+            equal share of each part.
+
+    Returns:
+        loss, outputs [batch, ...] in the order of the batch, model_state, gradient.
+    """
+    weights = {level: loss_weights.get(level, 1.0) for level in masses}
+    gradient_of = jax.value_and_grad(compute, has_aux=True)
+    if parts == 1:
+        (loss, (outputs, model_state)), grads = gradient_of(
+            params, model_state=model_state, batch=batch, key=key, loss_weights=weights
+        )
+        return loss, outputs, model_state, grads
+
+    totals = {level: mass.sum() for level, mass in masses.items()}
+    totals = {level: jnp.where(total > 0, total, 1) for level, total in totals.items()}
+
+    def add_part(carry: tuple[Array, Any, Any], part: tuple[Array, Any, Any]) -> tuple[tuple[Array, Any, Any], Any]:
+        loss, model_state, grads = carry
+        index, batch, masses = part
+        shares = {k: (weight * masses[k].sum() / totals[k]).astype(loss.dtype) for k, weight in weights.items()}
+        (more, (outputs, model_state)), part_grads = gradient_of(
+            params, model_state=model_state, batch=batch, key=jax.random.fold_in(key, index), loss_weights=shares
+        )
+        return (loss + more, model_state, jax.tree.map(jnp.add, grads, part_grads)), outputs
+
+    loss_dtype = jnp.result_type(*jax.tree.leaves(params))
+    start = (jnp.zeros((), loss_dtype), model_state, jax.tree.map(jnp.zeros_like, params))
+    xs = jnp.arange(parts), split(batch, parts, unit), split(dict(masses), parts, unit)
+    (loss, model_state, grads), outputs = lax.scan(add_part, start, xs)
+    return loss, join(outputs, unit), model_state, grads
+
+
+def split(tree: Any, parts: int, unit: int) -> Any:
+    """Arrays [batch, ...] to [parts, batch / parts, ...]: units of consecutive images, dealt to the parts in turn."""
+
+    def deal(x: Array) -> Array:
+        units = x.reshape(-1, parts, unit, *x.shape[1:]).swapaxes(0, 1)
+        return units.reshape(parts, -1, *x.shape[1:])
+
+    return jax.tree.map(deal, tree)
+
+
+def join(tree: Any, unit: int) -> Any:
+    """The inverse of split."""
+
+    def gather(x: Array) -> Array:
+        units = x.reshape(len(x), -1, unit, *x.shape[2:]).swapaxes(0, 1)
+        return units.reshape(-1, *x.shape[2:])
+
+    return jax.tree.map(gather, tree)

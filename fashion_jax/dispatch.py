@@ -1,0 +1,35 @@
+"""Several steps per dispatch: which ones go together, and their batches as one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def dispatches(start: int, num_steps: int, together: int, *boundaries: int) -> Iterator[tuple[int, int]]:
+    """How the steps after `start`, up to `num_steps`, are dispatched.
+
+    Either `together` at a time or one alone, so that two programs are compiled and no more. None spans a multiple of
+    a boundary (the steps of an epoch, those between checkpoints). What follows a step depends on that step only, so a
+    resumed run goes on in the same way.
+
+    Yields:
+        The last step of each dispatch, and how many steps it has.
+    """
+    step = start
+    while step < num_steps:
+        end = min(num_steps, *(step - step % boundary + boundary for boundary in boundaries))
+        count = together if step + together <= end else 1
+        step += count
+        yield step, count
+
+
+def next_batch(batches: Iterator[Any], count: int) -> Any:
+    """The next batch, or, where count is above 1, so many of them as arrays [count, batch, ...]."""
+    if count == 1:
+        return next(batches)
+    return jax.tree.map(lambda *xs: np.stack(xs), *itertools.islice(batches, count))

@@ -1,0 +1,50 @@
+"""The cache of compiled programs: where it is, and that a run from it is the run."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from fashion_jax.compilation_cache import enable_compilation_cache
+from fashion_jax.train import train_and_evaluate
+from tests.test_train import digests, without_timing
+
+
+@pytest.fixture
+def cache_dir():
+    """Sets the folder of the cache for a test; the session's is put back."""
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+
+    def use(folder):
+        jax.config.update("jax_compilation_cache_dir", folder)
+
+    yield use
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+
+
+def test_it_lies_in_the_cache_of_the_config(cache_dir, tmp_path):
+    cache_dir(None)
+    enable_compilation_cache(str(tmp_path))
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
+
+
+def test_a_folder_that_is_set_stays(cache_dir, tmp_path):
+    cache_dir(str(tmp_path / "mine"))
+    enable_compilation_cache(str(tmp_path))
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
+
+
+def test_a_run_from_the_cache_is_bit_identical(tiny_config, finished_run, tmp_path):
+    """finished_run has filled the session's cache."""
+    compiled = Path(jax.config.jax_compilation_cache_dir)
+    before = {path.name for path in compiled.iterdir() if path.name.endswith("-cache")}
+    assert any("train_step" in name for name in before)
+    train_and_evaluate(tiny_config, tmp_path)
+    after = {path.name for path in compiled.iterdir() if path.name.endswith("-cache")}
+    assert {name for name in after - before if "train_step" in name} == set()
+    assert without_timing(tmp_path) == without_timing(finished_run)
+    assert digests(tmp_path, 20) == digests(finished_run, 20)

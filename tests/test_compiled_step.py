@@ -1,0 +1,41 @@
+"""What the compiled training step is like: its state in place, its convolutions in bfloat16."""
+
+import re
+
+import jax
+import pytest
+
+from benchmarks.hlo import Program
+from fashion_jax.sharding import put_batch
+from tests.test_train_step import build, random_batch
+
+_SMALL = 1000  # bytes: counters and statistics
+
+
+@pytest.fixture
+def config(tiny_config):
+    tiny_config.batch_size = 8
+    return tiny_config
+
+
+def test_the_state_is_updated_in_place(config):
+    mesh, _, state, step = build(config)
+    compiled = step.lower(state, put_batch(random_batch(), mesh)).compile()
+    state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    assert compiled.memory_analysis().alias_size_in_bytes >= state_bytes
+    program = Program(compiled.as_text())
+    parameters = {i.name for i, _ in program.instructions() if i.opcode == "parameter"}
+    copies = [
+        i for i, _ in program.instructions()
+        if i.opcode == "copy" and set(i.operands) & parameters and i.results[0].bytes > _SMALL
+    ]  # fmt: skip
+    assert copies == []
+
+
+def test_every_convolution_of_a_bfloat16_step_is_in_it(config):
+    config.dtype = "bfloat16"
+    mesh, _, state, step = build(config)
+    text = step.lower(state, put_batch(random_batch(), mesh)).as_text()
+    signatures = re.findall(r"stablehlo\.convolution.*? : (\(.*?\) -> \S+)", text)
+    assert len(signatures) > 15
+    assert {dtype for types in signatures for dtype in re.findall(r"x([a-z]+\d+)>", types)} == {"bf16"}

@@ -1,0 +1,72 @@
+"""Several steps per dispatch: the plan, and a run that is the same with it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fashion_jax import train
+from fashion_jax.dispatch import dispatches, next_batch
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import fetch, put_batch, put_batches
+from fashion_jax.train import train_and_evaluate
+from fashion_jax.train_step import jit_train_step
+from tests.test_train import digests, without_timing
+from tests.test_train_step import TAXONOMY, build, random_batch
+
+
+def test_no_dispatch_spans_a_boundary_and_each_is_whole_or_single():
+    plan = list(dispatches(0, 20, 4, 10, 7))
+    assert plan == [(4, 4), (5, 1), (6, 1), (7, 1), (8, 1), (9, 1), (10, 1), (14, 4), (18, 4), (19, 1), (20, 1)]
+    assert list(dispatches(0, 3, 1, 10)) == [(1, 1), (2, 1), (3, 1)]
+
+
+@pytest.mark.parametrize("start", [4, 8, 9, 10, 14])
+def test_the_plan_goes_on_the_same_after_a_resume(start):
+    plan = list(dispatches(0, 20, 4, 10))
+    assert list(dispatches(start, 20, 4, 10)) == [part for part in plan if part[0] > start]
+
+
+def test_batches_are_stacked_in_order():
+    batches = iter([{"x": np.full(2, i)} for i in range(4)])
+    np.testing.assert_array_equal(next_batch(batches, 1)["x"], [0, 0])
+    np.testing.assert_array_equal(next_batch(batches, 3)["x"], [[1, 1], [2, 2], [3, 3]])
+
+
+@pytest.mark.long
+def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path, monkeypatch):
+    """Four steps a dispatch, epochs of 10 steps, checkpoints every 6."""
+    tiny_config.steps_per_dispatch, tiny_config.checkpoint.every_steps = 4, 6
+    train_and_evaluate(tiny_config, tmp_path / "whole")
+
+    real, counts = train.next_batch, []
+
+    def interrupt(batches, count):
+        if counts == [4, 1, 1, 4]:
+            raise KeyboardInterrupt
+        counts.append(count)
+        return real(batches, count)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(train, "next_batch", interrupt)
+        train_and_evaluate(tiny_config, tmp_path / "stopped")
+    train_and_evaluate(tiny_config, tmp_path / "stopped")
+    assert without_timing(tmp_path / "stopped") == without_timing(tmp_path / "whole")
+    assert digests(tmp_path / "stopped", 20) == digests(tmp_path / "whole", 20)
+
+
+@pytest.mark.long
+def test_several_steps_are_those_of_single_ones_in_float64(tiny_config):
+    tiny_config.batch_size, tiny_config.dtype = 8, "float64"
+    with jax.enable_x64(True):
+        mesh, model, state, step = build(tiny_config, jax.devices()[:2])
+        tx = create_optimizer(tiny_config, 100)
+        steps = jit_train_step(tiny_config, model, tx, TAXONOMY, mesh, 100, stacked=True)
+        batches = [random_batch() | {"image": np.roll(random_batch()["image"], i, axis=1)} for i in range(3)]
+        together = jax.tree.map(jnp.copy, state)
+        for batch in batches:
+            state, loss = step(state, put_batch(batch, mesh))
+        together, last_loss = steps(together, put_batches(next_batch(iter(batches), 3), mesh))
+        one, several = fetch((state, loss)), fetch((together, last_loss))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(several), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))

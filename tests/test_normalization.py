@@ -1,0 +1,75 @@
+"""Normalisation over a batch against its plain formula, differentiated by JAX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fashion_jax.ops.normalization import normalize
+from fashion_jax.sharding import batch_sharding, create_mesh, replicated
+
+EPSILON = 1e-5
+
+
+def plain(x, scale, bias):
+    axes = tuple(range(1, x.ndim - 1))
+    mean = x.mean(axes, keepdims=True)
+    var = jnp.square(x - mean).mean(axes, keepdims=True)
+    y = (x - mean) * (scale / jnp.sqrt(var + EPSILON)) + bias
+    return y, mean.reshape(len(x), -1), var.reshape(len(x), -1)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("shape", [(1, 8, 8, 8, 5), (2, 3, 7, 5, 4), (1, 1, 1, 2, 3), (2, 4, 6), (1, 32, 11, 3, 2)])
+def test_values_and_gradients_equal_the_plain_formula(shape, dtype, tolerance):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(dtype == "float64"):
+        x, g = (jnp.asarray(rng.normal(0.5, 2, shape), dtype) for _ in range(2))
+        scale, bias, shift = (jnp.asarray(rng.normal(size=shape[-1]), dtype) for _ in range(3))
+        values, gradients = jax.vjp(lambda *arrays: normalize(*arrays, shift, EPSILON), x, scale, bias)
+        expected, references = jax.vjp(plain, x, scale, bias)
+        zeros = jnp.zeros_like(values[1])
+        ours, theirs = gradients((g, zeros, zeros)), references((g, zeros, zeros))
+        for value, reference in zip((*values, *ours), (*expected, *theirs), strict=True):
+            assert (value.shape, value.dtype) == (reference.shape, reference.dtype)
+            assert float(jnp.abs(value - reference).max()) <= tolerance * float(jnp.abs(reference).max())
+
+
+def test_other_platforms_keep_the_plain_sums():
+    x, one = jnp.zeros((1, 2, 4, 4, 3)), jnp.zeros(3)
+    lowered = jax.jit(lambda x: normalize(x, one, one, one, EPSILON)).trace(x)
+    assert "stablehlo.slice" in lowered.lower(lowering_platforms=("cpu",)).as_text()
+    for platform in ("tpu", "cuda"):
+        assert "stablehlo.slice" not in lowered.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_a_shift_near_the_mean_keeps_the_variance():
+    x = (1000 + np.random.default_rng(0).normal(size=(1, 4096, 1))).astype(np.float32)
+    one, zero, near = (np.full(1, value, np.float32) for value in (1, 0, 1000.5))
+    assert float(normalize(x, one, zero, near, EPSILON)[2][0, 0]) == pytest.approx(float(x.var()), rel=1e-4)
+
+
+def test_bfloat16_is_normalised_in_float32():
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 2, (1, 8, 4, 4, 2)), jnp.bfloat16)
+    one, zero = jnp.ones(2), jnp.zeros(2)
+    y, mean, var = normalize(x, one, zero, zero, EPSILON)
+    wide = np.asarray(x, np.float32)
+    assert (y.dtype, mean.dtype, var.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)
+    np.testing.assert_allclose(mean[0], wide.mean((0, 1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(var[0], wide.var((0, 1, 2, 3)), rtol=1e-4)
+
+
+def test_neither_direction_waits_for_a_sum_to_take_the_next():
+    """Two sums over the devices each way, which XLA combines on TPU and GPU."""
+    mesh = create_mesh()
+    spread, everywhere = batch_sharding(mesh), replicated(mesh)
+
+    def loss(x, scale, bias, shift):
+        y, mean, var = normalize(x[None], scale, bias, shift, EPSILON)
+        return jnp.square(y).sum(), (mean, var)
+
+    gradient = jax.jit(
+        jax.grad(loss, argnums=(0, 1, 2), has_aux=True), in_shardings=(spread, everywhere, everywhere, everywhere)
+    )
+    shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((16, 3, 3, 4), (4,), (4,), (4,))]
+    assert gradient.lower(*shapes).compile().as_text().count(" all-reduce(") <= 4

@@ -1,0 +1,54 @@
+"""What remat keeps for the backward pass, and that it changes no number."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fashion_jax.models import create_model
+from fashion_jax.rematerialization import with_remat
+from fashion_jax.train_step import _loss
+from tests.test_train_step import TAXONOMY, random_batch
+
+
+def loss_of(config, remat: str, name: str = "resnet10"):
+    """The loss as a function of the parameters, with the other outputs, and parameters."""
+    config.remat, config.model.name, config.dtype = remat, name, "float64"
+    model = create_model(config, TAXONOMY)
+    batch = random_batch()
+    images = jnp.asarray(batch.pop("image") / 255)
+    variables = dict(jax.jit(partial(model.init, train=False))(jax.random.key(0), images[:2]))
+    params = variables.pop("params")
+    compute = with_remat(partial(_loss, model=model), remat)
+    arguments = {"batch": {"images": images, **batch}, "key": jax.random.key(1), "loss_weights": {"main": 1, "sub": 1}}
+    return partial(compute, model_state=variables, **arguments), params
+
+
+def kept_bytes(config, remat: str) -> int:
+    """Of the residuals that a backward pass starts from."""
+    loss, params = loss_of(config, remat, "resnet34")
+    residuals = jax.eval_shape(lambda p: jax.vjp(loss, p, has_aux=True)[1], params)
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(residuals))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("remat", ["dots", "blocks"])
+def test_nothing_changes_but_what_is_kept(tiny_config, remat):
+    with jax.enable_x64(True):
+        results = []
+        for choice in ("none", remat):
+            loss, params = loss_of(tiny_config, choice)
+            results.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(params))
+    plain, again = results
+    assert jax.tree.structure(plain) == jax.tree.structure(again)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-12 * max(1, np.abs(a).max()))
+
+
+def test_each_choice_keeps_less_than_the_one_before(tiny_config):
+    with jax.enable_x64(True):
+        none, dots, blocks = (kept_bytes(tiny_config, remat) for remat in ("none", "dots", "blocks"))
+    assert blocks < dots < none
