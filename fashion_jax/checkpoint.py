@@ -172,7 +172,9 @@ class Checkpoints:
         return self._manager
 
     def restore(self, step: int, like: Any) -> Any:
-        """The arrays of a step that `like` names, in its shapes, types and shardings (arrays, or their abstract twins).
+        """The arrays of a step in the shapes, types and shardings of `like` (arrays, or their abstract twins).
+
+        `like` is a TrainState, or a dict of some of its fields: then the others are not read.
 
         Raises:
             UserError: they are those of another model; the sentence names the first that differs.
@@ -182,7 +184,9 @@ class Checkpoints:
         saved = read_digests(folder)
         check_structure(saved, like, folder)
         item = ocp.args.PyTreeRestore(
-            item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like), partial_restore=True
+            item=like,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+            partial_restore=isinstance(like, dict),
         )
         try:
             with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:

@@ -85,10 +85,11 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
         lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
         checkpoints.scores = {line["step"]: score(config, line) for line in lines}
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
-        step, arrays = restore({"params": like.params, "model_state": like.model_state})
+        parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
+        step, arrays = restore(parts)
     finally:
         checkpoints.close()
-    state = TrainState(step, **arrays, opt_state=None, metrics=None, guard=None)
+    state = TrainState(step, arrays["params"], arrays.get("model_state", {}), opt_state=None, metrics=None, guard=None)
     eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
     return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
 

