@@ -54,11 +54,6 @@ class Strings(Sequence[str]):
         """int64 [n]: where each text stands first in another sequence, -1 where it does not."""
         return pc.index_in(self._bytes, among._bytes).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
-    def parents(self) -> list[str]:
-        """What stands before the last "/" of each text, "" where there is none; each once, sorted."""
-        found = {text.rpartition(b"/")[0] for part in self._parts() for text in part}
-        return sorted(parent.decode("utf-8", "surrogateescape") for parent in found)
-
     @property
     def nbytes(self) -> int:
         return self._bytes.nbytes
