@@ -47,7 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measure(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    result = measure(load_config(flags.config, overrides), flags.steps, flags.warmup)
+    config = load_config(flags.config, overrides)
+    if flags.twin:
+        from benchmarks.twin import measure_with_twin  # which is made of this module's functions
+
+        result = measure_with_twin(config, flags.steps, flags.warmup, compiled=flags.torch_compile)
+    else:
+        result = measure(config, flags.steps, flags.warmup)
     print(table(result))
     if flags.json:
         write_result(flags.json, result)
@@ -61,11 +67,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """
     parser = Parser(
         prog="python -m benchmarks.train_step",
-        usage="%(prog)s [--config FILE] [--config.FIELD=VALUE ...] [--steps N] [--warmup N] [--json FILE] [--verbose]",
+        usage="%(prog)s [--config FILE] [--config.FIELD=VALUE ...] [--twin torch] [--torch-compile] [--steps N] "
+        "[--warmup N] [--json FILE] [--verbose]",
         description="Measures the training step of a config on images that already lie on the devices.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", default="configs/mtl.py", help="default: %(default)s")
+    parser.add_argument("--twin", choices=["torch"], help="measure the same model in PyTorch too, in turns")
+    parser.add_argument("--torch-compile", action="store_true", help="with --twin: try torch.compile too")
     parser.add_argument("--steps", metavar="N", type=int, default=30, help="measured (default: %(default)s)")
     parser.add_argument("--warmup", metavar="N", type=int, default=3, help="done before them (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
@@ -98,15 +107,20 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
     step_fn, state, batches, compile_seconds = compile_step(config)
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
     seconds = _time_steps(step_fn, state, batches, warmup + steps)[warmup:]
-    described = environment()
+    return described(config, num_params, compile_seconds, seconds)
+
+
+def described(config: ConfigDict, num_params: int, compile_seconds: float, seconds: list[float]) -> dict[str, Any]:
+    """What --json writes of measured steps."""
+    environment_ = environment()
     return {
         "benchmark": "train_step",
         "config": config.to_dict(),
         "image_size": list(image_shape(config)),
         "batch_size": config.batch_size,
         "devices": jax.device_count(),
-        "commit": described.pop("commit"),
-        "environment": described,
+        "commit": environment_.pop("commit"),
+        "environment": environment_,
         "compile_seconds": compile_seconds,
         "step_seconds": summary(seconds),
         "images_per_second": config.batch_size / float(np.median(seconds)),
@@ -154,6 +168,10 @@ def table(result: dict[str, Any]) -> str:
         "step (ms)": step,
         "images/s": f"{result['images_per_second']:.1f} (median step)",
     }
+    if twin := result.get("twin"):
+        medians = (f"{name} {1000 * seconds['median']:.1f}" for name, seconds in twin["seconds"].items())
+        rows["PyTorch (ms)"] = f"{'  '.join(medians)} (medians)"
+        rows["ratio"] = f"{twin['ratio']:.2f} × PyTorch {twin['torch']}, {twin['best']} (median of the turns)"
     return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
 

@@ -1,12 +1,13 @@
 """The benchmarks on tiny models: that they measure the real thing and write what they promise."""
 
+import contextlib
 import json
 import math
 
 import jax
 import pytest
 
-from benchmarks import augmentation
+from benchmarks import against_torch, augmentation, twin
 from benchmarks import train_step as benchmark
 from fashion_jax.config import load_config
 from tests.conftest import ROOT
@@ -120,3 +121,38 @@ def test_augmentation_writes_the_cost_of_each_preset(tmp_path, capsys, monkeypat
     assert "strong" in capsys.readouterr().out
     assert augmentation.main([*TINY, "--rounds=0"]) == 2
     assert "--rounds is 0" in capsys.readouterr().err
+
+
+def test_the_twin_takes_turns_and_its_ratio_is_of_the_best(monkeypatch):
+    monkeypatch.setattr(twin, "_worker", fake_worker)
+    monkeypatch.setattr(twin, "_PAUSE", 0)
+    config = load_config(str(ROOT / "configs" / "mtl.py"))
+    ours = iter([1.0, 2.0, 1.0])
+    result = twin.compare(lambda: next(ours), config, rounds=3, train=True, compiled=False)
+    assert result["seconds"] == {"jax": [1, 2, 1], "contiguous": [4, 4, 4], "channels_last": [3, 3, 3]}
+    assert (result["torch"], result["best"], result["ratio"]) == ("0.0", "channels_last", 3)
+
+
+@contextlib.contextmanager
+def fake_worker(case):
+    """A twin whose steps take as long as their variant says."""
+    assert case["heads"] == {"main": ("main", 4), "sub": ("sub", 21)}
+    yield "0.0", {"contiguous": 4.0, "channels_last": 3.0}.__getitem__
+
+
+def test_a_config_without_a_twin_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(twin.importlib.util, "find_spec", lambda name: object())
+    assert benchmark.main([*TINY, "--twin", "torch"]) == 2
+    assert "model.name is 'resnet10', but the twins are resnet34 and vgg16" in capsys.readouterr().err
+    monkeypatch.setattr(twin.importlib.util, "find_spec", lambda name: None)
+    assert benchmark.main([*TINY, "--twin", "torch"]) == 2
+    assert "fashion_jax[benchmarks]" in capsys.readouterr().err
+
+
+def test_the_committed_comparisons_make_the_committed_table(tmp_path):
+    folder = ROOT / "benchmarks" / "results"
+    files = {name: against_torch._file(folder, name) for name in against_torch.CASES}
+    results = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+    assert against_torch.table(results) == (folder / "against_torch.md").read_text()
+    against_torch.draw(results, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000

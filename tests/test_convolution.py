@@ -49,3 +49,43 @@ def test_other_platforms_keep_the_convolution():
     lowered = jax.jit(conv3x3, static_argnums=2).trace(x, kernel, 1).lower(lowering_platforms=("tpu",))
     assert "stablehlo.convolution" in lowered.as_text()
     assert "stablehlo.dot_general" not in lowered.as_text()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize(
+    ("shape", "features"),
+    [((32, 4, 4, 16), 17), ((1, 24, 23, 16), 16), ((2, 28, 28, 16), 16), ((4, 16, 8, 260), 256)],
+)
+def test_few_products_equal_the_plain_op(shape, features, dtype, tolerance):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(dtype == "float64"):
+        x = jnp.asarray(np.maximum(rng.normal(size=shape), 0), dtype)
+        kernel = jnp.asarray(rng.normal(size=(3, 3, shape[-1], features)), dtype)
+        g = jnp.asarray(rng.normal(size=(*shape[:3], features)), dtype)
+        y, gradients = jax.vjp(conv3x3, x, kernel)
+        expected, references = jax.vjp(lambda x, kernel: plain(x, kernel, 1), x, kernel)
+        for value, reference in zip((y, *gradients(g)), (expected, *references(g)), strict=True):
+            assert value.dtype == dtype
+            assert float(jnp.abs(value - reference).max()) <= tolerance * float(jnp.abs(reference).max())
+
+
+def convolutions(lowered, operation="stablehlo.convolution"):
+    return lowered.as_text().count(operation)
+
+
+def test_other_platforms_have_the_plain_gradients_and_types_too():
+    x, kernel = jnp.zeros((32, 8, 8, 16)), jnp.zeros((3, 3, 16, 16))
+    step = jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(conv3x3(x, kernel)), argnums=(0, 1)))
+    for platform in ("tpu", "cuda"):
+        assert convolutions(step.trace(x, kernel).lower(lowering_platforms=(platform,))) == 3
+    assert convolutions(step.trace(x, kernel).lower(lowering_platforms=("cpu",))) == 12  # and 6 products
+    half = step.trace(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    assert convolutions(half.lower(lowering_platforms=("cpu",))) == 3
+
+
+def test_any_batch_can_be_exported_for_several_platforms():
+    kernel = jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.float32)
+    for size in (2, 8):
+        x = jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"batch, {size}, {size}, 16"), jnp.float32)
+        exported = jax.export.export(jax.jit(conv3x3), platforms=("cpu", "tpu"))(x, kernel)
+        assert exported.call(jnp.ones((3, size, size, 16)), jnp.ones(kernel.shape)).shape == (3, size, size, 16)

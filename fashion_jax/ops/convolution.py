@@ -1,14 +1,23 @@
 """Convolutions, exact, lowered well on every platform. Layouts are NHWC and HWIO."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from fashion_jax.ops import winograd
+
 # XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's
 # rate; as one matrix product over patches they run at its full rate.
 _TINY_MAP = 2
+# Winograd's transformation of a kernel costs as much as some hundred pixels, that of a map with few channels more
+# than it saves, and filling up the last tile must not double the width.
+_MANY_PIXELS, _MANY_FEATURES, _FULL_TILES = 512, 16, 0.85
+# For the kernel's gradient the transformed map is copied three times, which is slow where that leaves the cache.
+_NARROW_MAP = 16
 
 
 def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -22,20 +31,86 @@ def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), out_features].
     """
-    if max(x.shape[1:3]) > _TINY_MAP * stride:
-        return _conv(x, kernel, stride)
-    return lax.platform_dependent(
-        x, kernel, cpu=partial(_conv_as_dot, stride=stride), default=partial(_conv, stride=stride)
+    if max(x.shape[1:3]) <= _TINY_MAP * stride:
+        if stride == 1:
+            return _equivalent(_PRODUCT, x, kernel)
+        return lax.platform_dependent(
+            x, kernel, cpu=partial(_conv_as_dot, stride=stride), default=partial(_conv, stride=stride)
+        )
+    if stride == 1 and _suits_winograd(x, kernel):
+        return _equivalent(_WINOGRAD if x.shape[2] <= _NARROW_MAP else _WINOGRAD_OF_WIDE_MAPS, x, kernel)
+    return _conv(x, kernel, stride)
+
+
+def _suits_winograd(x: Array, kernel: Array) -> bool:
+    batch, height, width, _ = x.shape
+    return (
+        x.dtype in (jnp.float32, jnp.float64)
+        and min(kernel.shape[2:]) >= _MANY_FEATURES
+        and width / (-(-width // winograd.TILE) * winograd.TILE) >= _FULL_TILES
+        and isinstance(batch, int)  # and not a variable of an exported program
+        and batch * height * width >= _MANY_PIXELS
     )
 
 
-def _conv(x: Array, kernel: Array, stride: int) -> Array:
+class _Method(NamedTuple):
+    """A way to convolve 3x3 with stride 1 and padding 1, and its gradients for the input and the kernel."""
+
+    convolve: Callable[[Array, Array], Array]  # of input and kernel
+    input_gradient: Callable[[Array, Array], Array]  # of kernel and g
+    kernel_gradient: Callable[[Array, Array], Array]  # of input and g
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _equivalent(method: _Method, x: Array, kernel: Array) -> Array:
+    """The convolution by a method on CPU, the plain one elsewhere."""
+    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=_conv)
+
+
+def _forward(method: _Method, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _equivalent(method, x, kernel), (x, kernel)
+
+
+def _backward(method: _Method, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    def gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+        return method.input_gradient(kernel, g), method.kernel_gradient(x, g)
+
+    return lax.platform_dependent(*saved, g, cpu=gradients, default=_plain_gradients)
+
+
+_equivalent.defvjp(_forward, _backward)
+
+
+def _plain_gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+    return jax.vjp(_conv, x, kernel)[1](g)
+
+
+def _plain_kernel_gradient(x: Array, g: Array) -> Array:
+    kernel = jax.ShapeDtypeStruct((3, 3, x.shape[3], g.shape[3]), x.dtype)
+    return jax.linear_transpose(partial(_conv, x), kernel)(g)[0]
+
+
+def _conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _conv_as_dot(x: Array, kernel: Array, stride: int) -> Array:
+def _conv_as_dot(x: Array, kernel: Array, stride: int = 1) -> Array:
+    return lax.dot_general(_patches(x, stride), kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())))
+
+
+def _input_gradient_as_dot(kernel: Array, g: Array) -> Array:
+    return _conv_as_dot(g, winograd.turned(kernel))
+
+
+def _kernel_gradient_as_dot(x: Array, g: Array) -> Array:
+    pixels = (0, 1, 2)
+    return lax.dot_general(_patches(x), g, ((pixels, pixels), ((), ()))).reshape(3, 3, x.shape[3], g.shape[3])
+
+
+def _patches(x: Array, stride: int = 1) -> Array:
+    """[batch, height, width, 9 * channels]: the 3x3 pixels under each place of the kernel, row by row."""
     height, width = (-(-size // stride) for size in x.shape[1:3])
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     taps = [
@@ -43,5 +118,9 @@ def _conv_as_dot(x: Array, kernel: Array, stride: int) -> Array:
         for i in range(3)
         for j in range(3)
     ]
-    patches = jnp.concatenate(taps, axis=-1)
-    return jax.lax.dot_general(patches, kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())))
+    return jnp.concatenate(taps, axis=-1)
+
+
+_PRODUCT = _Method(_conv_as_dot, _input_gradient_as_dot, _kernel_gradient_as_dot)
+_WINOGRAD = _Method(winograd.convolve, winograd.input_gradient, winograd.kernel_gradient)
+_WINOGRAD_OF_WIDE_MAPS = _WINOGRAD._replace(kernel_gradient=_plain_kernel_gradient)

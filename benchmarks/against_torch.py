@@ -1,0 +1,112 @@
+"""All comparisons with PyTorch, and their table and plot: python -m benchmarks.against_torch [CASE ...].
+
+Each case is one of python -m benchmarks.train_step --twin torch; the table and the plot show every case that was
+measured into the same folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.twin import measure_with_twin
+from fashion_jax.command_line import Parser, run_command
+from fashion_jax.config import load_config
+from fashion_jax.errors import UserError
+from fashion_jax.writers import write_atomically
+
+
+class Case(NamedTuple):
+    """What is compared: a config with an image size and a batch size, trained or not."""
+
+    title: str
+    config: str
+    image_size: int
+    batch_size: int
+    train: bool = True
+
+
+CASES = {
+    "resnet34_64px": Case("ResNet-34 train step, 64 px", "configs/mtl.py", 64, 32),
+    "resnet34_128px": Case("ResNet-34 train step, 128 px", "configs/mtl.py", 128, 32),
+    "resnet34_224px": Case("ResNet-34 train step, 224 px", "configs/mtl.py", 224, 16),
+    "vgg16_64px": Case("VGG-16 train step, 64 px", "configs/direct.py", 64, 32),
+    "inference_64px": Case("ResNet-34 inference, 64 px", "configs/mtl.py", 64, 64, train=False),
+    "inference_224px": Case("ResNet-34 inference, 224 px", "configs/mtl.py", 224, 16, train=False),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures as the arguments say; returns the exit status."""
+    return run_command(_compare, arguments)
+
+
+def _compare(arguments: list[str]) -> None:
+    parser = Parser(prog="python -m benchmarks.against_torch", description="Measures our steps and PyTorch's in turns.")
+    parser.add_argument("cases", metavar="CASE", nargs="*", help=f"of {', '.join(CASES)}; default: all")
+    parser.add_argument("--steps", metavar="N", type=int, default=8, help="turns of each (default: %(default)s)")
+    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("benchmarks/results"), help="%(default)s")
+    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
+    flags = parser.parse_args(arguments)
+    if unknown := [name for name in flags.cases if name not in CASES]:
+        raise UserError(f"There is no case {unknown[0]!r}: name some of {', '.join(CASES)}.")
+    if flags.steps < 1:
+        raise UserError(f"--steps is {flags.steps}, but must be at least 1.")
+    flags.output.mkdir(parents=True, exist_ok=True)
+    for name in flags.cases or CASES:
+        write_atomically(_file(flags.output, name), json.dumps(_measure(CASES[name], flags.steps), indent=1) + "\n")
+        print(CASES[name].title, flush=True)
+    results = {name: json.loads(path.read_text()) for name in CASES if (path := _file(flags.output, name)).exists()}
+    write_atomically(flags.output / "against_torch.md", table(results))
+    draw(results, flags.output / "against_torch.png")
+    print(table(results))
+
+
+def _measure(case: Case, steps: int) -> dict[str, Any]:
+    overrides = [("image_size", str(case.image_size)), ("batch_size", str(case.batch_size))]
+    return measure_with_twin(load_config(case.config, overrides), steps, warmup=1, train=case.train)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"against_torch_{name}.json"
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """A Markdown table of results by the name of the case."""
+    lines = ["| | fashion_jax | PyTorch | ratio | commit |", "| --- | --- | --- | --- | --- |"]
+    for name, result in results.items():
+        case, twin = CASES[name], result["twin"]
+        theirs = twin["seconds"][twin["best"]]["median"]
+        cells = [
+            f"{case.title}, batch {case.batch_size}",
+            f"{1000 * result['step_seconds']['median']:.0f} ms",
+            f"{1000 * theirs:.0f} ms ({twin['best']})",
+            f"{twin['ratio']:.2f}×",
+            (result["commit"] or "")[:12],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """A bar for each result: how many times PyTorch's images per second ours are."""
+    from matplotlib.figure import Figure
+
+    titles = [f"{CASES[name].title}, batch {CASES[name].batch_size}" for name in results]
+    ratios = [result["twin"]["ratio"] for result in results.values()]
+    figure = Figure(figsize=(7, 0.5 + 0.45 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(titles, ratios, color="#3b6ea5")
+    axes.bar_label(bars, fmt="%.2f×", padding=3)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(0, 1.15 * max([1, *ratios]))
+    axes.set_xlabel("images per second, as a multiple of PyTorch's best eager mode")
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

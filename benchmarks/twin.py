@@ -1,0 +1,176 @@
+"""Our step and the same model's in PyTorch, in turns: what else the machine does meets both alike."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.train_step import compile_step, described, random_batches, summary, synthetic_taxonomy
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.models import create_model, head_names
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import create_mesh, fetch
+from fashion_jax.train_state import create_train_state, image_shape
+from fashion_jax.train_step import jit_eval_step
+
+_EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
+_PAUSE = 0.02  # seconds after a turn, for the threads that spin on a little
+_MODELS = ("resnet34", "vgg16")
+
+
+def check_twin(config: ConfigDict) -> None:
+    """Raises UserError where a checked config has no twin in PyTorch, or PyTorch is missing."""
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("--twin torch needs PyTorch, which is not installed: pip install 'fashion_jax[benchmarks]'.")
+    if config.model.name not in _MODELS:
+        raise UserError(f"model.name is {config.model.name!r}, but the twins are {' and '.join(_MODELS)}: use these.")
+    if config.dtype != "float32" or jax.devices()[0].platform != "cpu":
+        raise UserError("--twin torch compares in float32 on the CPU: set dtype=float32 and JAX_PLATFORMS=cpu.")
+
+
+def measure_with_twin(
+    config: ConfigDict, rounds: int, warmup: int, *, train: bool = True, compiled: bool = False
+) -> dict[str, Any]:
+    """Times the step of a checked config in turns with PyTorch's.
+
+    Args:
+        config: has a twin.
+        rounds: turns of each.
+        warmup: steps of ours before them; of PyTorch's two.
+        train: the trainer's step against forward, backward and SGD; or else the evaluation's step against the forward
+            pass.
+        compiled: torch.compile as well, which takes minutes.
+
+    Returns:
+        What train_step.measure returns, and under `twin` PyTorch's version, its times by variant, the `best` variant
+        and the `ratio` of it: the median over the rounds of its seconds / ours.
+
+    Raises:
+        UserError: the config has no twin, or PyTorch is missing.
+        RunError: the loss is not finite, or PyTorch's process fails.
+    """
+    check_twin(config)
+    step, parameters, compile_seconds = _our_step(config) if train else _our_inference(config)
+    for _ in range(max(warmup, 1)):
+        step()
+    twin = compare(step, config, rounds=rounds, train=train, compiled=compiled)
+    result = described(config, parameters, compile_seconds, twin["seconds"].pop("jax"))
+    twin["seconds"] = {name: summary(values) for name, values in twin["seconds"].items()}
+    return {**result, "benchmark": "train_step" if train else "inference", "twin": twin}
+
+
+def _our_step(config: ConfigDict) -> tuple[Callable[[], float], int, float]:
+    """A function that does a training step and returns its seconds; how many parameters; seconds of compilation."""
+    step_fn, state, batches, compile_seconds = compile_step(config)
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    upcoming = itertools.cycle(batches)
+
+    def step() -> float:
+        nonlocal state
+        batch, began = next(upcoming), time.perf_counter()
+        state, loss = jax.block_until_ready(step_fn(state, batch))
+        seconds = time.perf_counter() - began
+        if not math.isfinite(value := float(fetch(loss))):
+            raise RunError(f"The loss is {value}, so the times mean nothing: lower learning_rate.")
+        return seconds
+
+    return step, parameters, compile_seconds
+
+
+def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], int, float]:
+    """As _our_step, of the evaluation's step."""
+    mesh = create_mesh()
+    taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
+    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, 1)
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    upcoming = itertools.cycle(random_batches(config, taxonomy, paths, mesh))
+    began = time.perf_counter()
+    variables = state.params, state.model_state
+    step_fn = jit_eval_step(config, model, taxonomy, mesh).lower(*variables, next(upcoming)).compile()
+    compile_seconds = time.perf_counter() - began
+
+    def step() -> float:
+        batch, began = next(upcoming), time.perf_counter()
+        jax.block_until_ready(step_fn(*variables, batch))
+        return time.perf_counter() - began
+
+    return step, sum(x.size for x in jax.tree.leaves(state.params)), compile_seconds
+
+
+def compare(
+    step: Callable[[], float], config: ConfigDict, *, rounds: int, train: bool, compiled: bool
+) -> dict[str, Any]:
+    """Takes turns between our step, which returns its seconds, and each variant of the twin's.
+
+    Returns:
+        As `twin` of measure_with_twin, with the `seconds` of all turns, ours as those of "jax".
+    """
+    variants = _EAGER + ["compiled"] * compiled
+    with _worker(_case(config, variants, train)) as (version, ask):
+        seconds: dict[str, list[float]] = {name: [] for name in ("jax", *variants)}
+        for _ in range(rounds):
+            for name in seconds:
+                time.sleep(_PAUSE)
+                seconds[name].append(step() if name == "jax" else ask(name))
+    best = min(variants, key=lambda name: np.median(seconds[name]))
+    ratio = float(np.median(np.divide(seconds[best], seconds["jax"])))
+    return {"torch": version, "threads": _threads(), "best": best, "ratio": ratio, "seconds": seconds}
+
+
+def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any]:
+    taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
+    return {
+        "model": config.model.name,
+        "heads": {level: (head, taxonomy.num_classes(level)) for level, head in head_names(config).items()},
+        "image_size": image_shape(config),
+        "batch_size": config.batch_size,
+        "optimizer": {"lr": config.learning_rate, "momentum": config.momentum, "weight_decay": config.weight_decay},
+        "threads": _threads(),
+        "variants": variants,
+        "train": train,
+    }
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _worker(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[str], float]]]:
+    """PyTorch's version, and a function from a variant to the seconds of one step of it in the other process."""
+    command = [sys.executable, "-m", "benchmarks.torch_worker", json.dumps(case)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+    )
+
+    def answer() -> Any:
+        line = process.stdout.readline()
+        if not line:
+            raise RunError(f"PyTorch's process ended with status {process.wait()}: what it wrote above says why.")
+        return json.loads(line)
+
+    def ask(variant: str) -> float:
+        process.stdin.write(variant + "\n")
+        process.stdin.flush()
+        return answer()
+
+    try:
+        yield answer()["torch"], ask
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
