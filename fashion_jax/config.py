@@ -16,9 +16,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fashion_jax.config_checks import CHECKS
+from fashion_jax.config_combinations import check_combinations
 from fashion_jax.errors import UserError
-
-_LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")
 
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
@@ -121,10 +120,7 @@ def check_config(config: ConfigDict) -> None:
         _check_field(field, value)
     if missing := [field for field in CHECKS if field not in flat]:
         raise UserError(f"The config lacks {missing[0]}: start from get_config() of configs/default.py.")
-    _check_levels(config)
-    _check_rare_classes(config)
-    _check_sizes(config)
-    _check_source(config.data)
+    check_combinations(config)
 
 
 def _check_field(field: str, value: Any) -> None:
@@ -140,96 +136,10 @@ def _check_tables(config: ConfigDict, prefix: str = "") -> None:
             _check_tables(value, f"{prefix}{name}.")
 
 
-def best_metric(config: ConfigDict) -> str:
-    """The metric of metrics.jsonl that the best checkpoint has the best value of."""
-    return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
-
-
 def image_shape(config: ConfigDict) -> tuple[int, int]:
     """(height, width) of what the network sees."""
     size = config.image_size
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _check_levels(config: ConfigDict) -> None:
-    levels, heads = list(config.data.levels), config.model.heads
-    rare = [(f"rare_classes.{name}", config.rare_classes[name]) for name in ("weights", "loss", "post_hoc", "draw")]
-    for field, table in (("model.heads", heads), ("loss_weights", config.loss_weights), *rare):
-        for level in table:
-            if level not in levels:
-                raise UserError(f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}.")
-    if heads and levels[-1] not in heads:
-        raise UserError(
-            f"model.heads must have the finest level, {levels[-1]!r}: add it, or take it out of data.levels."
-        )
-    for level, weight in config.loss_weights.items():
-        if heads and level not in heads and weight:
-            raise UserError(f"loss_weights has {level!r}, but model.heads gives it no head: take it out.")
-    if not any(config.loss_weights.get(level, 1) for level in heads or levels):
-        raise UserError(
-            f"loss_weights is {config.loss_weights!r}, which trains nothing: give a level a weight above 0."
-        )
-    known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in _LEVEL_METRICS)]
-    if best_metric(config) not in known:
-        raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
-
-
-def _check_rare_classes(config: ConfigDict) -> None:
-    heads, chosen = config.model.heads, config.rare_classes
-    shifting = [name for name in ("loss", "post_hoc") if chosen[name]]
-    for name in ("weights", *shifting):
-        for level in chosen[name]:
-            if heads and level not in heads:
-                raise UserError(f"rare_classes.{name} has {level!r}, but model.heads gives it no head: take it out.")
-    for name in shifting:
-        for level in chosen[name]:
-            if others := [other for other in ("weights", *shifting) if other != name and level in chosen[other]]:
-                raise UserError(
-                    f"rare_classes.{name} and rare_classes.{others[0]} both have {level!r}, "
-                    "and would favor its rare classes twice: take it out of one."
-                )
-    if len(chosen.draw) > 1:
-        raise UserError(f"rare_classes.draw has {', '.join(chosen.draw)}, but images are drawn by one level: name one.")
-    if chosen.draw and (others := [name for name in ("weights", *shifting) if chosen[name]]):
-        raise UserError(
-            f"rare_classes.draw and rare_classes.{others[0]} would favor rare classes twice: take one of them out."
-        )
-
-
-def _check_sizes(config: ConfigDict) -> None:
-    size, canvas = ([x, x] if isinstance(x, int) else list(x) for x in (config.image_size, config.data.canvas_size))
-    if config.data.canvas_size and any(c < s for c, s in zip(canvas, size, strict=True)):
-        raise UserError(f"data.canvas_size is {canvas}, but must not be smaller than image_size, {size}.")
-    if config.batch_norm == "group" and config.batch_size % config.batch_norm_group_size:
-        raise UserError(
-            f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
-            f"{config.batch_norm_group_size}, where batch_norm is group."
-        )
-    unit = config.batch_norm_group_size if config.batch_norm == "group" else 2
-    if config.accumulate > 1 and (
-        config.batch_size % config.accumulate or config.batch_size // config.accumulate % unit
-    ):
-        raise UserError(
-            f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
-            f"and a part a multiple of {unit} images."
-        )
-    if config.remat == "blocks" and config.model.name == "vgg16":
-        raise UserError("remat is 'blocks', but vgg16 has none: set it to dots.")
-
-
-def _check_source(data: ConfigDict) -> None:
-    if data.source in ("csv", "folder") and not data.path:
-        raise UserError("data.path is empty: name the folder of the images (and their table).")
-    if data.source == "tfds" and not data.path and not data.tfds:
-        raise UserError("data.tfds is empty: name a set of TFDS, or the folder of one in data.path.")
-    if data.source == "folder" and data.group_column:
-        raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
-    if data.source == "folder" and isinstance(data.splits, str):
-        raise UserError(
-            f"data.splits is {data.splits!r}, but a folder has no columns: name files or folders, or fractions."
-        )
-    if data.rare_classes == "merge" and data.taxonomy:
-        raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
 
 
 def _run(name: str) -> ConfigDict:

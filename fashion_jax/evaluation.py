@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config import best_metric
+from fashion_jax.config_combinations import best_metric
 from fashion_jax.data.dataset import Split
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.metrics import evaluate_level

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from configs import default
 from fashion_jax import config_checks
-from fashion_jax.config import best_metric, check_config, config_to_json, flatten, load_config, read_config
+from fashion_jax.config import check_config, config_to_json, flatten, load_config, read_config
+from fashion_jax.config_combinations import best_metric
 from fashion_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fashion_jax import metrics
-from fashion_jax.config import best_metric, flatten
+from fashion_jax.config import flatten
+from fashion_jax.config_combinations import best_metric
 from fashion_jax.hierarchy import UNKNOWN
 from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents, class_names
