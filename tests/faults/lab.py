@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 EVERY = 5  # steps between checkpoints
 STEPS = 75  # 3 epochs of 25 steps
-TIMEOUT = 300  # seconds, of any wait
+TIMEOUT = 1200  # seconds, of any wait; long, for machines that have other work to do
 
 
 @dataclasses.dataclass
