@@ -48,7 +48,7 @@ def check_structure(saved: dict[str, str], like: Any, folder: Path) -> None:
         UserError: it is another model's; names the first array that differs, and both kinds.
     """
     for name, leaf in _named(like).items():
-        has, wants = saved.get(name, "nothing there").split(" ")[0], _kind(leaf)
+        has, wants = saved[name].split(" ")[0] if name in saved else "nothing there", _kind(leaf)
         if has != wants:
             raise UserError(
                 f"{name} is {wants} in the model of this config and these classes, but the checkpoint {folder} has "

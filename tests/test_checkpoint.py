@@ -22,7 +22,7 @@ from tests.test_train_step import TAXONOMY, random_batch
 
 
 def small_state(value: float = 1.0) -> dict:
-    return {"params": {"w": jnp.full((2, 3), value)}, "step": jnp.int32(value)}
+    return {"params": {"w": jnp.full((2, 3), value, jnp.float32)}, "step": jnp.int32(value)}
 
 
 @pytest.fixture
