@@ -20,16 +20,22 @@ from fashion_jax.train import train_and_evaluate
 ROOT = Path(__file__).parent.parent
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder that all of pytest-xdist's workers share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same small step is compiled once for all the tests that train it."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_compilation_cache_dir", str(shared_folder(tmp_path_factory, "compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)
 
 
 @pytest.fixture(scope="session")
 def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("catalogues"))
+    return str(shared_folder(tmp_path_factory, "catalogues"))
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ def plain(x, scale, bias):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
-@pytest.mark.parametrize("shape", [(1, 8, 8, 8, 5), (2, 3, 7, 5, 4), (1, 1, 1, 2, 3), (2, 4, 6), (1, 32, 11, 3, 2)])
+# No two pixels: of them the gradient is zero but for epsilon, and what remains is rounding.
+@pytest.mark.parametrize("shape", [(1, 8, 8, 8, 5), (2, 3, 7, 5, 4), (1, 1, 1, 5, 3), (2, 4, 6), (1, 32, 11, 3, 2)])
 def test_values_and_gradients_equal_the_plain_formula(shape, dtype, tolerance):
     rng = np.random.default_rng(0)
     with jax.enable_x64(dtype == "float64"):

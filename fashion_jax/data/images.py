@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from fashion_jax.data.decoding import decode
 from fashion_jax.data.file_check import first_unusable
-from fashion_jax.data.tf_import import import_tensorflow
+from fashion_jax.data.tf_import import failures, import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.sharding import batch_sharding, put_batch, replicated
 
@@ -57,7 +57,7 @@ class StreamedImages:
             for pixels in dataset.as_numpy_iterator():
                 yield pixels
                 next(asked)
-        except tf.errors.OpError as error:
+        except failures(tf) as error:
             raise self._undecodable(next(asked), error) from error
 
     def _undecodable(self, indices: np.ndarray, error: Exception) -> Exception:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fashion_jax.data.decoding import decode_content, fit
 from fashion_jax.data.record_files import Records
-from fashion_jax.data.tf_import import import_tensorflow
+from fashion_jax.data.tf_import import failures, import_tensorflow
 from fashion_jax.errors import UserError
 
 _PARALLEL_READS = 4  # batches; each reads its shards in parallel
@@ -94,7 +94,7 @@ class RecordImages:
             dataset = dataset.batch(max(batch_size, 1), drop_remainder=True)
         try:
             yield from dataset.prefetch(2).as_numpy_iterator()
-        except tf.errors.OpError as error:
+        except failures(tf) as error:
             raise self._unreadable(tf, error) from error
 
     def _read(self, images: np.ndarray) -> np.ndarray:

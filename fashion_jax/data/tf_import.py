@@ -12,3 +12,8 @@ def import_tensorflow() -> Any:
     tf.config.set_visible_devices([], "GPU")
     tf.config.set_visible_devices([], "TPU")
     return tf
+
+
+def failures(tf: Any) -> tuple[type[Exception], ...]:
+    """What an operation on the content of a file fails with: a message with bytes of it in it is no text to Python."""
+    return tf.errors.OpError, UnicodeDecodeError
