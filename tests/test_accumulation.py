@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fashion_jax.accumulation import join, loss_and_gradient, split
 from fashion_jax.errors import UserError
-from fashion_jax.losses import cross_entropy, mean_of_known
+from fashion_jax.losses import soft_cross_entropy
 from fashion_jax.sharding import batch_sharding, check_batch_size, create_mesh, fetch, put_batch
 from tests.test_train_step import build, random_batch
 
@@ -42,9 +42,7 @@ def compute(params, *, model_state, batch, key, loss_weights):
     """A linear model with two levels; its state counts the parts."""
     del key
     logits = {level: batch["x"] @ params[level] for level in ("main", "sub")}
-    loss = sum(
-        loss_weights[level] * mean_of_known(cross_entropy(x, batch[level]), batch[level]) for level, x in logits.items()
-    )
+    loss = sum(loss_weights[level] * soft_cross_entropy(x, batch[level]) for level, x in logits.items())
     return loss, (logits, model_state + 1)
 
 
@@ -52,10 +50,11 @@ def test_loss_gradient_and_outputs_are_those_of_the_whole_batch():
     rng = np.random.default_rng(0)
     labels = {level: rng.integers(-1, 3, 24) for level in ("main", "sub")}
     labels["sub"][:8] = -1
+    targets = {level: np.eye(3)[x] * (x != -1)[:, None] * (0.3, 1, 2) for level, x in labels.items()}  # and weights
     with jax.enable_x64(True):
         params = {level: jnp.asarray(rng.normal(size=(5, 3))) for level in labels}
-        arguments = (params, jnp.asarray(0), {"x": rng.normal(size=(24, 5)), **labels}, jax.random.key(0))
-        keywords = {"loss_weights": {"sub": 0.5}, "masses": {level: x != -1 for level, x in labels.items()}}
+        arguments = (params, jnp.asarray(0), {"x": rng.normal(size=(24, 5)), **targets}, jax.random.key(0))
+        keywords = {"loss_weights": {"sub": 0.5}, "masses": {level: x.sum(-1) for level, x in targets.items()}}
         whole = loss_and_gradient(compute, *arguments, **keywords)
         parts = loss_and_gradient(compute, *arguments, **keywords, parts=4, unit=2)
     assert (int(whole[2]), int(parts[2])) == (1, 4)

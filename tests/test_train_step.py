@@ -71,8 +71,9 @@ def test_every_parameter_receives_a_gradient_but_biases_before_batch_norm(config
     batch = random_batch()
     images = jnp.asarray(batch["image"] / 255, jnp.float32)
     targets = {level: soft_targets(x, jnp.ones(8), TAXONOMY.num_classes(level)) for level, x in batch["labels"].items()}
-    loss = partial(_loss, model_state=state.model_state, images=images, targets=targets, key=jax.random.key(0))
-    grads = jax.jit(jax.grad(partial(loss, model=model, loss_weights={}), has_aux=True))(state.params)[0]
+    loss = partial(_loss, model_state=state.model_state, batch={"images": images, "targets": targets})
+    loss = partial(loss, key=jax.random.key(0), model=model, loss_weights={"main": 1.0, "sub": 1.0})
+    grads = jax.jit(jax.grad(loss, has_aux=True))(state.params)[0]
     norms = {
         jax.tree_util.keystr(path, simple=True, separator="/"): float(jnp.linalg.norm(leaf))
         for path, leaf in jax.tree.flatten_with_path(grads)[0]

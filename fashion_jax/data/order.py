@@ -13,7 +13,7 @@ class ShuffledIndices:
     """A permutation of range(count) of which only slices are ever computed: tf.random.experimental.index_shuffle."""
 
     def __init__(self, seed: int, epoch: int, count: int):
-        words = np.random.SeedSequence([seed, epoch]).generate_state(3)
+        words = np.random.SeedSequence([seed, epoch]).generate_state(2)
         self._seed, self._count = words.astype(np.uint32), count
 
     def __len__(self) -> int:
