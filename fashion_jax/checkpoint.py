@@ -42,15 +42,18 @@ class Checkpoints:
         read_only: bool = False,
         say: Say = lambda text: None,
         is_scheduled: Callable[[int], bool] = lambda step: True,
+        rollback_steps: int = 0,
     ):
         """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
+
+        So do the scheduled ones from the last that lies rollback_steps before the newest step on.
 
         Read-only, nothing is made or cleaned up: a training may be writing to the directory.
         """
         self.scores: dict[int, float] = {}  # step -> score, higher is better
         self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
         self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
-        self._say, self._is_scheduled = say, is_scheduled
+        self._say, self._is_scheduled, self._rollback_steps = say, is_scheduled, rollback_steps
         self._manager: ocp.CheckpointManager | None = None
 
     def steps(self) -> list[int]:
@@ -77,8 +80,10 @@ class Checkpoints:
         """orbax's PreservationPolicy."""
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
-        scheduled = [step for step in steps if self._is_scheduled(step)]
-        kept = {*sorted(steps)[-self._keep :], *self._by_score(steps)[:1], *sorted(scheduled)[-1:]}
+        scheduled = sorted(step for step in steps if self._is_scheduled(step))
+        safe = [step for step in scheduled if step <= max(steps) - self._rollback_steps][-1:]
+        kept = {*sorted(steps)[-self._keep :], *self._by_score(steps)[:1]}
+        kept |= {step for step in scheduled if step >= sum(safe)}
         return [step in kept for step in steps]
 
     def _by_score(self, steps: Sequence[int]) -> list[int]:

@@ -144,7 +144,8 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh,
         terminal=terminal,
     )
     folder, keep = workdir / "checkpoints", config.checkpoint.keep
-    run.checkpoints = Checkpoints(folder, keep, say=terminal.say, is_scheduled=run.is_scheduled)
+    back = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
+    run.checkpoints = Checkpoints(folder, keep, say=terminal.say, is_scheduled=run.is_scheduled, rollback_steps=back)
     return run
 
 

@@ -19,11 +19,16 @@ def loss_of(config, remat: str, name: str = "resnet10"):
     config.remat, config.model.name, config.dtype = remat, name, "float64"
     model = create_model(config, TAXONOMY)
     batch = random_batch()
-    images = jnp.asarray(batch.pop("image") / 255)
+    images = jnp.asarray(batch["image"] / 255)
+    targets = {level: jax.nn.one_hot(x, TAXONOMY.num_classes(level)) for level, x in batch["labels"].items()}
     variables = dict(jax.jit(partial(model.init, train=False))(jax.random.key(0), images[:2]))
     params = variables.pop("params")
     compute = with_remat(partial(_loss, model=model), remat)
-    arguments = {"batch": {"images": images, **batch}, "key": jax.random.key(1), "loss_weights": {"main": 1, "sub": 1}}
+    arguments = {
+        "batch": {"images": images, "targets": targets},
+        "key": jax.random.key(1),
+        "loss_weights": {"main": 1, "sub": 1},
+    }
     return partial(compute, model_state=variables, **arguments), params
 
 

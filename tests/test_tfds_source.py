@@ -143,7 +143,7 @@ def test_splits_may_be_slices_or_fractions(sets, config_of):
         ({"splits": {"train": "train", "validation": "train[:5]"}}, "share images"),
         ({"splits": "fold"}, "no columns"),
         ({"taxonomy": ""}, "one label, 'label', for the levels main, sub.*data.taxonomy"),
-        ({"levels": {"a": "x", "b": "y"}, "taxonomy": ""}, "for each level"),
+        ({"levels": {"a": "x", "b": "y"}, "taxonomy": ""}, "one label, 'label', for the levels a, b.*data.taxonomy"),
     ],
 )
 def test_what_does_not_fit_the_set_is_said(sets, config_of, data, sentence):

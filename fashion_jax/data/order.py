@@ -23,5 +23,7 @@ class ShuffledIndices:
         """int64 [n]: the images at a slice of places in the order."""
         tf = import_tensorflow()
         indices = np.arange(*places.indices(self._count), dtype=np.int64)
+        if not len(indices):
+            return indices
         last = np.int64(self._count - 1)
         return tf.random.experimental.index_shuffle(indices, self._seed, last).numpy()

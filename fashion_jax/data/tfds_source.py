@@ -111,6 +111,10 @@ def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> di
 def _codes(records: RecordSet, feature: str, values: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The labels that occur, and int [n] which of them an image has; "" where it has none."""
     if names := records.classes[feature]:
+        if values.dtype.kind != "i":
+            raise UserError(
+                f"The TFDS set in {str(records.folder)!r} is damaged (a record has no {feature!r}): restore it."
+            )
         return [*names, ""], np.where((values >= 0) & (values < len(names)), values, len(names))
     distinct, codes = np.unique(values, return_inverse=True)
     return [x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in distinct.tolist()], codes

@@ -62,18 +62,18 @@ class Command:
         }
         limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit,) * 2)) if file_limit else None
         self.workdir, self.began = workdir, time.monotonic()
-        self.out = (lab.folder / f"out{len(lab.commands)}").open("w+")
-        self.err = (lab.folder / f"err{len(lab.commands)}").open("w+")
+        self.out, self.err = (lab.folder / f"{name}{len(lab.commands)}" for name in ("out", "err"))
         lab.commands.append(self)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            cwd=ROOT,
-            env=environment | dict(variables),
-            stdout=self.out,
-            stderr=self.err,
-            text=True,
-            preexec_fn=limit,
-        )
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, *arguments],
+                cwd=ROOT,
+                env=environment | dict(variables),
+                stdout=out,
+                stderr=err,
+                text=True,
+                preexec_fn=limit,
+            )
 
     def until(self, condition: Callable[[], object], then: float = 0) -> bool:
         """Waits for a condition and some seconds more; False where the process ended first."""
@@ -92,10 +92,10 @@ class Command:
             return self.process.wait()
 
     def stdout(self) -> str:
-        return Path(self.out.name).read_text()
+        return self.out.read_text()
 
     def stderr(self) -> str:
-        return Path(self.err.name).read_text()
+        return self.err.read_text()
 
     def sentence(self) -> str:
         """The last line of stderr; a traceback is no sentence."""
