@@ -26,7 +26,8 @@ SHAPE = (32, 32)
 def prepared(tmp_path_factory, catalogue_cache) -> Path:
     """The catalogue of tiny_config, prepared in this process in several shards."""
     config = load_config("configs/smoke.py")
-    config.batch_size, config.data.cache_dir, config.data.catalogue.num_images = 16, catalogue_cache, 200
+    config.batch_size, config.num_epochs = 16, 2
+    config.data.cache_dir, config.data.catalogue.num_images = catalogue_cache, 200
     folder = tmp_path_factory.mktemp("prepared") / "set"
     prepare(config, folder, SHAPE, images_per_shard=50)
     return folder
@@ -154,7 +155,7 @@ def test_unknown_labels_and_images_left_out_stay_so(tmp_path):
     prepare(config, tmp_path / "out", SHAPE)
     source, copy = load_dataset(config), load_dataset(on(config, tmp_path / "out"))
     assert copy.summary(8) == source.summary(8)
-    assert copy.left_out == {"no such file": ["gone"]}
+    assert copy.left_out == {"there is no such file": ["gone"]}
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
