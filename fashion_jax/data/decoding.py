@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.data.orientation import may_be_turned
 from fashion_jax.data.pillow_decoding import (
     MAX_ASPECT,
     MAX_PIXELS,
@@ -27,13 +28,6 @@ MAX_BYTES = 1 << 30  # of one file
 
 _ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
 _RATIOS = (1, 2, 4, 8)  # the scales that cost less to decode at
-# The EXIF tag 0x0112 (orientation) in either byte order, of any integer type, whose value is not 1 (upright). As a
-# regular expression for RE2: \C is any byte.
-_TURNED = (
-    r"(?s)\C*(?:\x12\x01[\x01-\x0d]\x00\x01\x00\x00\x00[\x02-\x08]"
-    r"|\x01\x12\x00[\x01-\x0d]\x00\x00\x00\x01\x00{0,3}[\x02-\x08])\C*"
-)
-_EXIF_IN_PNG = r"(?s)\C*eXIf\C*"
 
 
 def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
@@ -60,16 +54,18 @@ def to_rgb(tf: Any, data: Any, least: tuple[int, int]) -> Any:
         image = tf.numpy_function(lambda content: decode_by_pillow(_bytes(content), least), [data], tf.uint8)
         return tf.ensure_shape(image, (None, None, 3))
 
+    def turned() -> Any:
+        return tf.ensure_shape(tf.numpy_function(lambda x: may_be_turned(_bytes(x)), [data], tf.bool), ())
+
     def jpeg() -> Any:
         shape = tf.io.extract_jpeg_shape(data)
-        is_turned = tf.strings.regex_full_match(data, _TURNED)
-        is_plain = (shape[2] < 4) & _is_harmless(tf, shape[:2]) & ~is_turned
+        is_plain = (shape[2] < 4) & _is_harmless(tf, shape[:2]) & ~turned()
         return tf.cond(is_plain, lambda: _plain_jpeg(tf, data, shape[:2], least), other)
 
     def png() -> Any:
         size = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
         is_8_bit = tf.equal(tf.strings.substr(data, 24, 1), b"\x08")
-        is_plain = is_8_bit & _is_harmless(tf, size) & ~tf.strings.regex_full_match(data, _EXIF_IN_PNG)
+        is_plain = is_8_bit & _is_harmless(tf, size) & ~turned()
         return tf.cond(is_plain, lambda: _plain_png(tf, data), other)
 
     is_png = tf.equal(tf.strings.substr(data, 0, 4), b"\x89PNG")
