@@ -18,7 +18,7 @@ from fashion_jax.data.tf_import import failures, import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.sharding import batch_sharding, put_batch, replicated
 
-_PARALLEL_DECODES = -1  # tf.data.AUTOTUNE; any number gives the same batches
+_PARALLEL_DECODES = os.cpu_count() or 1  # any number gives the same batches; AUTOTUNE takes seconds to find a good one
 _CHUNK = 64  # images that a cache decodes before it looks whether somebody waits for them
 
 IndexBatches = Callable[[], Iterator[np.ndarray]]
