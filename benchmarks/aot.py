@@ -113,11 +113,12 @@ def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.sta
     import jax
 
     from benchmarks.train_step import synthetic_taxonomy
+    from fashion_jax.config import image_shape
     from fashion_jax.data.pipeline import canvas_shape
     from fashion_jax.models import create_model
     from fashion_jax.optimizer import create_optimizer
     from fashion_jax.sharding import check_batch_size, create_mesh
-    from fashion_jax.train_state import abstract_batch, abstract_train_state, image_shape
+    from fashion_jax.train_state import abstract_batch, abstract_train_state
     from fashion_jax.train_step import jit_train_step
 
     mesh = create_mesh(devices)

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from benchmarks.command import create_parser, parse, write_json
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.pipeline import (
     Images,
@@ -37,7 +37,7 @@ from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.run_files import environment
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
-from fashion_jax.train_state import TrainState, abstract_batch, create_train_state, image_shape
+from fashion_jax.train_state import TrainState, abstract_batch, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
 
 _WARM = 2  # steps before those that are measured

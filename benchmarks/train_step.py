@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.class_balance import create_class_balance
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.pipeline import canvas_shape
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.hierarchy import Taxonomy
@@ -31,7 +31,7 @@ from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.run_files import environment
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
-from fashion_jax.train_state import TrainState, create_train_state, image_shape
+from fashion_jax.train_state import TrainState, create_train_state
 from fashion_jax.train_step import Batch, jit_train_step
 from fashion_jax.writers import write_atomically
 

@@ -20,11 +20,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.train_step import compile_step, described, random_batches, summary, synthetic_taxonomy
+from fashion_jax.config import image_shape
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.models import create_model, head_names
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import create_mesh, fetch
-from fashion_jax.train_state import create_train_state, image_shape
+from fashion_jax.train_state import create_train_state
 from fashion_jax.train_step import jit_eval_step
 
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from fashion_jax.digests import Unusable, check_digests, check_structure, digests_of, read_digests
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import RunError, UserError, first_line
 from fashion_jax.sharding import fetch
 
 _MARGIN = 16 << 20  # bytes that a save takes besides the state's
@@ -152,7 +152,7 @@ class Checkpoints:
     def _failed(self, error: Exception) -> None:
         self.close()  # which makes orbax forget the step that it lists although it is not there
         self._failures += 1
-        reason = f"Saving a checkpoint failed ({_first_line(error)})"
+        reason = f"Saving a checkpoint failed ({first_line(error)})"
         if self._failures > len(_PAUSES):
             raise RunError(
                 f"{reason}, for the {self._failures}. time in a row: see to it and run the same command again, which "
@@ -197,7 +197,7 @@ class Checkpoints:
             with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
                 state = checkpointer.restore(folder / "state", args=item)
         except Exception as error:
-            raise Unusable(_first_line(error)) from error
+            raise Unusable(first_line(error)) from error
         check_digests(saved, fetch(state))
         return state
 
@@ -275,10 +275,6 @@ class Checkpoints:
 def _barrier(name: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 @contextlib.contextmanager

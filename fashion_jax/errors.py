@@ -21,3 +21,8 @@ class Interrupted(Exception):
     def __init__(self, sentence: str, status: int):
         super().__init__(sentence)
         self.status = status
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in a line; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

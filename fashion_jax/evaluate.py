@@ -71,11 +71,11 @@ def _evaluate(arguments: list[str]) -> None:
 def _metrics(workdir: Path, config: Any, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
     """What is known of one run: workdir, checkpoint's step, split, images, and LEVEL/METRIC -> value."""
     from fashion_jax.compilation_cache import enable_compilation_cache
+    from fashion_jax.config import image_shape
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.pipeline import eval_batches, open_images
     from fashion_jax.evaluation import split_metrics
     from fashion_jax.hierarchy import UNKNOWN
-    from fashion_jax.train_state import image_shape
     from fashion_jax.trained import load_trained, read_taxonomy
 
     enable_compilation_cache(config.data.cache_dir)

@@ -156,8 +156,8 @@ def _log_probs(
     trained: Trained, files: Sequence[str], batch_size: int
 ) -> tuple[list[int], dict[int, str], dict[str, Any]]:
     """The indices of the files that can be decoded, the errors of the others, and the former's log-probabilities."""
+    from fashion_jax.config import image_shape
     from fashion_jax.data.pipeline import decode_files
-    from fashion_jax.train_state import image_shape
 
     good: list[int] = []
     errors: dict[int, str] = {}

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.accumulation import loss_and_gradient
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance
+from fashion_jax.config import image_shape
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.guard import clip, keep_finite, slow_down
@@ -22,7 +23,7 @@ from fashion_jax.models import Classifier
 from fashion_jax.ops.compiler import compiler_options
 from fashion_jax.rematerialization import with_remat
 from fashion_jax.sharding import batch_sharding, replicated
-from fashion_jax.train_state import TrainState, image_shape
+from fashion_jax.train_state import TrainState
 
 Batch = dict[str, Any]  # image: uint8 [batch, height, width, 3]; labels: level -> int32 [batch], -1 unknown
 

@@ -12,7 +12,7 @@ import numpy as np
 from fashion_jax.data.decoding import decode_content, fit
 from fashion_jax.data.record_files import Records
 from fashion_jax.data.tf_import import failures, import_tensorflow
-from fashion_jax.errors import UserError
+from fashion_jax.errors import UserError, first_line
 
 _PARALLEL_READS = 4  # batches; each reads its shards in parallel
 
@@ -129,10 +129,6 @@ class RecordImages:
                 return found
             except Exception as reason:
                 return UserError(
-                    f"The image {name} cannot be read and decoded ({_first_line(reason)}): restore the set."
+                    f"The image {name} cannot be read and decoded ({first_line(reason)}): restore the set."
                 )
         return error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
