@@ -37,54 +37,64 @@ def clip(grads: Any, norm: Array, limit: float) -> Any:
     return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
 
 
-def slow_down(updates: Any, guard: Guard, config: ConfigDict) -> Any:
-    """Updates with the learning rate that the rollbacks have left; exactly the same where there were none."""
-    factor = jnp.asarray(config.nonfinite.learning_rate_factor, guard["update_norm"].dtype) ** guard["rollbacks"]
-    return jax.tree.map(lambda u: u * factor.astype(u.dtype), updates)
-
-
-def keep_finite(
-    old: Any, new: Any, loss: Array, gradient_norm: Array, updates: Any, *, limit: int, is_first: Array
-) -> Any:
-    """The new state; where the loss or the gradient is not finite, the old one, a step further.
+def is_applied(guard: Guard, loss: Array, gradient_norm: Array, limit: int) -> Array:
+    """Whether an update counts: bool [].
 
     Once `limit` updates in a row have been skipped none is applied any more, so that it does not matter how late the
     host sees it.
 
     Args:
-        old: the TrainState before the update.
-        new: after it.
+        guard: before the update.
         loss: of the batch.
         gradient_norm: over all parameters.
-        updates: that were added to the parameters.
         limit: config.nonfinite.max_in_a_row, or 1 where the first one stops the run.
+    """
+    return jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & (guard["in_a_row"] < limit)
+
+
+def slowed(guard: Guard, config: ConfigDict) -> Array:
+    """What the rollbacks have left of the learning rate; exactly 1 where there were none."""
+    factor = jnp.asarray(config.nonfinite.learning_rate_factor, guard["update_norm"].dtype)
+    return factor ** guard["rollbacks"]
+
+
+def skipped(opt_state: Any) -> Any:
+    """The optimizer's state after an update that was skipped: the learning rate's schedule goes on with the steps."""
+
+    def is_schedule(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    return jax.tree.map(
+        lambda x: x._replace(count=x.count + 1) if is_schedule(x) else x, opt_state, is_leaf=is_schedule
+    )
+
+
+def where(good: Array, new: Any, old: Any) -> Any:
+    """new where good, leaf by leaf, else old."""
+    return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+
+
+def count(guard: Guard, good: Array, gradient_norm: Array, update_norm: Array, is_first: Array) -> Guard:
+    """The guard after an update.
+
+    Args:
+        guard: before it.
+        good: whether it was applied.
+        gradient_norm: over all parameters.
+        update_norm: of what was added to the parameters.
         is_first: whether the step is the first of an epoch, at which the epoch's sums start anew.
     """
-    update_norm = optax.tree.norm(updates)
-    good = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(update_norm)
-    good &= old.guard["in_a_row"] < limit
-    metrics, guard = (
-        jax.tree.map(lambda x: jnp.where(is_first, jnp.zeros_like(x), x), x)
-        for x in (
-            old.metrics,
-            {name: old.guard[name] for name in ("updates", "skipped", "gradient_norm", "update_norm")},
-        )
-    )
-    count = good.astype(jnp.int32)
-    return new.replace(
-        params=_either(good, new.params, old.params),
-        model_state=_either(good, new.model_state, old.model_state),
-        opt_state=_either(good, new.opt_state, old.opt_state),
-        metrics=_either(good, new.metrics, metrics),
-        guard={
-            "in_a_row": jnp.where(good, 0, old.guard["in_a_row"] + 1),
-            "rollbacks": old.guard["rollbacks"],
-            "updates": guard["updates"] + 1,
-            "skipped": guard["skipped"] + 1 - count,
-            "gradient_norm": guard["gradient_norm"] + _or_zero(good, gradient_norm, guard["gradient_norm"].dtype),
-            "update_norm": guard["update_norm"] + _or_zero(good, update_norm, guard["update_norm"].dtype),
-        },
-    )
+    sums = {
+        "updates": jnp.ones((), jnp.int32),
+        "skipped": 1 - good.astype(jnp.int32),
+        "gradient_norm": jnp.where(good, gradient_norm, 0),
+        "update_norm": jnp.where(good, update_norm, 0),
+    }
+    return {
+        "in_a_row": jnp.where(good, 0, guard["in_a_row"] + 1),
+        "rollbacks": guard["rollbacks"],
+        **{name: jnp.where(is_first, 0, guard[name]) + x.astype(guard[name].dtype) for name, x in sums.items()},
+    }
 
 
 def epoch_summary(guard: dict[str, Any]) -> dict[str, float]:
@@ -93,16 +103,3 @@ def epoch_summary(guard: dict[str, Any]) -> dict[str, float]:
     sums = {name: float(guard[name]) for name in ("gradient_norm", "update_norm")}
     means = {name: total / applied if applied else float("nan") for name, total in sums.items()}
     return means | {"skipped_updates": int(guard["skipped"])}
-
-
-def _either(good: Array, new: Any, old: Any) -> Any:
-    """Leaf by leaf; but the step count of the learning rate's schedule goes on with the steps."""
-
-    def is_schedule(node: Any) -> bool:
-        return isinstance(node, optax.ScaleByScheduleState)
-
-    return jax.tree.map(lambda n, o: n if is_schedule(n) else jnp.where(good, n, o), new, old, is_leaf=is_schedule)
-
-
-def _or_zero(good: Array, value: Array, dtype: jnp.dtype) -> Array:
-    return jnp.where(good, value, 0).astype(dtype)

@@ -1,5 +1,8 @@
 """SGD with momentum and the learning rate of each epoch, with PyTorch's semantics."""
 
+from functools import partial
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -21,12 +24,18 @@ def learning_rates(config: ConfigDict) -> np.ndarray:
 
 def create_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """torch.optim.SGD: the decay is added to the gradient of every parameter before the momentum."""
-    rates = learning_rates(config)
-
-    def schedule(step: Array) -> Array:
-        return jnp.asarray(rates)[jnp.minimum(step // steps_per_epoch, len(rates) - 1)]
-
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=config.momentum),
+        optax.sgd(partial(learning_rate, config, steps_per_epoch), momentum=config.momentum),
     )
+
+
+def learning_rate(config: ConfigDict, steps_per_epoch: int, step: Array) -> Array:
+    """The learning rate of a step."""
+    rates = learning_rates(config)
+    return jnp.asarray(rates)[jnp.minimum(step // steps_per_epoch, len(rates) - 1)]
+
+
+def momentum(opt_state: optax.OptState) -> Any:
+    """What SGD has accumulated, a tree as the parameters: times the learning rate, it is the last update."""
+    return optax.tree.get(opt_state, "trace")

@@ -10,17 +10,19 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax import guard
 from fashion_jax.accumulation import loss_and_gradient
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.config import image_shape
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
-from fashion_jax.guard import clip, keep_finite, slow_down
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.losses import cross_entropy, level_log_probs, soft_cross_entropy
 from fashion_jax.metrics import accumulate
 from fashion_jax.models import Classifier
 from fashion_jax.ops.compiler import compiler_options
+from fashion_jax.ops.norm import global_norm
+from fashion_jax.optimizer import learning_rate, momentum
 from fashion_jax.rematerialization import with_remat
 from fashion_jax.sharding import batch_sharding, replicated
 from fashion_jax.train_state import TrainState
@@ -67,20 +69,22 @@ def train_step(
     )
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
     log_probs = level_log_probs(balance.predicted(logits), taxonomy)
-    norm = optax.tree.norm(grads)
-    updates, opt_state = tx.update(clip(grads, norm, config.clip_gradient_norm), state.opt_state, state.params)
-    updates = slow_down(updates, state.guard, config)
-    new_state = TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        model_state=model_state,
-        opt_state=opt_state,
-        metrics=_next_metrics(state, log_probs, labels, steps_per_epoch),
-        guard=state.guard,
-    )
+    norm = global_norm(grads)
     limit = 1 if config.on_nonfinite == "stop" else config.nonfinite.max_in_a_row
+    good = guard.is_applied(state.guard, loss, norm, limit)
+    params, opt_state = _update(state, guard.clip(grads, norm, config.clip_gradient_norm), good, config, tx)
+    rate = learning_rate(config, steps_per_epoch, state.step) * guard.slowed(state.guard, config)
     is_first = state.step % steps_per_epoch == 0
-    return keep_finite(state, new_state, loss, norm, updates, limit=limit, is_first=is_first), loss
+    metrics = guard.where(is_first, jax.tree.map(jnp.zeros_like, state.metrics), state.metrics)
+    next_state = TrainState(
+        step=state.step + 1,
+        params=params,
+        model_state=guard.where(good, model_state, state.model_state),
+        opt_state=opt_state,
+        metrics=guard.where(good, _next_metrics(metrics, log_probs, labels), metrics),
+        guard=guard.count(state.guard, good, norm, rate * global_norm(momentum(opt_state)), is_first),
+    )
+    return next_state, loss
 
 
 def eval_step(
@@ -171,12 +175,25 @@ def _loss(
     return sum(loss_weights[level] * loss for level, loss in losses.items()), (logits, model_state)
 
 
-def _next_metrics(
-    state: TrainState, log_probs: dict[str, Array], labels: dict[str, Array], steps_per_epoch: int
-) -> Any:
-    """The epoch's sums with this batch added, from zero at the first step of an epoch."""
-    first = state.step % steps_per_epoch == 0
-    metrics = jax.tree.map(lambda x: jnp.where(first, jnp.zeros_like(x), x), state.metrics)
+def _update(
+    state: TrainState, grads: Any, good: Array, config: ConfigDict, tx: optax.GradientTransformation
+) -> tuple[Any, optax.OptState]:
+    """Parameters and optimizer after the update, or where it is not good as they were but for the schedule.
+
+    A condition and not a choice value by value, which would write all of them twice.
+    """
+
+    def applied() -> tuple[Any, optax.OptState]:
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        slowed = guard.slowed(state.guard, config)
+        updates = jax.tree.map(lambda u: u * slowed.astype(u.dtype), updates)
+        return optax.apply_updates(state.params, updates), opt_state
+
+    return lax.cond(good, applied, lambda: (state.params, guard.skipped(state.opt_state)))
+
+
+def _next_metrics(metrics: Any, log_probs: dict[str, Array], labels: dict[str, Array]) -> Any:
+    """The epoch's sums with this batch added."""
     return {
         level: accumulate(metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level])
         for level, x in log_probs.items()

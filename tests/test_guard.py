@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from fashion_jax import interruption, train_step
+from fashion_jax import guard, interruption, train_step
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.errors import Interrupted, RunError
-from fashion_jax.guard import clip, epoch_summary, init_guard, keep_finite
+from fashion_jax.guard import clip, epoch_summary, init_guard
+from fashion_jax.ops.norm import global_norm
 from fashion_jax.train import train_and_evaluate
 from fashion_jax.train_state import TrainState
 from tests.test_train import digests, without_timing
@@ -31,16 +32,20 @@ def one_state() -> TrainState:
 
 def step(state: TrainState, gradient: float, loss: float = 1.0, limit: int = 3) -> TrainState:
     grads = {"w": jnp.full(3, gradient)}
+    norm = global_norm(grads)
+    good = guard.is_applied(state.guard, jnp.float32(loss), norm, limit)
     updates, opt_state = TX.update(grads, state.opt_state, state.params)
-    new = state.replace(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        model_state={"mean": state.model_state["mean"] * 2},
-        opt_state=opt_state,
-        metrics={"count": state.metrics["count"] + 1},
+    params, opt_state = guard.where(
+        good, (optax.apply_updates(state.params, updates), opt_state), (state.params, guard.skipped(state.opt_state))
     )
-    norm = optax.tree.norm(grads)
-    return keep_finite(state, new, jnp.float32(loss), norm, updates, limit=limit, is_first=jnp.bool_(False))
+    return state.replace(
+        step=state.step + 1,
+        params=params,
+        model_state=guard.where(good, {"mean": state.model_state["mean"] * 2}, state.model_state),
+        opt_state=opt_state,
+        metrics=guard.where(good, {"count": state.metrics["count"] + 1}, state.metrics),
+        guard=guard.count(state.guard, good, norm, global_norm(updates), jnp.bool_(False)),
+    )
 
 
 def values(state: TrainState) -> list:
@@ -74,7 +79,7 @@ def test_after_too_many_in_a_row_nothing_is_applied_any_more():
 
 def test_gradients_are_clipped_to_the_norm():
     grads = {"a": jnp.asarray([3.0]), "b": jnp.asarray([4.0])}
-    norm = optax.tree.norm(grads)
+    norm = global_norm(grads)
     assert clip(grads, norm, 0.0) is grads
     assert optax.tree.norm(clip(grads, norm, 1.0)) == pytest.approx(1)
     np.testing.assert_array_equal(clip(grads, norm, 10.0)["a"], grads["a"])
@@ -85,11 +90,17 @@ def poisoned(monkeypatch):
     """Makes the loss of some steps NaN, as long as the run has not gone back more than so many times."""
 
     def poison(first: int, last: int, rollbacks: int = 0) -> None:
-        def keep(old, new, loss, *arguments, **limits):
-            bad = (old.step >= first - 1) & (old.step < last) & (old.guard["rollbacks"] <= rollbacks)
-            return keep_finite(old, new, jnp.where(bad, jnp.nan, loss), *arguments, **limits)
+        plain_step, is_applied = train_step.train_step, guard.is_applied
 
-        monkeypatch.setattr(train_step, "keep_finite", keep)
+        def step(state, batch, **static):
+            bad = (state.step >= first - 1) & (state.step < last) & (state.guard["rollbacks"] <= rollbacks)
+            with monkeypatch.context() as traced:
+                traced.setattr(
+                    guard, "is_applied", lambda g, loss, *xs: is_applied(g, jnp.where(bad, jnp.nan, loss), *xs)
+                )
+                return plain_step(state, batch, **static)
+
+        monkeypatch.setattr(train_step, "train_step", step)
 
     return poison
 

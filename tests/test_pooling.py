@@ -1,34 +1,49 @@
-"""The pooling of a ResNet's stem against XLA's own."""
+"""The poolings of a ResNet's stem and of VGG against XLA's own."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.ops.pooling import max_pool3x3
+from fashion_jax.ops.pooling import max_pool2x2, max_pool3x3
 
 
-def plain(x):
-    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+def plain(x, size):
+    side = size // 2 - (size == 2)
+    padding = ((0, 0), (side, side), (side, side), (0, 0))
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, 2, 2, 1), padding)
 
 
+POOLS = {2: max_pool2x2, 3: max_pool3x3}
+
+
+@pytest.mark.parametrize("size", POOLS)
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 4), (3, 2), (5, 5), (8, 7), (16, 16)])
+@pytest.mark.parametrize("shape", [(2, 2), (3, 2), (5, 5), (8, 7), (16, 16)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_value_and_gradient_equal_the_plain_op_ties_included(batch, shape, dtype):
+def test_value_and_gradient_equal_the_plain_op_ties_included(size, batch, shape, dtype):
+    check(size, (batch, *shape, 5), dtype)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4)])
+def test_the_stem_pools_single_pixels_too(shape):
+    check(3, (2, *shape, 5), "float32")
+
+
+def check(size, shape, dtype):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(np.maximum(rng.integers(-3, 4, (batch, *shape, 5)), 0), dtype)  # mostly ties, as after a ReLU
-    y, gradient = jax.vjp(max_pool3x3, x)
-    expected, reference = jax.vjp(plain, x)
+    x = jnp.asarray(np.maximum(rng.integers(-3, 4, shape), 0), dtype)  # mostly ties, as after a ReLU
+    y, gradient = jax.vjp(POOLS[size], x)
+    expected, reference = jax.vjp(lambda x: plain(x, size), x)
     np.testing.assert_array_equal(y, expected)
     g = jnp.asarray(rng.integers(-8, 9, y.shape), dtype)  # sums of which are exact
     assert gradient(g)[0].dtype == dtype
     np.testing.assert_array_equal(gradient(g)[0], reference(g)[0])
 
 
-def test_the_cpu_does_not_scatter_and_others_do():
-    lowered = jax.jit(jax.grad(lambda x: jnp.sum(max_pool3x3(x)))).trace(jnp.zeros((2, 8, 8, 4)))
+@pytest.mark.parametrize("pool", POOLS.values())
+def test_the_cpu_does_not_scatter_and_others_do(pool):
+    lowered = jax.jit(jax.grad(lambda x: jnp.sum(pool(x)))).trace(jnp.zeros((2, 8, 8, 4)))
     scatter = "stablehlo.select_and_scatter"
     assert scatter not in lowered.lower(lowering_platforms=("cpu",)).as_text()
     assert scatter in lowered.lower(lowering_platforms=("tpu",)).as_text()

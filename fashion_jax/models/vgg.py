@@ -6,6 +6,7 @@ import numpy as np
 from jax import Array
 
 from fashion_jax.models.layers import Conv
+from fashion_jax.ops.pooling import max_pool2x2
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # features, convolutions
 _POOLED = 7
@@ -24,7 +25,7 @@ class VGG16(nn.Module):
         for i, (features, size) in enumerate(_STAGES):
             for j in range(size):
                 x = nn.relu(Conv(features, use_bias=True, name=f"conv{i + 1}_{j + 1}")(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = max_pool2x2(x)
         x = adaptive_average_pool(x, _POOLED)
         return x.reshape(x.shape[0], -1)
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fashion_jax.ops import winograd
+from fashion_jax.ops import products, winograd
 
 # XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's
-# rate; as one matrix product over patches they run at its full rate.
+# rate; as matrix products they run at its full rate.
 _TINY_MAP = 2
 # Winograd's transformation of a kernel costs as much as some hundred pixels, that of a map with few channels more
 # than it saves, and filling up the last tile must not double the width.
@@ -26,17 +26,13 @@ def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
     Args:
         x: [batch, height, width, in_features].
         kernel: [3, 3, in_features, out_features], of the type of x.
-        stride: the same in both directions.
+        stride: the same in both directions, 1 or 2.
 
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), out_features].
     """
     if max(x.shape[1:3]) <= _TINY_MAP * stride:
-        if stride == 1:
-            return _equivalent(_PRODUCT, x, kernel)
-        return lax.platform_dependent(
-            x, kernel, cpu=partial(_conv_as_dot, stride=stride), default=partial(_conv, stride=stride)
-        )
+        return _equivalent(_PRODUCTS[stride], x, kernel)
     if stride == 1 and _suits_winograd(x, kernel):
         return _equivalent(_WINOGRAD if x.shape[2] <= _NARROW_MAP else _WINOGRAD_OF_WIDE_MAPS, x, kernel)
     return _conv(x, kernel, stride)
@@ -54,17 +50,18 @@ def _suits_winograd(x: Array, kernel: Array) -> bool:
 
 
 class _Method(NamedTuple):
-    """A way to convolve 3x3 with stride 1 and padding 1, and its gradients for the input and the kernel."""
+    """A way to convolve 3x3 with padding 1, and its gradients for the input and the kernel."""
 
+    stride: int
     convolve: Callable[[Array, Array], Array]  # of input and kernel
-    input_gradient: Callable[[Array, Array], Array]  # of kernel and g
+    input_gradient: Callable[[Array, Array, Array], Array]  # of input, kernel and g
     kernel_gradient: Callable[[Array, Array], Array]  # of input and g
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _equivalent(method: _Method, x: Array, kernel: Array) -> Array:
     """The convolution by a method on CPU, the plain one elsewhere."""
-    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=_conv)
+    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=partial(_conv, stride=method.stride))
 
 
 def _forward(method: _Method, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -73,16 +70,15 @@ def _forward(method: _Method, x: Array, kernel: Array) -> tuple[Array, tuple[Arr
 
 def _backward(method: _Method, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     def gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        return method.input_gradient(kernel, g), method.kernel_gradient(x, g)
+        return method.input_gradient(x, kernel, g), method.kernel_gradient(x, g)
 
-    return lax.platform_dependent(*saved, g, cpu=gradients, default=_plain_gradients)
+    def plain(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+        return jax.vjp(partial(_conv, stride=method.stride), x, kernel)[1](g)
+
+    return lax.platform_dependent(*saved, g, cpu=gradients, default=plain)
 
 
 _equivalent.defvjp(_forward, _backward)
-
-
-def _plain_gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-    return jax.vjp(_conv, x, kernel)[1](g)
 
 
 def _plain_kernel_gradient(x: Array, g: Array) -> Array:
@@ -96,31 +92,20 @@ def _conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
-def _conv_as_dot(x: Array, kernel: Array, stride: int = 1) -> Array:
-    return lax.dot_general(_patches(x, stride), kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())))
+def _of_winograd(kernel_gradient: Callable[[Array, Array], Array]) -> _Method:
+    def input_gradient(x: Array, kernel: Array, g: Array) -> Array:
+        del x
+        return winograd.input_gradient(kernel, g)
+
+    return _Method(1, winograd.convolve, input_gradient, kernel_gradient)
 
 
-def _input_gradient_as_dot(kernel: Array, g: Array) -> Array:
-    return _conv_as_dot(g, winograd.turned(kernel))
-
-
-def _kernel_gradient_as_dot(x: Array, g: Array) -> Array:
-    pixels = (0, 1, 2)
-    return lax.dot_general(_patches(x), g, ((pixels, pixels), ((), ()))).reshape(3, 3, x.shape[3], g.shape[3])
-
-
-def _patches(x: Array, stride: int = 1) -> Array:
-    """[batch, height, width, 9 * channels]: the 3x3 pixels under each place of the kernel, row by row."""
-    height, width = (-(-size // stride) for size in x.shape[1:3])
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [
-        padded[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return jnp.concatenate(taps, axis=-1)
-
-
-_PRODUCT = _Method(_conv_as_dot, _input_gradient_as_dot, _kernel_gradient_as_dot)
-_WINOGRAD = _Method(winograd.convolve, winograd.input_gradient, winograd.kernel_gradient)
-_WINOGRAD_OF_WIDE_MAPS = _WINOGRAD._replace(kernel_gradient=_plain_kernel_gradient)
+_PRODUCTS = {
+    stride: _Method(
+        stride,
+        *(partial(f, stride=stride) for f in (products.convolve, products.input_gradient, products.kernel_gradient)),
+    )
+    for stride in (1, 2)
+}
+_WINOGRAD = _of_winograd(winograd.kernel_gradient)
+_WINOGRAD_OF_WIDE_MAPS = _of_winograd(_plain_kernel_gradient)

@@ -1,18 +1,21 @@
-"""Pooling, exact, lowered well on every platform. Layouts are NHWC."""
+"""Pooling, exact, lowered well on every platform. Layouts are NHWC.
+
+The gradient goes to the first of equal values in a window, as with lax.reduce_window's; XLA's CPU backend scatters
+that one value at a time, which here is a gather.
+"""
 
 import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 
-@jax.custom_vjp
 def max_pool3x3(x: Array) -> Array:
     """Maximum over 3x3 windows with stride 2 and padding 1, as a ResNet's stem has it.
-
-    Its gradient goes to the first of equal values in a window, as with lax.reduce_window's; XLA's CPU backend
-    scatters that one value at a time, which here is a gather for each parity of row and column.
 
     Args:
         x: [batch, height, width, channels], of a floating type.
@@ -20,30 +23,64 @@ def max_pool3x3(x: Array) -> Array:
     Returns:
         [batch, ceil(height / 2), ceil(width / 2), channels].
     """
-    return _max_pool(x)
+    return _pool(_OVERLAPPING, x)
 
 
-def _max_pool(x: Array) -> Array:
-    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+def max_pool2x2(x: Array) -> Array:
+    """Maximum over 2x2 windows with stride 2, as VGG has it; a last odd row or column is left out.
+
+    Args:
+        x: [batch, height, width, channels], of a floating type, at least 2x2.
+
+    Returns:
+        [batch, height // 2, width // 2, channels].
+    """
+    return _pool(_ADJACENT, x)
 
 
-def _forward(x: Array) -> tuple[Array, Array]:
-    return _max_pool(x), x
+class _Windows(NamedTuple):
+    """Windows with stride 2, and the gradient of their maximum for x [batch, height, width, channels] and g."""
+
+    size: int
+    padding: int
+    gradient: Callable[[Array, Array], Array]
 
 
-def _backward(x: Array, g: Array) -> tuple[Array]:
-    return (lax.platform_dependent(x, g, cpu=_gather_gradient, default=_plain_gradient),)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _pool(windows: _Windows, x: Array) -> Array:
+    sides = ((windows.padding,) * 2,) * 2
+    size = (1, windows.size, windows.size, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, size, (1, 2, 2, 1), ((0, 0), *sides, (0, 0)))
 
 
-max_pool3x3.defvjp(_forward, _backward)
+def _forward(windows: _Windows, x: Array) -> tuple[Array, Array]:
+    return _pool(windows, x), x
 
 
-def _plain_gradient(x: Array, g: Array) -> Array:
-    return jax.vjp(_max_pool, x)[1](g)[0]
+def _backward(windows: _Windows, x: Array, g: Array) -> tuple[Array]:
+    def plain(x: Array, g: Array) -> Array:
+        return jax.vjp(partial(_pool.__wrapped__, windows), x)[1](g)[0]
+
+    return (lax.platform_dependent(x, g, cpu=windows.gradient, default=plain),)
 
 
-def _gather_gradient(x: Array, g: Array) -> Array:
+_pool.defvjp(_forward, _backward)
+
+
+def _adjacent_gradient(x: Array, g: Array) -> Array:
+    rows, columns = (2 * size for size in g.shape[1:3])
+    taps = [x[:, i:rows:2, j:columns:2] for i, j in itertools.product(range(2), range(2))]
+    largest = jnp.maximum(jnp.maximum(taps[0], taps[1]), jnp.maximum(taps[2], taps[3]))
+    winner = jnp.full(g.shape, 3, jnp.uint8)
+    for place in (2, 1, 0):
+        winner = jnp.where(taps[place] == largest, jnp.uint8(place), winner)
+    places = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
+    spread = jnp.where(winner[:, :, None, :, None] == places, g[:, :, None, :, None], 0)
+    spread = spread.reshape(len(x), rows, columns, -1)
+    return jnp.pad(spread, ((0, 0), (0, x.shape[1] - rows), (0, x.shape[2] - columns), (0, 0)))
+
+
+def _overlapping_gradient(x: Array, g: Array) -> Array:
     height, width = x.shape[1:3]
     rows, columns = g.shape[1:3]
     winner = jnp.pad(_winner(x, rows, columns), ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=9)
@@ -79,3 +116,7 @@ def _winner(x: Array, rows: int, columns: int) -> Array:
         winner = jnp.where(tap > best, jnp.uint8(place), winner)
         best = jnp.maximum(best, tap)
     return winner
+
+
+_OVERLAPPING = _Windows(3, 1, _overlapping_gradient)
+_ADJACENT = _Windows(2, 0, _adjacent_gradient)

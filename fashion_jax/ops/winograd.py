@@ -35,14 +35,14 @@ def convolve(x: Array, kernel: Array) -> Array:
 
 def input_gradient(kernel: Array, g: Array) -> Array:
     """The gradient of convolve for its input: the convolution of g with the kernel turned around."""
-    return convolve(g, turned(kernel))
+    return convolve(g, _turned(kernel))
 
 
-def turned(kernel: Array) -> Array:
-    """[3, 3, in, out] to [3, 3, out, in], both spatial axes reversed, in memory once."""
+def _turned(kernel: Array) -> Array:
+    """[3, 3, in, out] to [3, 3, out, in], both spatial axes reversed."""
     # The loop keeps XLA from fusing the transposition into what follows, once for each use, where it is slow.
-    transposed = lax.map(jnp.transpose, kernel[::-1, ::-1].reshape(9, *kernel.shape[2:]))
-    return transposed.reshape(3, 3, kernel.shape[3], kernel.shape[2])
+    taps = lax.map(jnp.transpose, kernel.reshape(9, *kernel.shape[2:]))
+    return taps.reshape(3, 3, kernel.shape[3], kernel.shape[2])[::-1, ::-1]
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
