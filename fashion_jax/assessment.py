@@ -11,10 +11,12 @@ from fashion_jax.calibration import (
     adaptive_calibration_error,
     apply_temperatures,
     calibration_error,
+    confidence_error,
     cross_fitted,
+    path_probabilities,
 )
-from fashion_jax.decisions import DECODES, contradiction_rate, decode, predicted_classes
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.decisions import DECODES, DEFAULT_DECODE, contradiction_rate, decode, predicted_classes
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.intervals import bootstrap_intervals, mean_interval, paired_test
 from fashion_jax.scores import (
     level_scores,
@@ -25,7 +27,6 @@ from fashion_jax.scores import (
 )
 
 PATH = "path"  # beside the levels, where whole paths are compared
-BEST_DECODE = "joint"  # it takes in what every head knows, and cannot contradict itself
 
 
 def assess(
@@ -56,7 +57,7 @@ def assess(
         levels: level -> LEVEL_SCORES; intervals: metric -> [low, high]; head, middle, tail: accuracy, or None;
             temperature: float, or None; calibrated: loss, ece, adaptive_ece with it, or None.
         decodes: how -> TREE_SCORES; contradiction_rate; intervals: {path_accuracy: [low, high]};
-            levels: level -> accuracy, macro_f1. Made of calibrated probabilities.
+            levels: level -> accuracy, macro_f1, ece (of the path's probability). Made of calibrated probabilities.
     """
     calibrated = apply_temperatures(log_probs, temperatures or {})
     levels = {}
@@ -73,7 +74,7 @@ def assess(
 
 
 def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    known = labels >= 0
+    known = labels != UNKNOWN
     own = log_probs[known, labels[known]]
     return {
         "loss": float(-own.mean()) if len(own) else float("nan"),
@@ -85,11 +86,15 @@ def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def _decoded(
     log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str, seed: int
 ) -> dict[str, Any]:
-    predicted = predicted_classes(decode(log_probs, taxonomy, how), taxonomy, how)
-    levels = {
-        level: predicted_scores(predicted[level], labels[level], taxonomy.num_classes(level))
-        for level in taxonomy.levels
-    }
+    decoded = decode(log_probs, taxonomy, how)
+    predicted = predicted_classes(decoded, taxonomy, how)
+    levels = {}
+    for level in taxonomy.levels:
+        known = labels[level] != UNKNOWN
+        confidence = path_probabilities(decoded[level], predicted[level])[known]
+        ece = confidence_error(confidence, (predicted[level] == labels[level])[known])
+        scores = predicted_scores(predicted[level], labels[level], taxonomy.num_classes(level))
+        levels[level] = scores | {"ece": ece}
     return tree_scores(predicted, labels, taxonomy) | {
         "contradiction_rate": contradiction_rate(predicted, taxonomy),
         "intervals": {"path_accuracy": mean_interval(right_paths(predicted, labels, taxonomy), seed=seed)},
@@ -113,12 +118,14 @@ def compare(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Level, and PATH by BEST_DECODE -> paired_test() of two runs' log-probabilities on the same images."""
+    """Level, and PATH by DEFAULT_DECODE -> paired_test() of two runs' log-probabilities on the same images."""
     tests = {}
     for level in taxonomy.levels:
-        known = labels[level] >= 0
+        known = labels[level] != UNKNOWN
         right = [x[level][known].argmax(1) == labels[level][known] for x in (first, second)]
         tests[level] = paired_test(*right, seed=seed)
-    decoded = [predicted_classes(decode(x, taxonomy, BEST_DECODE), taxonomy, BEST_DECODE) for x in (first, second)]
+    decoded = [
+        predicted_classes(decode(x, taxonomy, DEFAULT_DECODE), taxonomy, DEFAULT_DECODE) for x in (first, second)
+    ]
     tests[PATH] = paired_test(*(right_paths(predicted, labels, taxonomy) for predicted in decoded), seed=seed)
     return tests

@@ -88,7 +88,10 @@ def reliability(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> 
     Returns:
         edges [bins + 1], count int [bins], and confidence and accuracy [bins], means that are NaN in empty bins.
     """
-    confidence, correct = confidences(log_probs, labels)
+    return _diagram(*confidences(log_probs, labels), bins)
+
+
+def _diagram(confidence: np.ndarray, correct: np.ndarray, bins: int) -> dict[str, np.ndarray]:
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
@@ -103,7 +106,12 @@ def reliability(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> 
 
 def calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """ECE: the mean over images of |accuracy - confidence| of their bin in reliability(); NaN of no images."""
-    diagram = reliability(log_probs, labels, bins)
+    return confidence_error(*confidences(log_probs, labels), bins)
+
+
+def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+    """As calibration_error, of predictions' probabilities [images] and whether they are right, bool [images]."""
+    diagram = _diagram(confidence, correct, bins)
     total = diagram["count"].sum()
     gaps = np.nan_to_num(np.abs(diagram["accuracy"] - diagram["confidence"]))
     return float((gaps * diagram["count"]).sum() / total) if total else math.nan

@@ -14,6 +14,9 @@ from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 
 DECODES = ("independent", "marginal", "conditional", "joint")
+# The chain rule keeps calibrated heads calibrated, and the coarse classes as their own head has them; joint counts the
+# evidence that the heads share twice, and marginal lets the coarse heads go unused.
+DEFAULT_DECODE = "conditional"
 COST_COLUMNS = ("true", "predicted", "cost")
 
 _FLOOR = -1e4  # of a log-probability: zero to any float

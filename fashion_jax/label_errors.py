@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+
+COLUMNS = ("id", "level", "given", "suggested", "self_confidence", "margin", "rank", "suspected")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,3 +60,27 @@ def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
     order = np.lexsort((margin, ~suspected))
     columns = images, suggested, own, margin, suspected
     return LabelErrors(*(column[order] for column in columns))
+
+
+def label_error_rows(
+    ids: Sequence[str], probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> list[list[Any]]:
+    """A row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
+
+    Args:
+        ids: of the images.
+        probs: level -> [images, classes], as in rank_label_errors.
+        labels: level -> int [images].
+        taxonomy: of both.
+    """
+    rows = []
+    for level, names in taxonomy.classes.items():
+        if len(names) == 1:
+            continue  # nothing else to suggest
+        ranked = rank_label_errors(probs[level], labels[level])
+        for rank, image in enumerate(ranked.images):
+            confidence, margin = float(ranked.self_confidence[rank]), float(ranked.margin[rank])
+            given, suggested = names[labels[level][image]], names[ranked.suggested[rank]]
+            row = [ids[image], level, given, suggested, confidence, margin, rank + 1, int(ranked.suspected[rank])]
+            rows.append(row)
+    return rows
