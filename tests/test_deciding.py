@@ -6,7 +6,7 @@ import pytest
 from fashion_jax.calibration import Abstention, apply_temperatures
 from fashion_jax.deciding import Decider
 from fashion_jax.decisions import contradiction_rate, decode, tree_costs
-from tests.trees import PLAIN, SHOP, random_labels, random_log_probs
+from tests.trees import PLAIN, SHOP, random_log_probs
 
 TEMPERATURES = {"main": 2.0, "sub": 0.7}
 LOG_PROBS = random_log_probs(SHOP, 300, 0)
@@ -44,12 +44,14 @@ def test_no_images_are_no_answers():
 
 
 def test_the_wanted_precision_at_each_level():
-    labels = random_labels(SHOP, 300, 2)
-    for level in SHOP.levels:  # labels that the model knows half of
-        right = np.arange(300) % 2 == 0
-        labels[level] = np.where(right & (labels[level] >= 0), LOG_PROBS[level].argmax(1), labels[level])
-    decider = Decider(SHOP, TEMPERATURES, "conditional").for_precision(LOG_PROBS, labels, 0.75)
     free = Decider(SHOP, TEMPERATURES, "conditional").decide(LOG_PROBS)
+    surest = {level: p >= np.median(p) for level, p in free.probabilities.items()}  # of which most are right
+    noise = np.random.default_rng(0).random(300)
+    labels = {
+        level: np.where(noise < np.where(surest[level], 0.9, 0.3), classes, (classes + 1) % 3)
+        for level, classes in free.classes.items()
+    }
+    decider = Decider(SHOP, TEMPERATURES, "conditional").for_precision(LOG_PROBS, labels, 0.8)
     for level, bound in decider.abstention.thresholds.items():
-        answered = (free.probabilities[level] >= bound) & (labels[level] >= 0)
-        assert answered.any() and np.mean(free.classes[level][answered] == labels[level][answered]) >= 0.75
+        answered = (free.probabilities[level] >= bound) & (free.classes[level] >= 0)
+        assert answered.sum() > 50 and np.mean(free.classes[level][answered] == labels[level][answered]) >= 0.8

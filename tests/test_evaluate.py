@@ -58,7 +58,8 @@ def test_the_json_has_everything(run, tmp_path):
 
 
 def test_runs_are_compared_with_the_first(run, tmp_path, capsys):
-    arguments = ["--workdir", str(run), "--workdir", str(run), "--json", str(tmp_path / "m.json")]
+    (tmp_path / "again").symlink_to(run)
+    arguments = ["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--json", str(tmp_path / "m.json")]
     assert main(arguments) == 0
     first, second = json.loads((tmp_path / "m.json").read_text())
     same = {"only_a": 0, "only_b": 0, "difference": 0, "interval": [0, 0], "p_value": 1}
@@ -76,7 +77,8 @@ def test_label_errors_are_written_as_a_table(run, tmp_path, capsys):
         ranks = [int(row["rank"]) for row in rows if row["level"] == level]
         assert ranks == list(range(1, 41))
     assert all(row["given"] != row["suggested"] for row in rows)
-    assert main(["--workdir", str(run), "--workdir", str(run), "--label-errors", str(path)]) == 2
+    (tmp_path / "again").symlink_to(run)
+    assert main(["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--label-errors", str(path)]) == 2
     assert "images in common" in capsys.readouterr().err
 
 
@@ -91,7 +93,7 @@ def test_label_errors_of_all_folds_together(tiny_config, tmp_path):
     assert main([*runs, "--label-errors", str(tmp_path / "errors.csv")]) == 0
     with (tmp_path / "errors.csv").open(newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file) if row["level"] == "sub"]
-    assert len(ids) == len(set(ids)) == 200  # every image of the catalogue, once
+    assert len(ids) == len(set(ids)) == 199  # all of the catalogue but the one image of a class
 
 
 def test_the_best_checkpoint_is_the_default(run, tmp_path):
