@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -17,12 +16,11 @@ from fashion_jax.config import load_run_config
 from fashion_jax.data.inputs import Input, find_inputs
 from fashion_jax.decisions import COST_COLUMNS, DECODES, DEFAULT_DECODE
 from fashion_jax.errors import UserError
+from fashion_jax.report.tables import TABLES, write_table
 
 if TYPE_CHECKING:
     from fashion_jax.deciding import Decider
     from fashion_jax.trained import Trained
-
-_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +48,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument(
         "--input", metavar="PATH", nargs="+", action="extend", help="images, folders (with all below them), and zips"
     )
-    parser.add_argument("--output", metavar="FILE", type=Path, help=f"a table: its name ends in {', '.join(_SUFFIXES)}")
+    parser.add_argument("--output", metavar="FILE", type=Path, help=f"a table: its name ends in {', '.join(TABLES)}")
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_decisions(parser)
     parser.add_argument("--batch-size", metavar="N", type=int, help="images at a time (default: the run's)")
@@ -112,8 +110,8 @@ def _check_decisions(flags: argparse.Namespace) -> None:
 
 
 def _check_output(output: Path) -> None:
-    if output.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"--output is {str(output)!r}, but its name must end in one of {', '.join(_SUFFIXES)}.")
+    if output.suffix.lower() not in TABLES:
+        raise UserError(f"--output is {str(output)!r}, but its name must end in one of {', '.join(TABLES)}.")
     if output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
         raise UserError(f"--output is {str(output)!r}, which cannot be written: name a file in a folder that is there.")
 
@@ -134,7 +132,7 @@ def _predict(arguments: list[str]) -> None:
     began = time.monotonic()
     rows, rate = _rows(trained, decider, inputs, trained.batch_size(flags.batch_size))
     seconds = time.monotonic() - began
-    _write(flags.output, _columns(decider), rows)
+    write_table(flags.output, _columns(decider), rows)
     _say(flags.output, rows, seconds)
     _say_decisions(decider, rate)
 
@@ -212,35 +210,6 @@ def _log_probs(
 
     log_probs = trained.log_probs(batches(), len(files))
     return good, errors, {level: values[: len(good)] for level, values in log_probs.items()}
-
-
-def _write(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
-    """The table, in the format that the path's suffix names; the file is replaced whole."""
-    from fashion_jax.report.drawing import encodable, replacing
-    from fashion_jax.report.tables import write_csv
-
-    if path.suffix.lower() == ".csv":
-        write_csv(path, columns, rows)
-        return
-    rows = [[encodable(value) if isinstance(value, str) else value for value in row] for row in rows]
-    with replacing(path) as temporary:
-        if path.suffix.lower() == ".jsonl":
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                for row in rows:
-                    record = dict(zip(columns, row, strict=True))
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        else:
-            _write_parquet(temporary, columns, rows)
-
-
-def _write_parquet(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = [pa.float64() if column.endswith("_probability") else pa.string() for column in columns]
-    values = [[row[place] for row in rows] for place in range(len(columns))]
-    table = pa.table([pa.array(v, kind) for v, kind in zip(values, kinds, strict=True)], names=list(columns))
-    pq.write_table(table, path)
 
 
 def _say(path: Path, rows: list[list[Any]], seconds: float) -> None:
