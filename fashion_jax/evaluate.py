@@ -64,11 +64,21 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         type=Path,
         help="write there the labels by how wrong they look; of several runs on other images, all of them together",
     )
+    parser.add_argument(
+        "--shots",
+        metavar=("MANY", "FEW"),
+        nargs=2,
+        type=int,
+        default=(1000, 100),
+        help="head classes have more training images than MANY, tail classes fewer than FEW (default: 1000 100)",
+    )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
     overrides = parse_overrides(rest)
     if not flags.workdir:
         raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
+    if not 0 <= flags.shots[1] <= flags.shots[0]:
+        raise UserError(f"--shots is {flags.shots[0]} {flags.shots[1]}, but must be two numbers, the larger one first.")
     for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
         if path and not path.absolute().parent.is_dir():
             raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
@@ -164,7 +174,12 @@ def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
         row
         | split_metrics(run.config, split, run.log_probs)
         | {
-            "assessment": assess(run.log_probs, split.labels, taxonomy, counts, temperatures, cross_fit=on_own),
+            "assessment": assess(
+                *(run.log_probs, split.labels, taxonomy, counts, temperatures),
+                thresholds=flags.shots,
+                cross_fit=on_own,
+            ),
+            "shots": flags.shots,
             "variability": {level: variability(lines, level) for level in taxonomy.levels},
             "parameters": trained.num_parameters,
             "flops_per_image": trained.flops_per_image(),
@@ -176,10 +191,10 @@ def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
 
 def _note(run: _Run, on_own: bool) -> str:
     if not run.calibration:
-        return "it has no calibration.json, so decodes use the probabilities as they are."
+        return "without calibration.json, so that decodes use the probabilities as they are."
     if on_own:
         return (
-            "its temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
+            "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
             "images by the others."
         )
     return ""

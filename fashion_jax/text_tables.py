@@ -12,7 +12,7 @@ Row = Mapping[str, Any]  # of evaluate.py
 
 def result_tables(rows: Sequence[Row]) -> str:
     """What is known of the runs: their levels, their decodes, what they cost, and how they differ from the first."""
-    parts = [_levels(rows), _decodes(rows), _sizes(rows)]
+    parts = [_levels(rows), _more(rows), _decodes(rows), _sizes(rows)]
     parts += [_tests(rows)] if any(row.get("tests") for row in rows) else []
     return printable("\n\n".join(parts))
 
@@ -35,9 +35,25 @@ def _levels(rows: Sequence[Row]) -> str:
                     f"{calibrated['ece']:.4f}" if calibrated else "–",
                 )
             )
-    notes = ["Intervals hold 95 % of bootstrap resamples of the images."]
-    notes += [f"{row['workdir']}: {row['note']}" for row in rows if row["note"]]
-    return "\n".join([_columns(lines), *notes])
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        notes.setdefault(row["note"], []).append(row["workdir"])
+    said = [f"{', '.join(runs)}: {note}" for note, runs in notes.items() if note]
+    return "\n".join([_columns(lines), "Intervals hold 95 % of bootstrap resamples of the images.", *said])
+
+
+def _more(rows: Sequence[Row]) -> str:
+    many, few = rows[0]["shots"]
+    shots = f"head (>{many:,})", f"middle ({few:,}–{many:,})", f"tail (<{few:,})"
+    names = "top-5", "weighted F1", "balanced accuracy", "average precision", "Brier"
+    lines = [("run", "level", *names, *shots)]
+    for row in rows:
+        for level, scores in row["assessment"]["levels"].items():
+            values = (scores[name] for name in ("weighted_f1", "balanced_accuracy", "average_precision", "brier"))
+            numbers = f"{scores['top5']:.2%}", *(f"{value:.4f}" for value in values)
+            accuracies = (scores[name] for name in ("head", "middle", "tail"))
+            lines.append((row["workdir"], level, *numbers, *("–" if x is None else f"{x:.2%}" for x in accuracies)))
+    return _columns(lines) + "\nHead, middle and tail are accuracies, by the training images of the true class."
 
 
 def _decodes(rows: Sequence[Row]) -> str:

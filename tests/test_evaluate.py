@@ -32,9 +32,10 @@ def test_the_validation_split_gives_the_line_of_the_checkpoint(run, tmp_path, ca
     for name in ("loss", *(f"{level}/{m}" for level in ("main", "sub") for m in ("loss", "accuracy", "auroc"))):
         assert row[name] == pytest.approx(line[f"validation/{name}"], abs=1e-6)
     out = capsys.readouterr().out
-    levels, decodes, sizes = out.split("\n\n")
+    levels, more, decodes, sizes = out.split("\n\n")
     assert f"{row['sub/accuracy']:.2%}" in levels and len(levels.splitlines()) == 5
-    assert "its temperatures were fitted on these images" in levels
+    assert "the temperatures were fitted on these images" in levels
+    assert "head (>1,000)" in more and len(more.splitlines()) == 4
     assert len(decodes.splitlines()) == 5 and len(sizes.splitlines()) == 2
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
 
@@ -145,6 +146,7 @@ def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run):
         (["--workdir={run}", "--config.data.sourse=csv"], "data.sourse"),
         (["--workdir={run}", "--split=nosuch"], "'nosuch'"),
         (["--workdir={run}", "--json=no/such/m.json"], "no/such/m.json"),
+        (["--workdir={run}", "--shots", "5", "6"], "--shots"),
         (["--workdir={run}", "--label-errors=no/such/e.csv"], "no/such/e.csv"),
         (["--workdir={run}", "--config.data.source=csv", "--config.data.path=nofolder"], "nofolder"),
     ],
