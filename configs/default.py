@@ -89,6 +89,8 @@ def get_config() -> ConfigDict:
         # split -> a file of ids (relative to path), a folder (where source = folder) or a fraction of the rows; or the
         # name of a column whose values are train and validation; of a TFDS set its splits or slices, e.g. "test[:50%]".
         splits={"train": 0.8, "validation": 0.2},
+        folds=0,  # above 0: in place of splits that are fractions, so many equal parts, of which
+        fold=0,  # this one (from 0 on) is validation, and the others are training
         group_column="",  # rows with the same value stay in one split
         min_images_per_class=1,  # classes with fewer training images are rare
         rare_classes="drop",  # drop (their images are left out) | merge (into "Other" of the same parent)

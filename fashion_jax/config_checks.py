@@ -146,6 +146,8 @@ CHECKS: dict[str, Check] = {
     "data.levels": _level_table(_text, empty=False),
     "data.taxonomy": _text,
     "data.splits": _splits,
+    "data.folds": lambda x: "" if type(x) is int and (x == 0 or x >= 2) else "0, or a whole number of at least 2",
+    "data.fold": _integer(0),
     "data.group_column": _text,
     "data.min_images_per_class": _integer(1),
     "data.rare_classes": _choice("drop", "merge"),

@@ -97,6 +97,13 @@ def _check_source(data: ConfigDict) -> None:
         raise UserError("data.path is empty: name the folder of the images (and their table).")
     if data.source == "tfds" and not data.path and not data.tfds:
         raise UserError("data.tfds is empty: name a set of TFDS, or the folder of one in data.path.")
+    if data.fold >= max(data.folds, 1):
+        raise UserError(f"data.fold is {data.fold}, but must be below data.folds, {data.folds}: the first is 0.")
+    is_divided = isinstance(data.splits, str) or any(isinstance(value, str) for value in data.splits.values())
+    if data.folds and is_divided and data.source != "catalogue":
+        raise UserError(
+            f"data.folds is {data.folds}, but data.splits is {data.splits!r}: set it to fractions, or data.folds to 0."
+        )
     if data.source == "folder" and data.group_column:
         raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
     if data.source == "folder" and isinstance(data.splits, str):

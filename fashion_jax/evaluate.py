@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import math
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
 from fashion_jax.config import load_run_config
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
 
-_COLUMNS = ("loss", "accuracy", "macro_f1", "auroc")
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from fashion_jax.data.dataset import Split
+    from fashion_jax.run_calibration import RunCalibration
+    from fashion_jax.trained import Trained
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,11 +39,15 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """
     parser = Parser(
         prog="python -m fashion_jax.evaluate",
-        usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--config.FIELD=VALUE ...]",
-        description="Prints loss, accuracy, macro-F1 and AUROC of trained runs, level by level.",
+        usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--json FILE] [--label-errors FILE.csv] "
+        "[--config.FIELD=VALUE ...]",
+        description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
+        "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
         epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
         f"or --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the run does not know "
-        "are not counted. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
+        "are not counted. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1. "
+        "Label errors of a whole table: train with --config.data.folds=3 and --config.data.fold=0, 1 and 2, each into "
+        "its own --workdir, and evaluate the three with --label-errors.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -43,14 +57,31 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "--split", metavar="NAME", default="validation", help=f"of data.splits, or {ALL} for every row of the table"
     )
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the metrics there too")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the metrics there too, and more of them")
+    parser.add_argument(
+        "--label-errors",
+        metavar="FILE.csv",
+        type=Path,
+        help="write there the labels by how wrong they look; of several runs on other images, all of them together",
+    )
+    parser.add_argument(
+        "--shots",
+        metavar=("MANY", "FEW"),
+        nargs=2,
+        type=int,
+        default=(1000, 100),
+        help="head classes have more training images than MANY, tail classes fewer than FEW (default: 1000 100)",
+    )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
     overrides = parse_overrides(rest)
     if not flags.workdir:
         raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
-    if flags.json and not flags.json.absolute().parent.is_dir():
-        raise UserError(f"--json is {str(flags.json)!r}, but there is no such folder: make it, or name another.")
+    if not 0 <= flags.shots[1] <= flags.shots[0]:
+        raise UserError(f"--shots is {flags.shots[0]} {flags.shots[1]}, but must be two numbers, the larger one first.")
+    for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
+        if path and not path.absolute().parent.is_dir():
+            raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
     return flags, overrides
 
 
@@ -60,52 +91,160 @@ def _evaluate(arguments: list[str]) -> None:
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
         check_paths(config, flags.split)
-    rows = [_metrics(workdir, config, flags, overrides) for workdir, config in configs.items()]
-    print(_table(rows))
+    from fashion_jax.text_tables import result_tables
+
+    runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
+    suspects = _suspects(runs) if flags.label_errors else []
+    rows = [_row(run, flags) | {"tests": _tests(runs[0], run) if run is not runs[0] else None} for run in runs]
+    print(result_tables(rows))
     if flags.json:
         from fashion_jax.writers import write_atomically
 
-        write_atomically(flags.json, json.dumps(rows, indent=1, ensure_ascii=False))
+        write_atomically(flags.json, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False))
+    if flags.label_errors:
+        from fashion_jax.label_errors import COLUMNS
+        from fashion_jax.report.tables import write_csv
+
+        write_csv(flags.label_errors, COLUMNS, suspects)
+        print(
+            f"{flags.label_errors}: the labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected."
+        )
 
 
-def _metrics(workdir: Path, config: Any, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
-    """What is known of one run: workdir, checkpoint's step, split, images, and LEVEL/METRIC -> value."""
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run, and what it predicts of a split.
+
+    Attributes:
+        trained: a checkpoint of the run.
+        config: with the overrides.
+        split: the images.
+        log_probs: level -> [images, classes].
+        calibration: of calibration.json, where there is one.
+        seconds: that the predictions took.
+    """
+
+    trained: Trained
+    config: ConfigDict
+    split: Split
+    log_probs: dict[str, np.ndarray]
+    calibration: RunCalibration | None
+    seconds: float
+
+
+def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides) -> _Run:
     from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.config import image_shape
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.pipeline import eval_batches, open_images
-    from fashion_jax.evaluation import split_metrics
     from fashion_jax.hierarchy import UNKNOWN
+    from fashion_jax.run_calibration import read_calibration
     from fashion_jax.trained import load_trained, read_taxonomy
 
     enable_compilation_cache(config.data.cache_dir)
-    split = load_split(config, read_taxonomy(workdir), flags.split)
-    known = {level: int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
-    if not any(known.values()):
+    taxonomy = read_taxonomy(workdir)
+    calibration = read_calibration(workdir, taxonomy)
+    split = load_split(config, taxonomy, flags.split)
+    if all((labels == UNKNOWN).all() for labels in split.labels.values()):
         raise UserError(f"No image of the split {flags.split!r} has a label that {workdir} knows: check data.levels.")
     trained = load_trained(workdir, flags.checkpoint, overrides)
+    began = time.monotonic()
     images = open_images(split, config, image_shape(config), trained.mesh)
     log_probs = trained.log_probs(eval_batches(split, images, trained.batch_size()), len(split))
-    row: dict[str, Any] = {"workdir": str(workdir), "step": trained.step, "split": flags.split, "images": len(split)}
-    row |= {f"{level}/known_labels": count for level, count in known.items()}
-    return row | split_metrics(config, split, log_probs)
+    return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    """The rows, a line per run and level, in columns."""
-    from fashion_jax.writers import printable
+def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
+    """What is known of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
+    from fashion_jax.assessment import assess
+    from fashion_jax.evaluation import split_metrics
+    from fashion_jax.hierarchy import UNKNOWN
+    from fashion_jax.scores import variability
+    from fashion_jax.trained import read_train_counts
+    from fashion_jax.writers import MetricsFile
 
-    lines = [("run", "step", "split", "level", "images", "loss", "accuracy", "macro-F1", "AUROC")]
-    for row in rows:
-        levels = [key.removesuffix("/known_labels") for key in row if key.endswith("/known_labels")]
-        for level in levels:
-            loss, accuracy, macro_f1, auroc = (row[f"{level}/{name}"] for name in _COLUMNS)
-            scores = f"{loss:.4f}", f"{accuracy:.2%}", f"{macro_f1:.4f}", f"{auroc:.4f}"
-            count = f"{row[f'{level}/known_labels']:,}"
-            lines.append((row["workdir"], str(row["step"]), row["split"], level, count, *scores))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return printable("\n".join(text))
+    trained, split, taxonomy = run.trained, run.split, run.trained.taxonomy
+    lines = MetricsFile(trained.workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
+    counts = read_train_counts(trained.workdir, taxonomy)
+    temperatures = run.calibration and run.calibration.temperatures
+    on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
+    row = {"workdir": str(trained.workdir), "step": trained.step, "split": flags.split, "images": len(split)}
+    row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
+    return (
+        row
+        | split_metrics(run.config, split, run.log_probs)
+        | {
+            "assessment": assess(
+                *(run.log_probs, split.labels, taxonomy, counts, temperatures),
+                thresholds=flags.shots,
+                cross_fit=on_own,
+            ),
+            "shots": flags.shots,
+            "variability": {level: variability(lines, level) for level in taxonomy.levels},
+            "parameters": trained.num_parameters,
+            "flops_per_image": trained.flops_per_image(),
+            "images_per_second": len(split) / max(run.seconds, 1e-9),
+            "note": _note(run, on_own),
+        }
+    )
+
+
+def _note(run: _Run, on_own: bool) -> str:
+    if not run.calibration:
+        return "without calibration.json, so that decodes use the probabilities as they are."
+    if on_own:
+        return (
+            "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
+            "images by the others."
+        )
+    return ""
+
+
+def _tests(first: _Run, run: _Run) -> dict[str, Any] | None:
+    """compare() of two runs; None where they have other images or classes."""
+    from fashion_jax.assessment import compare
+
+    taxonomy = run.trained.taxonomy
+    if taxonomy != first.trained.taxonomy or list(run.split.ids) != list(first.split.ids):
+        return None
+    return compare(first.log_probs, run.log_probs, run.split.labels, taxonomy)
+
+
+def _suspects(runs: list[_Run]) -> list[list[Any]]:
+    """The rows of label_errors.COLUMNS of all the runs' images together.
+
+    Raises:
+        UserError: the runs have other classes, or images in common.
+    """
+    from fashion_jax.calibration import apply_temperatures
+    from fashion_jax.label_errors import label_error_rows
+
+    taxonomy = runs[0].trained.taxonomy
+    for run in runs:
+        if run.trained.taxonomy != taxonomy:
+            raise UserError(
+                f"{run.trained.workdir} has other classes than {runs[0].trained.workdir}, so that --label-errors "
+                "cannot join them: train them with the same data.taxonomy."
+            )
+    ids = [image for run in runs for image in run.split.ids]
+    if len(set(ids)) < len(ids):
+        raise UserError(
+            "--label-errors joins runs that were each kept from other images, but these have images in common: "
+            "give one run, or those of every data.fold."
+        )
+    calibrated = [apply_temperatures(r.log_probs, r.calibration.temperatures if r.calibration else {}) for r in runs]
+    probs = {level: np.exp(np.concatenate([x[level] for x in calibrated])) for level in taxonomy.levels}
+    labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}
+    return label_error_rows(ids, probs, labels, taxonomy)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

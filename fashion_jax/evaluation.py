@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.config_combinations import best_metric
 from fashion_jax.data.dataset import Split
+from fashion_jax.errors import UserError, first_line
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.metrics import evaluate_level
 from fashion_jax.models import head_names
@@ -80,3 +81,27 @@ def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: d
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(pa.table(columns), temporary)
     os.replace(temporary, path)
+
+
+def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What write_predictions wrote: level -> log-probabilities [images, classes], and level -> int labels [images].
+
+    Raises:
+        UserError: the file cannot be read, or is not of this taxonomy.
+    """
+    import pyarrow.parquet as pq
+
+    log_probs, labels = {}, {}
+    try:
+        table = pq.read_table(path)
+        for level, names in taxonomy.classes.items():
+            ids = {name: i for i, name in enumerate(names)} | {None: UNKNOWN}
+            labels[level] = np.array([ids[name] for name in table[f"{level}_true"].to_pylist()], int)
+            probs = np.array(table[f"{level}_probabilities"].to_pylist(), np.float64).reshape(-1, len(names))
+            with np.errstate(divide="ignore"):
+                log_probs[level] = np.log(probs)
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}): let the run write its predictions again."
+        ) from error
+    return log_probs, labels

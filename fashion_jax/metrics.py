@@ -119,7 +119,7 @@ def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float
     """
     from sklearn.metrics import f1_score
 
-    log_probs, labels = _known(log_probs, labels)
+    log_probs, labels = known_images(log_probs, labels)
     if not len(labels):
         return dict.fromkeys(METRICS, float("nan"))
     predictions = log_probs.argmax(1)
@@ -140,7 +140,7 @@ def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float
     AUROC is NaN for a class that has no image, or all of them. F1, precision and recall are NaN for a class
     that is neither true nor predicted anywhere, so that macro-F1 is the mean of the others.
     """
-    log_probs, labels = _known(log_probs, labels)
+    log_probs, labels = known_images(log_probs, labels)
     confusion = confusion_matrix(labels, log_probs.argmax(1), log_probs.shape[1])
     hits, support, predicted = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
     absent = support + predicted == 0
@@ -164,7 +164,8 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _known(log_probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def known_images(log_probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of log-probabilities [images, C], in float64, and of labels [images] that are not UNKNOWN (-1)."""
     labels = np.asarray(labels)
     known = labels != UNKNOWN
     return np.asarray(log_probs)[known].astype(np.float64), labels[known]

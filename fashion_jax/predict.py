@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from fashion_jax.calibration import UNSURE
 from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
 from fashion_jax.config import load_run_config
+from fashion_jax.data.inputs import Input, find_inputs
+from fashion_jax.decisions import COST_COLUMNS, DECODES, DEFAULT_DECODE
 from fashion_jax.errors import UserError
+from fashion_jax.report.tables import TABLES, write_table
 
 if TYPE_CHECKING:
+    from fashion_jax.deciding import Decider
     from fashion_jax.trained import Trained
-
-_SUFFIXES = (".csv", ".jsonl", ".parquet")
-
-
-class Input(NamedTuple):
-    """A row to come: what the user calls it, the file, and why there is none where that is known already."""
-
-    name: str
-    file: str
-    error: str = ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,8 +37,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser = Parser(
         prog="python -m fashion_jax.predict",
         usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest] "
-        "[--config.FIELD=VALUE ...]",
-        description="Writes the class and its probability at every level, one row per input, whatever it is.",
+        "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--config.FIELD=VALUE ...]",
+        description="Writes the class and its probability at every level, one row per input, whatever it is. The "
+        "probabilities are calibrated by the temperatures of the run's calibration.json.",
         epilog="A file that has no prediction has the reason in the column error. Other ways to predict: "
         "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
         allow_abbrev=False,
@@ -53,8 +48,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument(
         "--input", metavar="PATH", nargs="+", action="extend", help="images, folders (with all below them), and zips"
     )
-    parser.add_argument("--output", metavar="FILE", type=Path, help=f"a table: its name ends in {', '.join(_SUFFIXES)}")
+    parser.add_argument("--output", metavar="FILE", type=Path, help=f"a table: its name ends in {', '.join(TABLES)}")
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
+    _add_decisions(parser)
     parser.add_argument("--batch-size", metavar="N", type=int, help="images at a time (default: the run's)")
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
@@ -64,13 +60,58 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
             raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
+    _check_decisions(flags)
     _check_output(flags.output)
     return flags, overrides
 
 
+def _add_decisions(parser: Parser) -> None:
+    group = parser.add_argument_group("decisions")
+    group.add_argument(
+        "--decode",
+        choices=DECODES,
+        default=DEFAULT_DECODE,
+        help="how the levels are made to agree: independent (each by itself, which can contradict itself), marginal "
+        "(by the finest level), conditional (the default: P(class | parent) times P(parent), which stays calibrated), "
+        "joint (the product of all levels, which is too sure)",
+    )
+    group.add_argument(
+        "--costs",
+        metavar="tree|FILE",
+        default="",
+        help="choose the path of least expected cost instead of the likeliest: by the distance in the tree, changed "
+        f"where a table says so that has the columns {', '.join(COST_COLUMNS)}",
+    )
+    group.add_argument(
+        "--min-probability",
+        metavar="P",
+        type=float,
+        help=f"answer with the deepest class at least so probable, or {UNSURE!r}, in a column answer",
+    )
+    group.add_argument(
+        "--precision",
+        metavar="P",
+        type=float,
+        help="the same, by the thresholds that give this share of right answers on the run's validation split",
+    )
+
+
+def _check_decisions(flags: argparse.Namespace) -> None:
+    for name in ("min_probability", "precision"):
+        value, flag = getattr(flags, name), "--" + name.replace("_", "-")
+        if value is not None and not 0 < value <= 1:
+            raise UserError(f"{flag} is {value}, but must be above 0 and at most 1.")
+    if flags.min_probability is not None and flags.precision is not None:
+        raise UserError("--min-probability and --precision both say when to answer: give one of them.")
+    if flags.costs and flags.decode == "independent":
+        raise UserError(
+            "--costs needs probabilities that agree, which --decode independent does not give: leave it out."
+        )
+
+
 def _check_output(output: Path) -> None:
-    if output.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"--output is {str(output)!r}, but its name must end in one of {', '.join(_SUFFIXES)}.")
+    if output.suffix.lower() not in TABLES:
+        raise UserError(f"--output is {str(output)!r}, but its name must end in one of {', '.join(TABLES)}.")
     if output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
         raise UserError(f"--output is {str(output)!r}, which cannot be written: name a file in a folder that is there.")
 
@@ -79,77 +120,75 @@ def _predict(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
     config = load_run_config(flags.workdir, overrides)
     check_has_checkpoint(flags.workdir)
-    inputs = list(_inputs(flags.input, config.data.cache_dir))
+    inputs = list(find_inputs(flags.input, config.data.cache_dir))
     if not inputs:
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
     from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.trained import load_trained
 
     enable_compilation_cache(config.data.cache_dir)
+    decider = _decider(flags)
     trained = load_trained(flags.workdir, flags.checkpoint, overrides)
     began = time.monotonic()
-    rows = _rows(trained, inputs, trained.batch_size(flags.batch_size))
+    rows, rate = _rows(trained, decider, inputs, trained.batch_size(flags.batch_size))
     seconds = time.monotonic() - began
-    _write(flags.output, _columns(trained.taxonomy.levels), rows)
+    write_table(flags.output, _columns(decider), rows)
     _say(flags.output, rows, seconds)
+    _say_decisions(decider, rate)
 
 
-def _inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
-    """Every file that the paths name, folders and zips opened, in the order of the paths and then by name."""
-    for path in paths:
-        if os.path.isdir(path):
-            yield from _inside(path, path)
-        elif os.path.splitext(path)[1].lower() == ".zip" and os.path.isfile(path):
-            yield from _zipped(path, cache_dir)
-        else:
-            yield Input(path, path)
+def _decider(flags: argparse.Namespace) -> Decider:
+    """As the flags and the run's calibration.json say."""
+    from fashion_jax.calibration import Abstention
+    from fashion_jax.deciding import Decider
+    from fashion_jax.decisions import read_costs, tree_costs
+    from fashion_jax.evaluation import read_predictions
+    from fashion_jax.run_calibration import read_calibration
+    from fashion_jax.trained import read_taxonomy
+
+    taxonomy = read_taxonomy(flags.workdir)
+    calibration = read_calibration(flags.workdir, taxonomy)
+    if not calibration:
+        print(f"{flags.workdir} has no calibration.json: probabilities are as the model has them.", file=sys.stderr)
+    costs = None
+    if flags.costs:
+        costs = tree_costs(taxonomy) if flags.costs == "tree" else read_costs(Path(flags.costs), taxonomy)
+    temperatures = calibration.temperatures if calibration else {}
+    abstention = flags.min_probability and Abstention.of_probability(taxonomy, flags.min_probability)
+    decider = Decider(taxonomy, temperatures, flags.decode, costs, abstention)
+    if flags.precision:
+        validation = read_predictions(flags.workdir / "predictions" / "validation.parquet", taxonomy)
+        decider = decider.for_precision(*validation, flags.precision)
+    return decider
 
 
-def _inside(name: str, folder: str) -> Iterator[Input]:
-    """The files in a folder and below it."""
-    from fashion_jax.data.walk import READ_ANYWAY, walk
-
-    for path, error in walk(folder):
-        if error != READ_ANYWAY:
-            yield Input(os.path.join(name, path) if path else name, os.path.join(folder, path), error)
+def _columns(decider: Decider) -> list[str]:
+    levels = (column for level in decider.taxonomy.levels for column in (level, f"{level}_probability"))
+    return ["path", *levels, *(["answer"] if decider.abstention else []), "error"]
 
 
-def _zipped(path: str, cache_dir: str) -> Iterator[Input]:
-    from fashion_jax.data.archive import extracted_whole
-    from fashion_jax.data.cache import cache_root
+def _rows(
+    trained: Trained, decider: Decider, inputs: Sequence[Input], batch_size: int
+) -> tuple[list[list[Any]], float]:
+    """A row of _columns per input, in order, and the contradiction rate of the heads by themselves.
 
-    try:
-        folder = extracted_whole(Path(path), cache_root(cache_dir))
-    except UserError as error:
-        yield Input(path, path, str(error))
-        return
-    yield from _inside(path, str(folder))
-
-
-def _columns(levels: Sequence[str]) -> list[str]:
-    return ["path", *(column for level in levels for column in (level, f"{level}_probability")), "error"]
-
-
-def _rows(trained: Trained, inputs: Sequence[Input], batch_size: int) -> list[list[Any]]:
-    """A row of _columns per input, in order; None where there is no prediction."""
-    levels = trained.taxonomy.levels
+    None where there is no prediction, or none that is sure.
+    """
     readable = [i for i, item in enumerate(inputs) if not item.error]
     good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size)
-    rows = [[item.name, *[None] * (2 * len(levels)), item.error] for item in inputs]
+    rows = [[item.name, *[None] * (len(_columns(decider)) - 2), item.error] for item in inputs]
     for i, error in errors.items():
         rows[readable[i]][-1] = error
-    for place, level in enumerate(levels):
-        best = log_probs[level].argmax(axis=-1)
-        for i, k, values in zip(good, best, log_probs[level], strict=True):
-            row = rows[readable[i]]
-            row[1 + 2 * place], row[2 + 2 * place] = trained.taxonomy.classes[level][k], _probability(values[k])
-    return rows
-
-
-def _probability(log_prob: Any) -> float:
-    import numpy as np
-
-    return float(np.exp(np.float64(log_prob)))
+    decisions = decider.decide(log_probs)
+    for place, (level, classes) in enumerate(decisions.classes.items()):
+        names = decider.taxonomy.classes[level]
+        for i, k, probability in zip(good, classes, decisions.probabilities[level], strict=True):
+            if k >= 0:
+                rows[readable[i]][1 + 2 * place : 3 + 2 * place] = names[k], float(probability)
+    if decider.abstention:
+        for i, answer in zip(good, decisions.answers, strict=True):
+            rows[readable[i]][-2] = answer
+    return rows, decisions.contradiction_rate
 
 
 def _log_probs(
@@ -173,35 +212,6 @@ def _log_probs(
     return good, errors, {level: values[: len(good)] for level, values in log_probs.items()}
 
 
-def _write(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
-    """The table, in the format that the path's suffix names; the file is replaced whole."""
-    from fashion_jax.report.drawing import encodable, replacing
-    from fashion_jax.report.tables import write_csv
-
-    if path.suffix.lower() == ".csv":
-        write_csv(path, columns, rows)
-        return
-    rows = [[encodable(value) if isinstance(value, str) else value for value in row] for row in rows]
-    with replacing(path) as temporary:
-        if path.suffix.lower() == ".jsonl":
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                for row in rows:
-                    record = dict(zip(columns, row, strict=True))
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        else:
-            _write_parquet(temporary, columns, rows)
-
-
-def _write_parquet(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = [pa.float64() if column.endswith("_probability") else pa.string() for column in columns]
-    values = [[row[place] for row in rows] for place in range(len(columns))]
-    table = pa.table([pa.array(v, kind) for v, kind in zip(values, kinds, strict=True)], names=list(columns))
-    pq.write_table(table, path)
-
-
 def _say(path: Path, rows: list[list[Any]], seconds: float) -> None:
     from fashion_jax.writers import printable
 
@@ -209,6 +219,17 @@ def _say(path: Path, rows: list[list[Any]], seconds: float) -> None:
     without = f"; {failed:,} without, see the column error" if failed else ""
     done = len(rows) - failed
     print(printable(f"{path}: {done:,} predictions{without}. {done / max(seconds, 1e-9):.0f} images/s."))
+
+
+def _say_decisions(decider: Decider, rate: float) -> None:
+    from fashion_jax.writers import printable
+
+    if rate == rate:  # of no images it is NaN
+        text = f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images."
+        if decider.abstention:
+            bounds = ", ".join(f"{level} from {bound:.4g}" for level, bound in decider.abstention.thresholds.items())
+            text += f" Sure are {bounds}."
+        print(printable(text))
 
 
 if __name__ == "__main__":

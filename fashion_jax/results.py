@@ -17,6 +17,7 @@ from fashion_jax.guard import epoch_summary
 from fashion_jax.metrics import summarize
 from fashion_jax.optimizer import learning_rates
 from fashion_jax.run import Run, Stopwatch
+from fashion_jax.run_calibration import write_calibration
 from fashion_jax.run_files import environment
 from fashion_jax.sharding import fetch
 from fashion_jax.train_state import TrainState
@@ -84,7 +85,7 @@ def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -
 
 
 def write_results(run: Run, state: TrainState) -> None:
-    """The best checkpoint's predictions on validation, and the report."""
+    """The best checkpoint's predictions on validation, the temperatures that suit them, and the report."""
     from fashion_jax.report.contents import PageContents
     from fashion_jax.report.figures import write_report
     from fashion_jax.report.page import write_page
@@ -97,6 +98,7 @@ def write_results(run: Run, state: TrainState) -> None:
         return
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
     write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
+    write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
     levels = {level: (list(taxonomy.classes[level]), x, split.labels[level]) for level, x in log_probs.items()}
     unfinished = run.workdir / "report.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance, create_class_balance
 from fashion_jax.command_line import check_has_checkpoint
-from fashion_jax.config import load_run_config
+from fashion_jax.config import image_shape, load_run_config
 from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split, score
 from fashion_jax.hierarchy import Taxonomy
@@ -54,6 +54,17 @@ class Trained:
     def log_probs(self, batches: Iterator[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
         """Level -> log-probabilities [count, classes] of the images of batches, the last one filled up."""
         return predict_split(self.state, batches, count, self.eval_fn, self.mesh)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(x.size for x in jax.tree.leaves(self.state.params))
+
+    def flops_per_image(self) -> float:
+        """Floating-point operations of a prediction, a multiplication and an addition being two, as XLA counts them."""
+        count = self.batch_size()
+        batch = {"image": jax.ShapeDtypeStruct((count, *image_shape(self.config), 3), np.uint8)}
+        lowered = self.eval_fn.lower(self.state.params, self.state.model_state, batch)
+        return float(lowered.cost_analysis()["flops"]) / count
 
     def batch_size(self, wanted: int | None = None) -> int:
         """The wanted batch size, or the run's, made a multiple of the devices."""
@@ -102,15 +113,23 @@ def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> Cla
     """
     if not config.rare_classes.post_hoc:
         return NO_BALANCE
+    return create_class_balance(config, read_train_counts(workdir, taxonomy))
+
+
+def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Level -> int [classes]: the run's training images, by its data.json.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     path = workdir / "data.json"
     try:
         classes = json.loads(path.read_text(encoding="utf-8"))["splits"]["train"]["classes"]
-        counts = {level: np.array([classes[level][name] for name in taxonomy.classes[level]]) for level in classes}
+        return {level: np.array([classes[level][name] for name in taxonomy.classes[level]]) for level in classes}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error!r}), and rare_classes.post_hoc needs its counts of images: restore it."
+            f"{path} cannot be read ({error!r}), and its counts of training images are needed: restore it."
         ) from error
-    return create_class_balance(config, counts)
 
 
 def _warn(text: str) -> None:

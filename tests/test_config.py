@@ -90,6 +90,8 @@ WRONG = {
         ),
         {"train": 0.5, "validation": 0.2, 3: 0.1},
     ),
+    "data.folds": (*NO_INTEGERS, 1),
+    "data.fold": NO_INTEGERS,
     "data.group_column": (None, 3),
     "data.min_images_per_class": (*NO_INTEGERS, 0),
     "data.rare_classes": ("keep", None, True),
@@ -210,6 +212,12 @@ def test_a_good_value_passes(field, value):
         (
             {"data.source": "folder", "data.path": "x", "data.group_column": "sku"},
             "data.group_column is 'sku', .* no col",
+        ),
+        ({"data.fold": 1}, "data.fold is 1, but must be below data.folds, 0"),
+        ({"data.folds": 3, "data.fold": 3}, "data.fold is 3, but must be below data.folds, 3"),
+        (
+            {"data.source": "csv", "data.path": "x", "data.splits": "fold", "data.folds": 3},
+            "data.folds is 3, but data.splits is 'fold': set it to fractions",
         ),
         ({"data.rare_classes": "merge", "data.taxonomy": "t.json"}, "data.rare_classes is 'merge', but data.taxonomy"),
     ],

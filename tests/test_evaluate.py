@@ -1,12 +1,16 @@
 """The evaluate command: a run's own metrics again, those of other data, and one sentence for what is wrong."""
 
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.evaluate import main
+from fashion_jax.label_errors import COLUMNS
+from fashion_jax.train import train_and_evaluate
 from tests.shop import products, write_image, write_shop
 
 
@@ -28,8 +32,69 @@ def test_the_validation_split_gives_the_line_of_the_checkpoint(run, tmp_path, ca
     for name in ("loss", *(f"{level}/{m}" for level in ("main", "sub") for m in ("loss", "accuracy", "auroc"))):
         assert row[name] == pytest.approx(line[f"validation/{name}"], abs=1e-6)
     out = capsys.readouterr().out
-    assert f"{row['sub/accuracy']:.2%}" in out and out.count("\n") == 3
+    levels, more, decodes, sizes = out.split("\n\n")
+    assert f"{row['sub/accuracy']:.2%}" in levels and len(levels.splitlines()) == 5
+    assert "the temperatures were fitted on these images" in levels
+    assert "head (>1,000)" in more and len(more.splitlines()) == 4
+    assert len(decodes.splitlines()) == 5 and len(sizes.splitlines()) == 2
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
+
+
+def test_the_json_has_everything(run, tmp_path):
+    assert main(["--workdir", str(run), "--json", str(tmp_path / "m.json")]) == 0
+    text = (tmp_path / "m.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    (row,) = json.loads(text)
+    written = json.loads((run / "calibration.json").read_text())
+    for level, scores in row["assessment"]["levels"].items():
+        assert scores["ece"] == pytest.approx(written["levels"][level]["ece_before"], abs=1e-6)
+        assert scores["calibrated"]["ece"] == pytest.approx(written["levels"][level]["ece_cross_fitted"], abs=1e-6)
+        assert scores["intervals"]["accuracy"][0] <= scores["accuracy"] <= scores["intervals"]["accuracy"][1]
+        values = [line[f"validation/{level}/accuracy"] for line in lines_of(run)]
+        assert row["variability"][level]["std/accuracy"] == pytest.approx(np.std(values[len(values) // 2 :]))
+    decodes = row["assessment"]["decodes"]
+    assert [decodes[how]["contradiction_rate"] for how in ("marginal", "conditional", "joint")] == [0, 0, 0]
+    assert row["parameters"] > 4_000_000
+    assert row["flops_per_image"] > 1e7 and row["images_per_second"] > 0 and row["tests"] is None
+
+
+def test_runs_are_compared_with_the_first(run, tmp_path, capsys):
+    (tmp_path / "again").symlink_to(run)
+    arguments = ["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--json", str(tmp_path / "m.json")]
+    assert main(arguments) == 0
+    first, second = json.loads((tmp_path / "m.json").read_text())
+    same = {"only_a": 0, "only_b": 0, "difference": 0, "interval": [0, 0], "p_value": 1}
+    assert first["tests"] is None and second["tests"] == {"main": same, "sub": same, "path": same}
+    assert f"against {run}" in capsys.readouterr().out
+
+
+def test_label_errors_are_written_as_a_table(run, tmp_path, capsys):
+    path = tmp_path / "errors.csv"
+    assert main(["--workdir", str(run), "--label-errors", str(path)]) == 0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS and len(rows) == 80
+    for level in ("main", "sub"):
+        ranks = [int(row["rank"]) for row in rows if row["level"] == level]
+        assert ranks == list(range(1, 41))
+    assert all(row["given"] != row["suggested"] for row in rows)
+    (tmp_path / "again").symlink_to(run)
+    assert main(["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--label-errors", str(path)]) == 2
+    assert "images in common" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_label_errors_of_all_folds_together(tiny_config, tmp_path):
+    tiny_config.num_epochs, tiny_config.data.folds = 1, 2
+    runs = []
+    for fold in range(2):
+        tiny_config.data.fold = fold
+        runs += ["--workdir", str(tmp_path / f"fold{fold}")]
+        train_and_evaluate(tiny_config, runs[-1])
+    assert main([*runs, "--label-errors", str(tmp_path / "errors.csv")]) == 0
+    with (tmp_path / "errors.csv").open(newline="") as file:
+        ids = [row["id"] for row in csv.DictReader(file) if row["level"] == "sub"]
+    assert len(ids) == len(set(ids)) == 199  # all of the catalogue but the one image of a class
 
 
 def test_the_best_checkpoint_is_the_default(run, tmp_path):
@@ -81,6 +146,8 @@ def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run):
         (["--workdir={run}", "--config.data.sourse=csv"], "data.sourse"),
         (["--workdir={run}", "--split=nosuch"], "'nosuch'"),
         (["--workdir={run}", "--json=no/such/m.json"], "no/such/m.json"),
+        (["--workdir={run}", "--shots", "5", "6"], "--shots"),
+        (["--workdir={run}", "--label-errors=no/such/e.csv"], "no/such/e.csv"),
         (["--workdir={run}", "--config.data.source=csv", "--config.data.path=nofolder"], "nofolder"),
     ],
 )

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -10,8 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fashion_jax.calibration import Abstention
 from fashion_jax.data.catalogue import catalogue_folder
+from fashion_jax.deciding import Decider
+from fashion_jax.decisions import tree_costs
+from fashion_jax.evaluation import read_predictions
 from fashion_jax.predict import main
+from fashion_jax.run_calibration import read_calibration
+from fashion_jax.trained import read_taxonomy
 from tests.shop import write_image
 
 COLUMNS = ["path", "main", "main_probability", "sub", "sub_probability", "error"]
@@ -35,20 +42,96 @@ def predict(finished_run, tmp_path):
     return run
 
 
-def test_the_run_s_own_predictions_again_for_any_batch_size(finished_run, catalogue_cache, predict):
-    expected = pq.read_table(finished_run / "predictions" / "validation.parquet").to_pylist()
+def decided(run, **options):
+    """The decisions on the run's validation split, by its own predictions; the files of the images; the taxonomy."""
+    taxonomy = read_taxonomy(run)
+    path = run / "predictions" / "validation.parquet"
+    decider = Decider(taxonomy, read_calibration(run, taxonomy).temperatures, **{"how": "conditional"} | options)
+    return decider.decide(read_predictions(path, taxonomy)[0]), pq.read_table(path)["id"].to_pylist(), taxonomy
+
+
+@pytest.fixture
+def validation_files(finished_run, catalogue_cache):
     folder = catalogue_folder(catalogue_cache, 200, 0) / "images"
-    files = [folder / f"{row['id']}.jpg" for row in expected]
+    return [folder / f"{name}.jpg" for name in decided(finished_run)[1]]
+
+
+def check_rows(rows, decisions, taxonomy) -> None:
+    for level in taxonomy.levels:
+        names = [taxonomy.classes[level][k] if k >= 0 else "" for k in decisions.classes[level]]
+        assert [row[level] for row in rows] == names
+        for row, probability in zip(rows, decisions.probabilities[level], strict=True):
+            value = row[f"{level}_probability"]
+            assert float(value) == pytest.approx(probability, abs=1e-4) if row[level] else value == ""
+
+
+def test_the_run_s_own_predictions_again_for_any_batch_size(finished_run, validation_files, predict, capsys):
+    decisions, _, taxonomy = decided(finished_run)
     for size in (16, 24):
-        rows = predict(*files, options=[f"--batch-size={size}"])
-        assert list(rows[0]) == COLUMNS and [row["path"] for row in rows] == list(map(str, files))
-        for row, known in zip(rows, expected, strict=True):
-            assert row["error"] == ""
-            for level in ("main", "sub"):
-                assert row[level] == known[f"{level}_predicted"]
-                assert float(row[f"{level}_probability"]) == pytest.approx(
-                    max(known[f"{level}_probabilities"]), abs=1e-5
-                )
+        rows = predict(*validation_files, options=[f"--batch-size={size}"])
+        assert list(rows[0]) == COLUMNS and [row["path"] for row in rows] == list(map(str, validation_files))
+        assert {row["error"] for row in rows} == {""}
+        check_rows(rows, decisions, taxonomy)
+    out, err = capsys.readouterr()
+    assert (
+        f"Decode: conditional. Each level by itself would contradict another on {decisions.contradiction_rate:.2%}"
+        in out
+    )
+    assert err == ""
+
+
+@pytest.mark.parametrize("how", ["independent", "marginal", "joint"])
+def test_other_decodes(finished_run, validation_files, predict, how):
+    decisions, _, taxonomy = decided(finished_run, how=how)
+    rows = predict(*validation_files, options=["--decode", how])
+    check_rows(rows, decisions, taxonomy)
+    contradictions = sum(not row["sub"].startswith(row["main"] + "/") for row in rows) / len(rows)
+    assert contradictions == (pytest.approx(decisions.contradiction_rate) if how == "independent" else 0)
+
+
+def test_costs_change_the_choice(finished_run, validation_files, predict, tmp_path):
+    decisions, _, taxonomy = decided(finished_run, costs=tree_costs(read_taxonomy(finished_run)))
+    check_rows(predict(*validation_files, options=["--costs", "tree"]), decisions, taxonomy)
+    names = taxonomy.classes["sub"]
+    lines = [f"{true},{guess},{9 * (guess != names[3])}" for true in names for guess in names]
+    (tmp_path / "costs.csv").write_text("\n".join(["true,predicted,cost", *lines]))
+    rows = predict(*validation_files, options=["--costs", str(tmp_path / "costs.csv")])
+    assert {row["sub"] for row in rows} == {names[3]}
+
+
+def test_answers_stop_at_the_deepest_sure_class(finished_run, validation_files, predict, capsys):
+    bound = 0.3
+    abstention = Abstention({"main": bound, "sub": bound})
+    decisions, _, taxonomy = decided(finished_run, abstention=abstention)
+    rows = predict(*validation_files, options=[f"--min-probability={bound}"])
+    assert list(rows[0]) == [*COLUMNS[:-1], "answer", "error"]
+    check_rows(rows, decisions, taxonomy)
+    assert [row["answer"] for row in rows] == decisions.answers
+    assert {row["answer"] == (row["sub"] or row["main"] or "unsure") for row in rows} == {True}
+    assert "Sure are main from 0.3, sub from 0.3." in capsys.readouterr().out
+    assert {row["answer"] for row in predict(*validation_files, options=["--min-probability=1"])} == {"unsure"}
+
+
+def test_a_wanted_precision_holds_on_validation(finished_run, validation_files, predict):
+    _, ids, taxonomy = decided(finished_run)
+    labels = pq.read_table(finished_run / "predictions" / "validation.parquet").to_pylist()
+    rows = predict(*validation_files, options=["--precision=0.6"])
+    for level in taxonomy.levels:
+        answered = [row[level] == known[f"{level}_true"] for row, known in zip(rows, labels, strict=True) if row[level]]
+        assert not answered or np.mean(answered) >= 0.55  # an answer at the finer level brings its parent with it
+    assert len(rows) == len(ids)
+
+
+def test_a_run_without_calibration_says_so(finished_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "calibration.json").unlink()
+    write_image(tmp_path / "1.jpg", seed=1)
+    arguments = ["--workdir", str(run), "--input", str(tmp_path / "1.jpg"), "--output", str(tmp_path / "p.csv")]
+    assert main(arguments) == 0
+    assert "has no calibration.json" in capsys.readouterr().err
+    (run / "calibration.json").write_text("{}")
+    assert main(arguments) == 2 and "calibration.json is damaged" in capsys.readouterr().err
 
 
 def write_odd(folder) -> dict[str, str]:
@@ -150,6 +233,12 @@ def test_three_formats_hold_the_same(finished_run, tmp_path):
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--batch-size=0"], "--batch-size"),
         (["--workdir={run}", "--input", "{empty}", "--output", "p.csv"], "{empty}"),
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--bogus"], "--bogus"),
+        (["--workdir={run}", "--input", "x", "--output", "p.csv", "--decode=best"], "--decode"),
+        (["--workdir={run}", "--input", "x", "--output", "p.csv", "--precision=0"], "--precision"),
+        (["--workdir={run}", "--input", "x", "--output", "p.csv", "--min-probability=1.5"], "--min-probability"),
+        (["--workdir={run}", "--input=x", "--output=p.csv", "--precision=1", "--min-probability=1"], "one of them"),
+        (["--workdir={run}", "--input=x", "--output=p.csv", "--decode=independent", "--costs=tree"], "--costs"),
+        (["--workdir={run}", "--input", "{run}/config.json", "--output=p.csv", "--costs=none.csv"], "none.csv"),
     ],
 )
 def test_wrong_usage_is_one_sentence(finished_run, tmp_path, capsys, monkeypatch, arguments, named):

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fashion_jax.data.splits import assign_splits
+from fashion_jax.data.splits import FOLDERS, assign_splits
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.table import LabelPaths, Table
 from fashion_jax.errors import UserError
@@ -27,8 +27,9 @@ def uneven_paths(seed: int) -> list[tuple[str, ...]]:
     return [paths[i] for i in generator.permutation(len(paths))]
 
 
-def assign(table, folder=None, splits=None, seed=0, group_column=""):
-    config = shop_config(folder or "", splits=splits or {"train": 0.8, "validation": 0.2}, group_column=group_column)
+def assign(table, folder=None, splits=None, seed=0, group_column="", **data):
+    splits = splits or {"train": 0.8, "validation": 0.2}
+    config = shop_config(folder or "", splits=splits, group_column=group_column, **data)
     config.seed = seed
     assigned, left_out = assign_splits(config, table, folder)
     return {split: images.tolist() for split, images in assigned.items()}, left_out
@@ -138,3 +139,34 @@ def test_a_group_in_two_splits_of_a_column_or_of_files_is_refused(tmp_path):
         UserError, match=r"1 of the groups of data\.group_column, 'product', .*'p' in 'train' and 'valida"
     ):
         assign(table, tmp_path, {"train": "a.txt", "validation": "b.txt"}, group_column="product")
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_folds_are_equal_parts_that_every_image_is_kept_from_once(folds):
+    paths = uneven_paths(folds)
+    table, count = make_table(paths), Counter(paths)
+    parts = [assign(table, folds=folds, fold=fold)[0] for fold in range(folds)]
+    kept = [row for part in parts for row in part["validation"]]
+    assert sorted(kept) == [row for row in range(len(paths)) if count[paths[row]] > 1]
+    for part in parts:
+        assert sorted(part["train"] + part["validation"]) == list(range(len(paths)))
+        assert {paths[row] for row in part["train"]} == set(paths)  # so that all folds have the same classes
+        assert abs(len(part["validation"]) - len(kept) / folds) <= 1
+        for path, total in Counter(paths[row] for row in part["validation"]).items():
+            assert abs(total - count[path] / folds) < 1
+
+
+def test_folds_keep_groups_whole_and_are_a_function_of_the_seed():
+    paths = uneven_paths(1)
+    groups = [f"product {i // 3}" for i in range(len(paths))]
+    table = make_table(paths, product=groups)
+    options = {"group_column": "product", "folds": 3, "fold": 1}
+    parts = assign(table, **options)[0]
+    assert not {groups[row] for row in parts["train"]} & {groups[row] for row in parts["validation"]}
+    assert assign(table, **options)[0] == parts != assign(table, seed=1, **options)[0]
+
+
+def test_folds_of_data_that_is_divided_already():
+    table = make_table([("a", "b")] * 4, **{FOLDERS: ["train", "train", "validation", "train"]})
+    with pytest.raises(UserError, match=r"data.folds is 3, .* \(train, validation\): set it to 0"):
+        assign(table, folds=3)

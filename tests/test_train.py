@@ -47,7 +47,14 @@ def finished(finished_run) -> Path:
 
 def test_leaves_the_files_of_the_contract(finished):
     names = {path.name for path in finished.iterdir()}
-    assert {"config.json", "taxonomy.json", "environment.json", "data.json", "metrics.jsonl"} <= names
+    assert {
+        "config.json",
+        "taxonomy.json",
+        "environment.json",
+        "data.json",
+        "metrics.jsonl",
+        "calibration.json",
+    } <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     report = {path.name for path in (finished / "report").iterdir()}
     assert {

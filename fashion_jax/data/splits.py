@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,9 @@ def assign_splits(config: ConfigDict, table: Table, folder: Path, also: str = ""
         UserError: a file of ids is missing, an id or a group stands in two splits, or a split has no images.
     """
     splits, group_column = config.data.splits, config.data.group_column
-    if FOLDERS in table.columns:
+    if config.data.folds:
+        names, of, left_out = _from_folds(config, table)
+    elif FOLDERS in table.columns:
         names, of, left_out = _from_column(table, FOLDERS, set(table.columns[FOLDERS]))
     elif isinstance(splits, str):
         names, of, left_out = _from_column(table, splits, {also} - {""})
@@ -102,23 +104,46 @@ def _from_fractions(
     names = list(splits)
     first, group_of = _groups(table, group_column)
     split_of_group = np.full(len(first), -1)
-    strata = table.paths.codes[first]
-    by_stratum = np.argsort(strata, kind="stable")  # within one, in the order of the groups' first images
-    bounds = np.searchsorted(strata[by_stratum], np.arange(len(table.paths.distinct) + 1))
-
-    generator = np.random.default_rng([seed, 0])
     owed = dict.fromkeys(splits, 0.0)  # what rounding has kept back from each split so far
-    for code in sorted(range(len(table.paths.distinct)), key=table.paths.distinct.__getitem__):
-        groups = by_stratum[bounds[code] : bounds[code + 1]]
-        if not len(groups):
-            continue
-        groups, start = groups[generator.permutation(len(groups))], 0
+    for groups in _shuffled_strata(table, first, seed):
+        start = 0
         for split, count in _shares(len(groups), splits, owed).items():
             split_of_group[groups[start : start + count]] = names.index(split)
             start += count
     of = split_of_group[group_of]
     unassigned = np.flatnonzero(of < 0)
     return names, of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
+
+
+def _from_folds(config: ConfigDict, table: Table) -> tuple[list[str], np.ndarray, LeftOut]:
+    """As _from_column: the data.fold-th of data.folds parts is validation, all others are training.
+
+    Stratified by class: each class's groups, shuffled, are dealt out in turns that go on from class to class. A class
+    of one group is training's in every fold, so that the folds have the same classes.
+    """
+    if FOLDERS in table.columns:
+        raise UserError(
+            f"data.folds is {config.data.folds}, but the data is divided into splits already "
+            f"({', '.join(sorted(set(table.columns[FOLDERS])))}): set it to 0."
+        )
+    first, group_of = _groups(table, config.data.group_column)
+    fold_of_group, turn = np.full(len(first), -1), 0
+    for groups in _shuffled_strata(table, first, config.seed):
+        if len(groups) > 1:
+            fold_of_group[groups] = np.arange(turn, turn + len(groups)) % config.data.folds
+            turn += len(groups)
+    return ["train", "validation"], (fold_of_group == config.data.fold).astype(int)[group_of], {}
+
+
+def _shuffled_strata(table: Table, first: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Each class's groups, shuffled, the classes sorted; first [groups] is each group's first image."""
+    strata = table.paths.codes[first]
+    by_stratum = np.argsort(strata, kind="stable")  # within one, in the order of the groups' first images
+    bounds = np.searchsorted(strata[by_stratum], np.arange(len(table.paths.distinct) + 1))
+    generator = np.random.default_rng([seed, 0])
+    for code in sorted(range(len(table.paths.distinct)), key=table.paths.distinct.__getitem__):
+        if len(groups := by_stratum[bounds[code] : bounds[code + 1]]):
+            yield groups[generator.permutation(len(groups))]
 
 
 def _groups(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:

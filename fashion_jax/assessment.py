@@ -1,0 +1,131 @@
+"""All scores of predictions on a split, as one plain dict: for evaluate, its JSON and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.calibration import (
+    adaptive_calibration_error,
+    apply_temperatures,
+    calibration_error,
+    confidence_error,
+    cross_fitted,
+    path_probabilities,
+)
+from fashion_jax.decisions import DECODES, DEFAULT_DECODE, contradiction_rate, decode, predicted_classes
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.intervals import bootstrap_intervals, mean_interval, paired_test
+from fashion_jax.scores import (
+    level_scores,
+    paths_known,
+    predicted_scores,
+    shot_scores,
+    tree_scores,
+)
+
+PATH = "path"  # beside the levels, where whole paths are compared
+
+
+def assess(
+    log_probs: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    taxonomy: Taxonomy,
+    train_counts: Mapping[str, np.ndarray],
+    temperatures: Mapping[str, float] | None = None,
+    *,
+    thresholds: tuple[int, int] = (1000, 100),
+    seed: int = 0,
+    cross_fit: bool = False,
+) -> dict[str, Any]:
+    """Scores by level and by decode; NaN for what is undefined.
+
+    Args:
+        log_probs: level -> [images, classes], as the model has them.
+        labels: level -> int [images], UNKNOWN (-1) where not known.
+        taxonomy: of both.
+        train_counts: level -> int [classes], training images.
+        temperatures: level -> that of the run; None where it has none.
+        thresholds: of shot_scores.
+        seed: of the bootstrap.
+        cross_fit: whether the temperatures were fitted on these very images. Then what "calibrated" says comes from
+            temperatures fitted again, for each fold on the others.
+
+    Returns:
+        levels: level -> LEVEL_SCORES; intervals: metric -> [low, high]; head, middle, tail: accuracy, or None;
+            temperature: float, or None; calibrated: loss, ece, adaptive_ece with it, or None.
+        decodes: how -> TREE_SCORES; contradiction_rate; intervals: {path_accuracy: [low, high]};
+            levels: level -> accuracy, macro_f1, ece (of the path's probability). Made of calibrated probabilities.
+    """
+    calibrated = apply_temperatures(log_probs, temperatures or {})
+    levels = {}
+    for level in taxonomy.levels:
+        x, true = log_probs[level], labels[level]
+        intervals = bootstrap_intervals(x, true, seed=seed)
+        shots = shot_scores(x.argmax(1), true, train_counts[level], thresholds)
+        levels[level] = level_scores(x, true) | {"intervals": intervals} | shots
+        known = temperatures is not None and level in temperatures
+        levels[level]["temperature"] = temperatures[level] if known else None
+        after = cross_fitted(x, true) if cross_fit else calibrated[level]
+        levels[level]["calibrated"] = _calibration(after, true) if known else None
+    return {"levels": levels, "decodes": {how: _decoded(calibrated, labels, taxonomy, how, seed) for how in DECODES}}
+
+
+def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    known = labels != UNKNOWN
+    own = log_probs[known, labels[known]]
+    return {
+        "loss": float(-own.mean()) if len(own) else float("nan"),
+        "ece": calibration_error(log_probs, labels),
+        "adaptive_ece": adaptive_calibration_error(log_probs, labels),
+    }
+
+
+def _decoded(
+    log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str, seed: int
+) -> dict[str, Any]:
+    decoded = decode(log_probs, taxonomy, how)
+    predicted = predicted_classes(decoded, taxonomy, how)
+    levels = {}
+    for level in taxonomy.levels:
+        known = labels[level] != UNKNOWN
+        confidence = path_probabilities(decoded[level], predicted[level])[known]
+        ece = confidence_error(confidence, (predicted[level] == labels[level])[known])
+        scores = predicted_scores(predicted[level], labels[level], taxonomy.num_classes(level))
+        levels[level] = scores | {"ece": ece}
+    return tree_scores(predicted, labels, taxonomy) | {
+        "contradiction_rate": contradiction_rate(predicted, taxonomy),
+        "intervals": {"path_accuracy": mean_interval(right_paths(predicted, labels, taxonomy), seed=seed)},
+        "levels": levels,
+    }
+
+
+def right_paths(
+    predicted: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> np.ndarray:
+    """bool [images whose labels are known down to a leaf]: whether every level is right."""
+    known = paths_known(labels, taxonomy)
+    return np.all([predicted[level][known] == labels[level][known] for level in taxonomy.levels], axis=0)
+
+
+def compare(
+    first: Mapping[str, np.ndarray],
+    second: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    taxonomy: Taxonomy,
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Level, and PATH by DEFAULT_DECODE -> paired_test() of two runs' log-probabilities on the same images."""
+    tests = {}
+    for level in taxonomy.levels:
+        known = labels[level] != UNKNOWN
+        right = [x[level][known].argmax(1) == labels[level][known] for x in (first, second)]
+        tests[level] = paired_test(*right, seed=seed)
+    decoded = [
+        predicted_classes(decode(x, taxonomy, DEFAULT_DECODE), taxonomy, DEFAULT_DECODE) for x in (first, second)
+    ]
+    tests[PATH] = paired_test(*(right_paths(predicted, labels, taxonomy) for predicted in decoded), seed=seed)
+    return tests

@@ -1,0 +1,48 @@
+"""The images that a user names on a command line: files, folders and zips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fashion_jax.data.archive import extracted_whole
+from fashion_jax.data.cache import cache_root
+from fashion_jax.data.walk import READ_ANYWAY, walk
+from fashion_jax.errors import UserError
+
+
+class Input(NamedTuple):
+    """A row to come: what the user calls it, the file, and why there is none where that is known already."""
+
+    name: str
+    file: str
+    error: str = ""
+
+
+def find_inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
+    """Every file that the paths name, folders and zips opened, in the order of the paths and then by name."""
+    for path in paths:
+        if os.path.isdir(path):
+            yield from _inside(path, path)
+        elif os.path.splitext(path)[1].lower() == ".zip" and os.path.isfile(path):
+            yield from _zipped(path, cache_dir)
+        else:
+            yield Input(path, path)
+
+
+def _inside(name: str, folder: str) -> Iterator[Input]:
+    """The files in a folder and below it."""
+    for path, error in walk(folder):
+        if error != READ_ANYWAY:
+            yield Input(os.path.join(name, path) if path else name, os.path.join(folder, path), error)
+
+
+def _zipped(path: str, cache_dir: str) -> Iterator[Input]:
+    try:
+        folder = extracted_whole(Path(path), cache_root(cache_dir))
+    except UserError as error:
+        yield Input(path, path, str(error))
+        return
+    yield from _inside(path, str(folder))

@@ -1,0 +1,76 @@
+"""What predict answers: calibrated, consistent over the tree, of least cost, and no finer than is sure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from fashion_jax.calibration import Abstention, answers, apply_temperatures, path_probabilities
+from fashion_jax.decisions import (
+    contradiction_rate,
+    decode,
+    leaf_classes,
+    leaf_log_probs,
+    minimum_risk,
+    predicted_classes,
+)
+from fashion_jax.hierarchy import Taxonomy
+
+
+class Decisions(NamedTuple):
+    """Of some images: level -> classes (UNKNOWN (-1) where there is none) and their probabilities (0 there).
+
+    answers are the deepest sure classes by name; contradiction_rate is that of each head's own likeliest class.
+    """
+
+    classes: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+    answers: list[str]
+    contradiction_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Decider:
+    """How a model's log-probabilities become decisions.
+
+    Attributes:
+        taxonomy: of the classes.
+        temperatures: level -> temperature, 1 where a level has none.
+        how: one of DECODES.
+        costs: [leaves, leaves] of mistakes; None for the likeliest path. Not with independent.
+        abstention: None to answer at every level.
+    """
+
+    taxonomy: Taxonomy
+    temperatures: Mapping[str, float]
+    how: str
+    costs: np.ndarray | None = None
+    abstention: Abstention | None = None
+
+    def decide(self, log_probs: Mapping[str, np.ndarray]) -> Decisions:
+        """The decisions on images, by their level -> log-probabilities [images, classes]."""
+        decoded, classes = self._decoded(log_probs)
+        if self.abstention:
+            classes = self.abstention.sure(decoded, classes, self.taxonomy)
+        probabilities = {level: path_probabilities(decoded[level], x) for level, x in classes.items()}
+        independent = {level: log_probs[level].argmax(1) for level in self.taxonomy.levels}
+        rate = contradiction_rate(independent, self.taxonomy)
+        return Decisions(classes, probabilities, answers(classes, self.taxonomy), rate)
+
+    def for_precision(
+        self, log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], precision: float
+    ) -> Decider:
+        """The same, abstaining so that the answers at each level on these images have the wanted precision."""
+        decoded, classes = self._decoded(log_probs)
+        abstention = Abstention.of_precision(decoded, classes, labels, precision)
+        return dataclasses.replace(self, abstention=abstention)
+
+    def _decoded(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        decoded = decode(apply_temperatures(log_probs, self.temperatures), self.taxonomy, self.how)
+        if self.costs is None:
+            return decoded, predicted_classes(decoded, self.taxonomy, self.how)
+        leaves = minimum_risk(np.exp(leaf_log_probs(decoded, self.taxonomy)), self.costs)
+        return decoded, leaf_classes(leaves, self.taxonomy)

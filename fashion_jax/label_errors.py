@@ -1,0 +1,86 @@
+"""Labels that are probably wrong, by confident learning from out-of-sample probabilities."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+
+COLUMNS = ("id", "level", "given", "suggested", "self_confidence", "margin", "rank", "suspected")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelErrors:
+    """Images of known labels, the most suspicious first.
+
+    Attributes:
+        images: int [n], their places.
+        suggested: int [n], the likeliest of the other classes.
+        self_confidence: [n], the probability of the given label.
+        margin: [n], self_confidence less the probability of the suggested class.
+        suspected: bool [n], whether confident learning counts the image to another class than its label.
+    """
+
+    images: np.ndarray
+    suggested: np.ndarray
+    self_confidence: np.ndarray
+    margin: np.ndarray
+    suspected: np.ndarray
+
+
+def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
+    """Confident learning (Northcutt et al. 2021), the images off the confident joint's diagonal first.
+
+    A class's threshold is the mean probability that images labelled so have of it. An image is counted to the
+    likeliest of the classes whose threshold it reaches; those counted to another than their label are suspected. These
+    and then the others are ranked by their margin ("normalized margin").
+
+    Args:
+        probs: [images, classes], each image's from a model that was not trained on it.
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
+    """
+    images = np.flatnonzero(labels != UNKNOWN)
+    probs, labels = np.asarray(probs, np.float64)[images], labels[images]
+    rows = np.arange(len(labels))
+    own = probs[rows, labels]
+    others = probs.copy()
+    others[rows, labels] = -np.inf
+    suggested = others.argmax(1)
+    margin = own - others[rows, suggested]
+    counts = np.bincount(labels, minlength=probs.shape[1])
+    # a class without images has no threshold, and nothing is counted to it
+    thresholds = np.where(counts > 0, np.bincount(labels, own, len(counts)) / np.maximum(counts, 1), np.inf)
+    confident = np.where(probs >= thresholds, probs, -np.inf)
+    counted = confident.argmax(1)
+    suspected = np.isfinite(confident[rows, counted]) & (counted != labels)
+    order = np.lexsort((margin, ~suspected))
+    columns = images, suggested, own, margin, suspected
+    return LabelErrors(*(column[order] for column in columns))
+
+
+def label_error_rows(
+    ids: Sequence[str], probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> list[list[Any]]:
+    """A row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
+
+    Args:
+        ids: of the images.
+        probs: level -> [images, classes], as in rank_label_errors.
+        labels: level -> int [images].
+        taxonomy: of both.
+    """
+    rows = []
+    for level, names in taxonomy.classes.items():
+        if len(names) == 1:
+            continue  # nothing else to suggest
+        ranked = rank_label_errors(probs[level], labels[level])
+        for rank, image in enumerate(ranked.images):
+            confidence, margin = float(ranked.self_confidence[rank]), float(ranked.margin[rank])
+            given, suggested = names[labels[level][image]], names[ranked.suggested[rank]]
+            row = [ids[image], level, given, suggested, confidence, margin, rank + 1, int(ranked.suspected[rank])]
+            rows.append(row)
+    return rows

@@ -1,0 +1,188 @@
+"""Scores of predictions on the host, beside metrics.py's: of a level, over the tree, by rarity, and over epochs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.calibration import adaptive_calibration_error, calibration_error
+from fashion_jax.decisions import common_heights, contradiction_rate, leaf_paths
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.metrics import confusion_matrix, evaluate_level, known_images
+
+LEVEL_SCORES = (
+    *("loss", "accuracy", "top5", "macro_f1", "weighted_f1", "auroc", "average_precision", "balanced_accuracy"),
+    *("brier", "ece", "adaptive_ece"),
+)
+TREE_SCORES = ("path_accuracy", "hierarchical_f1", "mistake_severity", "consistency")
+SHOTS = ("head", "middle", "tail")
+
+
+def level_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """LEVEL_SCORES of one level, in float64; NaN for what is undefined.
+
+    Loss, accuracy, macro-F1 and AUROC are those of evaluate_level. The others are scikit-learn's:
+    top5 top_k_accuracy_score, weighted_f1 f1_score, average_precision the mean of average_precision_score one versus
+    rest over the classes with images, balanced_accuracy balanced_accuracy_score, brier brier_score_loss (of 0 to 2).
+    ece and adaptive_ece are calibration_error and adaptive_calibration_error.
+
+    Args:
+        log_probs: [images, C].
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
+    """
+    log_probs, labels = known_images(log_probs, labels)
+    if not len(labels):
+        return dict.fromkeys(LEVEL_SCORES, math.nan)
+    probs = np.exp(log_probs)
+    confusion = confusion_matrix(labels, log_probs.argmax(1), log_probs.shape[1])
+    hits, support, predicted = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    one_hot = labels[:, None] == np.arange(log_probs.shape[1])
+    scores = evaluate_level(log_probs, labels) | {
+        "top5": float(np.mean((np.argsort(log_probs, axis=1, kind="stable")[:, -5:] == labels[:, None]).any(1))),
+        "weighted_f1": float((f1 * support).sum() / len(labels)),
+        "average_precision": _average_precision(log_probs, labels),
+        "balanced_accuracy": float(np.mean(hits[support > 0] / support[support > 0])),
+        "brier": float(((probs - one_hot) ** 2).sum(1).mean()),
+        "ece": calibration_error(log_probs, labels),
+        "adaptive_ece": adaptive_calibration_error(log_probs, labels),
+    }
+    return {name: scores[name] for name in LEVEL_SCORES}
+
+
+def _average_precision(log_probs: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    scores = np.maximum(log_probs, np.finfo(np.float64).min)  # scikit-learn refuses the logarithm of zero
+    if np.isnan(scores).any():
+        return math.nan
+    return float(np.mean([average_precision_score(labels == k, scores[:, k]) for k in np.unique(labels)]))
+
+
+def predicted_scores(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, float]:
+    """Accuracy and macro-F1, as in evaluate_level, of predicted classes [images]; UNKNOWN (-1) is a wrong one."""
+    known = labels != UNKNOWN
+    labels, predicted = labels[known], predicted[known]
+    if not len(labels):
+        return {"accuracy": math.nan, "macro_f1": math.nan}
+    answered = predicted != UNKNOWN
+    hits = np.bincount(labels[predicted == labels], minlength=num_classes)
+    sizes = np.bincount(labels, minlength=num_classes) + np.bincount(predicted[answered], minlength=num_classes)
+    macro_f1 = np.mean(2 * hits[sizes > 0] / sizes[sizes > 0])
+    return {"accuracy": float(hits.sum() / len(labels)), "macro_f1": float(macro_f1)}
+
+
+def paths_known(labels: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
+    """bool [images]: whether the labels are known down to a leaf of the tree, as scores over the tree need them."""
+    path = np.stack([labels[level] for level in taxonomy.levels], axis=1)
+    known = np.zeros(len(path), bool)
+    for leaf in leaf_paths(taxonomy):
+        known |= (path == leaf).all(1)
+    return known
+
+
+def tree_scores(
+    predicted: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> dict[str, float]:
+    """TREE_SCORES over the images whose labels are known down to a leaf; NaN for what is undefined.
+
+    Args:
+        predicted: level -> int [images], UNKNOWN (-1) where there is none.
+        labels: level -> int [images].
+        taxonomy: of both.
+
+    Returns:
+        path_accuracy: the share of images with every level right.
+        hierarchical_f1: of the sets of predicted and true classes with all their ancestors, summed over images
+            (Kiritchenko et al. 2006; Silla and Freitas 2011).
+        mistake_severity: the mean height of the lowest common ancestor of the true leaf and the finest class
+            predicted, over the images where they differ (Bertinetto et al. 2020).
+        consistency: the share of images without a contradiction.
+    """
+    known = paths_known(labels, taxonomy)
+    levels = taxonomy.levels
+    predicted = {level: predicted[level][known] for level in levels}
+    if not known.any():
+        return dict.fromkeys(TREE_SCORES, math.nan)
+    true = np.stack([labels[level][known] for level in levels], axis=1)
+    guess = np.stack([predicted[level] for level in levels], axis=1)
+    path = _finest_path(guess, taxonomy)
+    wrong = (path != true).any(1)
+    return {
+        "path_accuracy": float((guess == true).all(1).mean()),
+        "hierarchical_f1": _hierarchical_f1(predicted, true, taxonomy),
+        "mistake_severity": float(common_heights(path, true)[wrong].mean()) if wrong.any() else math.nan,
+        "consistency": 1 - contradiction_rate(predicted, taxonomy),
+    }
+
+
+def _finest_path(guess: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """[images, levels]: the path to the finest class of each row of guess, UNKNOWN (-1) below it."""
+    path = np.full_like(guess, UNKNOWN)
+    for depth, level in enumerate(taxonomy.levels):
+        here = guess[:, depth] != UNKNOWN
+        for i, above in enumerate(taxonomy.levels[: depth + 1]):
+            path[here, i] = taxonomy.ancestors(above, level)[guess[here, depth]]
+    return path
+
+
+def _hierarchical_f1(predicted: Mapping[str, np.ndarray], true: np.ndarray, taxonomy: Taxonomy) -> float:
+    common = size = 0
+    for i, level in enumerate(taxonomy.levels):
+        claimed: list[np.ndarray] = []  # the classes at this level that each image's predictions imply, once each
+        for finer in taxonomy.levels[i:]:
+            classes = predicted[finer]
+            implied = np.where(classes == UNKNOWN, UNKNOWN, taxonomy.ancestors(level, finer)[classes])
+            for other in claimed:
+                implied = np.where(implied == other, UNKNOWN, implied)
+            claimed.append(implied)
+        here = np.stack(claimed)
+        size += (here != UNKNOWN).sum()
+        common += ((here == true[:, i]) & (here != UNKNOWN)).sum()
+    return float(2 * common / (size + (true != UNKNOWN).sum()))
+
+
+def shot_scores(
+    predicted: np.ndarray, labels: np.ndarray, train_counts: np.ndarray, thresholds: tuple[int, int] = (1000, 100)
+) -> dict[str, float | None]:
+    """SHOTS -> accuracy over the images of classes with many, some and few training images; None without such images.
+
+    Args:
+        predicted: int [images].
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
+        train_counts: int [classes].
+        thresholds: head classes have more training images than the first, tail classes fewer than the second.
+    """
+    known = labels != UNKNOWN
+    counts, correct = np.asarray(train_counts)[labels[known]], predicted[known] == labels[known]
+    many, few = thresholds
+    groups = (counts > many, (counts <= many) & (counts >= few), counts < few)
+    return {
+        name: float(correct[group].mean()) if group.any() else None for name, group in zip(SHOTS, groups, strict=True)
+    }
+
+
+def variability(lines: Sequence[Mapping[str, Any]], level: str) -> dict[str, float]:
+    """How much a level fluctuates and over-fits over the last half of the epochs (the larger half of an odd number).
+
+    Args:
+        lines: of metrics.jsonl.
+        level: one of them.
+
+    Returns:
+        std/METRIC: the standard deviation of the validation split's values over those epochs (as numpy's std), and
+        gap/METRIC: the mean of training's value less validation's; of loss, accuracy and macro_f1, NaN where no epoch
+        has a value.
+    """
+    last = lines[len(lines) // 2 :]
+    found = {}
+    for metric in ("loss", "accuracy", "macro_f1"):
+        pairs = [(line[f"train/{level}/{metric}"], line[f"validation/{level}/{metric}"]) for line in last]
+        pairs = [pair for pair in pairs if None not in pair]
+        found[f"std/{metric}"] = statistics.pstdev(v for _, v in pairs) if pairs else math.nan
+        found[f"gap/{metric}"] = statistics.fmean(t - v for t, v in pairs) if pairs else math.nan
+    return found

@@ -1,0 +1,57 @@
+"""Decisions: calibrated, over the tree, of least cost, and no finer than is sure."""
+
+import numpy as np
+import pytest
+
+from fashion_jax.calibration import Abstention, apply_temperatures
+from fashion_jax.deciding import Decider
+from fashion_jax.decisions import contradiction_rate, decode, tree_costs
+from tests.trees import PLAIN, SHOP, random_log_probs
+
+TEMPERATURES = {"main": 2.0, "sub": 0.7}
+LOG_PROBS = random_log_probs(SHOP, 300, 0)
+
+
+@pytest.mark.parametrize("how", ["independent", "marginal", "conditional", "joint"])
+def test_probabilities_are_those_of_the_calibrated_decode(how):
+    decisions = Decider(SHOP, TEMPERATURES, how).decide(LOG_PROBS)
+    decoded = decode(apply_temperatures(LOG_PROBS, TEMPERATURES), SHOP, how)
+    for level, classes in decisions.classes.items():
+        known = classes >= 0
+        expected = np.exp(decoded[level][np.flatnonzero(known), classes[known]])
+        assert decisions.probabilities[level][known] == pytest.approx(expected)
+        assert not decisions.probabilities[level][~known].any()
+    independent = {level: x.argmax(1) for level, x in LOG_PROBS.items()}
+    assert decisions.contradiction_rate == contradiction_rate(independent, SHOP) > 0.1
+    assert (contradiction_rate(decisions.classes, SHOP) == 0) == (how != "independent")
+    gifts = decisions.classes["main"] == 1
+    if how != "independent":
+        assert gifts.any() and {decisions.answers[i] for i in np.flatnonzero(gifts)} == {"Gift"}
+
+
+def test_costs_of_the_tree_prefer_the_parent_that_is_likelier():
+    log_probs = {"main": np.log([[0.6, 0.4]]), "sub": np.log([[0.3, 0.3, 0.4]])}
+    plain = Decider(PLAIN, {}, "marginal").decide(log_probs)
+    careful = Decider(PLAIN, {}, "marginal", tree_costs(PLAIN)).decide(log_probs)
+    assert plain.answers == ["Shoes/Boot"] and careful.answers == ["Apparel/Dress"]
+    assert careful.probabilities["sub"] == pytest.approx([0.3])
+
+
+def test_no_images_are_no_answers():
+    empty = {level: x[:0] for level, x in LOG_PROBS.items()}
+    decisions = Decider(SHOP, TEMPERATURES, "conditional", abstention=Abstention({"main": 1, "sub": 1})).decide(empty)
+    assert decisions.answers == [] and np.isnan(decisions.contradiction_rate)
+
+
+def test_the_wanted_precision_at_each_level():
+    free = Decider(SHOP, TEMPERATURES, "conditional").decide(LOG_PROBS)
+    surest = {level: p >= np.median(p) for level, p in free.probabilities.items()}  # of which most are right
+    noise = np.random.default_rng(0).random(300)
+    labels = {
+        level: np.where(noise < np.where(surest[level], 0.9, 0.3), classes, (classes + 1) % 3)
+        for level, classes in free.classes.items()
+    }
+    decider = Decider(SHOP, TEMPERATURES, "conditional").for_precision(LOG_PROBS, labels, 0.8)
+    for level, bound in decider.abstention.thresholds.items():
+        answered = (free.probabilities[level] >= bound) & (free.classes[level] >= 0)
+        assert answered.sum() > 50 and np.mean(free.classes[level][answered] == labels[level][answered]) >= 0.8
