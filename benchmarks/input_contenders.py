@@ -5,6 +5,7 @@ For each line on its standard input a contender goes over all the images once, a
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -15,6 +16,7 @@ from pathlib import Path
 
 BATCH_SIZE = 64
 DATALOADER_WORKERS = (1, 2, 3)
+_MANY_EPOCHS = 10_000  # more than are asked for
 
 Epoch = Callable[[], int]  # goes over the images once; returns how many they were
 
@@ -68,15 +70,9 @@ def _pipeline(files: list[str], canvas: int, cache: str) -> Epoch:
     config.batch_size, config.augment, config.data.cache = BATCH_SIZE, "none", cache
     split = Split([*files], [*files], {"sub": np.zeros(len(files), np.int32)})
     images = open_images(split, config, (canvas, canvas))
-    steps, done = len(files) // BATCH_SIZE, 0
-
-    def epoch() -> int:
-        nonlocal done
-        batches = train_batches(split, images, config, done, done + steps)
-        done += steps
-        return sum(len(batch["image"]) for batch in batches)
-
-    return epoch
+    steps = len(files) // BATCH_SIZE
+    batches = train_batches(split, images, config, 0, steps * _MANY_EPOCHS)  # begun once, as in a training
+    return lambda: sum(len(batch["image"]) for batch in itertools.islice(batches, steps))
 
 
 def _dataloader(folder: Path, canvas: int, workers: int) -> Epoch:
