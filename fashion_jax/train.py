@@ -142,7 +142,7 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh,
         train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance),
         train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance, stacked=True),
         eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
-        create_state=lambda: with_trunks(config, create_train_state(config, model, tx, taxonomy, mesh)),
+        create_state=lambda: with_trunks(config, create_train_state(config, model, tx, taxonomy, mesh), terminal.say),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         terminal=terminal,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from fashion_jax.checkpoint import Say
 from fashion_jax.command_line import check_has_checkpoint
 from fashion_jax.config import load_run_config
 from fashion_jax.errors import UserError
@@ -39,10 +40,10 @@ def check_sources(config: ConfigDict) -> None:
             raise UserError(f"{field}, but the model there is {source.model.name}: name a run of {name}.")
 
 
-def with_trunks(config: ConfigDict, state: TrainState) -> TrainState:
+def with_trunks(config: ConfigDict, state: TrainState, say: Say) -> TrainState:
     """A new state with the trunks of model.init_from, parameters and statistics, each from its run's best checkpoint.
 
-    Damaged checkpoints are told and passed over.
+    Which steps these are of is told; damaged ones too, which are passed over.
 
     Raises:
         UserError: check_sources would raise it, or the trunk there has other shapes or another type.
@@ -53,8 +54,9 @@ def with_trunks(config: ConfigDict, state: TrainState) -> TrainState:
         source = load_run_config(_folder(workdir))
         moves = dict(_moves(leaves, trunk_paths(config)[name], trunk_paths(source)[name]))
         like = unflatten_dict({there: leaves[here] for here, there in moves.items()})
-        _, arrays = restore_parts(_folder(workdir), source, "best", like)
+        step, arrays = restore_parts(_folder(workdir), source, "best", like)
         found = flatten_dict(arrays)
+        say(f"{name} begins as it was in {workdir} after step {step}.")
         leaves |= {here: found[there] for here, there in moves.items()}
     tree = unflatten_dict(leaves)
     return state.replace(params=tree["params"], model_state=tree.get("model_state", {}))

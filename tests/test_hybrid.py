@@ -160,7 +160,9 @@ def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
     model, tx = create_model(tiny_config, TAXONOMY, mesh.size), optimizer.create_optimizer(tiny_config, 10)
     new = create_train_state(tiny_config, model, tx, TAXONOMY, mesh)
     old = load_trained(finished_run).state
-    begun = with_trunks(tiny_config, new)
+    said = []
+    begun = with_trunks(tiny_config, new, said.append)
+    assert re.fullmatch(rf"resnet10 begins as it was in {re.escape(str(finished_run))} after step [12]0\.", said[0])
     assert jax.tree.structure(begun) == jax.tree.structure(new)
     for part in ("params", "model_state"):
         here, there, drawn = (flat(getattr(state, part)) for state in (begun, old, new))

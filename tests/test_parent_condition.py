@@ -122,7 +122,7 @@ def test_weights_of_classes_do_not_change_what_is_fed(learnt, images):
 def test_a_step_trains_it(tiny_config, monkeypatch):
     shrink_trunks(monkeypatch)
     heads = {"main": "linear", "sub": "linear"}
-    tiny_config.batch_size = 8
+    tiny_config.batch_size, tiny_config.augment = 8, "none"
     tiny_config.model.update(name="resnet34", heads=heads, condition_on_parent=True)
     mesh, _, state, step = build(tiny_config, jax.devices()[:1])
     state, loss = step(state, put_batch(random_batch(), mesh))
