@@ -39,6 +39,8 @@ def check_twin(config: ConfigDict) -> None:
         raise UserError("--twin torch needs PyTorch, which is not installed: pip install 'fashion_jax[benchmarks]'.")
     if config.model.name not in _MODELS:
         raise UserError(f"model.name is {config.model.name!r}, but the twins are {' and '.join(_MODELS)}: use these.")
+    if config.model.condition_on_parent or config.model.frozen:
+        raise UserError("--twin torch has neither model.condition_on_parent nor model.frozen: leave them out.")
     if config.dtype != "float32" or jax.devices()[0].platform != "cpu":
         raise UserError("--twin torch compares in float32 on the CPU: set dtype=float32 and JAX_PLATFORMS=cpu.")
 

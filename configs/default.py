@@ -52,11 +52,17 @@ def get_config() -> ConfigDict:
     config.eval_flip = False  # predict the mean of the probabilities of an image and of its mirror image
 
     config.model = section(
-        name="resnet34",  # resnet10 | resnet18 | resnet34 | vgg16
+        name="resnet34",  # resnet10 | resnet18 | resnet34 | vgg16 | hybrid (resnet34 and vgg16 side by side)
+        fusion="concatenate",  # of the hybrid's features: concatenate | gated (Arevalo et al. 2017)
+        init_from={},  # trunk -> --workdir of a run, whose best checkpoint has the trunk to start from; heads are new
+        frozen=[],  # trunks of init_from that stay as they are, BatchNorm's statistics included
         # level -> head: main | sub (the report's two) | classifier (torchvision's VGG-16) | linear.
         # Empty: main for the first level, sub for every further one. A level left out of a non-empty
         # table is not trained; its probabilities are the sums of its children's.
         heads={},
+        # A level's logits gain W p, p being the probabilities of the level above; in training the true class, so that
+        # training's metrics know it (Condition-CNN, Kolisnik et al. 2021). Needs a head for each level.
+        condition_on_parent=False,
     )
 
     config.rare_classes = section(  # tables: level -> choice; a level that is not named is left as it is

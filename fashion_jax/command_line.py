@@ -75,17 +75,21 @@ def parse_overrides(rest: Sequence[str]) -> Overrides:
     return overrides
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run has saved something; quick, so that a command can ask before its heavy imports."""
+    try:
+        return any(name.isdigit() for name in os.listdir(workdir / "checkpoints"))
+    except OSError:
+        return False
+
+
 def check_has_checkpoint(workdir: Path) -> None:
-    """Checks that a run has saved something; quick, so that a command can ask before its heavy imports.
+    """Checks that a run has saved something, as quickly.
 
     Raises:
         UserError: it has not.
     """
-    try:
-        saved = any(name.isdigit() for name in os.listdir(workdir / "checkpoints"))
-    except OSError:
-        saved = False
-    if not saved:
+    if not has_checkpoint(workdir):
         raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import importlib.util
 import json
@@ -15,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fashion_jax.config_checks import CHECKS
+from fashion_jax.config_checks import ADDED, CHECKS
 from fashion_jax.config_combinations import check_combinations
 from fashion_jax.errors import UserError
 
@@ -75,8 +76,7 @@ def read_config(text: str, name: str) -> ConfigDict:
         UserError: text is not a config; the sentence calls it `name`.
     """
     try:
-        tree = json.loads(text)
-        config = _section("", tree)
+        config = _section("", _with_added(json.loads(text)))
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."
@@ -86,6 +86,17 @@ def read_config(text: str, name: str) -> ConfigDict:
     except UserError as error:
         raise UserError(f"{name} does not suit this version of the program: {error}") from error
     return config
+
+
+def _with_added(tree: dict[str, Any]) -> dict[str, Any]:
+    """The plain dict of a run's config with the fields that its version did not have yet."""
+    for field, value in ADDED.items():
+        *sections, name = field.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node.setdefault(name, copy.deepcopy(value))
+    return tree
 
 
 def config_to_json(config: ConfigDict) -> str:

@@ -8,6 +8,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+TRUNKS = ("resnet10", "resnet18", "resnet34", "vgg16")
 MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
 _NAME = r"[A-Za-z_]\w*"  # of a level or a split
 
@@ -75,6 +76,17 @@ def _level_table(check_value: Check, empty: bool) -> Check:
     return check
 
 
+def _trunk_list(x: Any) -> str:
+    good = isinstance(x, list | tuple) and all(isinstance(name, str) and name in TRUNKS for name in x)
+    return "" if good and len(set(x)) == len(x) else f"a list of different ones of {', '.join(TRUNKS)}"
+
+
+def _trunk_table(x: Any) -> str:
+    if isinstance(x, dict) and all(name in TRUNKS and value and not _text(value) for name, value in x.items()):
+        return ""
+    return f"a table from one of {', '.join(TRUNKS)} to the --workdir of a run, such as {{'resnet34': 'runs/mtl'}}"
+
+
 def _image_size(x: Any) -> str:
     sizes = [x] if type(x) is int else x
     good = isinstance(sizes, list | tuple) and len(sizes) in (1, 2) and all(type(s) is int for s in sizes)
@@ -127,8 +139,12 @@ CHECKS: dict[str, Check] = {
     "remat": _choice("none", "dots", "blocks"),
     "augment": _choice("none", "flip", "light", "medium", "trivial", "strong"),
     "eval_flip": _boolean,
-    "model.name": _choice("resnet10", "resnet18", "resnet34", "vgg16"),
+    "model.name": _choice(*TRUNKS, "hybrid"),
+    "model.fusion": _choice("concatenate", "gated"),
+    "model.init_from": _trunk_table,
+    "model.frozen": _trunk_list,
     "model.heads": _level_table(_choice("main", "sub", "classifier", "linear"), empty=True),
+    "model.condition_on_parent": _boolean,
     "rare_classes.weights": _level_table(_choice("inverse", "effective"), empty=True),
     "rare_classes.beta": _number(0, 0.999999),
     "rare_classes.loss": _level_table(_choice("balanced_softmax", "logit_adjustment"), empty=True),
@@ -161,4 +177,14 @@ CHECKS: dict[str, Check] = {
     "data.catalogue.seed": _integer(0),
     "data.catalogue.label_noise": _number(0, 1),
     "log_every_steps": _integer(1),
+}
+
+# Fields that the configs of earlier versions lack -> what these versions did.
+ADDED: dict[str, Any] = {
+    "model.fusion": "concatenate",
+    "model.init_from": {},
+    "model.frozen": [],
+    "model.condition_on_parent": False,
+    "data.folds": 0,
+    "data.fold": 0,
 }

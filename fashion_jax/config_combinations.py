@@ -16,6 +16,7 @@ def check_combinations(config: ConfigDict) -> None:
         UserError: names the first that does not suit another, both values, and the way out.
     """
     _check_levels(config)
+    _check_model(config)
     _check_rare_classes(config)
     _check_sizes(config)
     _check_source(config.data)
@@ -24,6 +25,11 @@ def check_combinations(config: ConfigDict) -> None:
 def best_metric(config: ConfigDict) -> str:
     """The metric of metrics.jsonl that the best checkpoint has the best value of."""
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
+
+
+def trunk_names(config: ConfigDict) -> tuple[str, ...]:
+    """The trunks of the model."""
+    return ("resnet34", "vgg16") if config.model.name == "hybrid" else (config.model.name,)
 
 
 def _check_levels(config: ConfigDict) -> None:
@@ -47,6 +53,30 @@ def _check_levels(config: ConfigDict) -> None:
     known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in _LEVEL_METRICS)]
     if best_metric(config) not in known:
         raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
+
+
+def _check_model(config: ConfigDict) -> None:
+    model, levels = config.model, list(config.data.levels)
+    for field in ("init_from", "frozen"):
+        for name in model[field]:
+            if name not in trunk_names(config):
+                raise UserError(
+                    f"model.{field} has {name!r}, but the model {model.name!r} is made of "
+                    f"{' and '.join(trunk_names(config))}: take it out."
+                )
+    for name in model.frozen:
+        if name not in model.init_from:
+            raise UserError(
+                f"model.frozen has {name!r}, which would stay as it was drawn: name the run that has trained it in "
+                f"model.init_from.{name}."
+            )
+    if not model.condition_on_parent:
+        return
+    if len(levels) < 2:
+        raise UserError(f"model.condition_on_parent is True, but {levels[0]!r}, the only level, has no parent.")
+    for level in levels if model.heads else ():
+        if level not in model.heads:
+            raise UserError(f"model.condition_on_parent is True, but model.heads gives {level!r} no head: add one.")
 
 
 def _check_rare_classes(config: ConfigDict) -> None:

@@ -3,11 +3,14 @@
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 from ml_collections import ConfigDict
+
+from fashion_jax.models import trunk_paths
 
 
 def learning_rates(config: ConfigDict) -> np.ndarray:
@@ -23,11 +26,28 @@ def learning_rates(config: ConfigDict) -> np.ndarray:
 
 
 def create_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
-    """torch.optim.SGD: the decay is added to the gradient of every parameter before the momentum."""
-    return optax.chain(
+    """torch.optim.SGD: the decay is added to the gradient of every parameter before the momentum.
+
+    The parameters of frozen trunks have neither decay nor momentum, and no update.
+    """
+    sgd = optax.chain(
         optax.add_decayed_weights(config.weight_decay),
         optax.sgd(partial(learning_rate, config, steps_per_epoch), momentum=config.momentum),
     )
+    if not config.model.frozen:
+        return sgd
+    return optax.partition({"trained": sgd, "frozen": optax.set_to_zero()}, partial(_labels, config))
+
+
+def _labels(config: ConfigDict, params: Any) -> Any:
+    """For each parameter, whether it is trained or frozen."""
+    frozen = [trunk_paths(config)[name] for name in config.model.frozen]
+
+    def label(path: tuple[Any, ...], _: Any) -> str:
+        names = tuple(key.key for key in path)
+        return "frozen" if any(names[: len(trunk)] == trunk for trunk in frozen) else "trained"
+
+    return jax.tree.map_with_path(label, params)
 
 
 def learning_rate(config: ConfigDict, steps_per_epoch: int, step: Array) -> Array:
@@ -37,5 +57,5 @@ def learning_rate(config: ConfigDict, steps_per_epoch: int, step: Array) -> Arra
 
 
 def momentum(opt_state: optax.OptState) -> Any:
-    """What SGD has accumulated, a tree as the parameters: times the learning rate, it is the last update."""
+    """What SGD has accumulated, a tree as the trained parameters: times the learning rate, it is the last update."""
     return optax.tree.get(opt_state, "trace")

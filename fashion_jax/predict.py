@@ -37,7 +37,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser = Parser(
         prog="python -m fashion_jax.predict",
         usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest] "
-        "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--config.FIELD=VALUE ...]",
+        "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--explain DIR] "
+        "[--config.FIELD=VALUE ...]",
         description="Writes the class and its probability at every level, one row per input, whatever it is. The "
         "probabilities are calibrated by the temperatures of the run's calibration.json.",
         epilog="A file that has no prediction has the reason in the column error. Other ways to predict: "
@@ -51,6 +52,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument("--output", metavar="FILE", type=Path, help=f"a table: its name ends in {', '.join(TABLES)}")
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_decisions(parser)
+    parser.add_argument(
+        "--explain", metavar="DIR", type=Path, help="write there what in each image speaks for its classes (Grad-CAM)"
+    )
     parser.add_argument("--batch-size", metavar="N", type=int, help="images at a time (default: the run's)")
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
@@ -62,6 +66,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
     _check_decisions(flags)
     _check_output(flags.output)
+    if flags.explain:
+        _make_folder(flags.explain)
     return flags, overrides
 
 
@@ -116,6 +122,16 @@ def _check_output(output: Path) -> None:
         raise UserError(f"--output is {str(output)!r}, which cannot be written: name a file in a folder that is there.")
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"--explain is {str(folder)!r}, which cannot be written: name a folder.")
+
+
 def _predict(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
     config = load_run_config(flags.workdir, overrides)
@@ -135,6 +151,8 @@ def _predict(arguments: list[str]) -> None:
     write_table(flags.output, _columns(decider), rows)
     _say(flags.output, rows, seconds)
     _say_decisions(decider, rate)
+    if flags.explain:
+        _explain(trained, inputs, rows, flags.explain, flags.batch_size)
 
 
 def _decider(flags: argparse.Namespace) -> Decider:
@@ -230,6 +248,25 @@ def _say_decisions(decider: Decider, rate: float) -> None:
             bounds = ", ".join(f"{level} from {bound:.4g}" for level, bound in decider.abstention.thresholds.items())
             text += f" Sure are {bounds}."
         print(printable(text))
+
+
+def _explain(
+    trained: Trained, inputs: Sequence[Input], rows: list[list[Any]], folder: Path, batch_size: int | None
+) -> None:
+    """The overlays of the predicted classes, at the levels that are sure, of the images that have any."""
+    import numpy as np
+
+    from fashion_jax.explanations import explain_files
+    from fashion_jax.hierarchy import UNKNOWN
+    from fashion_jax.writers import printable
+
+    predicted = [(item.file, row) for item, row in zip(inputs, rows, strict=True) if not row[-1]]
+    classes = {}
+    for place, level in enumerate(trained.taxonomy.levels):
+        ids = {name: i for i, name in enumerate(trained.taxonomy.classes[level])}
+        classes[level] = np.array([ids.get(row[1 + 2 * place], UNKNOWN) for _, row in predicted], np.int32)
+    count = explain_files(trained, [file for file, _ in predicted], classes, folder, batch_size)
+    print(printable(f"{folder}: what speaks for the classes of {count:,} of {len(predicted):,} images."))
 
 
 if __name__ == "__main__":

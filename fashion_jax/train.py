@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import shutil
 import time
@@ -20,6 +19,7 @@ from fashion_jax.background import Compiling
 from fashion_jax.background import start as start_beside
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import class_counts, create_class_balance
+from fashion_jax.command_line import has_checkpoint
 from fashion_jax.config import check_config, image_shape
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.leaks import leak_warning
@@ -38,6 +38,7 @@ from fashion_jax.run_files import open_workdir, write_run_files
 from fashion_jax.sharding import check_batch_size, create_mesh, put_batch, put_batches
 from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
+from fashion_jax.transfer import check_sources, with_trunks
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
 
@@ -64,6 +65,8 @@ def train_and_evaluate(
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     changes = open_workdir(workdir, config)
+    if not has_checkpoint(workdir):
+        check_sources(config)
     with locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext():
         start_beside(import_tensorflow)  # which takes seconds
         dataset = load_dataset(config)
@@ -139,7 +142,7 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh,
         train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance),
         train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance, stacked=True),
         eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
-        create_state=functools.partial(create_train_state, config, model, tx, taxonomy, mesh),
+        create_state=lambda: with_trunks(config, create_train_state(config, model, tx, taxonomy, mesh), terminal.say),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         terminal=terminal,
     )

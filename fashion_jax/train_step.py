@@ -55,7 +55,6 @@ def train_step(
         batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
     )
     targets = {level: soft_targets(x, share, taxonomy.num_classes(level)) for level, x in batch["labels"].items()}
-    targets = balance.weighted(targets)
     loss, logits, model_state, grads = loss_and_gradient(
         with_remat(partial(_loss, model=model, balance=balance), config.remat),
         state.params,
@@ -63,7 +62,7 @@ def train_step(
         {"images": images, "targets": targets},
         dropout_key,
         loss_weights=config.loss_weights,
-        masses={level: x.sum(-1) for level, x in targets.items()},
+        masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
         parts=config.accumulate,
         unit=config.batch_norm_group_size if config.batch_norm == "group" else 1,
     )
@@ -168,10 +167,17 @@ def _loss(
     loss_weights: dict[str, Any],
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:
+    images, targets = batch["images"], batch["targets"]
     logits, model_state = model.apply(
-        {"params": params, **model_state}, batch["images"], train=True, rngs={"dropout": key}, mutable=list(model_state)
+        {"params": params, **model_state},
+        images,
+        train=True,
+        targets=targets,
+        rngs={"dropout": key},
+        mutable=list(model_state),
     )
-    losses = {level: soft_cross_entropy(x, batch["targets"][level]) for level, x in balance.trained(logits).items()}
+    targets = balance.weighted(targets)
+    losses = {level: soft_cross_entropy(x, targets[level]) for level, x in balance.trained(logits).items()}
     return sum(loss_weights[level] * loss for level, loss in losses.items()), (logits, model_state)
 
 

@@ -90,19 +90,35 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     mesh = create_mesh()
     model = create_model(config, taxonomy, mesh.size)
     like = abstract_train_state(config, model, create_optimizer(config, steps_per_epoch=1), taxonomy, mesh)
+    parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
+    step, arrays = restore_parts(workdir, config, checkpoint, parts)
+    state = TrainState(step, arrays["params"], arrays.get("model_state", {}), opt_state=None, metrics=None, guard=None)
+    eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
+    return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
+
+
+def restore_parts(workdir: Path, config: ConfigDict, checkpoint: str, like: dict[str, Any]) -> tuple[int, Any]:
+    """The step of a run's best or latest checkpoint, and those of its arrays that `like` has the abstract twins of.
+
+    Args:
+        workdir: of the run; a training may still be going on in it.
+        config: of the run.
+        checkpoint: best (by the config's checkpoint.best) or latest; the next one where that is damaged, which is told.
+        like: fields of a TrainState, each whole or in part.
+
+    Raises:
+        UserError: there is no checkpoint, or its arrays have other shapes.
+        RunError: none can be used.
+    """
     check_has_checkpoint(workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True, say=_warn)
     try:
         lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
         checkpoints.scores = {line["step"]: score(config, line) for line in lines}
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
-        parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
-        step, arrays = restore(parts)
+        return restore(like)
     finally:
         checkpoints.close()
-    state = TrainState(step, arrays["params"], arrays.get("model_state", {}), opt_state=None, metrics=None, guard=None)
-    eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
-    return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
 
 
 def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> ClassBalance:

@@ -1,6 +1,7 @@
 """Loading, overriding and checking the config."""
 
 import ast
+import functools
 import json
 import math
 from pathlib import Path
@@ -53,6 +54,10 @@ WRONG = {
     "rare_classes.post_hoc": (*NO_LEVEL_TABLES, {"sub": -1}, {"sub": "1"}),
     "rare_classes.draw": (*NO_LEVEL_TABLES, {"sub": True}),
     "model.name": ("resnet", None, 34),
+    "model.fusion": ("sum", None, True),
+    "model.init_from": (None, [], "runs/mtl", {"hybrid": "runs/mtl"}, {"vgg16": ""}, {"vgg16": 3}, {3: "runs/mtl"}),
+    "model.frozen": (None, "vgg16", {}, ["hybrid"], [3], ["vgg16", "vgg16"]),
+    "model.condition_on_parent": (1, "true", None),
     "model.heads": (*NO_LEVEL_TABLES, {"main": "big"}),
     "checkpoint.every_steps": (*NO_INTEGERS, 0),
     "checkpoint.keep": (*NO_INTEGERS, 0),
@@ -138,6 +143,19 @@ def test_json_keeps_the_order_of_levels_and_the_numbers_to_the_last_bit():
     assert list(again.image_size) == [64, 96]
 
 
+def test_the_config_of_an_earlier_version_has_what_that_version_did():
+    now = flatten(default.get_config())
+    assert {field: now[field] for field in config_checks.ADDED} == config_checks.ADDED, "the defaults, so far"
+    tree = json.loads(config_to_json(default.get_config()))
+    for field in config_checks.ADDED:
+        *sections, name = field.split(".")
+        functools.reduce(dict.__getitem__, sections, tree).pop(name)
+    old = read_config(json.dumps(tree), "config.json")
+    assert flatten(old) == now
+    old.model.init_from["vgg16"] = "x"
+    assert config_checks.ADDED["model.init_from"] == {}, "each config has its own"
+
+
 def test_every_field_has_values_to_be_refused():
     assert set(WRONG) == set(config_checks.CHECKS)
 
@@ -162,6 +180,7 @@ def test_a_wrong_value_is_refused_by_field_and_value(field, value):
         ("data.image", ["a/{id}_*.png", "b/{id}.jpg"]),
         *(("checkpoint.best", "validation/main/loss"), ("loss_weights", {"main": 0, "sub": 2.5})),
         *(("model.heads", {"sub": "linear"}), ("data.max_bad_fraction", 0), ("eval_flip", True)),
+        *(("model.init_from", {"resnet34": "runs/mtl"}), ("model.condition_on_parent", True)),
         *(("rare_classes.draw", {"main": "square_root"}), ("rare_classes.post_hoc", {"main": 0, "sub": 1.5})),
     ],
 )
@@ -206,6 +225,21 @@ def test_a_good_value_passes(field, value):
         ({"accumulate": 64}, "a part a multiple of 2 images"),
         ({"accumulate": 4, "batch_norm": "group"}, "a part a multiple of 32 images"),
         ({"remat": "blocks", "model.name": "vgg16"}, "remat is 'blocks', but vgg16 has none"),
+        (
+            {"model.init_from": {"vgg16": "x"}},
+            "model.init_from has 'vgg16', but the model 'resnet34' is made of resnet34:",
+        ),
+        (
+            {"model.name": "hybrid", "model.init_from": {"resnet18": "x"}},
+            "model.init_from has 'resnet18', .* made of resnet34 and vgg16",
+        ),
+        ({"model.frozen": ["vgg16"]}, "model.frozen has 'vgg16', but the model 'resnet34'"),
+        ({"model.frozen": ["resnet34"]}, r"would stay as it was drawn: name the run .* model\.init_from\.resnet34\."),
+        (
+            {"model.condition_on_parent": True, "model.heads": {"sub": "sub"}},
+            "model.condition_on_parent is True, but model.heads gives 'main' no head",
+        ),
+        ({"model.condition_on_parent": True, "data.levels": {"sub": "s"}}, "'sub', the only level, has no parent"),
         ({"data.source": "csv"}, "data.path is empty"),
         ({"data.source": "folder"}, "data.path is empty"),
         ({"data.source": "folder", "data.path": "x", "data.splits": "fold"}, "data.splits is 'fold', .* no columns"),

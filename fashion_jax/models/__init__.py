@@ -1,15 +1,20 @@
 """A trunk with one head per label level, made from a config."""
 
+import itertools
+from collections.abc import Mapping
 from functools import partial
 
 import flax.linen as nn
 from jax import Array
 from ml_collections import ConfigDict
 
+from fashion_jax.config_combinations import trunk_names
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import resnet
 from fashion_jax.models.batch_norm import BatchNorm
-from fashion_jax.models.heads import HEADS
+from fashion_jax.models.heads import HEADS, ParentCondition
+from fashion_jax.models.hybrid import Hybrid
+from fashion_jax.models.layers import run_trunk
 from fashion_jax.models.vgg import VGG16
 
 _RESNETS = {"resnet10": resnet.resnet10, "resnet18": resnet.resnet18, "resnet34": resnet.resnet34}
@@ -21,19 +26,31 @@ class Classifier(nn.Module):
     Attributes:
         trunk: images to features.
         heads: level -> features to logits.
+        conditions: level -> what its logits gain by the level before it in heads.
+        frozen: whether the trunk is not trained.
     """
 
     trunk: nn.Module
     heads: dict[str, nn.Module]
+    conditions: dict[str, nn.Module]
+    frozen: bool = False
 
-    def __call__(self, images: Array, *, train: bool) -> dict[str, Array]:
+    def __call__(self, images: Array, *, train: bool, targets: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Normalised images [batch, height, width, 3] to level -> logits [batch, classes].
 
-        The type of the images is the type of the computation; logits are at least float32. Training
-        needs a key named "dropout" and makes the collection "batch_stats" mutable.
+        The type of the images is the type of the computation; logits are at least float32. Training needs a key named
+        "dropout" and makes the collection "batch_stats" mutable. Conditions are fed with the targets, level -> share
+        of each class [batch, classes], where there are any, and else with predictions.
         """
-        features = self.trunk(images, train=train)
-        return {level: head(features, train=train) for level, head in self.heads.items()}
+        features = run_trunk(self.trunk, images, train=train, frozen=self.frozen)
+        own = {level: head(features, train=train) for level, head in self.heads.items()}
+        logits: dict[str, Array] = {}
+        for parent, level in itertools.pairwise(["", *own]):
+            logits[level] = own[level]
+            if level in self.conditions:
+                shares = None if targets is None else targets[parent]
+                logits[level] += self.conditions[level](logits[parent], shares)
+        return logits
 
 
 def create_model(config: ConfigDict, taxonomy: Taxonomy, num_devices: int = 1) -> Classifier:
@@ -50,13 +67,28 @@ def create_model(config: ConfigDict, taxonomy: Taxonomy, num_devices: int = 1) -
         "local": num_devices,
     }
     norm = partial(BatchNorm, num_groups=groups[config.batch_norm])
-    name = config.model.name
-    trunk = VGG16() if name == "vgg16" else _RESNETS[name](norm=norm, remat=config.remat == "blocks")
     heads = {
         level: HEADS[head](num_classes=taxonomy.num_classes(level), norm=norm)
         for level, head in head_names(config).items()
     }
-    return Classifier(trunk, heads)
+    conditioned = list(heads)[1:] if config.model.condition_on_parent else []
+    conditions = {level: ParentCondition(taxonomy.num_classes(level)) for level in conditioned}
+    return Classifier(_create_trunk(config, norm), heads, conditions, config.model.name in config.model.frozen)
+
+
+def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
+    name, remat = config.model.name, config.remat == "blocks"
+    if name == "vgg16":
+        return VGG16()
+    if name == "hybrid":
+        resnet34 = resnet.resnet34(norm=norm, remat=remat)
+        return Hybrid(resnet34, VGG16(pooled=1), config.model.fusion, tuple(config.model.frozen))
+    return _RESNETS[name](norm=norm, remat=remat)
+
+
+def trunk_paths(config: ConfigDict) -> dict[str, tuple[str, ...]]:
+    """Name of each trunk in the model of a config -> where its parameters and its statistics are."""
+    return {name: ("trunk", name) if name != config.model.name else ("trunk",) for name in trunk_names(config)}
 
 
 def head_names(config: ConfigDict) -> dict[str, str]:

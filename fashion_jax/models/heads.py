@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from fashion_jax.models.layers import linear, param_dtype
 
@@ -76,6 +76,31 @@ class ClassifierHead(nn.Module):
             kernel_init=nn.initializers.normal(0.01),
             name=name,
         )
+
+
+class ParentCondition(nn.Module):
+    """What a level's logits gain by what is known of the parent: W p, with W zero at first.
+
+    As in Condition-CNN (Kolisnik et al. 2021, https://doi.org/10.1016/j.eswa.2021.115195) the truth is fed in training,
+    the prediction afterwards. What is predicted of the parent is taken as it is: no gradient flows through it, so that
+    the parent's head learns from its own labels only.
+    """
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, parent_logits: Array, shares: Array | None) -> Array:
+        """What to add to the logits, [batch, num_classes].
+
+        Args:
+            parent_logits: [batch, parents].
+            shares: [batch, parents], what share of an image is of each parent in truth; what is left of 1 is
+                unknown, and filled up by what is predicted. None: all is.
+        """
+        predicted = lax.stop_gradient(nn.softmax(parent_logits))
+        p = predicted if shares is None else shares + (1 - shares.sum(-1, keepdims=True)) * predicted
+        shape = p.shape[-1], self.num_classes
+        return p @ self.param("kernel", nn.initializers.zeros, shape, p.dtype)
 
 
 HEADS = {"main": MainHead, "sub": SubHead, "classifier": ClassifierHead, "linear": LinearHead}

@@ -50,6 +50,22 @@ class Conv(nn.Module):
         return y
 
 
+def run_trunk(trunk: nn.Module, images: Array, *, train: bool, frozen: bool) -> Array:
+    """The features of images; in training a frozen trunk predicts as in evaluation, and no gradient comes to it."""
+    features = trunk(images, train=train and not frozen)
+    return lax.stop_gradient(features) if train and frozen else features
+
+
+def tapped(module: nn.Module, name: str, x: Array) -> Array:
+    """A map inside a trunk as it is, where explanations look at it and take the gradient of it.
+
+    It can be had from the collection "intermediates", and what "perturbations" has under its name is added.
+    Where neither is asked for, as in training, nothing of this is in the program.
+    """
+    module.sow("intermediates", name, x)
+    return x + module.get_variable("perturbations", name) if module.has_variable("perturbations", name) else x
+
+
 def linear(features: int, x: Array, *, dtype: jnp.dtype | None = None, name: str) -> Array:
     """torch.nn.Linear with its own initialisation, computed in dtype (by default the type of x).
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.models.layers import Conv
+from fashion_jax.models.layers import Conv, tapped
 from fashion_jax.ops.pooling import max_pool3x3
 from fashion_jax.rematerialization import KEEP_STATISTICS
 
@@ -38,7 +39,11 @@ class ResNet(nn.Module):
         stage_sizes: blocks per stage; a stage halves the map (the first one aside) and doubles the features.
         norm: constructor of a normalisation module that is called with train=.
         remat: keep only what the blocks take in and their statistics for the backward pass.
+        cells_begin: where the first cell of a map looks: its convolutions and its pooling of stride 2 have it at the
+            first pixel, not at the middle of the pixels that it stands for.
     """
+
+    cells_begin: ClassVar[str] = "edge"
 
     stage_sizes: tuple[int, ...]
     norm: Callable[..., nn.Module]
@@ -61,6 +66,7 @@ class ResNet(nn.Module):
                 stride = 2 if i > 0 and j == 0 else 1
                 block = BasicBlock(64 * 2**i, stride, self.norm, name=f"layer{i + 1}_{j}")
                 x = apply(block, x)
+            x = tapped(self, f"stage{i + 1}", x)
         return jnp.mean(x, axis=(1, 2))
 
 

@@ -1,23 +1,33 @@
 """VGG-16 (Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556), as torchvision builds it."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fashion_jax.models.layers import Conv
+from fashion_jax.models.layers import Conv, tapped
 from fashion_jax.ops.pooling import max_pool2x2
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # features, convolutions
-_POOLED = 7
 
 
 class VGG16(nn.Module):
-    """The convolutions of VGG-16 and the adaptive pooling to 7x7; its classifier is a head."""
+    """The convolutions of VGG-16 and adaptive pooling; its classifier is a head.
+
+    Attributes:
+        cells_begin: where the first cell of a map looks: at the middle of the pixels that it stands for.
+        pooled: height and width of what it pools to: torchvision's 7, or 1 for the mean over the map.
+    """
+
+    cells_begin: ClassVar[str] = "middle"
+
+    pooled: int = 7
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Images [batch, height, width, 3], normalised, at least 32 px, to features [batch, 7 * 7 * 512].
+        """Images [batch, height, width, 3], normalised, at least 32 px, to features [batch, pooled * pooled * 512].
 
         The features are flattened as height, width, channel (PyTorch: channel, height, width).
         """
@@ -25,8 +35,8 @@ class VGG16(nn.Module):
         for i, (features, size) in enumerate(_STAGES):
             for j in range(size):
                 x = nn.relu(Conv(features, use_bias=True, name=f"conv{i + 1}_{j + 1}")(x))
-            x = max_pool2x2(x)
-        x = adaptive_average_pool(x, _POOLED)
+            x = max_pool2x2(tapped(self, f"stage{i + 1}", x))
+        x = adaptive_average_pool(x, self.pooled)
         return x.reshape(x.shape[0], -1)
 
 

@@ -1,0 +1,62 @@
+"""ResNet-34 and VGG-16 side by side, their features fused."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from fashion_jax.models.layers import linear_kernel, param_dtype, run_trunk
+
+_GATED_FEATURES = 512  # as many as either trunk has
+
+
+class Hybrid(nn.Module):
+    """Two trunks that see the same images.
+
+    Both give 512 features, the mean over their last map. So VGG-16 comes without its adaptive pooling to 7x7, whose
+    25,088 features would drown ResNet-34's 512, and at 64 px are those of a 2x2 map, each repeated a dozen times.
+
+    Attributes:
+        resnet34: images to features.
+        vgg16: images to features.
+        fusion: concatenate (1,024 features) | gated (512, see GatedFusion).
+        frozen: of resnet34 and vgg16, those that are not trained.
+    """
+
+    resnet34: nn.Module
+    vgg16: nn.Module
+    fusion: str
+    frozen: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Images [batch, height, width, 3], normalised, at least 32 px, to features [batch, 1024 or 512]."""
+        resnet, vgg = (
+            run_trunk(trunk, x, train=train, frozen=name in self.frozen)
+            for name, trunk in (("resnet34", self.resnet34), ("vgg16", self.vgg16))
+        )
+        if self.fusion == "gated":
+            return GatedFusion(_GATED_FEATURES, name="fusion_gate")(resnet, vgg)
+        return jnp.concatenate([resnet, vgg], axis=-1)
+
+
+class GatedFusion(nn.Module):
+    """The gated multimodal unit of two inputs (Arevalo et al. 2017, https://arxiv.org/abs/1702.01992, section 3.1).
+
+    h = z * tanh(A a) + (1 - z) * tanh(B b) with z = sigmoid(Z [a, b]): each feature of an image chooses between both.
+
+    Attributes:
+        features: of the result.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, a: Array, b: Array) -> Array:
+        """[batch, features of a] and [batch, features of b] to [batch, features]."""
+
+        def dense(x: Array, name: str) -> Array:
+            options = {"dtype": x.dtype, "param_dtype": param_dtype(x.dtype), "kernel_init": linear_kernel}
+            return nn.Dense(self.features, use_bias=False, name=name, **options)(x)
+
+        z = nn.sigmoid(dense(jnp.concatenate([a, b], axis=-1), "gate"))
+        return z * jnp.tanh(dense(a, "first")) + (1 - z) * jnp.tanh(dense(b, "second"))

@@ -1,0 +1,198 @@
+"""Grad-CAM on models whose answer is known, and on a trained run; overlays; predict --explain."""
+
+from functools import partial
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion_jax import explanations
+from fashion_jax.data.augmentation import MEAN, STD
+from fashion_jax.explanations import create_grad_cam, jit_heat_maps, overlay
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.models import Classifier, resnet, vgg
+from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.heads import LinearHead
+from fashion_jax.models.layers import tapped
+from fashion_jax.predict import main
+from fashion_jax.sharding import create_mesh
+from fashion_jax.trained import load_trained
+from tests.shop import write_image
+from tests.small_trunks import shrink_trunks
+from tests.test_predict import read
+
+TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "z")])
+KERNEL = np.array([[1.0, -2.0, 0.0], [0.5, 1.0, 0.0], [-1.0, 0.0, 0.0]])  # no place speaks for the last class
+
+
+class Blocks(nn.Module):
+    """A trunk whose stages are means over blocks of pixels, and whose features are those over the image."""
+
+    sizes: tuple[int, ...]
+    cells_begin: ClassVar[str] = "middle"
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        for i, size in enumerate(self.sizes):
+            x = nn.avg_pool(x, (size, size), (size, size))
+            x = tapped(self, f"stage{i + 1}", x)
+        return x.mean(axis=(1, 2))
+
+
+class Pair(nn.Module):
+    """Two trunks, the second one's features ten times as large."""
+
+    first: nn.Module
+    second: nn.Module
+
+    def __call__(self, x, *, train):
+        return jnp.concatenate([self.first(x, train=train), 10 * self.second(x, train=train)], axis=-1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+
+
+def maps_of(images, config, trunk, kernel, classes, heads=("sub",)):
+    model = Classifier(trunk, {level: LinearHead(TAXONOMY.num_classes(level), norm=None) for level in heads}, {})
+    params = {f"heads_{level}": {"logits": {"kernel": kernel, "bias": np.zeros(3, np.float32)}} for level in heads}
+    compute = jit_heat_maps(config, model, TAXONOMY, create_mesh(jax.devices()[:1]))
+    return compute(params, {}, {"image": images, "classes": classes})
+
+
+def blocks_of(images, size):
+    """The normalised images' means over blocks of size x size, [batch, rows, columns, 3]."""
+    pixels = (images / 255 - np.array(MEAN)) / np.array(STD)
+    return pixels.reshape(len(images), 32 // size, size, 32 // size, size, 3).mean(axis=(2, 4))
+
+
+def enlarged(x):
+    return np.asarray(jax.image.resize(jnp.maximum(x, 0), (len(x), 32, 32), "linear"))
+
+
+def scaled(x):
+    highest = x.max(axis=(1, 2), keepdims=True)
+    return x / np.where(highest > 0, highest, 1)
+
+
+def test_on_means_with_a_linear_head_it_is_the_head_applied_to_the_map(images, tiny_config):
+    """CAM (Zhou et al. 2016), of which Grad-CAM is the generalisation: on the last map that has 4 x 4 cells."""
+    classes = {"sub": np.array([0, 1, 2]), "main": np.array([0, 1, 0])}
+    heats = maps_of(images, tiny_config, Blocks((4, 2, 2)), KERNEL.astype(np.float32), classes)
+    maps = blocks_of(images, 8)
+    expected = np.stack([maps[i] @ KERNEL[:, c] for i, c in enumerate(classes["sub"])])
+    assert heats["sub"].shape == (3, 32, 32) and heats["sub"].dtype == np.float32
+    np.testing.assert_allclose(heats["sub"][:2], scaled(enlarged(expected[:2])), atol=1e-4)
+    assert not np.any(heats["sub"][2]), "an image without any evidence stays zero, and is not divided by it"
+
+
+def test_a_level_without_a_head_is_explained_by_its_children(images, tiny_config):
+    """Of log P(a), the derivative by the logits of x, y and z is P(x | a) - P(x), P(y | a) - P(y) and -P(z)."""
+    classes = {"sub": np.zeros(3, int), "main": np.zeros(3, int)}
+    heats = maps_of(images, tiny_config, Blocks((8,)), KERNEL.astype(np.float32), classes)
+    maps = blocks_of(images, 8)
+    p = np.asarray(jax.nn.softmax(maps.mean(axis=(1, 2)) @ KERNEL))
+    slopes = p * [1, 1, 0] / p[:, :2].sum(axis=1, keepdims=True) - p
+    contributions = np.einsum("nhwk,kc,nc->nhw", maps, KERNEL, slopes)
+    np.testing.assert_allclose(heats["main"], scaled(enlarged(contributions)), atol=1e-4)
+
+
+def test_two_trunks_count_by_what_they_contribute(images, tiny_config):
+    kernel = np.vstack([KERNEL, KERNEL[::-1]])
+    classes = {"sub": np.array([0, 1, 0]), "main": np.zeros(3, int)}
+    heats = maps_of(images, tiny_config, Pair(Blocks((4,)), Blocks((8,))), kernel.astype(np.float32), classes)
+    fine, coarse = blocks_of(images, 4), blocks_of(images, 8)
+    first = np.einsum("nhwk,kn->nhw", fine, KERNEL[:, classes["sub"]])
+    second = np.einsum("nhwk,kn->nhw", coarse, KERNEL[::-1, classes["sub"]])
+    np.testing.assert_allclose(heats["sub"], scaled(enlarged(first) + 10 * enlarged(second)), atol=1e-4)
+
+
+def test_the_deepest_map_with_enough_cells_is_taken():
+    shapes = {"stage1": 16, "stage2": 8, "stage3": 4, "stage4": 2}
+    maps = {("trunk", name): jax.ShapeDtypeStruct((1, n, n + 1, 8), jnp.float32) for name, n in shapes.items()}
+    assert list(explanations._deepest(maps)) == [("trunk", "stage3")]
+    small = {("trunk", "vgg16", "stage4"): maps["trunk", "stage4"]}
+    assert set(explanations._deepest(maps | small)) == {("trunk", "stage3"), ("trunk", "vgg16", "stage4")}
+
+
+@pytest.mark.parametrize("name", ["resnet34", "vgg16"])
+def test_a_cell_is_drawn_where_it_looks(monkeypatch, name):
+    """The centroid of the pixels that a cell depends on is that of the cell when it alone is hot."""
+    shrink_trunks(monkeypatch)
+    trunk = resnet.resnet34(norm=BatchNorm) if name == "resnet34" else vgg.VGG16()
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 3)), jnp.float32)
+    variables = jax.jit(partial(trunk.init, train=False))(jax.random.key(0), images)
+
+    def cell(images):
+        maps = trunk.apply(variables, images, train=False, mutable=["intermediates"])[1]["intermediates"]
+        x = maps["stage1" if name == "resnet34" else "stage2"][0]
+        return x[0, x.shape[1] // 2, x.shape[2] // 4].sum(), x
+
+    (_, x), gradient = jax.jit(jax.value_and_grad(cell, has_aux=True))(images)
+    hot = jnp.zeros(x.shape[:3]).at[0, x.shape[1] // 2, x.shape[2] // 4].set(1)
+    drawn = explanations._enlarged(hot, (64, 64), trunk.cells_begin)[0]
+    np.testing.assert_allclose(centroid(drawn), centroid(np.abs(gradient[0]).sum(-1)), atol=0.6)
+
+
+def centroid(weights) -> list[float]:
+    weights = np.asarray(weights, np.float64) / np.sum(weights)
+    return [float((weights.sum(axis=1 - axis) * np.arange(64)).sum()) for axis in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def trained(finished_run):
+    return load_trained(finished_run)
+
+
+def test_of_a_run_for_any_number_of_images(trained):
+    """Batches are filled up, and no image sees another."""
+    images = np.random.default_rng(1).integers(0, 256, (19, 32, 32, 3)).astype(np.uint8)
+    classes = {
+        level: np.arange(19, dtype=np.int32) % trained.taxonomy.num_classes(level) for level in trained.taxonomy.levels
+    }
+    explain = create_grad_cam(trained)
+    heats = explain(images, classes)
+    few = explain(images[14:17], {level: ids[14:17] for level, ids in classes.items()})
+    for level in ("main", "sub"):
+        assert heats[level].shape == (19, 32, 32) and heats[level].dtype == np.float32
+        assert heats[level].min() >= 0 and set(np.round(heats[level].max(axis=(1, 2)), 5)) <= {0, 1}
+        np.testing.assert_allclose(few[level], heats[level][14:17], atol=1e-5)
+    assert np.abs(heats["main"] - heats["sub"]).max() > 0.1
+    assert explain(images[:0], {level: ids[:0] for level, ids in classes.items()})["sub"].shape == (0, 32, 32)
+
+
+def test_an_overlay_leaves_cold_places_as_they_are():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    assert np.array_equal(overlay(image, np.zeros((4, 4), np.float32)), image)
+    heat = np.zeros((2, 3), np.float32)
+    heat[0, 0] = 1
+    over = overlay(image, heat)
+    assert over.shape == image.shape and over.dtype == np.uint8
+    assert np.array_equal(over[10:, 15:], image[10:, 15:]) and not np.array_equal(over[:5, :5], image[:5, :5])
+    assert np.array_equal(overlay(image, np.ones((1, 1), np.float64)), overlay(image, np.ones((20, 30))))
+
+
+def test_predict_writes_an_overlay_per_image_and_level(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(explanations, "MAX_EXPLAINED", 4)
+    for i, name in enumerate(["0", "a..", "<b>&", "3", "4"]):
+        write_image(tmp_path / "in" / str(i) / f"{name}.png", seed=i)
+    (tmp_path / "in" / "0" / "bad.jpg").write_text("no image")
+    arguments = ["--workdir", str(finished_run), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "p.csv")]
+    assert main([*arguments, "--explain", str(tmp_path / "new" / "why"), "--batch-size", "8"]) == 0
+    assert len(read(tmp_path / "p.csv")) == 6
+    names = sorted(path.name for path in (tmp_path / "new" / "why").iterdir())
+    stems = ["00000_0", "00001_a..", "00002__b_", "00003_3"]
+    assert names == [f"{stem}_{level}.jpg" for stem in stems for level in ("main", "sub")]
+    with Image.open(tmp_path / "new" / "why" / names[0]) as picture:
+        assert picture.size == (256, 256)
+    assert "4 of 5 images" in capsys.readouterr().out
+    assert main([*arguments, "--explain", str(tmp_path / "unsure"), "--min-probability", "1"]) == 0
+    assert not list((tmp_path / "unsure").iterdir()), "no class is that sure"
+    (tmp_path / "file").touch()
+    assert main([*arguments, "--explain", str(tmp_path / "file" / "x")]) == 2
+    assert "--explain is" in capsys.readouterr().err
