@@ -6,6 +6,7 @@ import functools
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,8 +18,7 @@ from fashion_jax.guard import epoch_summary
 from fashion_jax.metrics import summarize
 from fashion_jax.optimizer import learning_rates
 from fashion_jax.run import Run, Stopwatch
-from fashion_jax.run_calibration import write_calibration
-from fashion_jax.run_files import environment
+from fashion_jax.run_calibration import read_calibration, write_calibration
 from fashion_jax.sharding import fetch
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import duration
@@ -86,10 +86,6 @@ def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -
 
 def write_results(run: Run, state: TrainState) -> None:
     """The best checkpoint's predictions on validation, the temperatures that suit them, and the report."""
-    from fashion_jax.report.contents import PageContents
-    from fashion_jax.report.figures import write_report
-    from fashion_jax.report.page import write_page
-
     best = run.checkpoints.best_step
     if best != run.num_steps:
         best, state = run.checkpoints.restore_best(run.abstract_state)
@@ -99,13 +95,34 @@ def write_results(run: Run, state: TrainState) -> None:
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
     write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
     write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
-    levels = {level: (list(taxonomy.classes[level]), x, split.labels[level]) for level, x in log_probs.items()}
     unfinished = run.workdir / "report.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    lines = run.metrics_file.lines
-    write_report(unfinished, lines, levels)
-    page = PageContents(run.workdir, run.config, run.dataset, environment(), lines, best, log_probs)
-    write_page(unfinished / "index.html", page)
+    _write_report(run, unfinished, best, log_probs)
     unfinished.rename(run.workdir / "report")
     run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")
+
+
+def _write_report(run: Run, directory: Path, step: int, log_probs: dict[str, Any]) -> None:
+    """The page of the run on validation, without heat maps: evaluate adds them."""
+    from fashion_jax.assessment import assess
+    from fashion_jax.report.contents import read_contents, train_counts
+    from fashion_jax.report.folder import write_folder
+
+    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
+    calibration = read_calibration(run.workdir, taxonomy)
+    temperatures = calibration.temperatures if calibration else None
+    counts = train_counts(run.dataset.summary(run.config.batch_size), taxonomy)
+    contents = read_contents(
+        run.workdir,
+        config=run.config,
+        taxonomy=taxonomy,
+        step=step,
+        split_name="validation",
+        split=split,
+        log_probs=log_probs,
+        assessment=assess(log_probs, split.labels, taxonomy, counts, temperatures, cross_fit=True),
+        temperatures=temperatures or {},
+        train=run.dataset.splits["train"],
+    )
+    write_folder(directory, contents)

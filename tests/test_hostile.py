@@ -47,7 +47,7 @@ def test_hostile_names_do_no_harm(config, tmp_path, monkeypatch, capsys):
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 and sum(not row["error"] for row in rows) == 1
     tables = [tmp_path / "p.csv", *(run / "report").glob("*.csv")]
-    assert len(tables) == 3
+    assert len(tables) == 4
     for table in tables:
         with table.open(newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]

@@ -14,8 +14,10 @@ _IMAGES = 8
 _DRAWS = 8
 
 
-def augmentation(contents: PageContents) -> dict[str, Any]:
+def augmentation(contents: PageContents) -> dict[str, Any] | None:
     """Training images of different classes, each as it is decoded and as several draws of the preset show it."""
+    if contents.train is None:
+        return None
     finest = contents.taxonomy.levels[-1]
     names, labels = class_names(contents.taxonomy, finest), contents.train.labels[finest]
     chosen = np.linspace(0, len(names) - 1, _IMAGES).round().astype(int).tolist()

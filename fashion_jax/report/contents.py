@@ -4,67 +4,137 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import re
+import functools
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.calibration import apply_temperatures
+from fashion_jax.errors import UserError
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy, class_labels
+from fashion_jax.label_errors import rank_label_errors
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from fashion_jax.data.dataset import Dataset, Split
+    from fashion_jax.data.dataset import Split
+
+
+class Explain(Protocol):
+    """What shows where a model looked."""
+
+    def __call__(self, rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> Mapping[str, Sequence[Any]]:
+        """Level -> a PIL image for each of rows of the split, the picture under a heat map; None where there is none.
+
+        Args:
+            rows: indices into the split.
+            classes: level -> int [rows], the class whose reasons are wanted; all levels.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class PageContents:
-    """A finished run.
+    """A run, and what it says of a split.
 
     Attributes:
         workdir: as the user named it.
         config: a checked one.
-        dataset: with the splits train and validation.
+        taxonomy: the classes of the run.
         environment: what environment.json holds.
-        lines: of metrics.jsonl, one of them of best_step.
-        best_step: of the best checkpoint.
-        log_probs: that checkpoint's; level -> [validation images, classes].
+        data: what data.json holds of the run's data.
+        lines: of metrics.jsonl.
+        step: of the checkpoint.
+        split_name: of the images that were measured.
+        split: those images.
+        log_probs: of the checkpoint; level -> [images, classes].
+        assessment: what assess() says of them.
+        temperatures: level -> what log_probs are to be divided by to be calibrated; empty where not fitted.
+        train: the training images, None where the page is not to show them.
+        explain: None where nothing can.
+        cost: parameters, flops_per_image and images_per_second of the measurement; empty where not measured.
+        command: of evaluate, by which the page is made again; empty for the page of a training.
+        thresholds: training images over which a class is of the head, and under which of the tail.
     """
 
     workdir: Path
     config: ConfigDict
-    dataset: Dataset
+    taxonomy: Taxonomy
     environment: Mapping[str, Any]
+    data: Mapping[str, Any]
     lines: Sequence[Mapping[str, Any]]
-    best_step: int
+    step: int
+    split_name: str
+    split: Split
     log_probs: Mapping[str, np.ndarray]
+    assessment: Mapping[str, Any]
+    temperatures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    train: Split | None = None
+    explain: Explain | None = None
+    cost: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    command: str = ""
+    thresholds: tuple[int, int] = (1000, 100)
+
+    @functools.cached_property
+    def calibrated(self) -> dict[str, np.ndarray]:
+        """log_probs by the temperatures; level -> float64 [images, classes]."""
+        return apply_temperatures(self.log_probs, self.temperatures)
 
     @property
-    def taxonomy(self) -> Taxonomy:
-        return self.dataset.taxonomy
-
-    @property
-    def train(self) -> Split:
-        return self.dataset.splits["train"]
-
-    @property
-    def validation(self) -> Split:
-        return self.dataset.splits["validation"]
-
-    @property
-    def best_line(self) -> Mapping[str, Any]:
-        return next(line for line in self.lines if line["step"] == self.best_step)
+    def line(self) -> Mapping[str, Any]:
+        """That of the checkpoint's epoch; empty where the checkpoint is of the middle of one."""
+        return next((line for line in self.lines if line["step"] == self.step), {})
 
     @property
     def name(self) -> str:
         return self.workdir.resolve().name or str(self.workdir)
 
-    def counts(self, split: Split, level: str) -> np.ndarray:
-        """Images of each class of a level, int [classes]."""
-        labels = split.labels[level]
+    def counts(self, level: str) -> np.ndarray:
+        """Measured images of each class of a level, int [classes]."""
+        labels = self.split.labels[level]
         return np.bincount(labels[labels != UNKNOWN], minlength=self.taxonomy.num_classes(level))
+
+    def train_counts(self, level: str) -> np.ndarray:
+        """Training images of each class of a level, int [classes]."""
+        return train_counts(self.data, self.taxonomy)[level]
+
+
+def read_contents(workdir: Path, **known: Any) -> PageContents:
+    """The contents of a page from the files of a run, and from what is `known`: the other attributes of PageContents.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    from fashion_jax.writers import MetricsFile
+
+    lines = MetricsFile(workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
+    environment, data = (_read_json(workdir / name) for name in ("environment.json", "data.json"))
+    return PageContents(workdir=workdir, environment=environment, data=data, lines=lines, **known)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error
+
+
+def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Level -> training images of each class, int [classes], by what data.json holds."""
+    counts = data["splits"]["train"]["classes"]
+    return {
+        level: np.array([counts[level].get(name, 0) for name in names], np.int64)
+        for level, names in taxonomy.classes.items()
+    }
+
+
+def suspected_labels(contents: PageContents, level: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of the images whose label is suspected, the most suspicious first: their places, and the better classes."""
+    errors = rank_label_errors(np.exp(contents.calibrated[level]), contents.split.labels[level])
+    return errors.images[errors.suspected], errors.suggested[errors.suspected]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,26 +152,9 @@ class ClassName:
 
 def class_names(taxonomy: Taxonomy, level: str) -> list[ClassName]:
     """The names of a level's classes, in the order of their ids."""
-    paths = _paths(taxonomy, level)
+    paths = [class_labels(name) for name in taxonomy.classes[level]]
     times = collections.Counter(path[-1] for path in paths)
     return [
         ClassName(path[-1] if times[path[-1]] == 1 else " / ".join(path), path[-1], " / ".join(path[:-1]))
         for path in paths
     ]
-
-
-def _paths(taxonomy: Taxonomy, level: str) -> list[tuple[str, ...]]:
-    """The labels from the root to each class, without the escapes that class_name put in."""
-    index = taxonomy.levels.index(level)
-    if not index:
-        return [(_plain(name),) for name in taxonomy.classes[level]]
-    above = taxonomy.levels[index - 1]
-    prefixes = _paths(taxonomy, above)
-    return [
-        (*prefixes[parent], _plain(name[len(taxonomy.classes[above][parent]) + 1 :]))
-        for name, parent in zip(taxonomy.classes[level], taxonomy.parents[level], strict=True)
-    ]
-
-
-def _plain(label: str) -> str:
-    return re.sub(r"\\(.)", r"\1", label, flags=re.DOTALL)

@@ -1,0 +1,104 @@
+"""From templates to one self-contained HTML file: names as text, numbers for people, a policy against scripts."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import math
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fashion_jax.report.drawing import encodable, replacing
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("tables.js", "matrix.js", "page.js")  # they make one script
+_MAX_NAME = 80  # characters
+_DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # would turn what stands beside a name
+
+
+class Section(NamedTuple):
+    """A part of the page: templates/NAME.html shows what `describe` makes of it, and None leaves it out."""
+
+    name: str
+    title: str
+    describe: Callable[[Any], dict[str, Any] | None]
+
+
+def write_html(path: Path, template: str, **values: Any) -> None:
+    """Writes a page; it needs no network and no other file, and runs no script but its own."""
+    style, script = _read("style.css"), "\n".join(map(_read, _SCRIPTS))
+    page = (
+        _environment()
+        .get_template(template)
+        .render(**values, style=style, script=script, policy=_policy(style, script))
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text("utf-8")
+
+
+@functools.cache
+def _environment() -> Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "text": text,
+        "percent": percent,
+        "points": points,
+        "decimal": decimal,
+        "count": "{:,}".format,
+        "px": "{:.1f}".format,
+    }
+    return environment
+
+
+def _policy(style: str, script: str) -> str:
+    """A Content-Security-Policy: this style and this script, pictures inside the page, and nothing else."""
+    hashes = {kind: f"'sha256-{_digest(body)}'" for kind, body in (("style", style), ("script", script))}
+    allowed = f"style-src {hashes['style']}; script-src {hashes['script']}; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _digest(body: str) -> str:
+    return base64.b64encode(hashlib.sha256(body.encode("utf-8")).digest()).decode("ascii")
+
+
+def text(value: Any, max_characters: int = _MAX_NAME) -> str:
+    """A name from users' data without characters that control, the middle left out where it is too long."""
+    plain = encodable(str(value)).translate(_DIRECTIONS)
+    name = "".join(" " if unicodedata.category(c) == "Cc" else c for c in plain)
+    tail = max_characters // 3
+    return name if len(name) <= max_characters else f"{name[: max_characters - tail - 1]}…{name[-tail:]}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "–" if _missing(value) else f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of two shares, signed, in percentage points."""
+    return "–" if _missing(value) else f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    return "–" if _missing(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or not math.isfinite(value)
