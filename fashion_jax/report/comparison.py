@@ -1,0 +1,190 @@
+"""The page that sets runs side by side: scores, whether they differ, curves, classes, cost, and settings."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fashion_jax import metrics
+from fashion_jax.assessment import PATH, compare
+from fashion_jax.config import flatten
+from fashion_jax.decisions import DEFAULT_DECODE
+from fashion_jax.report import charts
+from fashion_jax.report.contents import PageContents, class_names
+from fashion_jax.report.rendering import Section, write_html
+from fashion_jax.report.results import METRICS, TREE_METRICS, cell, with_corrected
+from fashion_jax.report.sections import CURVES, devices, series
+from fashion_jax.writers import duration
+
+_COLORS = 6  # of runs in a chart; further runs begin again
+_UNLIKELY = 0.05  # the p-value under which a difference is called one
+_SIMILAR = 1e-12  # scores that differ by less are equal
+_MAX_VALUE = 60  # characters of a config's value
+
+Runs = Sequence[PageContents]
+
+
+def write_comparison(path: Path, runs: Runs) -> None:
+    """Writes the page of at least two runs that were measured on a split; the first is what others are held against."""
+    described = [(section, section.describe(runs)) for section in SECTIONS]
+    write_html(
+        path,
+        "compare.html",
+        runs=[{"name": run.name, "workdir": str(run.workdir), "letter": letter(i)} for i, run in enumerate(runs)],
+        split=runs[0].split_name,
+        images=[len(run.split) for run in runs],
+        sections=[(section, data) for section, data in described if data is not None],
+    )
+
+
+def letter(i: int) -> str:
+    """What the page calls a run: A, B, ..., Z, A2, ..."""
+    return chr(ord("A") + i % 26) + (str(i // 26 + 1) if i >= 26 else "")
+
+
+def _shared_levels(runs: Runs) -> list[str]:
+    """The levels of the first run that all others have."""
+    return [level for level in runs[0].taxonomy.levels if all(level in run.taxonomy.levels for run in runs)]
+
+
+def scores(runs: Runs) -> dict[str, Any]:
+    """Every score of every run, level by level, and over the tree by the best decode."""
+    tables = []
+    for level in reversed(_shared_levels(runs)):
+        found = [with_corrected(run.assessment["levels"][level]) for run in runs]
+        tables.append((level, [_row(metric, found) for metric in METRICS if any(metric.key in x for x in found)]))
+    decodes = [run.assessment["decodes"][DEFAULT_DECODE] for run in runs]
+    trees = (
+        [_row(metric, decodes) for metric in TREE_METRICS] if all(len(run.taxonomy.levels) > 1 for run in runs) else []
+    )
+    return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE}
+
+
+def _row(metric: Any, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    values = np.array([x.get(metric.key) for x in found], np.float64) * metric.better
+    best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
+    only = best if best.sum() < len(values) else np.zeros_like(best)  # all are the best: none is
+    return {"metric": metric, "cells": [(*cell(metric, x), bool(b)) for x, b in zip(found, only, strict=True)]}
+
+
+def tests(runs: Runs) -> dict[str, Any]:
+    """Whether each further run differs from the first on the images that both were measured on."""
+    return {"pairs": [_tested(runs[0], run, letter(i)) for i, run in enumerate(runs[1:], 1)], "unlikely": _UNLIKELY}
+
+
+def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, Any]:
+    if first.taxonomy != second.taxonomy:
+        return {"letter": name, "rows": [], "images": 0, "why": "The runs have other classes."}
+    places = {id: i for i, id in enumerate(first.split.ids)}
+    pairs = [(places[id], i) for i, id in enumerate(second.split.ids) if id in places]
+    if not pairs:
+        return {"letter": name, "rows": [], "images": 0, "why": "No image was measured with both runs."}
+    here, there = np.array(pairs).T
+    labels = {level: x[here] for level, x in first.split.labels.items()}
+    log_probs = [
+        {level: np.asarray(x[rows]) for level, x in run.log_probs.items()}
+        for run, rows in ((first, here), (second, there))
+    ]
+    found = compare(*log_probs, labels, first.taxonomy)
+    if len(first.taxonomy.levels) == 1:
+        found.pop(PATH)
+    rows = [{"name": "whole path" if level == PATH else level, **test} for level, test in found.items()]
+    return {"letter": name, "rows": [row | {"verdict": _verdict(row, name)} for row in rows], "images": len(pairs)}
+
+
+def _verdict(test: Mapping[str, Any], name: str) -> str:
+    if not test["p_value"] < _UNLIKELY:
+        return "may be chance"
+    return f"{name if test['difference'] > 0 else 'A'} is better"
+
+
+def curves(runs: Runs) -> dict[str, Any] | None:
+    """The metrics of validation of every run against the epoch, in one chart each."""
+    if not any(run.lines for run in runs):
+        return None
+    levels = []
+    for level in _shared_levels(runs):
+        row = []
+        for metric, title in CURVES.items():
+            drawn = {
+                f"run{i % _COLORS} number{i}": (
+                    np.array([line["epoch"] for line in run.lines], float),
+                    series(run.lines, f"validation/{level}/{metric}"),
+                )
+                for i, run in enumerate(runs)
+                if run.lines
+            }
+            row.append((title, charts.overlay(drawn)))
+        levels.append((level, row))
+    return {"levels": levels, "legend": [(f"run{i % _COLORS}", letter(i)) for i in range(len(runs))]}
+
+
+def classes(runs: Runs) -> dict[str, Any] | None:
+    """F1 of each class of every run, those that changed most first; None where the classes differ."""
+    if any(run.taxonomy != runs[0].taxonomy for run in runs):
+        return None
+    levels = []
+    for level in reversed(runs[0].taxonomy.levels):
+        names, trained = class_names(runs[0].taxonomy, level), runs[0].train_counts(level).tolist()
+        f1 = np.array(
+            [[row["f1"] for row in metrics.per_class(run.log_probs[level], run.split.labels[level])] for run in runs]
+        )
+        change = f1[1:] - f1[0]
+        largest = np.nan_to_num(np.abs(change), nan=-1).max(0)
+        rows = [
+            {"name": names[k], "f1": f1[:, k].tolist(), "change": change[:, k].tolist(), "training": trained[k]}
+            for k in np.argsort(-largest, kind="stable")
+        ]
+        levels.append({"level": level, "rows": rows, "nested": level != runs[0].taxonomy.levels[0]})
+    return {"levels": levels, "letters": [letter(i) for i in range(len(runs))]}
+
+
+def cost(runs: Runs) -> dict[str, Any]:
+    """What each run takes, beside what it reaches at the finest level."""
+    return {"rows": [_cost(run, letter(i)) for i, run in enumerate(runs)]}
+
+
+def _cost(run: PageContents, name: str) -> dict[str, Any]:
+    timings = [line["timing"] for line in run.lines]
+    finest = run.taxonomy.levels[-1]
+    rates = [timing["images_per_second"] for timing in timings if "images_per_second" in timing]
+    return {
+        "letter": name,
+        "model": run.config.model.name,
+        "image_size": run.config.image_size,
+        "epochs": len(run.lines),
+        "accuracy": run.assessment["levels"][finest]["accuracy"],
+        "training_rate": statistics.median(rates) if rates else None,
+        "time": duration(sum(timing.get("train_seconds", 0) for timing in timings)),
+        "devices": devices(run),
+        **{key: run.cost.get(key) for key in ("parameters", "flops_per_image", "images_per_second")},
+    }
+
+
+def settings(runs: Runs) -> dict[str, Any]:
+    """The fields of the configs that differ, and the command that makes the page again."""
+    configs = [flatten(run.config) for run in runs]
+    fields = list(dict.fromkeys(field for config in configs for field in config))
+    missing = object()
+    rows = []
+    for field in fields:
+        values = [config.get(field, missing) for config in configs]
+        if any(value != values[0] for value in values):
+            rows.append((field, ["–" if value is missing else repr(value)[:_MAX_VALUE] for value in values]))
+    commits = [(run.environment.get("commit") or "not known")[:12] for run in runs]
+    letters = [letter(i) for i in range(len(runs))]
+    return {"rows": [*rows, ("commit of the code", commits)], "letters": letters, "command": runs[0].command}
+
+
+SECTIONS = (
+    Section("compare_scores", "Side by side", scores),
+    Section("compare_tests", "Do they differ?", tests),
+    Section("compare_classes", "Class by class", classes),
+    Section("compare_curves", "Training", curves),
+    Section("compare_cost", "Cost", cost),
+    Section("compare_settings", "Settings", settings),
+)

@@ -1,0 +1,84 @@
+"""The page that sets runs side by side: who is better and whether it may be chance, for runs of any kind."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from fashion_jax.assessment import assess
+from fashion_jax.data.dataset import Split
+from fashion_jax.report import comparison
+from fashion_jax.report.contents import train_counts
+from tests.pages import EVIL, make_contents, read_page
+
+
+def with_log_probs(contents, log_probs):
+    counts = train_counts(contents.data, contents.taxonomy)
+    assessment = assess(log_probs, contents.split.labels, contents.taxonomy, counts)
+    return dataclasses.replace(contents, log_probs=log_probs, assessment=assessment, temperatures={})
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A run with a quarter of its images wrong, and one with none."""
+    worse, better = (make_contents(tmp_path, classes=5, copies=20, right=right) for right in (False, True))
+    return [worse, dataclasses.replace(with_log_probs(better, better.log_probs), cost={"parameters": 2_500_000})]
+
+
+def page_of(tmp_path, runs):
+    comparison.write_comparison(tmp_path / "index.html", runs)
+    return read_page(tmp_path / "index.html")
+
+
+def test_the_better_run_is_told(tmp_path, runs):
+    page = page_of(tmp_path, runs)
+    assert [a["id"] for a in page.of("section")] == [section.name for section in comparison.SECTIONS]
+    assert page.text.count("B is better") == 3 and "may be chance" not in page.text
+    assert EVIL not in page.source and EVIL in page.text and "2.50" in page.text
+    assert not re.search(r"\bnan\b|None|inf\b", page.text)
+
+
+def test_a_run_against_itself_is_equal(tmp_path, runs):
+    page = page_of(tmp_path, [runs[0], runs[0]])
+    assert page.text.count("may be chance") == 3 and "★" not in page.text.replace("★ is the best", "")
+    assert {row["change"][0] for level in comparison.classes([runs[0]] * 2)["levels"] for row in level["rows"]} == {0.0}
+
+
+def test_images_are_paired_by_their_ids(runs):
+    first, second = runs
+    order = np.random.default_rng(0).permutation(len(second.split))[:50]
+    labels = {level: x[order] for level, x in second.split.labels.items()}
+    split = Split([second.split.ids[i] for i in order], [second.split.files[i] for i in order], labels)
+    shuffled = dataclasses.replace(second, split=split, log_probs={k: x[order] for k, x in second.log_probs.items()})
+    ((pair),) = comparison.tests([first, shuffled])["pairs"]
+    known, wrong = labels["sub"] >= 0, first.log_probs["sub"].argmax(1)[order] != labels["sub"]
+    (sub,) = [row for row in pair["rows"] if row["name"] == "sub"]
+    assert pair["images"] == 50 and (sub["only_a"], sub["only_b"]) == (0, (known & wrong).sum())
+    assert sub["difference"] == pytest.approx((known & wrong).sum() / known.sum())
+
+
+def test_classes_that_changed_most_come_first(runs):
+    for level in comparison.classes(runs)["levels"]:
+        changes = [abs(row["change"][0]) for row in level["rows"]]
+        assert changes == sorted(changes, reverse=True)
+
+
+def test_runs_of_other_classes_and_levels_can_stand_side_by_side(tmp_path, runs):
+    other = make_contents(tmp_path, levels=("sub",), classes=7, epochs=5)
+    page = page_of(tmp_path, [*runs, other])
+    assert "The runs have other classes." in page.text and "C against A" in page.text
+    assert "compare_classes" not in [a["id"] for a in page.of("section")]
+
+
+def test_settings_that_differ_are_told(runs):
+    runs[1].config.augment = "medium"
+    rows = dict(comparison.settings(runs)["rows"])
+    assert rows["augment"] == [repr(runs[0].config.augment), "'medium'"] and set(rows) == {
+        "augment",
+        "commit of the code",
+    }
+
+
+def test_letters():
+    assert [comparison.letter(i) for i in (0, 1, 25, 26)] == ["A", "B", "Z", "A2"]
