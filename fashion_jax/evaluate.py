@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser = Parser(
         prog="python -m fashion_jax.evaluate",
         usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--json FILE] [--label-errors FILE.csv] "
-        "[--config.FIELD=VALUE ...]",
+        "[--report DIR] [--config.FIELD=VALUE ...]",
         description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
         "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
         epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
@@ -65,6 +66,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         help="write there the labels by how wrong they look; of several runs on other images, all of them together",
     )
     parser.add_argument(
+        "--report", metavar="DIR", type=Path, help="write there the page of the run, or one that compares several"
+    )
+    parser.add_argument(
         "--shots",
         metavar=("MANY", "FEW"),
         nargs=2,
@@ -82,6 +86,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
         if path and not path.absolute().parent.is_dir():
             raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
+    if flags.report and flags.report.exists() and not flags.report.is_dir():
+        raise UserError(f"--report is {str(flags.report)!r}, which is no folder: name another.")
     return flags, overrides
 
 
@@ -97,6 +103,8 @@ def _evaluate(arguments: list[str]) -> None:
     suspects = _suspects(runs) if flags.label_errors else []
     rows = [_row(run, flags) | {"tests": _tests(runs[0], run) if run is not runs[0] else None} for run in runs]
     print(result_tables(rows))
+    if flags.report:
+        _write_report(runs, rows, flags, arguments)
     if flags.json:
         from fashion_jax.writers import write_atomically
 
@@ -109,6 +117,25 @@ def _evaluate(arguments: list[str]) -> None:
         print(
             f"{flags.label_errors}: the labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected."
         )
+
+
+def _write_report(
+    runs: list[_Run], rows: list[dict[str, Any]], flags: argparse.Namespace, arguments: list[str]
+) -> None:
+    from fashion_jax.pages import evaluated_contents, write_pages
+    from fashion_jax.writers import printable
+
+    directory, command = flags.report, shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
+    contents = []
+    for run, row in zip(runs, rows, strict=True):
+        temperatures = run.calibration.temperatures if run.calibration else {}
+        known = {"temperatures": temperatures, "command": command, "thresholds": tuple(flags.shots)}
+        contents.append(evaluated_contents(run.trained, run.config, run.split, run.log_probs, row, **known))
+    try:
+        page = write_pages(directory, contents)
+    except OSError as error:
+        raise UserError(f"--report is {str(directory)!r}, which cannot be written ({error}): name another.") from error
+    print(printable(f"Report: {page}"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.evaluate import main
 from fashion_jax.label_errors import COLUMNS
 from fashion_jax.train import train_and_evaluate
+from tests.pages import read_page
 from tests.shop import products, write_image, write_shop
 
 
@@ -137,6 +138,23 @@ def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run):
     unfinished.rmdir()
 
 
+def test_the_page_of_a_run_shows_where_it_looked(run, tmp_path, capsys):
+    report = tmp_path / "new" / "report"
+    assert main(["--workdir", str(run), "--report", str(report)]) == 0
+    page = read_page(report / "index.html")
+    assert f"Report: {report / 'index.html'}" in capsys.readouterr().out
+    assert "Of 40 validation images" in page.text and f"--report {report}" in page.text
+    assert any(a.get("class") == "heat" for a in page.of("img"))
+    assert {"classes_sub.csv", "confusion_main.png", "label_errors.csv"} <= {path.name for path in report.iterdir()}
+
+
+def test_several_runs_make_one_page(run, tmp_path):
+    assert main(["--workdir", str(run), "--workdir", str(run), "--checkpoint=latest", "--report", str(tmp_path)]) == 0
+    page = read_page(tmp_path / "index.html")
+    assert "2 runs side by side" in page.text and page.text.count("may be chance") == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -146,6 +164,7 @@ def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run):
         (["--workdir={run}", "--config.data.sourse=csv"], "data.sourse"),
         (["--workdir={run}", "--split=nosuch"], "'nosuch'"),
         (["--workdir={run}", "--json=no/such/m.json"], "no/such/m.json"),
+        (["--workdir={run}", "--report={run}/config.json"], "config.json"),
         (["--workdir={run}", "--shots", "5", "6"], "--shots"),
         (["--workdir={run}", "--label-errors=no/such/e.csv"], "no/such/e.csv"),
         (["--workdir={run}", "--config.data.source=csv", "--config.data.path=nofolder"], "nofolder"),

@@ -12,6 +12,7 @@ PACKAGE = "fashion_jax"
 COMMANDS = ("main", "evaluate", "predict", "export", "prepare", "sweep", "demo")
 LAYERS = (
     COMMANDS,
+    ("pages",),
     ("train", "trained", "transfer", "explanations"),
     ("results", "rollback"),
     ("run",),
