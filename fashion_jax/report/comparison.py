@@ -15,11 +15,17 @@ from fashion_jax.config import flatten
 from fashion_jax.decisions import DEFAULT_DECODE
 from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents, class_names
-from fashion_jax.report.rendering import Section, write_html
-from fashion_jax.report.results import METRICS, TREE_METRICS, cell, with_corrected
+from fashion_jax.report.rendering import Section, percent, write_html
+from fashion_jax.report.results import METRICS, TREE_METRICS, Metric, cell, with_corrected
 from fashion_jax.report.sections import CURVES, devices, series
+from fashion_jax.scores import variability
 from fashion_jax.writers import duration
 
+_RARITY = (
+    Metric("head", "Accuracy, frequent classes", "of classes with many training images (head)", percent),
+    Metric("middle", "Accuracy, middle classes", "of classes with some", percent),
+    Metric("tail", "Accuracy, rare classes", "of classes with few (tail)", percent),
+)
 _COLORS = 6  # of runs in a chart; further runs begin again
 _UNLIKELY = 0.05  # the p-value under which a difference is called one
 _SIMILAR = 1e-12  # scores that differ by less are equal
@@ -56,7 +62,8 @@ def scores(runs: Runs) -> dict[str, Any]:
     tables = []
     for level in reversed(_shared_levels(runs)):
         found = [with_corrected(run.assessment["levels"][level]) for run in runs]
-        tables.append((level, [_row(metric, found) for metric in METRICS if any(metric.key in x for x in found)]))
+        metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(x.get(metric.key) is not None for x in found)]
+        tables.append((level, [_row(metric, found) for metric in metrics_told]))
     decodes = [run.assessment["decodes"][DEFAULT_DECODE] for run in runs]
     trees = (
         [_row(metric, decodes) for metric in TREE_METRICS] if all(len(run.taxonomy.levels) > 1 for run in runs) else []
@@ -64,7 +71,7 @@ def scores(runs: Runs) -> dict[str, Any]:
     return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE}
 
 
-def _row(metric: Any, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(metric: Metric, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = np.array([x.get(metric.key) for x in found], np.float64) * metric.better
     best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
     only = best if best.sum() < len(values) else np.zeros_like(best)  # all are the best: none is
@@ -119,7 +126,8 @@ def curves(runs: Runs) -> dict[str, Any] | None:
                 if run.lines
             }
             row.append((title, charts.overlay(drawn)))
-        levels.append((level, row))
+        steadiness = [(letter(i), variability(run.lines, level)) for i, run in enumerate(runs) if run.lines]
+        levels.append((level, row, steadiness))
     return {"levels": levels, "legend": [(f"run{i % _COLORS}", letter(i)) for i in range(len(runs))]}
 
 

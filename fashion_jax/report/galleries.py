@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,6 +77,7 @@ def galleries(contents: PageContents) -> dict[str, Any]:
         "galleries": shown,
         "level": shots.level,
         "split": contents.split_name,
+        "workdir": "" if contents.command else shlex.quote(str(contents.workdir)),
         "explained": any(shot["heat"] for shot in shots.shots),
     }
 

@@ -13,6 +13,7 @@ from fashion_jax.config import flatten
 from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.thumbnails import thumbnail
+from fashion_jax.scores import variability
 from fashion_jax.writers import duration
 
 CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
@@ -34,7 +35,8 @@ def curves(contents: PageContents) -> dict[str, Any] | None:
             value = None if best is None else values["validation"][best]
             row.append((title, value, charts.curves(epochs, values, best)))
         rows.append((level, row))
-    return {"rows": rows, "epoch": None if best is None else epochs[best]}
+    steadiness = [(level, variability(contents.lines, level)) for level in contents.taxonomy.levels]
+    return {"rows": rows, "epoch": None if best is None else epochs[best], "steadiness": steadiness}
 
 
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
