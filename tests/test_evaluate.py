@@ -149,10 +149,12 @@ def test_the_page_of_a_run_shows_where_it_looked(run, tmp_path, capsys):
 
 
 def test_several_runs_make_one_page(run, tmp_path):
-    assert main(["--workdir", str(run), "--workdir", str(run), "--checkpoint=latest", "--report", str(tmp_path)]) == 0
-    page = read_page(tmp_path / "index.html")
+    (tmp_path / "again").symlink_to(run)
+    report = tmp_path / "report"
+    assert main(["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--report", str(report)]) == 0
+    page = read_page(report / "index.html")
     assert "2 runs side by side" in page.text and page.text.count("may be chance") == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert [path.name for path in report.iterdir()] == ["index.html"]
 
 
 @pytest.mark.parametrize(
