@@ -38,10 +38,25 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     Raises:
         UserError: a flag is unknown, missing, or lacks its value.
     """
+    flags, rest = _create_parser().parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    if not flags.workdir:
+        raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
+    if not 0 <= flags.shots[1] <= flags.shots[0]:
+        raise UserError(f"--shots is {flags.shots[0]} {flags.shots[1]}, but must be two numbers, the larger one first.")
+    for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
+        if path and not path.absolute().parent.is_dir():
+            raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
+    if flags.report and flags.report.exists() and not flags.report.is_dir():
+        raise UserError(f"--report is {str(flags.report)!r}, which is no folder: name another.")
+    return flags, overrides
+
+
+def _create_parser() -> Parser:
     parser = Parser(
         prog="python -m fashion_jax.evaluate",
         usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--json FILE] [--label-errors FILE.csv] "
-        "[--report DIR] [--config.FIELD=VALUE ...]",
+        "[--report DIR] [--shots MANY FEW] [--config.FIELD=VALUE ...]",
         description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
         "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
         epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
@@ -77,18 +92,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         help="head classes have more training images than MANY, tail classes fewer than FEW (default: 1000 100)",
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, rest = parser.parse_known_args(arguments)
-    overrides = parse_overrides(rest)
-    if not flags.workdir:
-        raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
-    if not 0 <= flags.shots[1] <= flags.shots[0]:
-        raise UserError(f"--shots is {flags.shots[0]} {flags.shots[1]}, but must be two numbers, the larger one first.")
-    for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
-        if path and not path.absolute().parent.is_dir():
-            raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
-    if flags.report and flags.report.exists() and not flags.report.is_dir():
-        raise UserError(f"--report is {str(flags.report)!r}, which is no folder: name another.")
-    return flags, overrides
+    return parser
 
 
 def _evaluate(arguments: list[str]) -> None:
