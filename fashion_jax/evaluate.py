@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from fashion_jax.data.dataset import Split
-    from fashion_jax.run_calibration import RunCalibration
+    from fashion_jax.scoring.run_calibration import RunCalibration
     from fashion_jax.trained import Trained
 
 
@@ -114,8 +114,8 @@ def _evaluate(arguments: list[str]) -> None:
 
         write_atomically(flags.json, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False))
     if flags.label_errors:
-        from fashion_jax.label_errors import COLUMNS
         from fashion_jax.report.tables import write_csv
+        from fashion_jax.scoring.label_errors import COLUMNS
 
         write_csv(flags.label_errors, COLUMNS, suspects)
         print(
@@ -169,7 +169,7 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.pipeline import eval_batches, open_images
     from fashion_jax.hierarchy import UNKNOWN
-    from fashion_jax.run_calibration import read_calibration
+    from fashion_jax.scoring.run_calibration import read_calibration
     from fashion_jax.trained import load_trained, read_taxonomy
 
     enable_compilation_cache(config.data.cache_dir)
@@ -187,10 +187,10 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
 
 def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
     """What is known of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
-    from fashion_jax.assessment import assess
     from fashion_jax.evaluation import split_metrics
     from fashion_jax.hierarchy import UNKNOWN
-    from fashion_jax.scores import variability
+    from fashion_jax.scoring.assessment import assess
+    from fashion_jax.scoring.scores import variability
     from fashion_jax.trained import read_train_counts
     from fashion_jax.writers import MetricsFile
 
@@ -233,7 +233,7 @@ def _note(run: _Run, on_own: bool) -> str:
 
 def _tests(first: _Run, run: _Run) -> dict[str, Any] | None:
     """compare() of two runs; None where they have other images or classes."""
-    from fashion_jax.assessment import compare
+    from fashion_jax.scoring.assessment import compare
 
     taxonomy = run.trained.taxonomy
     if taxonomy != first.trained.taxonomy or list(run.split.ids) != list(first.split.ids):
@@ -247,8 +247,8 @@ def _suspects(runs: list[_Run]) -> list[list[Any]]:
     Raises:
         UserError: the runs have other classes, or images in common.
     """
-    from fashion_jax.calibration import apply_temperatures
-    from fashion_jax.label_errors import label_error_rows
+    from fashion_jax.scoring.calibration import apply_temperatures
+    from fashion_jax.scoring.label_errors import label_error_rows
 
     taxonomy = runs[0].trained.taxonomy
     for run in runs:

@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.calibration import UNSURE
 from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
 from fashion_jax.config import load_run_config
 from fashion_jax.data.inputs import Input, find_inputs
-from fashion_jax.decisions import COST_COLUMNS, DECODES, DEFAULT_DECODE
 from fashion_jax.errors import UserError
 from fashion_jax.report.tables import TABLES, write_table
+from fashion_jax.scoring.calibration import UNSURE
+from fashion_jax.scoring.decisions import COST_COLUMNS, DECODES, DEFAULT_DECODE
 
 if TYPE_CHECKING:
-    from fashion_jax.deciding import Decider
+    from fashion_jax.scoring.deciding import Decider
     from fashion_jax.trained import Trained
 
 
@@ -157,11 +157,11 @@ def _predict(arguments: list[str]) -> None:
 
 def _decider(flags: argparse.Namespace) -> Decider:
     """As the flags and the run's calibration.json say."""
-    from fashion_jax.calibration import Abstention
-    from fashion_jax.deciding import Decider
-    from fashion_jax.decisions import read_costs, tree_costs
     from fashion_jax.evaluation import read_predictions
-    from fashion_jax.run_calibration import read_calibration
+    from fashion_jax.scoring.calibration import Abstention
+    from fashion_jax.scoring.deciding import Decider
+    from fashion_jax.scoring.decisions import read_costs, tree_costs
+    from fashion_jax.scoring.run_calibration import read_calibration
     from fashion_jax.trained import read_taxonomy
 
     taxonomy = read_taxonomy(flags.workdir)

@@ -18,7 +18,7 @@ from fashion_jax.guard import epoch_summary
 from fashion_jax.metrics import summarize
 from fashion_jax.optimizer import learning_rates
 from fashion_jax.run import Run, Stopwatch
-from fashion_jax.run_calibration import read_calibration, write_calibration
+from fashion_jax.scoring.run_calibration import read_calibration, write_calibration
 from fashion_jax.sharding import fetch
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import duration
@@ -105,9 +105,9 @@ def write_results(run: Run, state: TrainState) -> None:
 
 def _write_report(run: Run, directory: Path, step: int, log_probs: dict[str, Any]) -> None:
     """The page of the run on validation, without heat maps: evaluate adds them."""
-    from fashion_jax.assessment import assess
     from fashion_jax.report.contents import read_contents, train_counts
     from fashion_jax.report.folder import write_folder
+    from fashion_jax.scoring.assessment import assess
 
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
     calibration = read_calibration(run.workdir, taxonomy)

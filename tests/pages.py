@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from configs import default
-from fashion_jax.assessment import assess
 from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.report.contents import PageContents, train_counts
 from fashion_jax.report.page import write_page
+from fashion_jax.scoring.assessment import assess
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "img", "br", "input"}

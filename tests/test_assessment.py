@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from fashion_jax.assessment import assess, compare
-from fashion_jax.calibration import apply_temperatures
-from fashion_jax.decisions import DECODES
 from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.scores import LEVEL_SCORES, SHOTS, TREE_SCORES
+from fashion_jax.scoring.assessment import assess, compare
+from fashion_jax.scoring.calibration import apply_temperatures
+from fashion_jax.scoring.decisions import DECODES
+from fashion_jax.scoring.scores import LEVEL_SCORES, SHOTS, TREE_SCORES
 from tests.trees import PLAIN, SHOP, random_labels, random_log_probs
 
 

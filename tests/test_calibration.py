@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fashion_jax.calibration import (
+from fashion_jax.scoring.calibration import (
     Abstention,
     answers,
     apply_temperature,
@@ -16,7 +16,7 @@ from fashion_jax.calibration import (
     reliability,
     threshold_for_precision,
 )
-from fashion_jax.decisions import decode, predicted_classes
+from fashion_jax.scoring.decisions import decode, predicted_classes
 from tests.trees import SHOP
 
 

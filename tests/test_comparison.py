@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from fashion_jax.assessment import assess
 from fashion_jax.data.dataset import Split
 from fashion_jax.report import comparison
 from fashion_jax.report.contents import train_counts
+from fashion_jax.scoring.assessment import assess
 from tests.pages import EVIL, make_contents, read_page
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from fashion_jax.decisions import (
+from fashion_jax.errors import UserError
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.scoring.decisions import (
     DECODES,
     contradiction_rate,
     contradictions,
@@ -15,8 +17,6 @@ from fashion_jax.decisions import (
     read_costs,
     tree_costs,
 )
-from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import Taxonomy
 from tests.trees import LEVELS, PLAIN, SHOP, random_log_probs, random_taxonomy
 
 CONSISTENT = DECODES[1:]

@@ -9,7 +9,7 @@ import pytest
 
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.evaluate import main
-from fashion_jax.label_errors import COLUMNS
+from fashion_jax.scoring.label_errors import COLUMNS
 from fashion_jax.train import train_and_evaluate
 from tests.pages import read_page
 from tests.shop import products, write_image, write_shop

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from fashion_jax.intervals import bootstrap_intervals, mean_interval, paired_test
 from fashion_jax.metrics import evaluate_level
+from fashion_jax.scoring.intervals import bootstrap_intervals, mean_interval, paired_test
 from tests.test_scores import examples
 
 

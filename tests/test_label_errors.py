@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fashion_jax.label_errors import rank_label_errors
+from fashion_jax.scoring.label_errors import rank_label_errors
 
 
 def noisy(images: int = 4000, classes: int = 10, noise: float = 0.05, seed: int = 0):

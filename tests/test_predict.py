@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fashion_jax.calibration import Abstention
 from fashion_jax.data.catalogue import catalogue_folder
-from fashion_jax.deciding import Decider
-from fashion_jax.decisions import tree_costs
 from fashion_jax.evaluation import read_predictions
 from fashion_jax.predict import main
-from fashion_jax.run_calibration import read_calibration
+from fashion_jax.scoring.calibration import Abstention
+from fashion_jax.scoring.deciding import Decider
+from fashion_jax.scoring.decisions import tree_costs
+from fashion_jax.scoring.run_calibration import read_calibration
 from fashion_jax.trained import read_taxonomy
 from tests.shop import write_image
 

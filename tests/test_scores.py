@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from fashion_jax.scores import (
+from fashion_jax.scoring.scores import (
     LEVEL_SCORES,
     level_scores,
     paths_known,

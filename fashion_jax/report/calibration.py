@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.calibration import coverage_curve, reliability
 from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents
+from fashion_jax.scoring.calibration import coverage_curve, reliability
 
 _TARGETS = (0.9, 0.95, 0.99)  # accuracies that a user may want
 _MAX_POINTS = 200  # of a curve

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from fashion_jax import metrics
-from fashion_jax.assessment import PATH, compare
 from fashion_jax.config import flatten
-from fashion_jax.decisions import DEFAULT_DECODE
 from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.results import METRICS, TREE_METRICS, Metric, cell, with_corrected
 from fashion_jax.report.sections import CURVES, devices, series
-from fashion_jax.scores import variability
+from fashion_jax.scoring.assessment import PATH, compare
+from fashion_jax.scoring.decisions import DEFAULT_DECODE
+from fashion_jax.scoring.scores import variability
 from fashion_jax.writers import duration
 
 _RARITY = (

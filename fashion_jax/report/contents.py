@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fashion_jax.calibration import apply_temperatures
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy, class_labels
-from fashion_jax.label_errors import rank_label_errors
+from fashion_jax.scoring.calibration import apply_temperatures
+from fashion_jax.scoring.label_errors import rank_label_errors
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion_jax.label_errors import COLUMNS, label_error_rows
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import write_report
 from fashion_jax.report.page import write_page
 from fashion_jax.report.tables import write_csv
+from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows
 
 
 def write_folder(directory: Path, contents: PageContents) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from fashion_jax.config_combinations import best_metric
-from fashion_jax.decisions import DEFAULT_DECODE
 from fashion_jax.hierarchy import UNKNOWN
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import decimal, percent
 from fashion_jax.report.sections import devices
-from fashion_jax.scores import SHOTS
+from fashion_jax.scoring.decisions import DEFAULT_DECODE
+from fashion_jax.scoring.scores import SHOTS
 from fashion_jax.writers import duration
 
 

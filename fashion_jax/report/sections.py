@@ -13,7 +13,7 @@ from fashion_jax.config import flatten
 from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.thumbnails import thumbnail
-from fashion_jax.scores import variability
+from fashion_jax.scoring.scores import variability
 from fashion_jax.writers import duration
 
 CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.calibration import adaptive_calibration_error, calibration_error
-from fashion_jax.decisions import common_heights, contradiction_rate, leaf_paths
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.metrics import confusion_matrix, evaluate_level, known_images
+from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
+from fashion_jax.scoring.decisions import common_heights, contradiction_rate, leaf_paths
 
 LEVEL_SCORES = (
     *("loss", "accuracy", "top5", "macro_f1", "weighted_f1", "auroc", "average_precision", "balanced_accuracy"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.calibration import apply_temperature, calibration_error, cross_fitted, fit_temperature
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.scoring.calibration import apply_temperature, calibration_error, cross_fitted, fit_temperature
 from fashion_jax.writers import write_atomically
 
 _NAME = "calibration.json"

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.calibration import (
+from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.scoring.calibration import (
     adaptive_calibration_error,
     apply_temperatures,
     calibration_error,
@@ -15,10 +16,9 @@ from fashion_jax.calibration import (
     cross_fitted,
     path_probabilities,
 )
-from fashion_jax.decisions import DECODES, DEFAULT_DECODE, contradiction_rate, decode, predicted_classes
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.intervals import bootstrap_intervals, mean_interval, paired_test
-from fashion_jax.scores import (
+from fashion_jax.scoring.decisions import DECODES, DEFAULT_DECODE, contradiction_rate, decode, predicted_classes
+from fashion_jax.scoring.intervals import bootstrap_intervals, mean_interval, paired_test
+from fashion_jax.scoring.scores import (
     level_scores,
     paths_known,
     predicted_scores,

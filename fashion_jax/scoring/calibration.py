@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fashion_jax.decisions import finite
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.scoring.decisions import finite
 
 BINS = 15
 UNSURE = "unsure"

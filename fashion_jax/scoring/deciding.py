@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fashion_jax.calibration import Abstention, answers, apply_temperatures, path_probabilities
-from fashion_jax.decisions import (
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.scoring.calibration import Abstention, answers, apply_temperatures, path_probabilities
+from fashion_jax.scoring.decisions import (
     contradiction_rate,
     decode,
     leaf_classes,
@@ -17,7 +18,6 @@ from fashion_jax.decisions import (
     minimum_risk,
     predicted_classes,
 )
-from fashion_jax.hierarchy import Taxonomy
 
 
 class Decisions(NamedTuple):
