@@ -111,6 +111,7 @@ def test_help_is_no_failure(capsys):
     assert "--warmup N" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_augmentation_writes_the_cost_of_each_preset(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(augmentation, "PRESETS", ("none", "strong"))
     path = tmp_path / "augmentation.json"

@@ -138,7 +138,8 @@ def _fail(self):
     raise OSError("disk on fire")
 
 
-@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["resnet10", "resnet34"])
 def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, name):
     tiny_config.model.name, tiny_config.batch_size = name, 8
     tiny_config.dtype, tiny_config.augment = "float64", "flip"

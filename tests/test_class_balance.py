@@ -145,7 +145,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", ["weights", *(pytest.param(name, marks=pytest.mark.long) for name in ("loss", "draw"))]
+)
 def test_a_run_trains_by_it(tiny_config, finished_run, tmp_path, name):
     """The reported losses stay plain cross-entropies, so they begin about where those of the plain run do."""
     tiny_config.num_epochs = 1
@@ -158,7 +160,7 @@ def test_a_run_trains_by_it(tiny_config, finished_run, tmp_path, name):
 
 
 def test_post_hoc_and_mirrored_predictions_of_a_finished_run(finished_run, tmp_path, capsys):
-    """By the counts in its data.json, which may be gone where they are not needed."""
+    """By the counts in its data.json."""
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
 
@@ -172,6 +174,5 @@ def test_post_hoc_and_mirrored_predictions_of_a_finished_run(finished_run, tmp_p
     assert mirrored["sub/loss"] != plain["sub/loss"]
     assert mirrored["sub/loss"] == pytest.approx(plain["sub/loss"], rel=0.5)
     (run / "data.json").unlink()
-    assert metrics() == plain
     assert evaluate(["--workdir", str(run), "--config.rare_classes.post_hoc.sub=1.0"]) == 2
     assert "data.json" in capsys.readouterr().err

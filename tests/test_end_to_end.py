@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 TINY = ["--config", str(ROOT / "configs" / "smoke.py"), "--config.batch_size=16"]
 
 
+@pytest.mark.long
 def test_end_to_end_measures_each_part(catalogue_cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peak, "_SIZE", 64)
     data = [f"--config.data.cache_dir={catalogue_cache}", "--config.data.catalogue.num_images=200"]

@@ -131,6 +131,7 @@ def test_the_run_stops_where_it_may_not_go_on(config, tmp_path, poisoned, policy
     assert Checkpoints(tmp_path / "checkpoints", keep=2, read_only=True).steps() == saved
 
 
+@pytest.mark.long
 def test_a_rollback_goes_on_from_the_last_good_checkpoint_more_slowly_and_exactly(
     config, tmp_path, poisoned, monkeypatch, capsys
 ):

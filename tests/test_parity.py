@@ -162,7 +162,9 @@ def _optimizer(case):
 def _model_without_dropout(case):
     trunk = resnet34(norm=BatchNorm) if case.trunk == "resnet34" else VGG16()
     heads = {"main": MainHead, "sub": partial(SubHead, dropout=0.0)}
-    return Classifier(trunk, {level: heads[head](inputs.NUM_CLASSES[level], BatchNorm) for level, head in case.heads})
+    return Classifier(
+        trunk, {level: heads[head](inputs.NUM_CLASSES[level], BatchNorm) for level, head in case.heads}, {}
+    )
 
 
 def _draw_variables(model, images):

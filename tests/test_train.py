@@ -138,6 +138,7 @@ def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_p
     assert digests(tmp_path, 20) == digests(finished, 20)
 
 
+@pytest.mark.long
 def test_mixed_images_and_balanced_draws_resume_bit_identically(tiny_config, tmp_path, monkeypatch):
     """All that is random in them is a function of (seed, step) or (seed, epoch).
 
