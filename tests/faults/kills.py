@@ -100,7 +100,7 @@ def one_of_two(lab: Lab) -> Iterator[Try]:
     workdir = lab.folder / "two"
     for killed in (1, 0):
         pair = _two(lab, workdir)
-        pair[0].until(lambda p=pair: max(p[0].steps(), default=0) > p[0].started_at())
+        pair[0].until(pair[0].has_saved)
         pair[killed].process.kill()
         sent = time.monotonic()
         status = pair[1 - killed].wait()
@@ -108,7 +108,7 @@ def one_of_two(lab: Lab) -> Iterator[Try]:
         said = pair[1 - killed].sentence()
         yield Try(status != 0 and seconds < 60, EVERY, f"process {killed} killed: {status} in {seconds:.0f} s: {said}")
     pair = _two(lab, workdir)
-    pair[0].until(lambda p=pair: max(p[0].steps(), default=0) > p[0].started_at())
+    pair[0].until(pair[0].has_saved)
     pair[1].process.send_signal(signal.SIGTERM)
     statuses = [command.wait() for command in pair]
     yield Try(statuses == [75, 75], 0, f"SIGTERM to one: {statuses}: {pair[0].sentence()}")

@@ -107,6 +107,11 @@ class Command:
         text = self.stdout()
         return int(text.split("after step ")[1].split()[0]) if "after step " in text else 0
 
+    def has_saved(self) -> bool:
+        """Whether it has said where it starts, and saved a step since."""
+        begun = any(word in self.stdout() for word in ("Training ", "Resuming "))
+        return begun and max(self.steps(), default=0) > self.started_at()
+
     def steps(self) -> list[int]:
         """The checkpoints on disk."""
         folder = self.workdir / "checkpoints"
