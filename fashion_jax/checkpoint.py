@@ -266,7 +266,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
 
     def close(self) -> None:
-        with contextlib.suppress(Exception):  # told already, where a save has failed
+        with contextlib.suppress(Exception), _quiet():  # told already, where a save or another process has failed
             if self._manager is not None:
                 self._manager.close()
         self._manager = None
@@ -279,7 +279,7 @@ def _barrier(name: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without orbax's warnings of what is damaged, which is told in one line."""
+    """Without what orbax logs of damages and failures, which are told in one line."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.dispatch import dispatches, next_batch
-from fashion_jax.errors import UserError
+from fashion_jax.errors import RunError, UserError, first_line
 from fashion_jax.evaluation import score
 from fashion_jax.lock import locked
 from fashion_jax.models import create_model
@@ -77,11 +77,26 @@ def train_and_evaluate(
             terminal.say(warning)
         run = _create_run(config, workdir, dataset, mesh, terminal)
         try:
-            return _resume(run)
+            with _others_may_end():
+                return _resume(run)
         finally:
             run.checkpoints.close()
             if run.events:
                 run.events.close()
+
+
+@contextlib.contextmanager
+def _others_may_end() -> Iterator[None]:
+    """Says in a sentence that devices have failed because another process of the run has ended."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise RunError(
+            f"The processes of this run have lost each other ({first_line(error)}): run the same command again in each "
+            "of them to go on."
+        ) from error
 
 
 def _resume(run: Run) -> list[dict[str, Any]]:
