@@ -33,11 +33,12 @@ class LabelErrors:
 
 
 def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
-    """Confident learning (Northcutt et al. 2021), the images off the confident joint's diagonal first.
+    """Confident learning (Northcutt et al. 2021), ranked by the probability of the given label ("self-confidence").
 
     A class's threshold is the mean probability that images labelled so have of it. An image is counted to the
-    likeliest of the classes whose threshold it reaches; those counted to another than their label are suspected. These
-    and then the others are ranked by their margin ("normalized margin").
+    likeliest of the classes whose threshold it reaches; those counted to another than their label are suspected.
+    Ranking by the margin instead, the suspected ones first, puts an image that is sure to be either of two classes
+    before one that is sure not to be what its label says.
 
     Args:
         probs: [images, classes], each image's from a model that was not trained on it.
@@ -57,7 +58,7 @@ def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
     confident = np.where(probs >= thresholds, probs, -np.inf)
     counted = confident.argmax(1)
     suspected = np.isfinite(confident[rows, counted]) & (counted != labels)
-    order = np.lexsort((margin, ~suspected))
+    order = np.argsort(own, kind="stable")
     columns = images, suggested, own, margin, suspected
     return LabelErrors(*(column[order] for column in columns))
 

@@ -1,0 +1,62 @@
+"""How many of the labels ranked first are wrong: python -m benchmarks.label_errors ERRORS.csv --label-noise 0.05.
+
+ERRORS.csv is what `fashion_jax.evaluate --label-errors` wrote of runs on the generated catalogue with that noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+from fashion_jax.command_line import Parser, run_command
+from fashion_jax.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures as the arguments say; returns the exit status."""
+    return run_command(_measure, arguments)
+
+
+def _measure(arguments: list[str]) -> None:
+    flags = _parse(arguments)
+    with flags.errors.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    results = {level: precision(level, rows, flags) for level in ("main", "sub")}
+    for level, (errors, share) in results.items():
+        print(f"{level}: of the {errors} labels ranked first, as many as are wrong, {share:.1%} are")
+    if flags.json:
+        flags.json.write_text(
+            json.dumps({k: dict(zip(("errors", "precision"), v, strict=True)) for k, v in results.items()}, indent=1)
+        )
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m benchmarks.label_errors", description=__doc__, allow_abbrev=False)
+    parser.add_argument("errors", metavar="ERRORS.csv", type=Path)
+    parser.add_argument("--label-noise", metavar="P", type=float, required=True, help="data.catalogue.label_noise")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="data.catalogue.seed (default: 0)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
+    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
+    flags = parser.parse_args(arguments)
+    if not flags.errors.is_file():
+        raise UserError(f"There is no file {str(flags.errors)!r}: name what evaluate --label-errors has written.")
+    return flags
+
+
+def precision(level: str, rows: list[dict[str, str]], flags: argparse.Namespace) -> tuple[int, float]:
+    """The number of wrong labels at a level, and the share of wrong ones among so many that are ranked first."""
+    from fashion_jax.data.catalogue import draw
+
+    place = 1 + ("main", "sub").index(level)  # of what is drawn: the image and its labels
+    wrong = []
+    for row in sorted((row for row in rows if row["level"] == level), key=lambda row: int(row["rank"])):
+        right, given = (draw(flags.seed, int(row["id"]), noise)[place] for noise in (0.0, flags.label_noise))
+        wrong.append(right != given)
+    return sum(wrong), sum(wrong[: sum(wrong)]) / max(sum(wrong), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
