@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -37,6 +38,9 @@ def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] |
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     for name, value in _QUIET_TENSORFLOW.items():
         os.environ.setdefault(name, value)
+    if "--verbose" not in arguments:
+        sys.excepthook = _say_nothing
+        logging.getLogger("absl").addFilter(_has_no_traceback)
     try:
         command(arguments)
     except SystemExit as done:  # argparse's --help
@@ -91,6 +95,17 @@ def check_has_checkpoint(workdir: Path) -> None:
     """
     if not has_checkpoint(workdir):
         raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
+
+
+def _say_nothing(*exception: object) -> None:
+    """In place of sys.excepthook: what gets there comes from libraries' threads, as tensorstore's on a full disk.
+
+    Their failures reach the command too, which tells them in a sentence.
+    """
+
+
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info
 
 
 def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:
