@@ -35,11 +35,11 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] | None) -> int:
     """Runs a command with arguments (by default those of the process); returns the exit status."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    is_program, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     for name, value in _QUIET_TENSORFLOW.items():
         os.environ.setdefault(name, value)
-    if "--verbose" not in arguments:
-        sys.excepthook = _say_nothing
+    if is_program and "--verbose" not in arguments:
+        sys.unraisablehook = _say_nothing
         logging.getLogger("absl").addFilter(_has_no_traceback)
     try:
         command(arguments)
@@ -97,8 +97,8 @@ def check_has_checkpoint(workdir: Path) -> None:
         raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
 
 
-def _say_nothing(*exception: object) -> None:
-    """In place of sys.excepthook: what gets there comes from libraries' threads, as tensorstore's on a full disk.
+def _say_nothing(unraisable: object) -> None:
+    """In place of sys.unraisablehook: what gets there comes from libraries' threads, as tensorstore's on a full disk.
 
     Their failures reach the command too, which tells them in a sentence.
     """
