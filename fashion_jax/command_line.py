@@ -40,7 +40,8 @@ def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] |
         os.environ.setdefault(name, value)
     if is_program and "--verbose" not in arguments:
         sys.unraisablehook = _say_nothing
-        logging.getLogger("absl").addFilter(_has_no_traceback)
+        for library in ("absl", "asyncio"):
+            logging.getLogger(library).addFilter(_has_no_traceback)
     try:
         command(arguments)
     except SystemExit as done:  # argparse's --help
