@@ -22,9 +22,9 @@ from fashion_jax.data.pipeline import decode_files
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.losses import level_log_probs
 from fashion_jax.models import Classifier, create_model
-from fashion_jax.ops.compiler import compiler_options
 from fashion_jax.report.drawing import replacing
-from fashion_jax.sharding import batch_sharding, fetch, put_batch, replicated
+from fashion_jax.sharding import fetch, put_batch
+from fashion_jax.train_step import jit_on_batches
 from fashion_jax.trained import Trained
 
 MAX_EXPLAINED = 1000  # images whose overlays are written as files
@@ -75,13 +75,7 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
 
 def jit_heat_maps(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
     """heat_maps of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
-    everywhere = replicated(mesh)
-    return jax.jit(
-        partial(heat_maps, config=config, model=model, taxonomy=taxonomy),
-        in_shardings=(everywhere, everywhere, batch_sharding(mesh)),
-        out_shardings=everywhere,
-        compiler_options=compiler_options(mesh),
-    )
+    return jit_on_batches(partial(heat_maps, config=config, model=model, taxonomy=taxonomy), mesh)
 
 
 def heat_maps(

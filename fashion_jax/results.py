@@ -12,13 +12,14 @@ from typing import Any
 import jax
 
 from fashion_jax import interruption
+from fashion_jax.class_balance import class_counts
 from fashion_jax.data.pipeline import eval_batches
 from fashion_jax.evaluation import named_metrics, predict_split, score, split_metrics, write_predictions
 from fashion_jax.guard import epoch_summary
 from fashion_jax.metrics import summarize
 from fashion_jax.optimizer import learning_rates
 from fashion_jax.run import Run, Stopwatch
-from fashion_jax.scoring.run_calibration import read_calibration, write_calibration
+from fashion_jax.scoring.run_calibration import write_calibration
 from fashion_jax.sharding import fetch
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import duration
@@ -94,25 +95,25 @@ def write_results(run: Run, state: TrainState) -> None:
         return
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
     write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
-    write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
+    calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
     unfinished = run.workdir / "report.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    _write_report(run, unfinished, best, log_probs)
+    _write_report(run, unfinished, best, log_probs, calibration.temperatures)
     unfinished.rename(run.workdir / "report")
     run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")
 
 
-def _write_report(run: Run, directory: Path, step: int, log_probs: dict[str, Any]) -> None:
+def _write_report(
+    run: Run, directory: Path, step: int, log_probs: dict[str, Any], temperatures: dict[str, float]
+) -> None:
     """The page of the run on validation, without heat maps: evaluate adds them."""
-    from fashion_jax.report.contents import read_contents, train_counts
+    from fashion_jax.report.contents import read_contents
     from fashion_jax.report.folder import write_folder
     from fashion_jax.scoring.assessment import assess
 
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    calibration = read_calibration(run.workdir, taxonomy)
-    temperatures = calibration.temperatures if calibration else None
-    counts = train_counts(run.dataset.summary(run.config.batch_size), taxonomy)
+    counts = class_counts(run.dataset.splits["train"], taxonomy)
     contents = read_contents(
         run.workdir,
         config=run.config,
@@ -122,7 +123,7 @@ def _write_report(run: Run, directory: Path, step: int, log_probs: dict[str, Any
         split=split,
         log_probs=log_probs,
         assessment=assess(log_probs, split.labels, taxonomy, counts, temperatures, cross_fit=True),
-        temperatures=temperatures or {},
+        temperatures=temperatures,
         train=run.dataset.splits["train"],
     )
     write_folder(directory, contents)

@@ -1,5 +1,6 @@
 """The step: pure functions of (state, batch), jitted once, outside."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -147,10 +148,14 @@ def jit_eval_step(
     config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh, balance: ClassBalance = NO_BALANCE
 ) -> jax.stages.Wrapped:
     """eval_step of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
-    step = partial(eval_step, config=config, model=model, taxonomy=taxonomy, balance=balance)
+    return jit_on_batches(partial(eval_step, config=config, model=model, taxonomy=taxonomy, balance=balance), mesh)
+
+
+def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
+    """A function of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
     everywhere = replicated(mesh)
     return jax.jit(
-        step,
+        function,
         in_shardings=(everywhere, everywhere, batch_sharding(mesh)),
         out_shardings=everywhere,
         compiler_options=compiler_options(mesh),

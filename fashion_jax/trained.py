@@ -23,6 +23,7 @@ from fashion_jax.evaluation import EvalFn, predict_split, score
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
+from fashion_jax.report.contents import train_counts
 from fashion_jax.sharding import create_mesh
 from fashion_jax.train_state import TrainState, abstract_train_state
 from fashion_jax.train_step import jit_eval_step
@@ -140,8 +141,8 @@ def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray
     """
     path = workdir / "data.json"
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))["splits"]["train"]["classes"]
-        return {level: np.array([classes[level][name] for name in taxonomy.classes[level]]) for level in classes}
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return train_counts(data, taxonomy)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{path} cannot be read ({error!r}), and its counts of training images are needed: restore it."

@@ -99,7 +99,11 @@ class PageContents:
 
     def train_counts(self, level: str) -> np.ndarray:
         """Training images of each class of a level, int [classes]."""
-        return train_counts(self.data, self.taxonomy)[level]
+        return self._train_counts[level]
+
+    @functools.cached_property
+    def _train_counts(self) -> dict[str, np.ndarray]:
+        return train_counts(self.data, self.taxonomy)
 
 
 def read_contents(workdir: Path, **known: Any) -> PageContents:
@@ -126,8 +130,7 @@ def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, np.nd
     """Level -> training images of each class, int [classes], by what data.json holds."""
     counts = data["splits"]["train"]["classes"]
     return {
-        level: np.array([counts[level].get(name, 0) for name in names], np.int64)
-        for level, names in taxonomy.classes.items()
+        level: np.array([counts[level][name] for name in names], np.int64) for level, names in taxonomy.classes.items()
     }
 
 

@@ -45,8 +45,8 @@ def write_calibration(
     ids: Sequence[str],
     log_probs: Mapping[str, np.ndarray],
     labels: Mapping[str, np.ndarray],
-) -> None:
-    """Fits a temperature per level, and writes it with the calibration errors without and with it.
+) -> RunCalibration:
+    """Fits a temperature per level, and writes it with the calibration errors without and with it; returns it.
 
     Args:
         workdir: of the run.
@@ -56,8 +56,10 @@ def write_calibration(
         labels: level -> int [images].
     """
     levels = {level: _level(x, labels[level]) for level, x in log_probs.items()}
-    split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": _digest(ids)}
+    digest = _digest(ids)
+    split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": digest}
     write_atomically(workdir / _NAME, json.dumps(split | {"levels": levels}, indent=1))
+    return RunCalibration({level: found["temperature"] for level, found in levels.items()}, step, digest)
 
 
 def _level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
