@@ -1,4 +1,4 @@
-"""What saving costs the training: python -m benchmarks.saving [--config FILE] [--steps N] [--rounds N].
+"""What saving costs the training: python -m benchmarks.saving [--config FILE] [--steps N] [--rounds N] [--json FILE].
 
 In turns, the same steps with a checkpoint started before them and without; the difference is what a save costs, in
 the loop and by what it takes from the steps while it goes on in the background.
@@ -6,17 +6,22 @@ the loop and by what it takes from the steps while it goes on in the background.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from ml_collections import ConfigDict
+
+from benchmarks.command import create_parser, parse, write_json
 from benchmarks.train_step import compile_step
 from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.command_line import Parser, parse_overrides, run_command
+from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import load_config
+from fashion_jax.errors import UserError
+from fashion_jax.run_files import environment
 from fashion_jax.sharding import fetch
 
 
@@ -26,37 +31,71 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(arguments: list[str]) -> None:
-    parser = Parser(prog="python -m benchmarks.saving", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", metavar="FILE", default="configs/mtl.py", help="default: %(default)s")
+    usage = "[--steps N] [--rounds N] [--every N]"
+    parser = create_parser("saving", usage, "Measures what saving costs the training.")
     parser.add_argument("--steps", metavar="N", type=int, default=8, help="in each turn (default: %(default)s)")
     parser.add_argument("--rounds", metavar="N", type=int, default=4, help="of both turns (default: %(default)s)")
     parser.add_argument("--every", metavar="N", type=int, default=100, help="steps per save (default: %(default)s)")
-    flags, rest = parser.parse_known_args(arguments)
-    config = load_config(flags.config, parse_overrides(rest))
+    flags, overrides = parse(parser, arguments)
+    for name in ("steps", "rounds", "every"):
+        if getattr(flags, name) < 1:
+            raise UserError(f"--{name} is {getattr(flags, name)}, but must be at least 1.")
+    result = measure(flags.config, overrides, flags.steps, flags.rounds, flags.every)
+    print(table(result))
+    if flags.json:
+        write_json(flags.json, result)
+
+
+def measure(config_file: str, overrides: Overrides, steps: int, rounds: int, every: int) -> dict[str, Any]:
+    """Times `steps` steps without a save and with one, in `rounds` turns; returns what --json writes, in seconds.
+
+    Raises:
+        UserError: the config is wrong, or batch_size does not go over the devices.
+    """
+    config = load_config(config_file, overrides)
     with tempfile.TemporaryDirectory() as folder:
-        plain, saving, blocked = _times(config, flags, Path(folder))
-    step = statistics.median(plain) / flags.steps
+        plain, saving, blocked = _times(config, steps, rounds, Path(folder))
+    step = statistics.median(plain) / steps
     cost = statistics.median(b - a for a, b in zip(plain, saving, strict=True))
-    print(
-        f"step {step:.3f} s; a save costs {cost:.3f} s ({cost / (flags.every * step):.2%} of {flags.every} steps), "
-        f"{statistics.median(blocked):.3f} s of it in the loop; rounds: {flags.rounds} of {flags.steps} steps"
+    described = environment()
+    return {
+        "benchmark": "saving",
+        "config": config.to_dict(),
+        "steps": steps,
+        "rounds": rounds,
+        "every": every,
+        "commit": described.pop("commit"),
+        "environment": described,
+        "step_seconds": step,
+        "save_seconds": cost,
+        "in_the_loop_seconds": statistics.median(blocked),
+        "share": cost / (every * step),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for people."""
+    return (
+        f"step {result['step_seconds']:.3f} s; a save costs {result['save_seconds']:.3f} s "
+        f"({result['share']:.2%} of {result['every']} steps), {result['in_the_loop_seconds']:.3f} s of it in the loop; "
+        f"rounds: {result['rounds']} of {result['steps']} steps"
     )
 
 
-def _times(config, flags: argparse.Namespace, folder: Path) -> tuple[list[float], list[float], list[float]]:
+def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[list[float], list[float], list[float]]:
     """Seconds of each round: without a save, with one, and until the call that starts it returns."""
     step_fn, state, batches, _ = compile_step(config)
     checkpoints = Checkpoints(folder / "checkpoints", keep=1, say=print)
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
     state, loss = step_fn(state, batches[0])
     fetch(loss)
-    for number in range(1, flags.rounds + 1):
+    for number in range(1, rounds + 1):
         for saves in (False, True):
             began = time.perf_counter()
             if saves:
                 checkpoints.save(number, state)
                 times[2].append(time.perf_counter() - began)
-            for i in range(flags.steps):
+            for i in range(steps):
                 state, loss = step_fn(state, batches[i % len(batches)])
                 fetch(loss)
             times[saves].append(time.perf_counter() - began)

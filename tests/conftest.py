@@ -11,13 +11,17 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 
+from fashion_jax import models
 from fashion_jax.config import load_config
+from fashion_jax.models import resnet
 from fashion_jax.train import train_and_evaluate
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +38,17 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same small step is compiled once for all the tests that train it."""
     jax.config.update("jax_compilation_cache_dir", str(shared_folder(tmp_path_factory, "compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_resnet10() -> Iterator[None]:
+    """resnet10 with two of its four stages, 0.4 of 4.9 million parameters: what a run does around its network.
+
+    What depends on the network is tested on resnet34 and vgg16, and the commands in processes of their own are whole.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.RESNETS, "resnet10", partial(resnet.ResNet, stage_sizes=(1, 1)))
+        yield
 
 
 @pytest.fixture(scope="session")

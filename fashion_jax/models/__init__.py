@@ -17,7 +17,7 @@ from fashion_jax.models.hybrid import Hybrid
 from fashion_jax.models.layers import run_trunk
 from fashion_jax.models.vgg import VGG16
 
-_RESNETS = {"resnet10": resnet.resnet10, "resnet18": resnet.resnet18, "resnet34": resnet.resnet34}
+RESNETS = {"resnet10": resnet.resnet10, "resnet18": resnet.resnet18, "resnet34": resnet.resnet34}
 
 
 class Classifier(nn.Module):
@@ -83,7 +83,7 @@ def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
     if name == "hybrid":
         resnet34 = resnet.resnet34(norm=norm, remat=remat)
         return Hybrid(resnet34, VGG16(pooled=1), config.model.fusion, tuple(config.model.frozen))
-    return _RESNETS[name](norm=norm, remat=remat)
+    return RESNETS[name](norm=norm, remat=remat)
 
 
 def trunk_paths(config: ConfigDict) -> dict[str, tuple[str, ...]]:
