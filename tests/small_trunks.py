@@ -4,10 +4,13 @@ from functools import partial
 
 import pytest
 
+from fashion_jax import models
 from fashion_jax.models import resnet, vgg
 
 
 def shrink_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes resnet34 and vgg16 small: 64 features of one block, and 8 of two convolutions."""
-    monkeypatch.setattr(resnet, "resnet34", partial(resnet.ResNet, stage_sizes=(1,)))
+    small = partial(resnet.ResNet, stage_sizes=(1,))
+    monkeypatch.setattr(resnet, "resnet34", small)  # the hybrid's
+    monkeypatch.setitem(models.RESNETS, "resnet34", small)
     monkeypatch.setattr(vgg, "_STAGES", ((4, 1), (8, 1)))

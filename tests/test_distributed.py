@@ -1,4 +1,4 @@
-"""Two processes on loopback, by the real command, against one process; ResNet-34 in float64, 5 steps."""
+"""Two processes on loopback, by the real command, against one process, in float64, 5 steps; long: ResNet-34."""
 
 import json
 import os
@@ -12,14 +12,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fashion_jax import models
 from fashion_jax.config import load_config
+from fashion_jax.models import resnet
 from fashion_jax.train import train_and_evaluate
 from tests.conftest import ROOT
 
 
-def overrides(cache_dir: str) -> dict[str, object]:
+def overrides(name: str, cache_dir: str) -> dict[str, object]:
     return {
-        "model.name": "resnet34",
+        "model.name": name,
         "dtype": "float64",
         "image_size": 32,
         "batch_size": 16,
@@ -48,8 +50,10 @@ def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> su
     )
 
 
-def test_two_processes_train_as_one(tmp_path, catalogue_cache):
-    fields = overrides(catalogue_cache)
+@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
+def test_two_processes_train_as_one(tmp_path, catalogue_cache, monkeypatch, name):
+    monkeypatch.setitem(models.RESNETS, "resnet10", resnet.resnet10)  # whole, as in the processes
+    fields = overrides(name, catalogue_cache)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

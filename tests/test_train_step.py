@@ -56,8 +56,9 @@ def losses_of(config, devices, steps=5):
     return losses, fetch(state)
 
 
-def test_one_and_eight_devices_agree_in_float64(config):
-    config.dtype, config.augment = "float64", "flip"
+@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
+def test_one_and_eight_devices_agree_in_float64(config, name):
+    config.model.name, config.dtype, config.augment = name, "float64", "flip"
     with jax.enable_x64(True):
         one, state_one = losses_of(config, jax.devices()[:1])
         eight, state_eight = losses_of(config, jax.devices())
