@@ -1,5 +1,8 @@
 """Batches of decoded images."""
 
+import platform
+import resource
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -184,6 +187,20 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, damage, cache):
         bad.write_bytes(content[: len(content) // 2] if damage == "truncated" else damage)
     with pytest.raises(UserError, match=r"The image '.*/3\.png' cannot be read and decoded"):
         list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), 2))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="page faults are counted as glibc's malloc has them")
+def test_decoding_uses_freed_memory_again(tmp_path):
+    files = [str(tmp_path / f"{i}.jpg") for i in range(32)]
+    for file in files:
+        Image.new("RGB", (400, 533), "teal").save(file)
+    faults = []
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in StreamedImages(files, (224, 224), "stretch").batches(lambda: iter(np.arange(32).reshape(4, 8))):
+            pass
+        faults.append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / len(files))
+    assert min(faults[1:]) < 700, "of the 1,500 that the temporaries of an image have"
 
 
 def test_the_canvas_is_larger_where_the_augmentation_crops():
