@@ -12,17 +12,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 
-from fashion_jax import models
 from fashion_jax.config import load_config
-from fashion_jax.models import resnet
 from fashion_jax.train import train_and_evaluate
+from tests.small_trunks import shrink_resnet10
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,12 +40,12 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def small_resnet10() -> Iterator[None]:
-    """resnet10 with two of its four stages, 0.4 of 4.9 million parameters: what a run does around its network.
+    """A small network for tests of what a run does around it.
 
     What depends on the network is tested on resnet34 and vgg16, and the commands in processes of their own are whole.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.RESNETS, "resnet10", partial(resnet.ResNet, stage_sizes=(1, 1)))
+        shrink_resnet10(patch)
         yield
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fashion_jax import models
 from fashion_jax.config import load_config
-from fashion_jax.models import resnet
 from fashion_jax.train import train_and_evaluate
 from tests.conftest import ROOT
+from tests.small_trunks import restore_resnet10
 
 
 def overrides(name: str, cache_dir: str) -> dict[str, object]:
@@ -52,7 +51,7 @@ def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> su
 
 @pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
 def test_two_processes_train_as_one(tmp_path, catalogue_cache, monkeypatch, name):
-    monkeypatch.setitem(models.RESNETS, "resnet10", resnet.resnet10)  # whole, as in the processes
+    restore_resnet10(monkeypatch)  # as it is in the processes
     fields = overrides(name, catalogue_cache)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
