@@ -108,8 +108,9 @@ class Checkpoints:
             return
         try:
             self._check_space(state)
-            digests = ocp.args.JsonSave(digests_of(fetch(state)))
-            items = ocp.args.Composite(state=ocp.args.StandardSave(state), digests=digests)
+            arrays = fetch(state)  # of device arrays orbax saves slices, each by a program that is compiled first
+            digests = ocp.args.JsonSave(digests_of(arrays))
+            items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), digests=digests)
             with _quiet():
                 self._opened().save(step, args=items, force=True)
         except Exception as error:

@@ -18,6 +18,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
+from fashion_jax import results
 from fashion_jax.config import load_config
 from fashion_jax.train import train_and_evaluate
 from tests.small_trunks import shrink_resnet10
@@ -35,7 +36,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same small step is compiled once for all the tests that train it."""
     jax.config.update("jax_compilation_cache_dir", str(shared_folder(tmp_path_factory, "compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,6 +58,12 @@ def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def tiny_config(catalogue_cache: str) -> ConfigDict:
     return _tiny_config(catalogue_cache)
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without drawing their page and figures, for tests of what was trained."""
+    monkeypatch.setattr(results, "_write_report", lambda *arguments: None)
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,7 @@ RUNS = {
 }
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     "name", ["weights", *(pytest.param(name, marks=pytest.mark.long) for name in ("loss", "draw"))]
 )

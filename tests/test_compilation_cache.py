@@ -38,6 +38,7 @@ def test_a_folder_that_is_set_stays(cache_dir, tmp_path):
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_from_the_cache_is_bit_identical(tiny_config, finished_run, tmp_path):
     """finished_run has filled the session's cache."""
     compiled = Path(jax.config.jax_compilation_cache_dir)

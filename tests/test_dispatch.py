@@ -33,6 +33,7 @@ def test_batches_are_stacked_in_order():
     np.testing.assert_array_equal(next_batch(batches, 3)["x"], [[1, 1], [2, 2], [3, 3]])
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.long
 def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path, monkeypatch):
     """Four steps a dispatch, epochs of 10 steps, checkpoints every 6."""

@@ -1,4 +1,4 @@
-"""Two processes on loopback, by the real command, against one process, in float64, 5 steps; long: ResNet-34."""
+"""Two processes on loopback, by the command, against one, in float64, 5 steps: a small net; long: ResNet-34."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from fashion_jax.config import load_config
 from fashion_jax.train import train_and_evaluate
 from tests.conftest import ROOT
-from tests.small_trunks import restore_resnet10
+from tests.small_trunks import SHRINK_RESNET10
 
 
 def overrides(name: str, cache_dir: str) -> dict[str, object]:
@@ -23,9 +23,9 @@ def overrides(name: str, cache_dir: str) -> dict[str, object]:
         "model.name": name,
         "dtype": "float64",
         "image_size": 32,
-        "batch_size": 16,
+        "batch_size": 32,
         "num_epochs": 1,
-        "data.catalogue.num_images": 104,
+        "data.catalogue.num_images": 200,
         "data.cache_dir": cache_dir,
     }
 
@@ -38,7 +38,8 @@ def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> su
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
     flags = [f"--config.{field}={value}" for field, value in fields.items()]
-    command = [sys.executable, "-m", "fashion_jax.main", "--config", "configs/smoke.py", "--distributed", "--verbose"]
+    program = f"{SHRINK_RESNET10}\nimport runpy\nrunpy.run_module('fashion_jax.main', run_name='__main__')"
+    command = [sys.executable, "-c", program, "--config", "configs/smoke.py", "--distributed", "--verbose"]
     return subprocess.Popen(
         [*command, "--workdir", str(workdir), *flags],
         cwd=ROOT,
@@ -50,8 +51,7 @@ def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> su
 
 
 @pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
-def test_two_processes_train_as_one(tmp_path, catalogue_cache, monkeypatch, name):
-    restore_resnet10(monkeypatch)  # as it is in the processes
+def test_two_processes_train_as_one(tmp_path, catalogue_cache, name):
     fields = overrides(name, catalogue_cache)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

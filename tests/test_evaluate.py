@@ -55,7 +55,7 @@ def test_the_json_has_everything(run, tmp_path):
         assert row["variability"][level]["std/accuracy"] == pytest.approx(np.std(values[len(values) // 2 :]))
     decodes = row["assessment"]["decodes"]
     assert [decodes[how]["contradiction_rate"] for how in ("marginal", "conditional", "joint")] == [0, 0, 0]
-    assert row["parameters"] == 400_603
+    assert row["parameters"] == 145_883
     assert row["flops_per_image"] > 1e7 and row["images_per_second"] > 0 and row["tests"] is None
 
 

@@ -112,6 +112,7 @@ def config(tiny_config):
     return tiny_config
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_skipped_update_is_counted_and_the_run_goes_on(config, tmp_path, poisoned):
     poisoned(5, 6)
     lines = train_and_evaluate(config, tmp_path)
@@ -131,6 +132,7 @@ def test_the_run_stops_where_it_may_not_go_on(config, tmp_path, poisoned, policy
     assert Checkpoints(tmp_path / "checkpoints", keep=2, read_only=True).steps() == saved
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.long
 def test_a_rollback_goes_on_from_the_last_good_checkpoint_more_slowly_and_exactly(
     config, tmp_path, poisoned, monkeypatch, capsys

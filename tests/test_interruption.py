@@ -64,6 +64,7 @@ def test_the_second_signal_ends_at_once():
     assert (status, stderr.count("\n")) == (75, 1) and "at once by SIGTERM, without saving" in stderr
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("polls", "step"), [(1, 1), (12, 10), (18, 15), (25, 20)])
 def test_a_run_that_is_asked_to_stop_resumes_bit_identically(
     finished_run, tiny_config, tmp_path, monkeypatch, polls, step

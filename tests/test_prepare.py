@@ -68,6 +68,7 @@ def test_labels_ids_and_classes_are_those_of_the_source(prepared, tiny_config):
         assert Image.open(copy.splits[name].picture(3)).size == SHAPE
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_on_it_has_the_metrics_of_a_run_on_the_source(prepared, tiny_config, finished_run, tmp_path):
     tiny_config.data.cache = "none"  # read as a set that is larger than memory is
     train_and_evaluate(on(tiny_config, prepared), tmp_path / "run")

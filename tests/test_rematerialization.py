@@ -14,14 +14,14 @@ from fashion_jax.train_step import _loss
 from tests.test_train_step import TAXONOMY, random_batch
 
 
-def loss_of(config, remat: str, name: str = "resnet10"):
-    """The loss as a function of the parameters, with the other outputs, and parameters."""
+def loss_of(config, remat: str, name: str = "resnet10", draw=jax.jit):
+    """The loss as a function of the parameters, with the other outputs, and parameters as drawn."""
     config.remat, config.model.name, config.dtype = remat, name, "float64"
     model = create_model(config, TAXONOMY)
     batch = random_batch()
     images = jnp.asarray(batch["image"] / 255)
     targets = {level: jax.nn.one_hot(x, TAXONOMY.num_classes(level)) for level, x in batch["labels"].items()}
-    variables = dict(jax.jit(partial(model.init, train=False))(jax.random.key(0), images[:2]))
+    variables = dict(draw(partial(model.init, train=False))(jax.random.key(0), images[:2]))
     params = variables.pop("params")
     compute = with_remat(partial(_loss, model=model), remat)
     arguments = {
@@ -32,9 +32,14 @@ def loss_of(config, remat: str, name: str = "resnet10"):
     return partial(compute, model_state=variables, **arguments), params
 
 
+def zeros(function):
+    """What it returns, nothing of it being drawn or compiled."""
+    return lambda *arguments: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *arguments))
+
+
 def kept_bytes(config, remat: str) -> int:
     """Of the residuals that a backward pass starts from."""
-    loss, params = loss_of(config, remat, "resnet34")
+    loss, params = loss_of(config, remat, "resnet34", draw=zeros)
     residuals = jax.eval_shape(lambda p: jax.vjp(loss, p, has_aux=True)[1], params)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(residuals))
 

@@ -115,6 +115,7 @@ def test_running_again_says_that_the_run_is_complete(finished, tiny_config, caps
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("stop", [4, 10, 13])
 def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_path, monkeypatch, stop):
     """The steps after the last checkpoint (every 3 steps) are lost and done again."""
@@ -138,6 +139,7 @@ def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_p
     assert digests(tmp_path, 20) == digests(finished, 20)
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.long
 def test_mixed_images_and_balanced_draws_resume_bit_identically(tiny_config, tmp_path, monkeypatch):
     """All that is random in them is a function of (seed, step) or (seed, epoch).
@@ -165,6 +167,7 @@ def test_mixed_images_and_balanced_draws_resume_bit_identically(tiny_config, tmp
     assert digests(tmp_path / "cut", 20) == digests(tmp_path / "whole", 20)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_killed_before_an_epochs_line_writes_it_on_resume(finished, tiny_config, tmp_path, monkeypatch):
     def killed(self, line):
         raise KeyboardInterrupt
@@ -178,12 +181,14 @@ def test_a_run_killed_before_an_epochs_line_writes_it_on_resume(finished, tiny_c
     assert without_timing(tmp_path) == without_timing(finished)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_streamed_and_cached_images_train_the_same(finished, tiny_config, tmp_path):
     tiny_config.data.cache = "none"
     train_and_evaluate(tiny_config, tmp_path)
     assert without_timing(tmp_path) == without_timing(finished)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_best_checkpoint_outlives_the_latest(tiny_config, tmp_path):
     """Only the score decides: the first of three epochs is made the best."""
     tiny_config.num_epochs = 1
@@ -213,6 +218,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path)
     assert checkpoints.steps() == [10], "what is left is not set aside: the next start must not begin anew"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch):
     fetches = []
     real = sharding.fetch
