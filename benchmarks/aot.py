@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.command import create_parser, parse, write_json
+from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.hlo import Program
 from benchmarks.tpu import ASSUMPTIONS, CHIPS, bound_seconds, over_budget, scaling, traffic
 from fashion_jax.command_line import run_command
@@ -62,12 +62,10 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, st
     )
     parser.add_argument("--images-per-chip", metavar="N", type=int, default=256, help="default: %(default)s")
     parser.add_argument("--hlo", metavar="FOLDER", type=Path, help="where to write the compiled programs as text")
-    flags, overrides = parse(parser, arguments)
+    flags, overrides = parse(parser, arguments, images_per_chip=2)
     for topology in flags.topology or ():
         if topology.split(":")[0] not in CHIPS:
             raise UserError(f"--topology is {topology!r}, but must be of {', '.join(CHIPS)}, such as v5e:2x2.")
-    if flags.images_per_chip < 2:
-        raise UserError(f"--images-per-chip is {flags.images_per_chip}, but must be at least 2.")
     if flags.hlo and not flags.hlo.is_dir():
         raise UserError(f"--hlo is {str(flags.hlo)!r}, which is no folder: make it first.")
     return flags, overrides
@@ -85,13 +83,11 @@ def measure(
     text = compiled.as_text()
     if hlo:
         (hlo / f"{topology.replace(':', '_')}.hlo").write_text(text, encoding="utf-8")
-    from fashion_jax.run_files import environment
-
-    described = environment()
+    described = origin()
     case = case_name(topology, config, images_per_chip)
     result = {"benchmark": "aot", "case": case, "topology": topology, "chips": len(devices)}
     result |= {"images_per_chip": images_per_chip, "config": config.to_dict(), "compile_seconds": seconds}
-    result |= {"commit": described["commit"], "packages": described["packages"]}
+    result |= {"commit": described["commit"], "packages": described["environment"]["packages"]}
     result |= report(Program(text), compiled.memory_analysis(), state_bytes, images_per_chip, topology.split(":")[0])
     return result | {"budget": json.loads(BUDGET.read_text(encoding="utf-8")).get(case, {})}
 

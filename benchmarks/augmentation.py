@@ -5,21 +5,18 @@ The trainer's own step is timed with every preset, in turns, so that what slows 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.train_step import check_output, compile_step, summary, write_result
-from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.train_step import compile_step, summary
+from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import load_config
 from fashion_jax.data.augmentation import PRESETS
-from fashion_jax.errors import UserError
-from fashion_jax.run_files import environment
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,34 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(arguments: list[str]) -> None:
-    flags, overrides = parse(arguments)
+    description = "Measures the training step of a config with every augmentation, in turns."
+    parser = create_parser("augmentation", "[--rounds N]", description, "configs/default.py")
+    parser.add_argument("--rounds", metavar="N", type=int, default=10, help="steps of each (default: %(default)s)")
+    flags, overrides = parse(parser, arguments, rounds=1)
     result = measure(flags.config, overrides, flags.rounds)
     print(table(result))
     if flags.json:
-        write_result(flags.json, result)
-
-
-def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of config fields as pairs of field and text.
-
-    Raises:
-        UserError: a flag is unknown, has a wrong value or lacks it.
-    """
-    parser = Parser(
-        prog="python -m benchmarks.augmentation",
-        usage="%(prog)s [--config FILE] [--config.FIELD=VALUE ...] [--rounds N] [--json FILE] [--verbose]",
-        description="Measures the training step of a config with every augmentation, in turns.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", metavar="FILE", default="configs/default.py", help="default: %(default)s")
-    parser.add_argument("--rounds", metavar="N", type=int, default=10, help="steps of each (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
-    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, rest = parser.parse_known_args(arguments)
-    if flags.rounds < 1:
-        raise UserError(f"--rounds is {flags.rounds}, but must be at least 1.")
-    check_output(flags.json)
-    return flags, parse_overrides(rest)
+        write_json(flags.json, result)
 
 
 def measure(config_file: str, overrides: Overrides, rounds: int) -> dict[str, Any]:
@@ -80,13 +57,11 @@ def measure(config_file: str, overrides: Overrides, rounds: int) -> dict[str, An
             seconds[preset].append(time.perf_counter() - began)
             steps[preset] = step_fn, state, batches
     counted = {preset: np.array(values[1:]) for preset, values in seconds.items()}
-    described = environment()
     return {
         "benchmark": "augmentation",
         "config": config.to_dict(),
         "devices": jax.device_count(),
-        "commit": described.pop("commit"),
-        "environment": described,
+        **origin(),
         "step_seconds": {preset: summary(values.tolist()) for preset, values in counted.items()},
         "cost": {preset: float(np.median(values / counted["none"]) - 1) for preset, values in counted.items()},
     }

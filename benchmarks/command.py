@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines share."""
+"""What the benchmarks' command lines share, and what their results say about where they come from."""
 
 from __future__ import annotations
 
@@ -11,31 +11,51 @@ from fashion_jax.command_line import Overrides, Parser, parse_overrides
 from fashion_jax.errors import UserError
 
 
-def create_parser(name: str, usage: str, description: str, config: str = "configs/mtl.py") -> Parser:
-    """A parser with --config, --json and --verbose."""
+def create_parser(name: str, usage: str, description: str, config: str | None = "configs/mtl.py") -> Parser:
+    """A parser with --json and --verbose, and with --config where there is one to begin with."""
+    fields = "[--config FILE] [--config.FIELD=VALUE ...]" if config else ""
     parser = Parser(
         prog=f"python -m benchmarks.{name}",
-        usage=f"%(prog)s [--config FILE] [--config.FIELD=VALUE ...] {usage} [--json FILE] [--verbose]",
+        usage=" ".join(filter(None, ("%(prog)s", fields, usage, "[--json FILE] [--verbose]"))),
         description=description,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", default=config, help="default: %(default)s")
+    if config:
+        parser.add_argument("--config", metavar="FILE", default=config, help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     return parser
 
 
-def parse(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+def parse(parser: Parser, arguments: list[str], **lows: int) -> tuple[argparse.Namespace, Overrides]:
     """The flags, and the overrides of config fields.
+
+    Args:
+        parser: of create_parser.
+        arguments: of the command line.
+        lows: the lowest values of some flags, by name.
 
     Raises:
         UserError: a flag is unknown, has a wrong value or lacks it.
     """
     flags, rest = parser.parse_known_args(arguments)
+    if rest and not hasattr(flags, "config"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     overrides = parse_overrides(rest)
+    for name, low in lows.items():
+        if getattr(flags, name) < low:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(flags, name)}, but must be at least {low}.")
     if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
         raise UserError(f"--json is {str(flags.json)!r}, which is no file in an existing folder: name another.")
     return flags, overrides
+
+
+def origin() -> dict[str, Any]:
+    """The commit and the environment that a result comes from, as two fields."""
+    from fashion_jax.run_files import environment
+
+    described = environment()
+    return {"commit": described.pop("commit"), "environment": described}
 
 
 def write_json(path: Path, result: Any) -> None:

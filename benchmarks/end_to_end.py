@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from benchmarks.command import create_parser, parse, write_json
+from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import image_shape, load_config
@@ -35,7 +35,6 @@ from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
-from fashion_jax.run_files import environment
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, abstract_batch, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
@@ -65,9 +64,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     )
     parser.add_argument("--steps", metavar="N", type=int, default=50, help="measured (default: %(default)s)")
     parser.add_argument("--devices", metavar="N", type=int, nargs="+", help="how many of them (default: all)")
-    flags, overrides = parse(parser, arguments)
-    if flags.steps < 1:
-        raise UserError(f"--steps is {flags.steps}, but must be at least 1.")
+    flags, overrides = parse(parser, arguments, steps=1)
     for count in flags.devices or ():
         if not 1 <= count <= jax.device_count():
             raise UserError(f"--devices is {count}, but must be at least 1 and at most {jax.device_count()}.")
@@ -96,12 +93,10 @@ def measure(config: ConfigDict, steps: int, counts: list[int]) -> dict[str, Any]
     began = time.perf_counter()
     images = {name: open_images(dataset.splits[name], config, image_shape(config)) for name in ("train", "validation")}
     opened = time.perf_counter() - began
-    described = environment()
     return {
         "benchmark": "end_to_end",
         "config": config.to_dict(),
-        "commit": described.pop("commit"),
-        "environment": described,
+        **origin(),
         "images": {name: len(dataset.splits[name]) for name in images},
         "open_images_seconds": opened,
         "steps": steps,

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.input_contenders import BATCH_SIZE, DATALOADER_WORKERS
-from fashion_jax.command_line import Parser, run_command
+from fashion_jax.command_line import run_command
 from fashion_jax.errors import RunError, UserError
 
 _QUALITY = 90  # of the JPEG files that are made
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(arguments: list[str]) -> None:
-    flags = parse(arguments)
+    flags = _parse(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = flags.images
         if not folder:
@@ -42,37 +43,25 @@ def _measure(arguments: list[str]) -> None:
     result["files"] = str(flags.images.name) if flags.images else f"{flags.size[0]}x{flags.size[1]}, made"
     print(table(result))
     if flags.json:
-        from fashion_jax.writers import write_atomically
-
-        write_atomically(flags.json, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_json(flags.json, result)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The flags; --size as (width, height).
-
-    Raises:
-        UserError: a flag is unknown, has a wrong value or lacks it.
-    """
-    parser = Parser(prog="python -m benchmarks.input_pipeline", description=__doc__, allow_abbrev=False)
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The flags; --size as (width, height)."""
+    usage = "[--images DIR] [--size WxH] [--number N] [--canvas N] [--cache none|host] [--rounds N]"
+    parser = create_parser("input_pipeline", usage, __doc__.split("\n\n")[1], config=None)
     parser.add_argument("--images", metavar="DIR", type=Path, help="with JPEG files in subfolders; else they are made")
     parser.add_argument("--size", metavar="WxH", default="400x533", help="of those made (default: %(default)s)")
     parser.add_argument("--number", metavar="N", type=int, default=1024, help="of those made (default: %(default)s)")
     parser.add_argument("--canvas", metavar="N", type=int, default=224, help="resized to (default: %(default)s)")
     parser.add_argument("--cache", choices=("none", "host"), default="none", help="of the pipeline, then from epoch 2")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="epochs of each (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
-    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags = parser.parse_args(arguments)
-    for name, low in (("number", BATCH_SIZE), ("canvas", 1), ("rounds", 1)):
-        if getattr(flags, name) < low:
-            raise UserError(f"--{name} is {getattr(flags, name)}, but must be at least {low}.")
+    flags, _ = parse(parser, arguments, number=BATCH_SIZE, canvas=1, rounds=1)
     if not (size := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", flags.size)):
         raise UserError(f"--size is {flags.size!r}, but must be a width and a height in pixels, such as 400x533.")
     flags.size = int(size[1]), int(size[2])
     if flags.images and len(list(flags.images.glob("*/*.jp*g"))) < BATCH_SIZE:
         raise UserError(f"--images is {str(flags.images)!r}, whose subfolders have fewer than {BATCH_SIZE} JPEG files.")
-    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
-        raise UserError(f"--json is {str(flags.json)!r}, which is no file in an existing folder: name another.")
     return flags
 
 
@@ -96,8 +85,6 @@ def measure(folder: Path, canvas: int, cache: str, rounds: int) -> dict[str, Any
     Raises:
         RunError: a contender fails.
     """
-    from fashion_jax.run_files import environment
-
     names = ["decoding", "pipeline"]
     if importlib.util.find_spec("torch") and importlib.util.find_spec("torchvision"):
         names += [f"dataloader-{workers}" for workers in DATALOADER_WORKERS]
@@ -113,15 +100,13 @@ def measure(folder: Path, canvas: int, cache: str, rounds: int) -> dict[str, Any
             for name in names
         }  # fmt: skip
         epochs = [{name: _epoch(name, process) for name, process in contenders.items()} for _ in range(1 + rounds)]
-    described = environment()
     return {
         "benchmark": "input_pipeline",
         "images": epochs[0]["decoding"]["images"],
         "canvas": canvas,
         "cache": cache,
         "batch_size": BATCH_SIZE,
-        "commit": described.pop("commit"),
-        "environment": described,
+        **origin(),
         "images_per_second": {name: _rates([epoch[name] for epoch in epochs[1:]]) for name in names},
         "peak_mib": {name: round(epochs[-1][name]["peak_mib"]) for name in names},
     }

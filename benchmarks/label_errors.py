@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 
-from fashion_jax.command_line import Parser, run_command
+from benchmarks.command import create_parser, parse, write_json
+from fashion_jax.command_line import run_command
 from fashion_jax.errors import UserError
 
 
@@ -28,19 +28,16 @@ def _measure(arguments: list[str]) -> None:
     for level, (errors, share) in results.items():
         print(f"{level}: of the {errors} labels ranked first, as many as are wrong, {share:.1%} are")
     if flags.json:
-        flags.json.write_text(
-            json.dumps({k: dict(zip(("errors", "precision"), v, strict=True)) for k, v in results.items()}, indent=1)
-        )
+        write_json(flags.json, {k: dict(zip(("errors", "precision"), v, strict=True)) for k, v in results.items()})
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python -m benchmarks.label_errors", description=__doc__, allow_abbrev=False)
+    usage = "ERRORS.csv --label-noise P [--seed N]"
+    parser = create_parser("label_errors", usage, __doc__.partition(":")[0] + ".", config=None)
     parser.add_argument("errors", metavar="ERRORS.csv", type=Path)
     parser.add_argument("--label-noise", metavar="P", type=float, required=True, help="data.catalogue.label_noise")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="data.catalogue.seed (default: 0)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
-    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags = parser.parse_args(arguments)
+    flags, _ = parse(parser, arguments)
     if not flags.errors.is_file():
         raise UserError(f"There is no file {str(flags.errors)!r}: name what evaluate --label-errors has written.")
     return flags

@@ -15,13 +15,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from benchmarks.command import create_parser, parse, write_json
+from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.train_step import compile_step
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import load_config
-from fashion_jax.errors import UserError
-from fashion_jax.run_files import environment
 from fashion_jax.sharding import fetch
 
 
@@ -36,10 +34,7 @@ def _measure(arguments: list[str]) -> None:
     parser.add_argument("--steps", metavar="N", type=int, default=8, help="in each turn (default: %(default)s)")
     parser.add_argument("--rounds", metavar="N", type=int, default=4, help="of both turns (default: %(default)s)")
     parser.add_argument("--every", metavar="N", type=int, default=100, help="steps per save (default: %(default)s)")
-    flags, overrides = parse(parser, arguments)
-    for name in ("steps", "rounds", "every"):
-        if getattr(flags, name) < 1:
-            raise UserError(f"--{name} is {getattr(flags, name)}, but must be at least 1.")
+    flags, overrides = parse(parser, arguments, steps=1, rounds=1, every=1)
     result = measure(flags.config, overrides, flags.steps, flags.rounds, flags.every)
     print(table(result))
     if flags.json:
@@ -57,15 +52,13 @@ def measure(config_file: str, overrides: Overrides, steps: int, rounds: int, eve
         plain, saving, blocked = _times(config, steps, rounds, Path(folder))
     step = statistics.median(plain) / steps
     cost = statistics.median(b - a for a, b in zip(plain, saving, strict=True))
-    described = environment()
     return {
         "benchmark": "saving",
         "config": config.to_dict(),
         "steps": steps,
         "rounds": rounds,
         "every": every,
-        "commit": described.pop("commit"),
-        "environment": described,
+        **origin(),
         "step_seconds": step,
         "save_seconds": cost,
         "in_the_loop_seconds": statistics.median(blocked),

@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.command import create_parser, parse, write_json
+from benchmarks.command import create_parser, origin, parse, write_json
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.errors import RunError
 
@@ -59,11 +59,7 @@ def measure(config: str, overrides: Overrides) -> dict[str, Any]:
         seconds["import"] = _seconds([sys.executable, "-c", _STACK], 0)
         seconds["first_step_cold"] = _until_steps([*train, f"{folder}/cold"], variables)
         seconds["first_step_cached"] = _until_steps([*train, f"{folder}/cached"], variables)
-    from fashion_jax.run_files import environment
-
-    described = environment()
-    commit = described.pop("commit")
-    return {"benchmark": "start_up", "config": config, "seconds": seconds, "commit": commit, "environment": described}
+    return {"benchmark": "start_up", "config": config, "seconds": seconds, **origin()}
 
 
 def _seconds(command: list[str], status: int) -> float:

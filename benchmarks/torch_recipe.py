@@ -6,11 +6,9 @@ PyTorch's; the decoded images, their order in each epoch and the metrics are tho
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,9 @@ import torch
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 
+from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.torch_twin import TwinClassifier, create_twin
-from fashion_jax.command_line import Parser, parse_overrides, run_command
+from fashion_jax.command_line import run_command
 from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.augmentation import MEAN, STD
 from fashion_jax.data.dataset import Split, load_dataset
@@ -28,7 +27,6 @@ from fashion_jax.errors import UserError
 from fashion_jax.evaluation import split_metrics
 from fashion_jax.models import head_names
 from fashion_jax.optimizer import learning_rates
-from fashion_jax.writers import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,11 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(arguments: list[str]) -> None:
-    parser = Parser(prog="python -m benchmarks.torch_recipe", description="Trains the recipe in PyTorch.")
-    parser.add_argument("--config", metavar="FILE", default="configs/product_images.py", help="default: %(default)s")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the epochs' metrics")
-    flags, rest = parser.parse_known_args(arguments)
-    config = load_config(flags.config, parse_overrides(rest))
+    parser = create_parser("torch_recipe", "", "Trains the recipe in PyTorch.", "configs/product_images.py")
+    flags, overrides = parse(parser, arguments)
+    config = load_config(flags.config, overrides)
     if config.augment not in ("none", "flip") or config.data.canvas_size:
         raise UserError("augment must be none or flip here, and data.canvas_size 0: set them so.")
     lines = []
@@ -49,7 +45,8 @@ def _train(arguments: list[str]) -> None:
         lines.append(line)
         print("  ".join(f"{name} {value:.4f}" for name, value in line.items()), flush=True)
         if flags.json:
-            write_atomically(flags.json, json.dumps({"torch": torch.__version__, "epochs": lines}, indent=1) + "\n")
+            result = {"benchmark": "torch_recipe", "config": config.to_dict(), **origin()}
+            write_json(flags.json, result | {"torch": torch.__version__, "epochs": lines})
 
 
 def train(config: ConfigDict) -> Iterator[dict[str, Any]]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,19 +19,18 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from benchmarks.command import create_parser, origin, parse, write_json
 from fashion_jax.class_balance import create_class_balance
-from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.pipeline import canvas_shape
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import RunError
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
-from fashion_jax.run_files import environment
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, create_train_state
 from fashion_jax.train_step import Batch, jit_train_step
-from fashion_jax.writers import write_atomically
 
 _MAINS, _SUBS = 4, 21  # classes of the report's data
 _STEPS_PER_EPOCH = 1000
@@ -46,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(arguments: list[str]) -> None:
-    flags, overrides = parse(arguments)
+    flags, overrides = _parse(arguments)
     config = load_config(flags.config, overrides)
     if flags.twin:
         from benchmarks.twin import measure_with_twin  # which is made of this module's functions
@@ -56,42 +53,20 @@ def _measure(arguments: list[str]) -> None:
         result = measure(config, flags.steps, flags.warmup)
     print(table(result))
     if flags.json:
-        write_result(flags.json, result)
+        write_json(flags.json, result)
 
 
-def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of config fields as pairs of field and text.
-
-    Raises:
-        UserError: a flag is unknown, has a wrong value or lacks it.
-    """
-    parser = Parser(
-        prog="python -m benchmarks.train_step",
-        usage="%(prog)s [--config FILE] [--config.FIELD=VALUE ...] [--twin torch] [--torch-compile] [--steps N] "
-        "[--warmup N] [--json FILE] [--verbose]",
-        description="Measures the training step of a config on images that already lie on the devices.",
-        allow_abbrev=False,
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    parser = create_parser(
+        "train_step",
+        "[--twin torch] [--torch-compile] [--steps N] [--warmup N]",
+        "Measures the training step of a config on images that already lie on the devices.",
     )
-    parser.add_argument("--config", metavar="FILE", default="configs/mtl.py", help="default: %(default)s")
     parser.add_argument("--twin", choices=["torch"], help="measure the same model in PyTorch too, in turns")
     parser.add_argument("--torch-compile", action="store_true", help="with --twin: try torch.compile too")
     parser.add_argument("--steps", metavar="N", type=int, default=30, help="measured (default: %(default)s)")
     parser.add_argument("--warmup", metavar="N", type=int, default=3, help="done before them (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
-    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, rest = parser.parse_known_args(arguments)
-    overrides = parse_overrides(rest)
-    for name, low in (("steps", 1), ("warmup", 0)):
-        if getattr(flags, name) < low:
-            raise UserError(f"--{name} is {getattr(flags, name)}, but must be at least {low}.")
-    check_output(flags.json)
-    return flags, overrides
-
-
-def check_output(path: Path | None) -> None:
-    """Raises a UserError where --json names no file that can be made."""
-    if path and (path.is_dir() or not path.parent.is_dir()):
-        raise UserError(f"--json is {str(path)!r}, which is no file in an existing folder: name another.")
+    return parse(parser, arguments, steps=1, warmup=0)
 
 
 def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
@@ -112,15 +87,13 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
 
 def described(config: ConfigDict, num_params: int, compile_seconds: float, seconds: list[float]) -> dict[str, Any]:
     """What --json writes of measured steps."""
-    environment_ = environment()
     return {
         "benchmark": "train_step",
         "config": config.to_dict(),
         "image_size": list(image_shape(config)),
         "batch_size": config.batch_size,
         "devices": jax.device_count(),
-        "commit": environment_.pop("commit"),
-        "environment": environment_,
+        **origin(),
         "compile_seconds": compile_seconds,
         "step_seconds": summary(seconds),
         "images_per_second": config.batch_size / float(np.median(seconds)),
@@ -203,13 +176,6 @@ def _time_steps(step_fn: jax.stages.Compiled, state: TrainState, batches: Iterab
 def summary(seconds: list[float]) -> dict[str, float]:
     low, median, p90, high = np.percentile(seconds, [0, 50, 90, 100]).tolist()
     return {"min": low, "median": median, "p90": p90, "max": high}
-
-
-def write_result(path: Path, result: dict[str, Any]) -> None:
-    try:
-        write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"--json is {str(path)!r}, which cannot be written ({error}): name another file.") from error
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def dispatches(start: int, num_steps: int, together: int, *boundaries: int) -> Iterator[tuple[int, int]]:
@@ -32,4 +35,16 @@ def next_batch(batches: Iterator[Any], count: int) -> Any:
     """The next batch, or, where count is above 1, so many of them as arrays [count, batch, ...]."""
     if count == 1:
         return next(batches)
-    return jax.tree.map(lambda *xs: np.stack(xs), *itertools.islice(batches, count))
+    return jax.tree.map(_stack, *itertools.islice(batches, count))
+
+
+def _stack(*xs: Any) -> Any:
+    """Where they are: what lies on the devices stays there, spread as before."""
+    if not isinstance(xs[0], jax.Array):
+        return np.stack(xs)
+    return _stacking(xs[0].sharding)(xs)
+
+
+@functools.cache
+def _stacking(spread: NamedSharding) -> Callable[[tuple[jax.Array, ...]], jax.Array]:
+    return jax.jit(jnp.stack, out_shardings=NamedSharding(spread.mesh, PartitionSpec(None, *spread.spec)))

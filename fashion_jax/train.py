@@ -126,8 +126,7 @@ def _resume(run: Run) -> list[dict[str, Any]]:
     if start and start % run.steps_per_epoch == 0 and start not in written:
         end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
     if start < run.num_steps:
-        mesh = run.mesh if run.config.steps_per_dispatch == 1 else None  # several batches are stacked by the host
-        images = open_images(run.dataset.splits["train"], run.config, shape, mesh)
+        images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
         state = _train(run, state, start, images)
     write_results(run, state)
     return run.metrics_file.lines

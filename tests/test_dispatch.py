@@ -8,7 +8,7 @@ import pytest
 from fashion_jax import train
 from fashion_jax.dispatch import dispatches, next_batch
 from fashion_jax.optimizer import create_optimizer
-from fashion_jax.sharding import fetch, put_batch, put_batches
+from fashion_jax.sharding import batch_sharding, create_mesh, fetch, put_batch, put_batches
 from fashion_jax.train import train_and_evaluate
 from fashion_jax.train_step import jit_train_step
 from tests.test_train import digests, without_timing
@@ -33,12 +33,24 @@ def test_batches_are_stacked_in_order():
     np.testing.assert_array_equal(next_batch(batches, 3)["x"], [[1, 1], [2, 2], [3, 3]])
 
 
+def test_batches_on_the_devices_are_stacked_there():
+    mesh = create_mesh()
+    host = [{"image": np.arange(8) + i, "labels": {"sub": np.full(8, i)}} for i in range(2)]
+    placed = (batch | {"image": put_batch({"image": batch["image"]}, mesh)["image"]} for batch in host)
+    with jax.transfer_guard("disallow"):
+        stacked = next_batch(placed, 2)
+    assert isinstance(stacked["labels"]["sub"], np.ndarray)
+    assert stacked["image"].sharding == batch_sharding(mesh, stacked=True)
+    np.testing.assert_array_equal(np.asarray(stacked["image"]), [batch["image"] for batch in host])
+
+
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.long
 def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path, monkeypatch):
-    """Four steps a dispatch, epochs of 10 steps, checkpoints every 6."""
+    """Four steps a dispatch, epochs of 10 steps, checkpoints every 6; the second run has its images on devices."""
     tiny_config.steps_per_dispatch, tiny_config.checkpoint.every_steps = 4, 6
     train_and_evaluate(tiny_config, tmp_path / "whole")
+    tiny_config.data.cache = "device"
 
     real, counts = train.next_batch, []
 
