@@ -76,13 +76,14 @@ def fit(tf: Any, image: Any, canvas: tuple[int, int], resize: str) -> Any:
     """Pixels (uint8 [height, width, 3]) brought to a canvas, anti-aliased."""
     size = tf.shape(image)[:2]
     target = tf.constant(canvas) if resize == "stretch" else _scaled(tf, size, canvas, resize)
-    pixels = resized(tf, image, target)
+    pixels = tf.cast(tf.round(resized(tf, image, target)), tf.uint8)  # of no negative weight: within 0 to 255
     if resize == "crop":
         pixels = tf.image.resize_with_crop_or_pad(pixels, *canvas)
     elif resize == "letterbox":
-        pixels = 255 - tf.image.resize_with_crop_or_pad(255 - pixels, *canvas)
-    pixels = tf.ensure_shape(pixels, (*canvas, 3))
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+        gap = tf.constant(canvas) - target
+        sides = tf.pad(tf.stack([gap // 2, gap - gap // 2], axis=1), [[0, 1], [0, 0]])  # none of the channels
+        pixels = tf.pad(pixels, sides, constant_values=tf.constant(255, tf.uint8))
+    return tf.ensure_shape(pixels, (*canvas, 3))
 
 
 def obstacle(file: str) -> str:
