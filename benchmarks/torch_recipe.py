@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # which SGD imports otherwise, and which crashes once TensorFlow is loaded
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 
