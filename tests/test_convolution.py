@@ -1,11 +1,14 @@
 """The convolution on tiny maps against XLA's own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fashion_jax.ops.convolution import conv3x3
+from tests.gradients import value_and_gradients
 
 
 def plain(x, kernel, stride):
@@ -22,16 +25,11 @@ def test_value_and_gradients_equal_the_plain_op(batch, shape, stride):
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(batch, *shape, 5)))
         kernel = jnp.asarray(rng.normal(size=(3, 3, 5, 7)))
-
-        def scalar(op, x, kernel):
-            return jnp.sum(jnp.sin(op(x, kernel, stride)))
-
-        y, expected = conv3x3(x, kernel, stride), plain(x, kernel, stride)
-        assert y.shape == expected.shape
-        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12 * float(jnp.abs(expected).max()))
-        grads = [jax.grad(scalar, argnums=(1, 2))(op, x, kernel) for op in (conv3x3, plain)]
-        for grad, reference in zip(*grads, strict=True):
-            np.testing.assert_allclose(grad, reference, rtol=0, atol=1e-12 * float(jnp.abs(reference).max()))
+        g = jnp.asarray(rng.normal(size=(batch, *(-(-side // stride) for side in shape), 7)))
+        results = [value_and_gradients(partial(op, stride=stride), g, x, kernel) for op in (conv3x3, plain)]
+        for value, reference in zip(*map(jax.tree.leaves, results), strict=True):
+            assert value.shape == reference.shape
+            np.testing.assert_allclose(value, reference, rtol=0, atol=1e-12 * float(jnp.abs(reference).max()))
 
 
 def test_only_tiny_maps_on_the_cpu_become_a_product():
@@ -62,9 +60,8 @@ def test_few_products_equal_the_plain_op(shape, features, dtype, tolerance):
         x = jnp.asarray(np.maximum(rng.normal(size=shape), 0), dtype)
         kernel = jnp.asarray(rng.normal(size=(3, 3, shape[-1], features)), dtype)
         g = jnp.asarray(rng.normal(size=(*shape[:3], features)), dtype)
-        y, gradients = jax.vjp(conv3x3, x, kernel)
-        expected, references = jax.vjp(lambda x, kernel: plain(x, kernel, 1), x, kernel)
-        for value, reference in zip((y, *gradients(g)), (expected, *references(g)), strict=True):
+        results = [value_and_gradients(op, g, x, kernel) for op in (conv3x3, partial(plain, stride=1))]
+        for value, reference in zip(*map(jax.tree.leaves, results), strict=True):
             assert value.dtype == dtype
             assert float(jnp.abs(value - reference).max()) <= tolerance * float(jnp.abs(reference).max())
 

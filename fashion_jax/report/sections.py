@@ -102,7 +102,7 @@ def _throughput(contents: PageContents) -> list[tuple[str, str]]:
         seconds = sum(timing.get(key, 0) for timing in timings)
         rows.append((name, f"{duration(seconds)} {'hours' if seconds >= 3600 else 'minutes'}"))
     if cost:
-        rows.append(("measuring", f"{cost['images_per_second']:,.0f} images/s, reading them and compiling included"))
+        rows.append(("measuring", f"{cost['images_per_second']:,.0f} images/s, reading them included"))
         rows.append(("parameters", f"{cost['parameters']:,}"))
         rows.append(("operations", f"{cost['flops_per_image'] / 1e6:,.1f} MFLOP an image"))
     return rows
