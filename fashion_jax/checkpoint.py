@@ -14,11 +14,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from fashion_jax.digests import Unusable, check_digests, check_structure, digests_of, read_digests
 from fashion_jax.errors import RunError, UserError, first_line
-from fashion_jax.sharding import fetch
+from fashion_jax.sharding import fetch, meet
 
 _MARGIN = 16 << 20  # bytes that a save takes besides the state's
 _ASIDE = "damaged"
@@ -52,6 +51,7 @@ class Checkpoints:
         """
         self.scores: dict[int, float] = {}  # step -> score, higher is better
         self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
+        self._saving: int | None = None  # the step of the latest save
         self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
         self._say, self._is_scheduled, self._rollback_steps = say, is_scheduled, rollback_steps
         self._manager: ocp.CheckpointManager | None = None
@@ -107,10 +107,13 @@ class Checkpoints:
         if step in self.steps():  # a resumed run evaluates again what is already saved
             return
         try:
+            self._saving = step
             self._check_space(state)
-            arrays = fetch(state)  # of device arrays orbax saves slices, each by a program that is compiled first
+            arrays = fetch(state)
             digests = ocp.args.JsonSave(digests_of(arrays))
-            items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), digests=digests)
+            # of device arrays each process saves a slice, by a program that is compiled first: one alone need not
+            saved = arrays if jax.process_count() == 1 else state
+            items = ocp.args.Composite(state=ocp.args.StandardSave(saved), digests=digests)
             with _quiet():
                 self._opened().save(step, args=items, force=True)
         except Exception as error:
@@ -129,11 +132,8 @@ class Checkpoints:
 
         Of several processes none knows this of the others: they try again with the next regular save.
         """
-        if self._manager is not None:
-            try:
-                self._manager.check_for_errors()
-            except Exception as error:
-                self._failed(error)
+        if self._manager is not None and not self._manager.is_saving_in_progress():
+            self._settled()
         failed = self._failures > 0 and self._manager is None
         return failed and jax.process_count() == 1 and time.monotonic() >= self._retry_at
 
@@ -146,12 +146,16 @@ class Checkpoints:
                 self._manager.wait_until_finished()
         except Exception as error:
             self._failed(error)
-            return False
+            return self._failures == 0
         self._failures = 0
         return True
 
     def _failed(self, error: Exception) -> None:
         self.close()  # which makes orbax forget the step that it lists although it is not there
+        if self._saving in self.steps():  # so what has failed came after it
+            self._failures = 0
+            self._say(f"Old checkpoints in {self._directory} cannot be removed ({first_line(error)}): see to it.")
+            return
         self._failures += 1
         reason = f"Saving a checkpoint failed ({first_line(error)})"
         if self._failures > len(_PAUSES):
@@ -197,6 +201,11 @@ class Checkpoints:
         try:
             with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
                 state = checkpointer.restore(folder / "state", args=item)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            raise RunError(
+                f"The checkpoint of step {step} in {self._directory} cannot be loaded ({first_line(error)}): see to it "
+                "that there is enough memory, and run the same command again."
+            ) from error
         except Exception as error:
             raise Unusable(first_line(error)) from error
         check_digests(saved, fetch(state))
@@ -219,7 +228,7 @@ class Checkpoints:
 
     def restore_first(self, steps: Iterable[int], like: Any) -> tuple[int, Any] | None:
         """As restore_latest, of the given steps in the given order."""
-        _barrier("listed")
+        meet("listed")
         damaged = []
         for step in steps:
             try:
@@ -249,7 +258,7 @@ class Checkpoints:
                 target = aside / str(step)
                 shutil.rmtree(target, ignore_errors=True)
                 (self._directory / str(step)).rename(target)
-        _barrier("set aside")
+        meet("set aside")
 
     def discard_after(self, step: int) -> None:
         """Removes the later steps, the newest first."""
@@ -258,7 +267,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             for saved in later:
                 shutil.rmtree(self._directory / str(saved))
-        _barrier("discard")
+        meet("discard")
 
     def _wait(self) -> None:
         """Until nothing is under way, whatever becomes of it."""
@@ -271,11 +280,6 @@ class Checkpoints:
             if self._manager is not None:
                 self._manager.close()
         self._manager = None
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 @contextlib.contextmanager

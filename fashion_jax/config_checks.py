@@ -76,6 +76,13 @@ def _level_table(check_value: Check, empty: bool) -> Check:
     return check
 
 
+def _levels(x: Any) -> str:
+    if wrong := _level_table(_text, empty=False)(x):
+        return wrong
+    taken = {"path", "error", "answer", *(f"{level}_probability" for level in x)} & set(x)
+    return f"a table whose levels have other names than {', '.join(sorted(taken))}" if taken else ""
+
+
 def _trunk_list(x: Any) -> str:
     good = isinstance(x, list | tuple) and all(isinstance(name, str) and name in TRUNKS for name in x)
     return "" if good and len(set(x)) == len(x) else f"a list of different ones of {', '.join(TRUNKS)}"
@@ -106,6 +113,8 @@ def _splits(x: Any) -> str:
         return "the name of a column, or a table with train and validation in it"
     if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
         return "a table whose splits are named by letters, digits and _"
+    if "all" in x:
+        return "a table without a split named all, which stands for every image"
     if all(isinstance(value, str) and value for value in x.values()):
         return ""
     fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]
@@ -159,7 +168,7 @@ CHECKS: dict[str, Check] = {
     "data.csv": _text,
     "data.tfds": _text,
     "data.image": _pattern,
-    "data.levels": _level_table(_text, empty=False),
+    "data.levels": _levels,  # predict has columns of other names
     "data.taxonomy": _text,
     "data.splits": _splits,
     "data.folds": lambda x: "" if type(x) is int and (x == 0 or x >= 2) else "0, or a whole number of at least 2",

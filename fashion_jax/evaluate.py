@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -47,6 +48,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
         if path and not path.absolute().parent.is_dir():
             raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
+        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            raise UserError(f"--{name} is {str(path)!r}, which cannot be written: name a file in a folder of yours.")
     if flags.report and flags.report.exists() and not flags.report.is_dir():
         raise UserError(f"--report is {str(flags.report)!r}, which is no folder: name another.")
     return flags, overrides
@@ -235,12 +238,15 @@ def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
 def _note(run: _Run, on_own: bool) -> str:
     if not run.calibration:
         return "without calibration.json, so that decodes use the probabilities as they are."
+    notes = []
+    if run.calibration.step != run.trained.step:
+        notes.append(f"the temperatures were fitted to step {run.calibration.step}.")
     if on_own:
-        return (
+        notes.append(
             "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
             "images by the others."
         )
-    return ""
+    return " ".join(notes)
 
 
 def _tests(first: _Run, run: _Run) -> dict[str, Any] | None:

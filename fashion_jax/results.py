@@ -30,7 +30,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     on resume, a checkpoint without its line gets it then."""
     config = run.config
     train_sums, guard = fetch((state.metrics, state.guard))
-    timing = watch.timing(config.batch_size)
+    timing = watch.timing(config.batch_size) if watch.steps else {}  # none: killed since, and the times with it
     began = time.monotonic()
     metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
     timing["validation_seconds"] = time.monotonic() - began
@@ -60,8 +60,14 @@ def _say_epoch(run: Run, line: dict[str, Any]) -> None:
         f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
         f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
         f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
-        f"{line['timing']['images_per_second']:.0f} images/s  {duration(line['timing']['train_seconds'])}{skipped}"
+        f"{_speed(line['timing'])}{skipped}"
     )
+
+
+def _speed(timing: dict[str, float]) -> str:
+    if "images_per_second" not in timing:
+        return "evaluated only"
+    return f"{timing['images_per_second']:.0f} images/s  {duration(timing['train_seconds'])}"
 
 
 def stop(run: Run, state: TrainState, step: int) -> None:

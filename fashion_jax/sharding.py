@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fashion_jax.errors import UserError
@@ -55,6 +56,12 @@ def _put(tree: Mapping[str, Any], sharding: NamedSharding) -> Any:
         return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(sharding, x)
 
     return jax.tree.map(put, dict(tree))
+
+
+def meet(name: str) -> None:
+    """Waits until all processes of the run are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def fetch(tree: Any) -> Any:

@@ -35,7 +35,7 @@ from fashion_jax.results import end_epoch, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
 from fashion_jax.run_files import open_workdir, write_run_files
-from fashion_jax.sharding import check_batch_size, create_mesh, put_batch, put_batches
+from fashion_jax.sharding import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
 from fashion_jax.transfer import check_sources, with_trunks
@@ -129,6 +129,7 @@ def _resume(run: Run) -> list[dict[str, Any]]:
         images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
         state = _train(run, state, start, images)
     write_results(run, state)
+    meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
     return run.metrics_file.lines
 
 

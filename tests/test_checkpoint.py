@@ -126,12 +126,40 @@ def test_a_full_disk_is_told_at_once_and_tried_again(saved, said, monkeypatch):
 
 
 def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monkeypatch):
+    """Without waiting for the next save."""
+    shutil.rmtree(tmp_path / "checkpoints" / "3")  # as if it had not come to the disk
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint.ocp.CheckpointManager, "wait_until_finished", _fail)
-        saved.save(4, small_state(4))
-    assert set(said) == {
-        "Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."
-    }
+        assert not saved.is_retry_due()
+    assert said == ["Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: 10**9)
+    assert saved.is_retry_due()
+
+
+def test_old_checkpoints_that_cannot_be_removed_do_not_stop_the_run(saved, said, tmp_path, monkeypatch):
+    real, told = checkpoint.ocp.CheckpointManager.wait_until_finished, []
+
+    def fail_once(self):
+        real(self)
+        if not told and (tmp_path / "checkpoints" / "4").exists():
+            told.append(True)
+            raise OSError("busy")
+
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "wait_until_finished", fail_once)
+    saved.save_now(4, small_state(4))
+    saved.save_now(4, small_state(4))
+    assert 4 in saved.steps() and not saved.is_retry_due()
+    assert told and said == [f"Old checkpoints in {tmp_path / 'checkpoints'} cannot be removed (busy): see to it."]
+
+
+def test_a_state_that_memory_has_no_room_for_is_not_damaged(saved, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", fail)
+    with pytest.raises(RunError, match=r"step 3 in .* cannot be loaded \(RESOURCE_EXHAUSTED.*enough memory"):
+        saved.restore_latest(small_state())
+    assert saved.steps() == [1, 2, 3]
 
 
 def _fail(self):

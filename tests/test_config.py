@@ -84,7 +84,7 @@ WRONG = {
         ["a.jpg"],
         ["{id}.jpg", 3],
     ),
-    "data.levels": (*NO_LEVEL_TABLES, {}, {"main": 3}),
+    "data.levels": (*NO_LEVEL_TABLES, {}, {"main": 3}, {"path": "p"}, {"main": "m", "main_probability": "p"}),
     "data.taxonomy": (None, 3),
     "data.splits": (
         *(None, 3, "", ["a"], {}, {"train": 0.5}, {"train": 0.8, "validation": 0.3}, {"train": 1, "validation": 0}),

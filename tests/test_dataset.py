@@ -115,6 +115,22 @@ def test_rare_classes_merge_into_other_of_the_same_parent(tmp_path):
         assert (split.labels["sub"] == other).sum() == {"validation": 1, ALL: 6}[name]
 
 
+@pytest.mark.parametrize("fields", [{}, {"folds": 3, "fold": 1}, {"drop_leaks": True}])
+def test_evaluation_gets_the_split_of_training_where_classes_are_merged(tmp_path, fields):
+    """Fractions are drawn class by class, and so before any class has another name."""
+    labels = [("Apparel", sub) for sub in ("Dress", "Hats", "Topwear", "Vests")] + [("Footwear", "Shoes")]
+    most = {"Hats": 40, "Vests": 45}  # the ids below which they occur
+    rows = [row for row in products(200, labels) if int(row[0]) < most.get(row[2], 200)]
+    write_shop(tmp_path, rows)
+    config = shop_config(tmp_path, min_images_per_class=10, rare_classes="merge", **fields)
+    dataset = load_dataset(config)
+    assert dataset.taxonomy.classes["sub"] == ("Apparel/Dress", "Apparel/Other", "Apparel/Topwear", "Footwear/Shoes")
+    for name, split in dataset.splits.items():
+        found = load_split(config, dataset.taxonomy, name)
+        assert list(found.ids) == list(split.ids)
+        assert found.labels["sub"].tolist() == split.labels["sub"].tolist()
+
+
 def test_an_other_that_is_too_small_itself_is_left_out(tmp_path):
     dataset = load(tmp_path, changed(few(Hats=2, Scarves=1)), min_images_per_class=4, rare_classes="merge")
     assert "Apparel/Other" not in dataset.taxonomy.classes["sub"]
@@ -215,6 +231,8 @@ def test_the_catalogue_serves_overlays_for_other_tables_too(catalogue_cache):
     expected = load_dataset(config).summary(8)
     config.data.csv, config.data.image, config.data.group_column = "x.csv", "{x}.png", "x"
     config.data.splits = {"train": "train.txt", "validation": "validation.txt"}
+    assert load_dataset(config).summary(8) == expected
+    config.data.splits = "fold"
     assert load_dataset(config).summary(8) == expected
     assert expected["splits"]["train"]["images"] + expected["splits"]["validation"]["images"] == 200
 

@@ -30,7 +30,7 @@ def overrides(name: str, cache_dir: str) -> dict[str, object]:
     }
 
 
-def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> subprocess.Popen:
+def start(index: int, port: int, workdir: Path, fields: dict[str, object], before: str = "") -> subprocess.Popen:
     environment = os.environ | {
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": "2",
@@ -38,7 +38,7 @@ def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> su
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
     flags = [f"--config.{field}={value}" for field, value in fields.items()]
-    program = f"{SHRINK_RESNET10}\nimport runpy\nrunpy.run_module('fashion_jax.main', run_name='__main__')"
+    program = f"{SHRINK_RESNET10}\n{before}\nimport runpy\nrunpy.run_module('fashion_jax.main', run_name='__main__')"
     command = [sys.executable, "-c", program, "--config", "configs/smoke.py", "--distributed", "--verbose"]
     return subprocess.Popen(
         [*command, "--workdir", str(workdir), *flags],
@@ -50,13 +50,17 @@ def start(index: int, port: int, workdir: Path, fields: dict[str, object]) -> su
     )
 
 
-@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
-def test_two_processes_train_as_one(tmp_path, catalogue_cache, name):
-    fields = overrides(name, catalogue_cache)
+def start_both(workdir: Path, fields: dict[str, object], before: str = "") -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [start(index, port, tmp_path / "two", fields) for index in range(2)]
+    return [start(index, port, workdir, fields, before) for index in range(2)]
+
+
+@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
+def test_two_processes_train_as_one(tmp_path, catalogue_cache, name):
+    fields = overrides(name, catalogue_cache)
+    processes = start_both(tmp_path / "two", fields)
     config = load_config(str(ROOT / "configs" / "smoke.py"), [(k, str(v)) for k, v in fields.items()])
     with jax.enable_x64(True):
         (one,) = train_and_evaluate(config, tmp_path / "one", devices=jax.devices()[:1])
@@ -72,3 +76,12 @@ def test_two_processes_train_as_one(tmp_path, catalogue_cache, name):
             for run in ("one", "two")
         )
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-14)  # 1e-44 is exp(-101): of it, 1e-8 is 1e-10 of the logit
+
+
+@pytest.mark.long
+def test_the_page_may_take_longer_than_jax_waits_for_the_last_process(tmp_path, catalogue_cache):
+    slow = "import time; from fashion_jax import results; results._write_report = lambda *arguments: time.sleep(45)"
+    processes = start_both(tmp_path / "run", overrides("resnet10", catalogue_cache) | {"dtype": "float32"}, slow)
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert (tmp_path / "run" / "report").is_dir()

@@ -61,6 +61,13 @@ def test_the_json_has_everything(run, tmp_path):
     assert row["images_per_second"] > 0 and row["tests"] is None
 
 
+@pytest.mark.parametrize("flag", ["--json", "--label-errors"])
+def test_a_file_that_cannot_be_written_is_told_first(run, tmp_path, capsys, flag):
+    assert main(["--workdir", str(run), flag, str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and f"{flag} is {str(tmp_path)!r}, which cannot be written" in captured.err
+
+
 def test_runs_are_compared_with_the_first(run, tmp_path, capsys):
     (tmp_path / "again").symlink_to(run)
     arguments = ["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--json", str(tmp_path / "m.json")]

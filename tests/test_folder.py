@@ -91,6 +91,21 @@ def test_other_folders_are_splits_where_they_are_named(tmp_path):
         check_paths(config_of(folder, splits={"train": "Train", "validation": "valid"}))
 
 
+@pytest.mark.parametrize("names", [("Train/", "./val"), ("./Train", "val/")])
+def test_folders_of_splits_may_be_written_as_a_shell_completes_them(tmp_path, names):
+    folder = write_tree(tmp_path, *in_splits(a="Train", b="val"))
+    assert count(load(folder, splits=dict(zip(("train", "validation"), names, strict=True)))) == {
+        "train": 30,
+        "validation": 30,
+    }
+
+
+def test_a_deep_folder_of_a_split_is_told(tmp_path):
+    folder = write_tree(tmp_path, *in_splits(a="deep/Train", b="val"))
+    with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below"):
+        load(folder, splits={"train": "deep/Train", "validation": "val"})
+
+
 def test_files_of_ids_are_splits_too(tmp_path):
     folder = write_tree(tmp_path, *TWO_LEVELS, "train/x/y.jpg", "validation/x/y.jpg")
     names = list(TWO_LEVELS)
@@ -221,6 +236,14 @@ def test_a_zip_is_as_its_folder(tmp_path):
     found = load(tmp_path / "shop.zip", cache_dir=str(tmp_path / "cache"))
     assert found.summary(8) == expected.summary(8)
     assert [list(split.ids) for split in found.splits.values()] == [list(s.ids) for s in expected.splits.values()]
+
+
+def test_evaluation_gets_the_split_of_training_where_an_image_lies_outside_of_the_classes(tmp_path):
+    folder = write_tree(tmp_path, *TWO_LEVELS, "Apparel/stray.jpg", "Tops/another.jpg")
+    config = config_of(folder, max_bad_fraction=0.1)
+    dataset = load_dataset(config)
+    for name, split in dataset.splits.items():
+        assert list(load_split(config, dataset.taxonomy, name).ids) == list(split.ids)
 
 
 def test_another_folder_is_labelled_by_a_run_s_classes(tmp_path):

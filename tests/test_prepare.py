@@ -11,7 +11,7 @@ from PIL import Image
 from fashion_jax.config import load_config
 from fashion_jax.data import shards
 from fashion_jax.data.dataset import load_dataset, load_split
-from fashion_jax.data.pipeline import eval_batches, open_images, train_batches
+from fashion_jax.data.pipeline import decode_rows, eval_batches, open_images, train_batches
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
 from fashion_jax.train import train_and_evaluate
@@ -66,6 +66,37 @@ def test_labels_ids_and_classes_are_those_of_the_source(prepared, tiny_config):
     for name, split in source.splits.items():
         assert list(copy.splits[name].ids) == list(split.ids)
         assert Image.open(copy.splits[name].picture(3)).size == SHAPE
+
+
+@pytest.mark.parametrize("levels", [{"sub": "s"}, {"sub": "s", "main": "m"}, {"main": "m", "sub": "s", "type": "t"}])
+def test_other_levels_than_it_was_prepared_with_are_told(prepared, tiny_config, levels):
+    tiny_config.data.levels = levels
+    with pytest.raises(UserError, match=r"data\.levels is .* was prepared with main, sub: name these, in order"):
+        load_dataset(on(tiny_config, prepared))
+
+
+def test_its_splits_keep_the_groups_it_was_prepared_with(tmp_path):
+    rows = [(*row, str(int(row[0]) // 2)) for row in products(60)]
+    write_shop(tmp_path / "shop", rows, ("id", "masterCategory", "subCategory", "product"))
+    config = shop_config(tmp_path / "shop", group_column="product")
+    prepare(config, tmp_path / "set", SHAPE, images_per_shard=50)
+    expected = load_dataset(config)
+    found = load_dataset(on(config, tmp_path / "set"))
+    assert [list(split.ids) for split in found.splits.values()] == [list(s.ids) for s in expected.splits.values()]
+    config.data.folds = 2
+    with pytest.raises(UserError, match=r"data\.group_column is 'product', but a TFDS set has no columns"):
+        load_dataset(on(config, tmp_path / "set"))
+
+
+def test_some_of_its_images_are_shown_as_those_of_the_source(prepared, tiny_config):
+    """On the page: what augmentation makes of them, and where the network looked."""
+    shown = []
+    for config in (tiny_config, on(tiny_config, prepared)):
+        split = load_dataset(config).splits["train"]
+        indices, canvases = decode_rows(split, [5, 3, 150], config, SHAPE)
+        assert indices.tolist() == [0, 1, 2]
+        shown.append(canvases)
+    np.testing.assert_array_equal(*shown)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -14,6 +14,7 @@ from fashion_jax.config import check_config, load_config
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.order import ShuffledIndices
 from fashion_jax.data.pipeline import epoch_order, eval_batches, open_images, train_batches
+from fashion_jax.data.record_files import read_idx
 from fashion_jax.data.record_images import RecordImages
 from fashion_jax.data.record_set import idx_files
 from fashion_jax.errors import UserError
@@ -218,6 +219,26 @@ def test_damaged_idx_files_are_named(tmp_path):
     os.truncate(file, 1000)
     with pytest.raises(UserError, match=r"IDX file '.*train-images-idx3-ubyte' cannot be read"):
         load_dataset(config)
+
+
+def test_labels_of_other_idx_files_are_told(tmp_path):
+    write_idx(tmp_path, {"train": 130, "t10k": 20})
+    one, other = tmp_path / "train-labels-idx1-ubyte", tmp_path / "t10k-labels-idx1-ubyte"
+    labels = one.read_bytes(), other.read_bytes()
+    other.write_bytes(labels[0])
+    one.write_bytes(labels[1])
+    with pytest.raises(UserError, match=r"files of train in .* have 130 images and 20 labels"):
+        load_dataset(load_config("configs/fashion_mnist.py", [("data.path", str(tmp_path))]))
+
+
+def test_every_damage_of_a_compressed_idx_file_is_told(tmp_path):
+    write_idx(tmp_path, {"train": 130, "t10k": 20}, compress=True)
+    file = tmp_path / "train-labels-idx1-ubyte.gz"
+    data = bytearray(file.read_bytes())
+    for place in range(10, len(data)):
+        file.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        with pytest.raises(UserError, match=r"IDX file '.*train-labels-idx1-ubyte\.gz' cannot be read"):
+            read_idx(file)
 
 
 @pytest.mark.skipif(not idx_files(DEBIAN), reason=f"Debian's package dataset-fashion-mnist is not in {DEBIAN}")

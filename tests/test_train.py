@@ -177,8 +177,9 @@ def test_a_run_killed_before_an_epochs_line_writes_it_on_resume(finished, tiny_c
         with pytest.raises(KeyboardInterrupt):
             train_and_evaluate(tiny_config, tmp_path)
     assert without_timing(tmp_path) == []
-    train_and_evaluate(tiny_config, tmp_path)
+    lines = train_and_evaluate(tiny_config, tmp_path)
     assert without_timing(tmp_path) == without_timing(finished)
+    assert list(lines[0]["timing"]) == ["validation_seconds"], "how long the training took is not known any more"
 
 
 @pytest.mark.usefixtures("no_report")

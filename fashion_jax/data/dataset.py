@@ -150,18 +150,19 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     if list(config.data.levels) != list(taxonomy.levels):
         raise UserError(f"data.levels is {config.data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
     check_paths(config, name)
-    table, _, folder, digests = _read(config, taxonomy)
-    if config.data.rare_classes == "merge":
-        table = merge_unknown(table, taxonomy)
+    # what training has read, or other images would be those of its fractions
+    is_as_trained = config.data.source == "folder" and not config.data.taxonomy and name != ALL
+    table, _, folder, digests = _read(config, None if is_as_trained else taxonomy)
+    merged = merge_unknown(table, taxonomy) if config.data.rare_classes == "merge" else table
     if name == ALL:
-        return _split(table, taxonomy)
+        return _split(merged, taxonomy)
     assigned, _ = assign_splits(_source_config(config), table, folder, also=name)
     if config.data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
-    assigned, _ = drop_rare(config, table, assigned)
+    assigned, _ = drop_rare(config, merged, assigned)
     if name not in assigned or not len(assigned[name]):
         raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
-    return _split(table.select(assigned[name]), taxonomy)
+    return _split(merged.select(assigned[name]), taxonomy)
 
 
 def _read(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path, np.ndarray]:
@@ -212,7 +213,8 @@ def _source_config(config: ConfigDict) -> ConfigDict:
         return config
     config = config.copy_and_resolve_references()
     config.data.csv, config.data.image, config.data.group_column = "", "images/{id}.jpg", ""
-    if not all(isinstance(value, float) for value in dict(config.data.splits).values()):
+    splits = config.data.splits
+    if isinstance(splits, str) or not all(isinstance(value, float) for value in splits.values()):
         config.data.splits = {"train": 0.8, "validation": 0.2}
     return config
 

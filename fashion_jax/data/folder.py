@@ -63,9 +63,12 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
 def split_folders(splits: Any, folder: Path) -> dict[str, str]:
     """Top folder -> split, where data.splits names folders; or does not name files, and the usual folders are there."""
     named = isinstance(splits, dict) and all(isinstance(name, str) for name in splits.values())
-    if named and all((folder / name).is_dir() for name in splits.values()):
-        return {name: split for split, name in splits.items()}
-    if not named and all((folder / name).is_dir() for name in _SPLITS[:2]):
+    if named and all(os.path.isdir(folder / name) for name in splits.values()):
+        top = {os.path.normpath(name): split for split, name in splits.items()}
+        if deep := [name for name in top if os.sep in name or name in (os.curdir, os.pardir)]:
+            raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
+        return top
+    if not named and all(os.path.isdir(folder / name) for name in _SPLITS[:2]):
         return {name: name for name in _SPLITS}
     return {}
 

@@ -132,6 +132,22 @@ def decode_files(
     yield *none, {i: reason(files[i]) for i in range(start, len(files))}
 
 
+def decode_rows(
+    split: Split, rows: Sequence[int], config: ConfigDict, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some images of a split, as the network gets them.
+
+    Returns:
+        Which of the rows could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
+    """
+    files, wanted = split.files, np.asarray(rows, np.int64)
+    if isinstance(files, RecordNames) and len(wanted):
+        images = RecordImages(files, canvas_shape(config, shape), config.data.resize)
+        return np.arange(len(wanted)), next(images.batches(lambda: iter([wanted])))
+    indices, canvases, _ = next(decode_files([files[row] for row in rows], config, shape, max(len(rows), 1)))
+    return indices, canvases[: len(indices)]
+
+
 def _share_of(batch: np.ndarray, share: Share) -> np.ndarray:
     """The consecutive part of a global batch that a process reads."""
     index, count = share

@@ -9,6 +9,7 @@ import numpy as np
 from fashion_jax.data.file_check import check_files
 from fashion_jax.data.splits import LeftOut
 from fashion_jax.data.table import Table
+from fashion_jax.data.walk import printable_name
 from fashion_jax.errors import UserError
 
 
@@ -49,4 +50,4 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[Table, L
 def _names(table: Table, chosen: np.ndarray) -> list[str]:
     """What to call the chosen images (bool [images]): by their ids, or by their files where a row may have several."""
     several = len(table) > len(np.unique(table.rows))
-    return list((table.files.names if several else table.ids).select(np.flatnonzero(chosen)))
+    return list(map(printable_name, (table.files.names if several else table.ids).select(np.flatnonzero(chosen))))

@@ -8,6 +8,7 @@ import itertools
 import os
 import struct
 import threading
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,12 +93,13 @@ class TfRecords:
         places, offset, size = np.empty((count, 2), np.int64), 0, os.fstat(descriptor).st_size
         for i in range(count):
             header = os.pread(descriptor, _TFRECORD_HEADER.size, offset)
-            if len(header) == _TFRECORD_HEADER.size:
-                places[i] = offset + _TFRECORD_HEADER.size, _TFRECORD_HEADER.unpack(header)[0]
-                offset = int(places[i].sum()) + _TFRECORD_FOOTER
-            if len(header) < _TFRECORD_HEADER.size or offset > size:
+            length = _TFRECORD_HEADER.unpack(header)[0] if len(header) == _TFRECORD_HEADER.size else size
+            start = offset + _TFRECORD_HEADER.size
+            offset = start + length + _TFRECORD_FOOTER
+            if offset > size:
                 os.close(descriptor)
                 raise UserError(f"The file {path!r} ends after {i} of its {count} records: copy it anew.")
+            places[i] = start, length
         return descriptor, places
 
 
@@ -110,7 +112,8 @@ class IdxImages:
         self.shape = self._pixels[0].shape[1:]
         if any(pixels.shape[1:] != self.shape for pixels in self._pixels):
             raise UserError(f"The images of {', '.join(map(repr, files))} differ in size: put them into two folders.")
-        self._ends = list(itertools.accumulate(map(len, self._pixels)))
+        self.counts = list(map(len, self._pixels))
+        self._ends = list(itertools.accumulate(self.counts))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -139,5 +142,5 @@ def read_idx(path: Path, magic: int = _IDX_LABELS) -> np.ndarray:
         if found != magic:
             raise ValueError(f"its magic number is {found:#x}, not {magic:#x}")
         return pixels.reshape(shape)
-    except (OSError, EOFError, ValueError, struct.error) as error:
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise UserError(f"The IDX file {str(path)!r} cannot be read ({error}): restore it.") from error

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import os
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,7 +222,7 @@ def _cached(
     try:
         with np.load(file) as kept:
             return {name: kept[name] for name in features}
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # none yet, or damaged
         values = make()
     temporary = file.with_name(f".{file.stem}.{uuid.uuid4().hex}.npz")
     try:
@@ -236,11 +238,13 @@ def _of_idx(path: Path, files: dict[str, tuple[Path, Path]], name: str) -> Recor
     labels = {split: read_idx(pair[1]) for split, pair in files.items()}
     records = IdxImages([str(images) for images, _ in files.values()])
     splits, start = {}, 0
-    for split, values in labels.items():
-        splits[split] = slice(start, start + len(values))
-        start += len(values)
-    if start != len(records):
-        raise UserError(f"The IDX files in {str(path)!r} have {len(records)} images, but {start} labels: restore them.")
+    for (split, values), count in zip(labels.items(), records.counts, strict=True):
+        if len(values) != count or not count:
+            raise UserError(
+                f"The IDX files of {split} in {str(path)!r} have {count} images and {len(values)} labels: restore them."
+            )
+        splits[split] = slice(start, start + count)
+        start += count
 
     def rows_of(text: str) -> np.ndarray:
         if text not in splits:

@@ -30,6 +30,8 @@ def assign_splits(config: ConfigDict, table: Table, folder: Path, also: str = ""
         UserError: a file of ids is missing, an id or a group stands in two splits, or a split has no images.
     """
     splits, group_column = config.data.splits, config.data.group_column
+    if FOLDERS in table.columns:  # of a prepared set, whose splits have whole groups
+        group_column = ""
     if config.data.folds:
         names, of, left_out = _from_folds(config, table)
     elif FOLDERS in table.columns:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from fashion_jax.data.columns import Columns, read_columns
 from fashion_jax.data.image_names import ImageNames, pattern_columns
 from fashion_jax.data.strings import Files, Strings
+from fashion_jax.data.walk import printable_name
 from fashion_jax.errors import UserError
 
 Labels = tuple[str, ...]  # of an image, coarse to fine; "" where not known
@@ -119,7 +120,7 @@ def _part(
 ) -> tuple[Strings | np.ndarray, ...]:
     """Of some rows' images: ids, names, codes of the labels (known grows), numbers of the rows, extra columns."""
     codes = [known.setdefault(path, len(known)) for path in zip(*map(columns.get, levels), strict=True)]
-    ids = columns.get("id") or [names[i] for i in np.unique(rows, return_index=True)[1]]
+    ids = columns.get("id") or [printable_name(names[i]) for i in np.unique(rows, return_index=True)[1]]
     texts = [Strings(ids), *(Strings(columns[name]) for name in extra)]
     if len(names) > len(ids):
         texts = [values.select(rows) for values in texts]

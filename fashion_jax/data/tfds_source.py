@@ -39,6 +39,7 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     """
     records = open_record_set(config, path)
     prepared = is_prepared(records.folder)
+    _check_fields(config, records.folder, prepared)
     rows, of = _rows(config, records, prepared)
     features = list(config.data.levels) if prepared else _label_features(config, records, taxonomy)
     parts = _values(records, rows, features)
@@ -52,6 +53,20 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     names = RecordNames(records.records, rows, records.format, records.title)
     left_out = read_json(records.folder / LEFT_OUT) if prepared else {}
     return Table(_ids(records, rows), names, paths, np.arange(len(rows)), columns), left_out
+
+
+def _check_fields(config: ConfigDict, folder: Path, prepared: bool) -> None:
+    data, levels = config.data, list(config.data.levels)
+    if data.group_column and (data.folds or not (prepared and made_from(config, folder))):
+        raise UserError(
+            f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: leave it empty, or prepare "
+            "the images by fractions with it, which keeps each group in one split."
+        )
+    if prepared and levels != (made := read_json(folder / "taxonomy.json")["levels"]):
+        raise UserError(
+            f"data.levels is {data.levels!r}, but {str(folder)!r} was prepared with {', '.join(made)}: name these, in "
+            "order, or prepare it anew."
+        )
 
 
 def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.ndarray, Strings | None]:
@@ -155,7 +170,7 @@ def _ids(records: RecordSet, rows: np.ndarray) -> Strings:
     """What the set calls its images; else their split and place in it."""
     if feature := next((name for name in _IDS if records.classes.get(name, ()) is None), ""):
         ids = _values(records, rows, [feature])[feature]
-        return Strings(x.decode("utf-8", "surrogateescape") if isinstance(x, bytes) else str(x) for x in ids)
+        return Strings(x.decode("utf-8", "backslashreplace") if isinstance(x, bytes) else str(x) for x in ids)
     parts = sorted(records.splits.items(), key=lambda item: item[1].start)
     of = np.searchsorted([part.stop for _, part in parts], rows, side="right")
     return Strings(

@@ -23,22 +23,25 @@ def augmentation(contents: PageContents) -> dict[str, Any] | None:
     chosen = np.linspace(0, len(names) - 1, _IMAGES).round().astype(int).tolist()
     places = [np.flatnonzero(labels == k)[chosen[:i].count(k) :][:1] for i, k in enumerate(chosen)]
     rows = [int(place[0]) for place in places if len(place)]
-    readable, pictures = _pictures(contents, [contents.train.files[row] for row in rows])
+    readable, pictures = _pictures(contents, rows)
     shown = [(names[labels[rows[i]]], contents.train.ids[rows[i]], pictures[i]) for i in readable]
     return {"preset": contents.config.augment, "rows": shown, "draws": _DRAWS}
 
 
-def _pictures(contents: PageContents, files: list[str]) -> tuple[list[int], list[list[str]]]:
-    """The indices of the files that can be decoded, and for every file its pictures."""
+def _pictures(contents: PageContents, rows: list[int]) -> tuple[list[int], list[list[str]]]:
+    """Which of the training images' rows can be decoded, and for every row its pictures."""
     import jax
     import jax.numpy as jnp
     from PIL import Image
 
     from fashion_jax.data.augmentation import MEAN, STD, prepare_eval, prepare_train
-    from fashion_jax.data.pipeline import decode_files
+    from fashion_jax.data.pipeline import decode_rows
 
     config, shape = contents.config, image_shape(contents.config)
-    indices, canvases, _ = next(decode_files(files, config, shape, max(len(files), 1)))
+    pictures: list[list[str]] = [[] for _ in rows]
+    indices, canvases = decode_rows(contents.train, rows, config, shape)
+    if not len(indices):
+        return [], pictures
 
     @jax.jit
     def show(images: jax.Array) -> jax.Array:
@@ -49,7 +52,6 @@ def _pictures(contents: PageContents, files: list[str]) -> tuple[list[int], list
         return jnp.round(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
 
     shown = np.asarray(show(canvases))
-    pictures: list[list[str]] = [[] for _ in files]
     for place, index in enumerate(indices.tolist()):
         pictures[index] = [data_uri(Image.fromarray(pixels)) for pixels in shown[place]]
     return indices.tolist(), pictures

@@ -35,11 +35,9 @@ def explainer(grad_cam: GradCam, overlay: Overlay, split: Split, config: ConfigD
     def explain(rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> dict[str, list[Image.Image | None]]:
         from PIL import Image
 
-        from fashion_jax.data.pipeline import decode_files
+        from fashion_jax.data.pipeline import decode_rows
 
-        files = [split.files[row] for row in rows]
-        indices, canvases, _ = next(decode_files(files, config, image_shape(config), len(files)))
-        images = canvases[: len(indices)]
+        indices, images = decode_rows(split, rows, config, image_shape(config))
         heats = grad_cam(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
         pictures: dict[str, list[Any]] = {level: [None] * len(rows) for level in classes}
         for level, maps in heats.items():

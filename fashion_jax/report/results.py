@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -95,7 +96,7 @@ def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
         "classes": contents.taxonomy.num_classes(level),
         "derived": bool(heads) and level not in heads,
         "scores": scores,
-        "interval": scores["intervals"].get("accuracy"),
+        "interval": None if math.isnan(scores["accuracy"]) else scores["intervals"].get("accuracy"),
         "train_accuracy": contents.line.get(f"train/{level}/accuracy"),
         "frequent": class_names(contents.taxonomy, level)[frequent],
         "frequent_share": counts[frequent] / counts.sum() if counts.sum() else None,

@@ -181,7 +181,7 @@ def variability(lines: Sequence[Mapping[str, Any]], level: str) -> dict[str, flo
     last = lines[len(lines) // 2 :]
     found = {}
     for metric in ("loss", "accuracy", "macro_f1"):
-        pairs = [(line[f"train/{level}/{metric}"], line[f"validation/{level}/{metric}"]) for line in last]
+        pairs = [(line.get(f"train/{level}/{metric}"), line.get(f"validation/{level}/{metric}")) for line in last]
         pairs = [pair for pair in pairs if None not in pair]
         found[f"std/{metric}"] = statistics.pstdev(v for _, v in pairs) if pairs else math.nan
         found[f"gap/{metric}"] = statistics.fmean(t - v for t, v in pairs) if pairs else math.nan
