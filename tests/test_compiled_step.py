@@ -6,8 +6,12 @@ import jax
 import pytest
 
 from benchmarks.hlo import Program
-from fashion_jax.sharding import put_batch
-from tests.test_train_step import build, random_batch
+from fashion_jax.models import create_model
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import create_mesh, put_batch
+from fashion_jax.train_state import abstract_batch, abstract_train_state
+from fashion_jax.train_step import jit_train_step
+from tests.test_train_step import TAXONOMY, build, random_batch
 
 _SMALL = 1000  # bytes: counters and statistics
 
@@ -33,9 +37,12 @@ def test_the_state_is_updated_in_place(config):
 
 
 def test_every_convolution_of_a_bfloat16_step_is_in_it(config):
-    config.dtype = "bfloat16"
-    mesh, _, state, step = build(config)
-    text = step.lower(state, put_batch(random_batch(), mesh)).as_text()
+    config.model.name, config.dtype = "resnet34", "bfloat16"
+    mesh = create_mesh()
+    model, tx = create_model(config, TAXONOMY, mesh.size), create_optimizer(config, 100)
+    state = abstract_train_state(config, model, tx, TAXONOMY, mesh)
+    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100)
+    text = step.lower(state, abstract_batch(config, TAXONOMY, mesh, (32, 32))).as_text()
     signatures = re.findall(r"stablehlo\.convolution.*? : (\(.*?\) -> \S+)", text)
     assert len(signatures) > 15
     assert {dtype for types in signatures for dtype in re.findall(r"x([a-z]+\d+)>", types)} == {"bf16"}
