@@ -108,7 +108,9 @@ def _evaluate(arguments: list[str]) -> None:
 
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     suspects = _suspects(runs) if flags.label_errors else []
-    rows = [_row(run, flags) | {"tests": _tests(runs[0], run) if run is not runs[0] else None} for run in runs]
+    rows = [
+        _row(run, flags, overrides) | {"tests": _tests(runs[0], run) if run is not runs[0] else None} for run in runs
+    ]
     print(result_tables(rows))
     if flags.report:
         _write_report(runs, rows, flags, arguments)
@@ -200,7 +202,7 @@ def _warm_up(trained: Trained, config: ConfigDict, split: Split) -> None:
     trained.log_probs(iter([{"image": blank, "labels": labels}]), count)
 
 
-def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
+def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
     """What is known of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
     from fashion_jax.evaluation import split_metrics
     from fashion_jax.hierarchy import UNKNOWN
@@ -230,17 +232,29 @@ def _row(run: _Run, flags: argparse.Namespace) -> dict[str, Any]:
             "parameters": trained.num_parameters,
             "flops_per_image": trained.flops_per_image(),
             "images_per_second": len(split) / max(run.seconds, 1e-9),
-            "note": _note(run, on_own),
+            "note": _note(run, on_own, flags.split == "validation" and not any(f[:5] == "data." for f, _ in overrides)),
         }
     )
 
 
-def _note(run: _Run, on_own: bool) -> str:
+def _note(run: _Run, on_own: bool, should_be_own: bool) -> str:
+    """What to know of a run's row: where its temperatures come from, and whether its images are those of its training.
+
+    Args:
+        run: the run.
+        on_own: whether the temperatures were fitted on these images.
+        should_be_own: whether they should have been.
+    """
     if not run.calibration:
         return "without calibration.json, so that decodes use the probabilities as they are."
     notes = []
     if run.calibration.step != run.trained.step:
         notes.append(f"the temperatures were fitted to step {run.calibration.step}.")
+    if should_be_own and not on_own:
+        notes.append(
+            "these are not the images that training has validated on: the data has changed since, and images that it "
+            "was trained on may be among them."
+        )
     if on_own:
         notes.append(
             "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "

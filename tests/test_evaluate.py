@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_a_file_that_cannot_be_written_is_told_first(run, tmp_path, capsys, flag
     assert main(["--workdir", str(run), flag, str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and f"{flag} is {str(tmp_path)!r}, which cannot be written" in captured.err
+
+
+def test_data_that_has_changed_since_training_is_told(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    written = tmp_path / "run" / "calibration.json"
+    written.write_text(written.read_text().replace('"ids_sha256": "', '"ids_sha256": "0'))
+    for flags, is_told in (([], True), (["--config.data.cache=none"], False), (["--split=all"], False)):
+        assert main(["--workdir", str(tmp_path / "run"), *flags]) == 0
+        assert ("images that it was trained on may be among them" in capsys.readouterr().out) == is_told
 
 
 def test_runs_are_compared_with_the_first(run, tmp_path, capsys):
