@@ -184,22 +184,11 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
     if all((labels == UNKNOWN).all() for labels in split.labels.values()):
         raise UserError(f"No image of the split {flags.split!r} has a label that {workdir} knows: check data.levels.")
     trained = load_trained(workdir, flags.checkpoint, overrides)
-    _warm_up(trained, config, split)
+    trained.warm_up(split)
     began = time.monotonic()
     images = open_images(split, config, image_shape(config), trained.mesh)
     log_probs = trained.log_probs(eval_batches(split, images, trained.batch_size()), len(split))
     return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
-
-
-def _warm_up(trained: Trained, config: ConfigDict, split: Split) -> None:
-    """Compiles what predicts the split, for its time not to count."""
-    from fashion_jax.config import image_shape
-    from fashion_jax.data.pipeline import canvas_shape
-
-    count = trained.batch_size()
-    blank = np.zeros((count, *canvas_shape(config, image_shape(config)), 3), np.uint8)
-    labels = {level: np.zeros(count, labels.dtype) for level, labels in split.labels.items()}
-    trained.log_probs(iter([{"image": blank, "labels": labels}]), count)
 
 
 def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
@@ -208,6 +197,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     from fashion_jax.hierarchy import UNKNOWN
     from fashion_jax.scoring.assessment import assess
     from fashion_jax.scoring.scores import variability
+    from fashion_jax.text_tables import note
     from fashion_jax.trained import read_train_counts
     from fashion_jax.writers import MetricsFile
 
@@ -216,6 +206,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     counts = read_train_counts(trained.workdir, taxonomy)
     temperatures = run.calibration and run.calibration.temperatures
     on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
+    should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
     row = {"workdir": str(trained.workdir), "step": trained.step, "split": flags.split, "images": len(split)}
     row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
     return (
@@ -232,35 +223,9 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
             "parameters": trained.num_parameters,
             "flops_per_image": trained.flops_per_image(),
             "images_per_second": len(split) / max(run.seconds, 1e-9),
-            "note": _note(run, on_own, flags.split == "validation" and not any(f[:5] == "data." for f, _ in overrides)),
+            "note": note(run.calibration, trained.step, on_own, should_be_own),
         }
     )
-
-
-def _note(run: _Run, on_own: bool, should_be_own: bool) -> str:
-    """What to know of a run's row: where its temperatures come from, and whether its images are those of its training.
-
-    Args:
-        run: the run.
-        on_own: whether the temperatures were fitted on these images.
-        should_be_own: whether they should have been.
-    """
-    if not run.calibration:
-        return "without calibration.json, so that decodes use the probabilities as they are."
-    notes = []
-    if run.calibration.step != run.trained.step:
-        notes.append(f"the temperatures were fitted to step {run.calibration.step}.")
-    if should_be_own and not on_own:
-        notes.append(
-            "these are not the images that training has validated on: the data has changed since, and images that it "
-            "was trained on may be among them."
-        )
-    if on_own:
-        notes.append(
-            "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
-            "images by the others."
-        )
-    return " ".join(notes)
 
 
 def _tests(first: _Run, run: _Run) -> dict[str, Any] | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fashion_jax.writers import printable
+
+if TYPE_CHECKING:
+    from fashion_jax.scoring.run_calibration import RunCalibration
 
 Row = Mapping[str, Any]  # of evaluate.py
 
@@ -15,6 +18,33 @@ def result_tables(rows: Sequence[Row]) -> str:
     parts = [_levels(rows), _more(rows), _decodes(rows), _sizes(rows)]
     parts += [_tests(rows)] if any(row.get("tests") for row in rows) else []
     return printable("\n\n".join(parts))
+
+
+def note(calibration: RunCalibration | None, step: int, on_own: bool, should_be_own: bool) -> str:
+    """What to know of a run's row: where its temperatures come from, and whether its images are those of its training.
+
+    Args:
+        calibration: the run's, where it has one.
+        step: of the checkpoint.
+        on_own: whether the temperatures were fitted on these images.
+        should_be_own: whether they should have been.
+    """
+    if not calibration:
+        return "without calibration.json, so that decodes use the probabilities as they are."
+    notes = []
+    if calibration.step != step:
+        notes.append(f"the temperatures were fitted to step {calibration.step}.")
+    if should_be_own and not on_own:
+        notes.append(
+            "these are not the images that training has validated on: the data has changed since, and images that it "
+            "was trained on may be among them."
+        )
+    if on_own:
+        notes.append(
+            "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
+            "images by the others."
+        )
+    return " ".join(notes)
 
 
 def _levels(rows: Sequence[Row]) -> str:
