@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
+
+from fashion_jax.sharding import batch_sharding
 
 
 def dispatches(start: int, num_steps: int, together: int, *boundaries: int) -> Iterator[tuple[int, int]]:
@@ -39,7 +41,7 @@ def next_batch(batches: Iterator[Any], count: int) -> Any:
 
 
 def _stack(*xs: Any) -> Any:
-    """Where they are: what lies on the devices stays there, spread as before."""
+    """Where they are: what lies on the devices stays there, spread over them."""
     if not isinstance(xs[0], jax.Array):
         return np.stack(xs)
     return _stacking(xs[0].sharding)(xs)
@@ -47,4 +49,4 @@ def _stack(*xs: Any) -> Any:
 
 @functools.cache
 def _stacking(spread: NamedSharding) -> Callable[[tuple[jax.Array, ...]], jax.Array]:
-    return jax.jit(jnp.stack, out_shardings=NamedSharding(spread.mesh, PartitionSpec(None, *spread.spec)))
+    return jax.jit(jnp.stack, out_shardings=batch_sharding(spread.mesh, stacked=True))
