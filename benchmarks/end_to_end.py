@@ -112,7 +112,7 @@ def _measure_on(
     train, validation = dataset.splits["train"], dataset.splits["validation"]
 
     def batches() -> Iterator[Any]:
-        hosted = train_batches(train, images["train"], config, 0, _WARM + steps)
+        hosted = itertools.islice(train_batches(train, images["train"], config), _WARM + steps)
         return (put_batch(batch, ready.mesh) for batch in hosted)
 
     size = config.batch_size
@@ -148,12 +148,11 @@ def _measure_on(
 def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) -> Prepared:
     """The trainer's steps, compiled, and a new state."""
     mesh, taxonomy = create_mesh(devices), dataset.taxonomy
-    steps_per_epoch = max(len(dataset.splits["train"]) // config.batch_size, 1)
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, steps_per_epoch)
+    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
     began = time.perf_counter()
-    lowered = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch).lower(state, batch)
+    lowered = jit_train_step(config, model, tx, taxonomy, mesh, len(dataset.splits["train"])).lower(state, batch)
     step = lowered.compile()
     seconds = time.perf_counter() - began
     eval_fn = jit_eval_step(config, model, taxonomy, mesh)

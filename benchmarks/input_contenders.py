@@ -68,10 +68,11 @@ def _pipeline(files: list[str], canvas: int, cache: str) -> Epoch:
 
     config = get_config()
     config.batch_size, config.augment, config.data.cache = BATCH_SIZE, "none", cache
+    config.num_epochs = _MANY_EPOCHS
     split = Split([*files], [*files], {"sub": np.zeros(len(files), np.int32)})
     images = open_images(split, config, (canvas, canvas))
     steps = len(files) // BATCH_SIZE
-    batches = train_batches(split, images, config, 0, steps * _MANY_EPOCHS)  # begun once, as in a training
+    batches = train_batches(split, images, config)  # begun once, as in a training
     return lambda: sum(len(batch["image"]) for batch in itertools.islice(batches, steps))
 
 

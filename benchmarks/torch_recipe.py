@@ -61,8 +61,7 @@ def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
     )
     images = {name: open_images(split, config, image_shape(config)) for name, split in dataset.splits.items()}
     steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
-    num_steps = steps_per_epoch * config.num_epochs
-    batches = train_batches(dataset.splits["train"], images["train"], config, 0, num_steps)
+    batches = train_batches(dataset.splits["train"], images["train"], config)
     for epoch, rate in enumerate(learning_rates(config), 1):
         began = time.monotonic()
         for group in optimizer.param_groups:

@@ -112,12 +112,12 @@ def compile_step(config: ConfigDict) -> tuple[jax.stages.Compiled, TrainState, l
     mesh = create_mesh()
     check_batch_size(config.batch_size, mesh.size)
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config, _STEPS_PER_EPOCH)
+    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
     balance = create_class_balance(config, {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels})
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()
-    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH, balance)
+    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH * config.batch_size, balance)
     compiled = step_fn.lower(state, batches[0]).compile()
     return compiled, state, batches, time.perf_counter() - began
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,22 +15,23 @@ from jax.sharding import NamedSharding
 from fashion_jax.sharding import batch_sharding
 
 
-def dispatches(start: int, num_steps: int, together: int, *boundaries: int) -> Iterator[tuple[int, int]]:
-    """How the steps after `start`, up to `num_steps`, are dispatched.
+def dispatches(start: int, ends: Sequence[int], together: int, every: int) -> Iterator[tuple[int, int]]:
+    """How the steps after `start` are dispatched, up to the last of the ascending `ends` of epochs.
 
-    Either `together` at a time or one alone, so that two programs are compiled and no more. None spans a multiple of
-    a boundary (the steps of an epoch, those between checkpoints). What follows a step depends on that step only, so a
-    resumed run goes on in the same way.
+    Either `together` at a time or one alone, so that two programs are compiled and no more. None spans an epoch's end
+    or a multiple of `every`, where a checkpoint is due. What follows a step depends on that step only, so a resumed
+    run goes on in the same way.
 
     Yields:
         The last step of each dispatch, and how many steps it has.
     """
     step = start
-    while step < num_steps:
-        end = min(num_steps, *(step - step % boundary + boundary for boundary in boundaries))
-        count = together if step + together <= end else 1
-        step += count
-        yield step, count
+    for end in ends:
+        while step < end:
+            boundary = min(end, step - step % every + every)
+            count = together if step + together <= boundary else 1
+            step += count
+            yield step, count
 
 
 def next_batch(batches: Iterator[Any], count: int) -> Any:

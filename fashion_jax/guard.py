@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from ml_collections import ConfigDict
 
@@ -56,17 +55,6 @@ def slowed(guard: Guard, config: ConfigDict) -> Array:
     """What the rollbacks have left of the learning rate; exactly 1 where there were none."""
     factor = jnp.asarray(config.nonfinite.learning_rate_factor, guard["update_norm"].dtype)
     return factor ** guard["rollbacks"]
-
-
-def skipped(opt_state: Any) -> Any:
-    """The optimizer's state after an update that was skipped: the learning rate's schedule goes on with the steps."""
-
-    def is_schedule(node: Any) -> bool:
-        return isinstance(node, optax.ScaleByScheduleState)
-
-    return jax.tree.map(
-        lambda x: x._replace(count=x.count + 1) if is_schedule(x) else x, opt_state, is_leaf=is_schedule
-    )
 
 
 def where(good: Array, new: Any, old: Any) -> Any:

@@ -25,15 +25,13 @@ def learning_rates(config: ConfigDict) -> np.ndarray:
     return config.learning_rate * config.learning_rate_decay**epochs
 
 
-def create_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
-    """torch.optim.SGD: the decay is added to the gradient of every parameter before the momentum.
+def create_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """torch.optim.SGD at a learning rate of 1: the step multiplies its updates by that of the epoch.
 
-    The parameters of frozen trunks have neither decay nor momentum, and no update.
+    The decay is added to the gradient of every parameter before the momentum. The parameters of frozen trunks have
+    neither decay nor momentum, and no update.
     """
-    sgd = optax.chain(
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(partial(learning_rate, config, steps_per_epoch), momentum=config.momentum),
-    )
+    sgd = optax.chain(optax.add_decayed_weights(config.weight_decay), optax.sgd(1.0, momentum=config.momentum))
     if not config.model.frozen:
         return sgd
     return optax.partition({"trained": sgd, "frozen": optax.set_to_zero()}, partial(_labels, config))
@@ -50,10 +48,10 @@ def _labels(config: ConfigDict, params: Any) -> Any:
     return jax.tree.map_with_path(label, params)
 
 
-def learning_rate(config: ConfigDict, steps_per_epoch: int, step: Array) -> Array:
-    """The learning rate of a step."""
+def learning_rate(config: ConfigDict, epoch: Array) -> Array:
+    """The learning rate of an epoch, counted from 0."""
     rates = learning_rates(config)
-    return jnp.asarray(rates)[jnp.minimum(step // steps_per_epoch, len(rates) - 1)]
+    return jnp.asarray(rates)[jnp.minimum(epoch, len(rates) - 1)]
 
 
 def momentum(opt_state: optax.OptState) -> Any:

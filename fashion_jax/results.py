@@ -34,7 +34,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     began = time.monotonic()
     metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
     timing["validation_seconds"] = time.monotonic() - began
-    epoch = step // run.steps_per_epoch
+    epoch = run.epoch_ends[step]
     slowed = config.nonfinite.learning_rate_factor ** int(guard["rollbacks"])
     rate = float(learning_rates(config)[epoch - 1]) * slowed
     line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}

@@ -16,6 +16,7 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.pipeline import Images
 from fashion_jax.evaluation import EvalFn
+from fashion_jax.position import BEGINNING, Position, epoch_ends
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
@@ -34,22 +35,35 @@ class Run:
     create_state: Callable[[], TrainState]
     abstract_state: TrainState
     terminal: Terminal
+    position: Position = BEGINNING  # where this start of the run began, or was rolled back to
+    epoch_ends: dict[int, int] = dataclasses.field(default_factory=dict)  # from there on: step -> epoch
     checkpoints: Checkpoints | None = None
     metrics_file: MetricsFile | None = None
     events: EventWriter | None = None
     validation: Images | None = None
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.dataset.splits["train"]) // self.config.batch_size
+    def start_at(self, position: Position) -> None:
+        """Sets where the steps to come begin.
+
+        Raises:
+            UserError: no epoch of the config can go on from there.
+        """
+        config, num_images = self.config, len(self.dataset.splits["train"])
+        self.position = position
+        self.epoch_ends = epoch_ends(position, num_images, config.batch_size, config.num_epochs)
 
     @property
     def num_steps(self) -> int:
-        return self.steps_per_epoch * self.config.num_epochs
+        return max(self.epoch_ends)
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch, counted from 1, that a step to come is a part of."""
+        return next(epoch for end, epoch in self.epoch_ends.items() if step <= end)
 
     def is_scheduled(self, step: int) -> bool:
         """Whether a step is saved whatever happens: at every_steps, and at the ends of the epochs."""
-        return step % self.config.checkpoint.every_steps == 0 or step % self.steps_per_epoch == 0
+        is_end = step in self.epoch_ends or step in self.checkpoints.scores
+        return is_end or step % self.config.checkpoint.every_steps == 0
 
     @property
     def share(self) -> tuple[int, int]:

@@ -27,6 +27,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-c
 # A run may go on with other values of these; any other field would make it another run.
 _FREE_FIELDS = {
     "num_epochs",  # under cosine, the epochs to come follow the new schedule
+    "batch_size",  # the running epoch goes on with the images that it has not seen
     "on_nonfinite",
     "nonfinite.max_in_a_row",
     "nonfinite.learning_rate_factor",

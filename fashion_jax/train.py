@@ -26,11 +26,12 @@ from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.dispatch import dispatches, next_batch
-from fashion_jax.errors import RunError, UserError, first_line
+from fashion_jax.errors import RunError, first_line
 from fashion_jax.evaluation import score
 from fashion_jax.lock import locked
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
+from fashion_jax.position import position_of
 from fashion_jax.results import end_epoch, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
@@ -102,11 +103,7 @@ def _others_may_end() -> Iterator[None]:
 def _resume(run: Run) -> list[dict[str, Any]]:
     """From where the run is to its end, all files written."""
     start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
-    if start > run.num_steps:
-        raise UserError(
-            f"{run.workdir} has done {start} steps, more than num_epochs = {run.config.num_epochs} has "
-            f"({run.num_steps}): raise num_epochs, or use another --workdir."
-        )
+    run.start_at(position_of(state))
     report = run.workdir / "report"
     run.metrics_file = _open_metrics(run, start)
     if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():
@@ -123,11 +120,11 @@ def _resume(run: Run) -> list[dict[str, Any]]:
     run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
     state = run.create_state() if state is None else state
     written = [line["step"] for line in run.metrics_file.lines]
-    if start and start % run.steps_per_epoch == 0 and start not in written:
+    if start in run.epoch_ends and start not in written:
         end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
     if start < run.num_steps:
         images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
-        state = _train(run, state, start, images)
+        state = _train(run, state, images)
     write_results(run, state)
     meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
     return run.metrics_file.lines
@@ -139,23 +136,23 @@ def _introduction(run: Run) -> str:
     return (
         f"Training {run.config.model.name} in {run.workdir} on {len(splits['train']):,} images "
         f"({len(splits['validation']):,} for validation; classes: {classes}): {run.config.num_epochs} epochs of "
-        f"{run.steps_per_epoch} steps. The first step takes longer, being compiled."
+        f"{next(iter(run.epoch_ends))} steps. The first step takes longer, being compiled."
     )
 
 
 def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> Run:
     taxonomy = dataset.taxonomy
-    steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
+    num_images = len(dataset.splits["train"])
     model = create_model(config, taxonomy, mesh.size)
-    tx = create_optimizer(config, steps_per_epoch)
+    tx = create_optimizer(config)
     balance = create_class_balance(config, class_counts(dataset.splits["train"], taxonomy))
     run = Run(
         config=config,
         workdir=workdir,
         dataset=dataset,
         mesh=mesh,
-        train_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance),
-        train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch, balance, stacked=True),
+        train_fn=jit_train_step(config, model, tx, taxonomy, mesh, num_images, balance),
+        train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, num_images, balance, stacked=True),
         eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
         create_state=lambda: with_trunks(config, create_train_state(config, model, tx, taxonomy, mesh), terminal.say),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
@@ -173,27 +170,27 @@ def _open_metrics(run: Run, start: int) -> MetricsFile:
     return metrics_file
 
 
-def _train(run: Run, state: TrainState, start: int, images: Images) -> TrainState:
+def _train(run: Run, state: TrainState, images: Images) -> TrainState:
     """From a state to that of the last step, which is saved, through as many rollbacks as it takes."""
     while True:
         try:
-            state = _steps(run, state, start, images)
+            state = _steps(run, state, images)
             run.checkpoints.save_now(run.num_steps, state)
             return state
         except RollBack as asked:
             start, state = roll_back(run, asked)
+            run.start_at(position_of(state))
             state = slowed(run, run.create_state() if state is None else state, asked.times)
             run.metrics_file = _open_metrics(run, start)
         finally:
             interruption.hold(False)
 
 
-def _steps(run: Run, state: TrainState, start: int, images: Images) -> TrainState:
-    config, steps_per_epoch = run.config, run.steps_per_epoch
-    batches = train_batches(run.dataset.splits["train"], images, config, start, run.num_steps, run.share)
+def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
+    config, (start, epoch, seen) = run.config, run.position
+    batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.share)
     watch, loss = Stopwatch(), None
-    boundaries = steps_per_epoch, config.checkpoint.every_steps
-    for step, count in dispatches(start, run.num_steps, config.steps_per_dispatch, *boundaries):
+    for step, count in dispatches(start, [*run.epoch_ends], config.steps_per_dispatch, config.checkpoint.every_steps):
         asked = time.monotonic()
         batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
         watch.waited += time.monotonic() - asked
@@ -208,16 +205,16 @@ def _steps(run: Run, state: TrainState, start: int, images: Images) -> TrainStat
             check_updates(run, step, state, loss)
             if is_stopped:
                 stop(run, state, step)
-            if step % steps_per_epoch:
-                run.checkpoints.save(step, state)
-            else:
+            if step in run.epoch_ends:
                 end_epoch(run, state, step, watch)
                 watch = Stopwatch()
+            else:
+                run.checkpoints.save(step, state)
     return state
 
 
 def _report_progress(run: Run, step: int, state: TrainState, loss: jax.Array, watch: Stopwatch) -> None:
     value = check_updates(run, step, state, loss)
-    epoch = f"epoch {(step - 1) // run.steps_per_epoch + 1}/{run.config.num_epochs}"
+    epoch = f"epoch {run.epoch_of(step)}/{run.config.num_epochs}"
     speed = watch.timing(run.config.batch_size)["images_per_second"]
     run.terminal.progress(step, run.num_steps, epoch, speed, value)

@@ -24,6 +24,8 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
         step: steps done, int32.
+        epoch: epochs that are over, int32.
+        seen: images of the running epoch that are done, int32: with epoch, the place in the data.
         params: trainable parameters.
         model_state: the model's other collections: batch_stats, or nothing.
         opt_state: of the optax optimizer.
@@ -32,6 +34,8 @@ class TrainState(struct.PyTreeNode):
     """
 
     step: Array
+    epoch: Array
+    seen: Array
     params: Any
     model_state: Any
     opt_state: optax.OptState
@@ -74,8 +78,11 @@ def _initializer(
         images = jnp.zeros((2, *image_shape(config), 3), dtype)
         variables = dict(model.init({"params": jax.random.key(config.seed)}, images, train=False))
         params = variables.pop("params")
+        none = jnp.zeros((), jnp.int32)
         return TrainState(
-            step=jnp.zeros((), jnp.int32),
+            step=none,
+            epoch=none,
+            seen=none,
             params=params,
             model_state=variables,
             opt_state=tx.init(params),

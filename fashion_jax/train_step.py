@@ -39,13 +39,14 @@ def train_step(
     model: Classifier,
     tx: optax.GradientTransformation,
     taxonomy: Taxonomy,
-    steps_per_epoch: int,
+    num_images: int,
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[TrainState, Array]:
     """One update, or none where the loss or the gradient is not finite.
 
-    Everything random is a function of (config.seed, state.step), everything averaged is over the global
-    batch. The epoch's metrics are those of a plain cross-entropy, of mixed images by the label of the larger share.
+    Everything random is a function of (config.seed, state.step), everything averaged is over the global batch. An
+    epoch ends where fewer of the num_images are left than a batch takes. Its metrics are those of a plain
+    cross-entropy, of mixed images by the label of the larger share.
 
     Returns:
         The next state, and the loss of this step, at least float32: of mixed labels and balanced classes where the
@@ -72,12 +73,16 @@ def train_step(
     norm = global_norm(grads)
     limit = 1 if config.on_nonfinite == "stop" else config.nonfinite.max_in_a_row
     good = guard.is_applied(state.guard, loss, norm, limit)
-    params, opt_state = _update(state, guard.clip(grads, norm, config.clip_gradient_norm), good, config, tx)
-    rate = learning_rate(config, steps_per_epoch, state.step) * guard.slowed(state.guard, config)
-    is_first = state.step % steps_per_epoch == 0
+    rate = learning_rate(config, state.epoch) * guard.slowed(state.guard, config)
+    params, opt_state = _update(state, guard.clip(grads, norm, config.clip_gradient_norm), good, rate, tx)
+    is_first = state.seen == 0
     metrics = guard.where(is_first, jax.tree.map(jnp.zeros_like, state.metrics), state.metrics)
+    seen = state.seen + config.batch_size
+    is_last = seen + config.batch_size > num_images
     next_state = TrainState(
         step=state.step + 1,
+        epoch=state.epoch + is_last,
+        seen=jnp.where(is_last, 0, seen),
         params=params,
         model_state=guard.where(good, model_state, state.model_state),
         opt_state=opt_state,
@@ -118,7 +123,7 @@ def jit_train_step(
     tx: optax.GradientTransformation,
     taxonomy: Taxonomy,
     mesh: Mesh,
-    steps_per_epoch: int,
+    num_images: int,
     balance: ClassBalance = NO_BALANCE,
     *,
     stacked: bool = False,
@@ -127,7 +132,7 @@ def jit_train_step(
 
     Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program; the loss is the last's.
     """
-    step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, steps_per_epoch=steps_per_epoch)
+    step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, num_images=num_images)
     step = partial(step, balance=balance)
     everywhere = replicated(mesh)
 
@@ -187,20 +192,19 @@ def _loss(
 
 
 def _update(
-    state: TrainState, grads: Any, good: Array, config: ConfigDict, tx: optax.GradientTransformation
+    state: TrainState, grads: Any, good: Array, rate: Array, tx: optax.GradientTransformation
 ) -> tuple[Any, optax.OptState]:
-    """Parameters and optimizer after the update, or where it is not good as they were but for the schedule.
+    """Parameters and optimizer after the update, or where it is not good as they were.
 
     A condition and not a choice value by value, which would write all of them twice.
     """
 
     def applied() -> tuple[Any, optax.OptState]:
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        slowed = guard.slowed(state.guard, config)
-        updates = jax.tree.map(lambda u: u * slowed.astype(u.dtype), updates)
+        updates = jax.tree.map(lambda u: u * rate.astype(u.dtype), updates)
         return optax.apply_updates(state.params, updates), opt_state
 
-    return lax.cond(good, applied, lambda: (state.params, guard.skipped(state.opt_state)))
+    return lax.cond(good, applied, lambda: (state.params, state.opt_state))
 
 
 def _next_metrics(metrics: Any, log_probs: dict[str, Array], labels: dict[str, Array]) -> Any:

@@ -99,10 +99,11 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
         jax.config.update("jax_enable_x64", True)
     mesh = create_mesh()
     model = create_model(config, taxonomy, mesh.size)
-    like = abstract_train_state(config, model, create_optimizer(config, steps_per_epoch=1), taxonomy, mesh)
+    like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
     step, arrays = restore_parts(workdir, config, checkpoint, parts)
-    state = TrainState(step, arrays["params"], arrays.get("model_state", {}), opt_state=None, metrics=None, guard=None)
+    training_only = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
+    state = TrainState(step=step, params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
     eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
     return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
 

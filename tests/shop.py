@@ -2,14 +2,19 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import default
+from fashion_jax.data.dataset import Split
+from fashion_jax.data.images import Images
+from fashion_jax.data.pipeline import train_batches
 
 HEADER = ("id", "masterCategory", "subCategory")
 LABELS = (("Apparel", "Topwear"), ("Apparel", "Dress"), ("Footwear", "Shoes"))
@@ -58,3 +63,14 @@ def shop_config(folder: Path, **data) -> ConfigDict:
     for field, value in data.items():
         config.data[field] = value
     return config
+
+
+def batches_of_steps(
+    split: Split, images: Images, config: ConfigDict, start: int, stop: int, share: tuple[int, int] = (0, 1)
+) -> Iterator[dict[str, Any]]:
+    """The training batches of the steps from start to before stop, of however many epochs that takes."""
+    config = config.copy_and_resolve_references()
+    config.num_epochs = stop
+    epoch, step = divmod(start, len(split) // config.batch_size)
+    batches = train_batches(split, images, config, epoch, step * config.batch_size, share)
+    return itertools.islice(batches, stop - start)

@@ -192,11 +192,11 @@ def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, na
 
 def _parts(config, count):
     mesh = create_mesh(jax.devices()[:count])
-    return config, create_model(config, TAXONOMY, mesh.size), create_optimizer(config, 100), mesh
+    return config, create_model(config, TAXONOMY, mesh.size), create_optimizer(config), mesh
 
 
 def _on_devices(config, count):
     config, model, tx, mesh = _parts(config, count)
-    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100)
+    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100 * config.batch_size)
     batch = put_batch(random_batch(), mesh)
     return lambda: create_train_state(config, model, tx, TAXONOMY, mesh), lambda state: step(state, batch)

@@ -39,9 +39,9 @@ def test_the_state_is_updated_in_place(config):
 def test_every_convolution_of_a_bfloat16_step_is_in_it(config):
     config.model.name, config.dtype = "resnet34", "bfloat16"
     mesh = create_mesh()
-    model, tx = create_model(config, TAXONOMY, mesh.size), create_optimizer(config, 100)
+    model, tx = create_model(config, TAXONOMY, mesh.size), create_optimizer(config)
     state = abstract_train_state(config, model, tx, TAXONOMY, mesh)
-    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100)
+    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100 * config.batch_size)
     text = step.lower(state, abstract_batch(config, TAXONOMY, mesh, (32, 32))).as_text()
     signatures = re.findall(r"stablehlo\.convolution.*? : (\(.*?\) -> \S+)", text)
     assert len(signatures) > 15

@@ -15,13 +15,15 @@ from fashion_jax.train import train_and_evaluate
 from fashion_jax.train_state import TrainState
 from tests.test_train import digests, without_timing
 
-TX = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(lambda step: 0.1 / (1 + step), momentum=0.9))
+TX = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
 
 
 def one_state() -> TrainState:
     params = {"w": jnp.ones(3)}
     return TrainState(
         step=jnp.int32(0),
+        epoch=jnp.int32(0),
+        seen=jnp.int32(0),
         params=params,
         model_state={"mean": jnp.ones(2)},
         opt_state=TX.init(params),
@@ -36,7 +38,7 @@ def step(state: TrainState, gradient: float, loss: float = 1.0, limit: int = 3) 
     good = guard.is_applied(state.guard, jnp.float32(loss), norm, limit)
     updates, opt_state = TX.update(grads, state.opt_state, state.params)
     params, opt_state = guard.where(
-        good, (optax.apply_updates(state.params, updates), opt_state), (state.params, guard.skipped(state.opt_state))
+        good, (optax.apply_updates(state.params, updates), opt_state), (state.params, state.opt_state)
     )
     return state.replace(
         step=state.step + 1,
@@ -58,9 +60,7 @@ def test_an_update_that_is_not_finite_changes_nothing_but_the_counts(gradient, l
     after = step(before, gradient, loss)
     assert values(after) == values(before)
     assert after.step == 2 and after.guard["in_a_row"] == 1
-    trace, count = (jax.tree.leaves(s.opt_state)[0] for s in (before, after)), jax.tree.leaves(after.opt_state)[-1]
-    np.testing.assert_array_equal(*trace)
-    assert count == 2, "the schedule goes on with the steps"
+    np.testing.assert_array_equal(*(jax.tree.leaves(s.opt_state)[0] for s in (before, after)))
     assert epoch_summary(jax.device_get(after.guard)) == {
         "gradient_norm": pytest.approx(3**0.5),
         "update_norm": pytest.approx(0.1 * 1.1 * 3**0.5),

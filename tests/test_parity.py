@@ -122,7 +122,7 @@ def _train(case):
     model = _model_without_dropout(case)
     variables = _draw_variables(model, images)
     params, model_state = variables["params"], {"batch_stats": variables["batch_stats"]}
-    tx = _optimizer(case)
+    tx, rates = _optimizer(case)
     opt_state = tx.init(params)
 
     def compute_loss(params, model_state):
@@ -135,14 +135,15 @@ def _train(case):
         ), model_state
 
     @jax.jit
-    def step(params, model_state, opt_state):
+    def step(params, model_state, opt_state, rate):
         (loss, model_state), grads = jax.value_and_grad(compute_loss, has_aux=True)(params, model_state)
         updates, opt_state = tx.update(grads, opt_state, params)
+        updates = jax.tree.map(lambda u: u * rate, updates)
         return optax.apply_updates(params, updates), model_state, opt_state, loss, grads
 
     losses, gradients = [], []
-    for _ in range(inputs.NUM_STEPS):
-        params, model_state, opt_state, loss, grads = step(params, model_state, opt_state)
+    for rate in rates:
+        params, model_state, opt_state, loss, grads = step(params, model_state, opt_state, rate)
         losses.append(float(loss))
         gradients.append(grads)
     trees = {"gradients": gradients[0], "params": params, "batch_stats": model_state["batch_stats"]}
@@ -156,7 +157,7 @@ def _optimizer(case):
     config = default.get_config()
     config.update(num_epochs=inputs.NUM_STEPS, learning_rate=case.learning_rate, schedule="cosine")
     config.update(momentum=inputs.MOMENTUM, weight_decay=inputs.WEIGHT_DECAY)
-    return create_optimizer(config, steps_per_epoch=1)
+    return create_optimizer(config), learning_rates(config)
 
 
 def _model_without_dropout(case):

@@ -10,10 +10,10 @@ from PIL import Image
 from fashion_jax.data import memory
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.images import _CHUNK, DeviceImages, StreamedImages, _order_of_use
-from fashion_jax.data.pipeline import canvas_shape, epoch_order, eval_batches, open_images, train_batches
+from fashion_jax.data.pipeline import canvas_shape, epoch_order, eval_batches, open_images
 from fashion_jax.errors import UserError
 from fashion_jax.sharding import batch_sharding, create_mesh, put_batch
-from tests.shop import shop_config, write_image
+from tests.shop import batches_of_steps, shop_config, write_image
 
 SHAPE = (8, 6)  # of most images here, so that nothing is resized and every pixel can be compared
 
@@ -43,7 +43,7 @@ def labels_of(batches) -> list[list[int]]:
 
 def train_labels(split, config, start=0, stop=10, share=(0, 1)):
     images = open_images(split, config, SHAPE)
-    return labels_of(train_batches(split, images, config, start, stop, share))
+    return labels_of(batches_of_steps(split, images, config, start, stop, share))
 
 
 @pytest.mark.parametrize("cache", ["none", "host"])
@@ -63,7 +63,7 @@ def test_training_batches_are_those_of_the_order(ten, cache):
     """10 images make 2 batches of 4; what is left over is another image in every epoch."""
     split, pixels = ten
     config = config_of(cache=cache)
-    batches = list(train_batches(split, open_images(split, config, SHAPE), config, 0, 6))
+    batches = list(batches_of_steps(split, open_images(split, config, SHAPE), config, 0, 6))
     orders = [epoch_order(config.seed, epoch, 10) for epoch in range(3)]
     assert labels_of(batches) == [order[start : start + 4].tolist() for order in orders for start in (0, 4)]
     for batch in batches:
@@ -217,7 +217,7 @@ def test_the_canvas_is_larger_where_the_augmentation_crops():
 def first_batches(split, config, start, mesh=None):
     """The pixels of the steps start to 50, and of the evaluation, as the network would get them."""
     images = open_images(split, config, SHAPE, mesh)
-    train = [put_batch(batch, create_mesh()) for batch in train_batches(split, images, config, start, 50)]
+    train = [put_batch(batch, create_mesh()) for batch in batches_of_steps(split, images, config, start, 50)]
     evaluated = [put_batch(batch, create_mesh()) for batch in eval_batches(split, images, config.batch_size)]
     return [np.asarray(batch["image"]) for batch in train], [np.asarray(batch["image"]) for batch in evaluated]
 

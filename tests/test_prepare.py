@@ -11,11 +11,11 @@ from PIL import Image
 from fashion_jax.config import load_config
 from fashion_jax.data import shards
 from fashion_jax.data.dataset import load_dataset, load_split
-from fashion_jax.data.pipeline import decode_rows, eval_batches, open_images, train_batches
+from fashion_jax.data.pipeline import decode_rows, eval_batches, open_images
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
 from fashion_jax.train import train_and_evaluate
-from tests.shop import products, shop_config, write_image, write_shop, write_table
+from tests.shop import batches_of_steps, products, shop_config, write_image, write_shop, write_table
 
 beam = pytest.importorskip("apache_beam", reason="Apache Beam, the extra prepare, is not installed")
 
@@ -51,7 +51,7 @@ def test_the_batches_are_those_of_the_source(prepared, tiny_config, cache):
     for config in (tiny_config, on(tiny_config, prepared)):
         dataset = load_dataset(config)
         split = dataset.splits["train"]
-        batches.append(list(train_batches(split, open_images(split, config, SHAPE), config, 3, 25)))
+        batches.append(list(batches_of_steps(split, open_images(split, config, SHAPE), config, 3, 25)))
     for ours, theirs in zip(*batches, strict=True):
         np.testing.assert_array_equal(ours["image"], theirs["image"])
         assert {k: v.tolist() for k, v in ours["labels"].items()} == {

@@ -13,12 +13,12 @@ from PIL import Image
 from fashion_jax.config import check_config, load_config
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.order import ShuffledIndices
-from fashion_jax.data.pipeline import epoch_order, eval_batches, open_images, train_batches
+from fashion_jax.data.pipeline import epoch_order, eval_batches, open_images
 from fashion_jax.data.record_files import read_idx
 from fashion_jax.data.record_images import RecordImages
 from fashion_jax.data.record_set import idx_files
 from fashion_jax.errors import UserError
-from tests.shop import shop_config
+from tests.shop import batches_of_steps, shop_config
 
 SHAPE = (8, 6)
 NAMES = ["shirt", "shoe", "coat"]
@@ -82,7 +82,7 @@ def config_of(tmp_path):
 def first_batches(config, count=5):
     dataset = load_dataset(config)
     split = dataset.splits["train"]
-    return list(train_batches(split, open_images(split, config, SHAPE), config, 0, count))
+    return list(batches_of_steps(split, open_images(split, config, SHAPE), config, 0, count))
 
 
 @pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
@@ -113,7 +113,7 @@ def test_images_are_shown_on_the_page(sets, config_of, file_format):
 def test_training_goes_by_the_order_of_the_seed_and_the_epoch(sets, config_of):
     config = config_of(sets["array_record"], cache="none")
     split = load_dataset(config).splits["train"]
-    batch = next(iter(train_batches(split, open_images(split, config, SHAPE), config, 7, 8)))
+    batch = next(batches_of_steps(split, open_images(split, config, SHAPE), config, 7, 8))
     order = epoch_order(config.seed, 1, 40)[16:24]  # 5 steps an epoch
     expected = [pixels_of("train", int(split.ids[i].removeprefix("train-"))) for i in order]
     np.testing.assert_array_equal(batch["image"], expected)

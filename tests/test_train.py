@@ -250,5 +250,5 @@ def test_batch_size_must_be_spread_evenly(tiny_config, tmp_path):
 def _abstract_state(config):
     dataset = load_dataset(config)
     model = train.create_model(config, dataset.taxonomy)
-    tx = train.create_optimizer(config, len(dataset.splits["train"]) // config.batch_size)
+    tx = train.create_optimizer(config)
     return train.abstract_train_state(config, model, tx, dataset.taxonomy, create_mesh())

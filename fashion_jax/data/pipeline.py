@@ -26,23 +26,29 @@ Share = tuple[int, int]  # process_index, process_count
 
 
 def train_batches(
-    split: Split, images: Images, config: ConfigDict, start_step: int, num_steps: int, share: Share = (0, 1)
+    split: Split, images: Images, config: ConfigDict, epoch: int = 0, seen: int = 0, share: Share = (0, 1)
 ) -> Iterator[dict[str, Any]]:
-    """The batches of the steps start_step to num_steps, of which this process reads its share.
+    """The batches from a place in the data to the end of the last epoch, of which this process reads its share.
 
-    The order is a function of (seed, epoch), so any start_step continues the same sequence.
+    The order is a function of (seed, epoch), so any place continues the same sequence.
+
+    Args:
+        split: of training.
+        images: of the split.
+        config: of the run.
+        epoch: how many are over.
+        seen: how many images of the next one are done.
+        share: of this process.
     """
-    steps_per_epoch = len(split) // config.batch_size
     chances = draw_chances(config, split)
 
     def indices() -> Iterator[np.ndarray]:
-        epoch, order = -1, np.empty(0, int)
-        for step in range(start_step, num_steps):
-            if step // steps_per_epoch != epoch:
-                epoch = step // steps_per_epoch
-                order = epoch_order(config.seed, epoch, len(split), chances)
-            start = step % steps_per_epoch * config.batch_size
-            yield _share_of(order[start : start + config.batch_size], share)
+        first = seen
+        for number in range(epoch, config.num_epochs):
+            order = epoch_order(config.seed, number, len(split), chances)
+            for start in range(first, len(split) - config.batch_size + 1, config.batch_size):
+                yield _share_of(order[start : start + config.batch_size], share)
+            first = 0
 
     return _labelled(split, images, indices)
 

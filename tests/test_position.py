@@ -1,0 +1,82 @@
+"""Where a run is in its data, and a run that goes on with another batch size."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fashion_jax import train
+from fashion_jax.data.pipeline import epoch_order, train_batches
+from fashion_jax.errors import UserError
+from fashion_jax.position import BEGINNING, Position, epoch_ends
+from fashion_jax.train import train_and_evaluate
+from tests.test_train import without_timing
+
+
+def test_epochs_end_where_fewer_images_are_left_than_a_batch_takes():
+    assert epoch_ends(BEGINNING, num_images=100, batch_size=32, num_epochs=3) == {3: 1, 6: 2, 9: 3}
+    assert epoch_ends(Position(6, 2, 0), 100, 32, 3) == {6: 2, 9: 3}
+    assert epoch_ends(Position(5, 1, 64), 100, 32, 3) == {6: 2, 9: 3}
+    assert epoch_ends(Position(9, 3, 0), 100, 32, 3) == {9: 3}
+
+
+def test_an_epoch_goes_on_with_batches_of_another_size():
+    assert epoch_ends(Position(4, 1, 32), 100, 16, 3) == {8: 2, 14: 3}
+    assert epoch_ends(Position(4, 1, 32), 100, 60, 3) == {5: 2, 6: 3}
+
+
+@pytest.mark.parametrize(
+    ("position", "batch_size", "sentence"),
+    [
+        (Position(9, 3, 0), 32, "in its epoch 3 after 9 steps, more than num_epochs = 2"),
+        (Position(7, 2, 32), 32, "in its epoch 3 after 7 steps, more than num_epochs = 2"),
+        (Position(5, 1, 64), 40, "batch_size is 40, but epoch 2, in which the run stopped, has only 36 of its 100"),
+    ],
+)
+def test_a_run_that_cannot_go_on_from_where_it_is_is_told_so(position, batch_size, sentence):
+    with pytest.raises(UserError, match=sentence):
+        epoch_ends(position, 100, batch_size, 2)
+
+
+def cut_after(monkeypatch, steps, config, workdir):
+    """Trains, and is interrupted when a further batch is asked for."""
+    real, batches = train.put_batch, iter(range(10**6))
+
+    def interrupt(batch, mesh):
+        if next(batches) == steps:
+            raise KeyboardInterrupt
+        return real(batch, mesh)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(train, "put_batch", interrupt)
+        train_and_evaluate(config, workdir)
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("batch_size", [8, 32])
+def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatch, batch_size):
+    """Stopped after 14 steps of 16 images, 10 an epoch: 96 of the 160 images of the second are left then."""
+    tiny_config.checkpoint.every_steps, tiny_config.num_epochs = 2, 3
+    cut_after(monkeypatch, 14, tiny_config, tmp_path)
+    first_line = without_timing(tmp_path)[0]
+    seen = []
+
+    def recorded(split, images, config, *place):
+        for batch in train_batches(split, images, config, *place):
+            seen.append((place[:2], batch["labels"]["sub"]))
+            yield batch
+
+    monkeypatch.setattr(train, "train_batches", recorded)
+    tiny_config.batch_size = batch_size
+    train_and_evaluate(tiny_config, tmp_path)
+    lines = without_timing(tmp_path)
+    ends = [10, 14 + 96 // batch_size, 14 + 256 // batch_size]
+    assert lines[0] == first_line and [(line["epoch"], line["step"]) for line in lines] == [*zip((1, 2, 3), ends)]
+    assert [line["learning_rate"] for line in lines] == pytest.approx([0.01, 0.0075, 0.0025], rel=1e-12)
+    assert {place for place, _ in seen} == {(1, 64)}
+    history = json.loads((tmp_path / "environment.json").read_text())["starts"]
+    assert history[-1]["changes"] == [f"batch_size is {batch_size} instead of 16"]
+    dataset = train.load_dataset(tiny_config).splits["train"]
+    orders = [epoch_order(tiny_config.seed, 1, 160)[64:], epoch_order(tiny_config.seed, 2, 160)]
+    expected = dataset.labels["sub"][np.concatenate(orders)]
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in seen]), expected)
