@@ -16,11 +16,19 @@ from fashion_jax.errors import UserError
 
 
 @contextlib.contextmanager
-def locked(workdir: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of a work directory, which ends with the process at the latest, however that ends.
+def locked(
+    workdir: Path, say: Callable[[str], None], flag: str = "--workdir", activity: str = "is training"
+) -> Iterator[None]:
+    """Holds the lock of a directory, which ends with the process at the latest, however that ends.
 
     It is the kernel's (flock) on a file that names the holder. NFS passes it on from version 4 on, and from 3 unless
     mounted with nolock; where a file system has no locks, this is told, and the run goes on.
+
+    Args:
+        workdir: the directory.
+        say: is told where there are no locks.
+        flag: by which the user has named it.
+        activity: what a process does that holds it.
 
     Raises:
         UserError: another process has it.
@@ -30,7 +38,7 @@ def locked(workdir: Path, say: Callable[[str], None]) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"--workdir is {str(workdir)!r}, where {_holder(file)} is training: wait for it, or name another."
+                f"{flag} is {str(workdir)!r}, where {_holder(file)} {activity}: wait for it, or name another."
             ) from error
         except OSError as error:
             say(f"{workdir} cannot be locked ({error.strerror}): see to it that no other run writes there.")

@@ -42,7 +42,7 @@ def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs:
     if seen and seen + batch_size > num_images:
         raise UserError(
             f"batch_size is {batch_size}, but epoch {epoch + 1}, in which the run stopped, has only "
-            f"{max(num_images - seen, 0)} of its {num_images} images left: lower batch_size, at least until that epoch ends."
+            f"{max(num_images - seen, 0)} of its {num_images} images left: lower it, at least until that epoch ends."
         )
     ends = {step: epoch} if epoch and not seen else {}
     for number in range(epoch, num_epochs):

@@ -66,8 +66,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
     _check_decisions(flags)
     _check_output(flags.output)
-    if flags.explain:
-        _make_folder(flags.explain)
     return flags, overrides
 
 
@@ -139,6 +137,8 @@ def _predict(arguments: list[str]) -> None:
     inputs = list(find_inputs(flags.input, config.data.cache_dir))
     if not inputs:
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
+    if flags.explain:
+        _make_folder(flags.explain)
     from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.trained import load_trained
 

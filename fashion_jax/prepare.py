@@ -19,6 +19,7 @@ from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_com
 from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import RunError, UserError
+from fashion_jax.lock import locked
 
 # Beam's DirectRunner would hand the pipeline to a program that it downloads; the runner inside of Beam's own package
 # is named by its class.
@@ -110,12 +111,13 @@ def prepare(
     if is_complete(folder):
         print(f"{folder} is complete.")
         return
-    missing = [shard for shard in shards if not shard.is_done]
     images = sum(len(split) for split in dataset.splits.values())
-    print(f"Preparing {images:,} images in {folder}: {len(missing)} of {len(shards)} shards are to be written.")
-    if missing:
-        _run(missing, len(shards), options)
-    describe(config, dataset, folder, shards, canvas_shape(config, shape))
+    with locked(folder, print, "--output", "is preparing data"):
+        missing = [shard for shard in shards if not shard.is_done]
+        print(f"Preparing {images:,} images in {folder}: {len(missing)} of {len(shards)} shards are to be written.")
+        if missing:
+            _run(missing, len(shards), options)
+        describe(config, dataset, folder, shards, canvas_shape(config, shape))
     size = sum(shard.file.stat().st_size for shard in shards)
     print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them: --config.data.source=tfds", end=" ")
     print(f"--config.data.path={folder}")

@@ -196,3 +196,5 @@ def test_predict_writes_an_overlay_per_image_and_level(finished_run, tmp_path, m
     (tmp_path / "file").touch()
     assert main([*arguments, "--explain", str(tmp_path / "file" / "x")]) == 2
     assert "--explain is" in capsys.readouterr().err
+    assert main([*arguments, "--explain", str(tmp_path / "none"), "--workdir", str(tmp_path / "no_run")]) == 2
+    assert not (tmp_path / "none").exists(), "nothing is made before the run is known to be there"

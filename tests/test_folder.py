@@ -100,6 +100,14 @@ def test_folders_of_splits_may_be_written_as_a_shell_completes_them(tmp_path, na
     }
 
 
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_validation_may_be_shortened(tmp_path, name):
+    folder = write_tree(tmp_path, *in_splits(a="train", b=name, c="test"))
+    dataset = load(folder)
+    assert count(dataset) == {"train": 30, "validation": 30, "test": 30}
+    assert dataset.taxonomy.classes["main"] == ("Apparel", "Shoes")
+
+
 def test_a_deep_folder_of_a_split_is_told(tmp_path):
     folder = write_tree(tmp_path, *in_splits(a="deep/Train", b="val"))
     with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below"):

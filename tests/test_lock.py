@@ -36,6 +36,13 @@ def test_the_holder_is_named_until_it_is_killed(tmp_path):
     assert (tmp_path / "lock").read_text() == ""
 
 
+def test_the_flag_and_what_the_holder_does_are_named(tmp_path):
+    with hold(tmp_path) as process:
+        with pytest.raises(UserError, match=r"--output is .+, where process .+ is preparing data: wait for it"):
+            locked(tmp_path, print, "--output", "is preparing data").__enter__()
+        process.kill()
+
+
 def test_a_damaged_lock_file_still_locks(tmp_path):
     with hold(tmp_path) as process:
         (tmp_path / "lock").write_bytes(b"\xff{")

@@ -176,6 +176,23 @@ def test_a_damaged_file_is_named(sets, config_of, tmp_path):
             load_dataset(config)
 
 
+@pytest.mark.parametrize("size", [0, 300])
+def test_a_damaged_description_of_a_set_is_told(sets, config_of, tmp_path, size):
+    copy = Path(shutil.copytree(sets["array_record"], tmp_path / "tiny_fashion" / "1.0.0"))
+    os.truncate(copy / "dataset_info.json", size)
+    with pytest.raises(UserError, match=r"The TFDS set in .*tiny_fashion.* is damaged \(.+\): copy it anew"):
+        load_dataset(config_of(copy))
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_damaged_records_are_told_where_the_labels_are_read(sets, config_of, tmp_path, file_format):
+    copy = Path(shutil.copytree(sets[file_format], tmp_path / "tiny_fashion" / "1.0.0"))
+    file = next(copy.glob("*train*-of-*"))
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(UserError, match=r"tiny_fashion"):
+        load_dataset(config_of(copy))
+
+
 def write_idx(folder: Path, counts: dict[str, int], size: int = 28, compress: bool = False) -> np.ndarray:
     """Files of noise, whose labels count up to 10; returns the pixels of all."""
     folder.mkdir(exist_ok=True)

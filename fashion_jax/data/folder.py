@@ -18,7 +18,7 @@ from fashion_jax.data.walk import READ_ANYWAY, is_image, printable_name, walk
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_name
 
-_SPLITS = ("train", "validation", "test")  # top folders of these names are splits where the first two are there
+_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 _NO_IMAGE = "not an image by its name"
 _NO_SPLIT = "in the folder of no split"
 _HARMLESS = (_NO_IMAGE, _NO_SPLIT, READ_ANYWAY)
@@ -61,16 +61,18 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
 
 
 def split_folders(splits: Any, folder: Path) -> dict[str, str]:
-    """Top folder -> split, where data.splits names folders; or does not name files, and the usual folders are there."""
+    """Top folder -> split, where data.splits names folders; or does not name files, and the usual folders are there.
+
+    Usual is train beside validation, or one of its shorter names.
+    """
     named = isinstance(splits, dict) and all(isinstance(name, str) for name in splits.values())
     if named and all(os.path.isdir(folder / name) for name in splits.values()):
         top = {os.path.normpath(name): split for split, name in splits.items()}
         if deep := [name for name in top if os.sep in name or name in (os.curdir, os.pardir)]:
             raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
         return top
-    if not named and all(os.path.isdir(folder / name) for name in _SPLITS[:2]):
-        return {name: name for name in _SPLITS}
-    return {}
+    usual = {name: split for name, split in _SPLITS.items() if not named and os.path.isdir(folder / name)}
+    return usual if {"train", "validation"} <= {*usual.values()} else {}
 
 
 class _Places:

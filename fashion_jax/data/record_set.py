@@ -20,7 +20,7 @@ from fashion_jax.data.prepared import is_prepared, read_index
 from fashion_jax.data.record_files import ArrayRecords, IdxImages, Records, TfRecords, read_idx
 from fashion_jax.data.record_images import ImageFormat
 from fashion_jax.data.tf_import import import_tensorflow
-from fashion_jax.errors import UserError
+from fashion_jax.errors import UserError, first_line
 
 _IDX_SPLITS = {"train": "train", "t10k": "test"}  # start of the files' names -> split
 _CHUNK = 512  # records at a time
@@ -60,10 +60,9 @@ def open_record_set(config: ConfigDict, path: Path | None) -> RecordSet:
     Raises:
         UserError: there is no such set, or it is not one of labelled images.
     """
-    import tensorflow_datasets as tfds
 
     if path and (path / "dataset_info.json").is_file():
-        return _of_builder(tfds.builder_from_directory(str(path)), config)
+        return _of_builder(_builder_of_directory(path), config)
     if path and (files := idx_files(path)):
         return _of_idx(path, files, config.data.tfds)
     if path and is_prepared(path):
@@ -85,6 +84,21 @@ def idx_files(path: Path) -> dict[str, tuple[Path, Path]]:
         if all(there):
             found[split] = tuple(there)
     return found
+
+
+def _builder_of_directory(path: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(str(path))
+    except Exception as error:  # whatever TFDS raises of files that are cut off or changed
+        raise _damaged(path, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"The TFDS set in {str(folder)!r} is damaged ({type(error).__name__}: {first_line(error)}): copy it anew."
+    )
 
 
 def _builder(name: str, data_dir: Path | None) -> Any:
@@ -132,7 +146,14 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
         folder = Path(builder.data_dir)
         if is_prepared(folder):
             return read_index(folder, split, features)
-        return _cached(config, shards, split, features, lambda: _parsed(records, splits[split], features))
+
+        def parsed() -> Values:
+            try:
+                return _parsed(records, splits[split], features)
+            except Exception as error:  # whatever the readers raise of records that are cut off or changed
+                raise _damaged(folder, error) from error
+
+        return _cached(config, shards, split, features, parsed)
 
     return RecordSet(
         title=f"{builder.info.full_name} of TFDS",
