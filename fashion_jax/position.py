@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fashion_jax.errors import UserError
-from fashion_jax.sharding import fetch
-from fashion_jax.train_state import TrainState
 
 
 class Position(NamedTuple):
-    """Where a run is in its data; see TrainState."""
+    """Where a run is in its data: step, epoch and seen of its state."""
 
     step: int
     epoch: int
@@ -18,13 +16,6 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(0, 0, 0)
-
-
-def position_of(state: TrainState | None) -> Position:
-    """Where a state is; None is the beginning."""
-    if state is None:
-        return BEGINNING
-    return Position(*map(int, fetch((state.step, state.epoch, state.seen))))
 
 
 def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs: int) -> dict[int, int]:

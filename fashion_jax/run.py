@@ -17,6 +17,7 @@ from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.pipeline import Images
 from fashion_jax.evaluation import EvalFn
 from fashion_jax.position import BEGINNING, Position, epoch_ends
+from fashion_jax.sharding import fetch
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
@@ -42,15 +43,17 @@ class Run:
     events: EventWriter | None = None
     validation: Images | None = None
 
-    def start_at(self, position: Position) -> None:
-        """Sets where the steps to come begin.
+    def start_at(self, state: TrainState | None) -> None:
+        """Sets where the steps to come begin: where a state is, or, without one, at the beginning.
 
         Raises:
             UserError: no epoch of the config can go on from there.
         """
         config, num_images = self.config, len(self.dataset.splits["train"])
-        self.position = position
-        self.epoch_ends = epoch_ends(position, num_images, config.batch_size, config.num_epochs)
+        self.position = BEGINNING
+        if state is not None:
+            self.position = Position(*map(int, fetch((state.step, state.epoch, state.seen))))
+        self.epoch_ends = epoch_ends(self.position, num_images, config.batch_size, config.num_epochs)
 
     @property
     def num_steps(self) -> int:

@@ -31,7 +31,6 @@ from fashion_jax.evaluation import score
 from fashion_jax.lock import locked
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
-from fashion_jax.position import position_of
 from fashion_jax.results import end_epoch, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
@@ -103,7 +102,7 @@ def _others_may_end() -> Iterator[None]:
 def _resume(run: Run) -> list[dict[str, Any]]:
     """From where the run is to its end, all files written."""
     start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
-    run.start_at(position_of(state))
+    run.start_at(state)
     report = run.workdir / "report"
     run.metrics_file = _open_metrics(run, start)
     if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():
@@ -179,7 +178,7 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
             return state
         except RollBack as asked:
             start, state = roll_back(run, asked)
-            run.start_at(position_of(state))
+            run.start_at(state)
             state = slowed(run, run.create_state() if state is None else state, asked.times)
             run.metrics_file = _open_metrics(run, start)
         finally:

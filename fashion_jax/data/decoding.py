@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fashion_jax.data.orientation import may_be_turned
+from fashion_jax.data.headers import PNG, read_header
 from fashion_jax.data.pillow_decoding import (
     MAX_ASPECT,
     MAX_PIXELS,
@@ -28,6 +29,7 @@ MAX_BYTES = 1 << 30  # of one file
 
 _ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
 _RATIOS = (1, 2, 4, 8)  # the scales that cost less to decode at
+_AS_PNG, _BY_PILLOW = len(_RATIOS), len(_RATIOS) + 1
 
 
 def decode(tf: Any, file: Any, canvas: tuple[int, int], resize: str) -> Any:
@@ -50,26 +52,15 @@ def to_rgb(tf: Any, data: Any, least: tuple[int, int]) -> Any:
     JPEGs are decoded at a half, a quarter or an eighth of their size where that leaves at least `least`.
     """
 
-    def other() -> Any:
+    def by_pillow() -> Any:
         image = tf.numpy_function(lambda content: decode_by_pillow(_bytes(content), least), [data], tf.uint8)
         return tf.ensure_shape(image, (None, None, 3))
 
-    def turned() -> Any:
-        return tf.ensure_shape(tf.numpy_function(lambda x: may_be_turned(_bytes(x)), [data], tf.bool), ())
+    def jpeg(ratio: int) -> Callable[[], Any]:  # as Pillow does: its DCT is the accurate one
+        return lambda: tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
-    def jpeg() -> Any:
-        shape = tf.io.extract_jpeg_shape(data)
-        is_plain = (shape[2] < 4) & _is_harmless(tf, shape[:2]) & ~turned()
-        return tf.cond(is_plain, lambda: _plain_jpeg(tf, data, shape[:2], least), other)
-
-    def png() -> Any:
-        size = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
-        is_8_bit = tf.equal(tf.strings.substr(data, 24, 1), b"\x08")
-        is_plain = is_8_bit & _is_harmless(tf, size) & ~turned()
-        return tf.cond(is_plain, lambda: _plain_png(tf, data), other)
-
-    is_png = tf.equal(tf.strings.substr(data, 0, 4), b"\x89PNG")
-    return tf.cond(tf.io.is_jpeg(data), jpeg, lambda: tf.cond(is_png, png, other))
+    way = tf.ensure_shape(tf.numpy_function(lambda content: _way(_bytes(content), least), [data], tf.int32), ())
+    return tf.switch_case(way, [*map(jpeg, _RATIOS), lambda: _plain_png(tf, data), by_pillow])
 
 
 def fit(tf: Any, image: Any, canvas: tuple[int, int], resize: str) -> Any:
@@ -125,22 +116,21 @@ def reason(file: str) -> str:
     return damaged(kind_of(data))  # which Pillow may think less of
 
 
-def _is_harmless(tf: Any, size: Any) -> Any:
-    """Whether an image of a size (int32 [2]) may be decoded; Pillow's way says what is wrong where it may not."""
-    size = tf.cast(size, tf.int64)
-    short, long = tf.reduce_min(size), tf.reduce_max(size)
-    return (short > 0) & (short * long <= MAX_PIXELS) & (long <= MAX_ASPECT * short)
+def _way(data: bytes, least: tuple[int, int]) -> np.int32:
+    """How a file is decoded: a JPEG at the scale of that place in _RATIOS, the smallest that leaves `least`, a PNG, or
+    by Pillow, which also says what is wrong with one that may not be decoded."""
+    header = read_header(data)
+    if not (header and header.is_plain and _is_harmless(header.height, header.width)):
+        return np.int32(_BY_PILLOW)
+    if data.startswith(PNG):
+        return np.int32(_AS_PNG)
+    scale = min(header.height // least[0], header.width // least[1])
+    return np.int32(sum(scale >= ratio for ratio in _RATIOS[1:]))
 
 
-def _plain_jpeg(tf: Any, data: Any, size: Any, least: tuple[int, int]) -> Any:
-    """Decoded as Pillow does (its DCT is the accurate one), at the smallest scale that leaves `least`."""
-    scale = tf.reduce_min(size // tf.constant(least))
-    branch = tf.reduce_sum(tf.cast(scale >= tf.constant(_RATIOS[1:]), tf.int32))
-
-    def at(ratio: int) -> Any:
-        return lambda: tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-
-    return tf.switch_case(branch, [at(ratio) for ratio in _RATIOS])
+def _is_harmless(height: int, width: int) -> bool:
+    short, long = sorted((height, width))
+    return short > 0 and short * long <= MAX_PIXELS and long <= MAX_ASPECT * short
 
 
 def _plain_png(tf: Any, data: Any) -> Any:

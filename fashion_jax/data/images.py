@@ -18,7 +18,9 @@ from fashion_jax.data.tf_import import failures, import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.sharding import batch_sharding, put_batch, replicated
 
-_PARALLEL_DECODES = os.cpu_count() or 1  # any number gives the same batches; AUTOTUNE takes seconds to find a good one
+# Any number gives the same batches. More than there are processors, as an operation waits for its parts; AUTOTUNE takes
+# seconds to find a good one.
+_PARALLEL_DECODES = 2 * (os.cpu_count() or 1)
 _CHUNK = 64  # images that a cache decodes before it looks whether somebody waits for them
 
 IndexBatches = Callable[[], Iterator[np.ndarray]]
@@ -51,7 +53,9 @@ class StreamedImages:
         dataset = names.unbatch().map(
             lambda name: decode(tf, name, self._canvas, self._resize), _PARALLEL_DECODES, deterministic=True
         )
-        dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = max(_PARALLEL_DECODES, 0)  # 0: TensorFlow's own
+        dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2).with_options(options)
         asked = indices()
         try:
             for pixels in dataset.as_numpy_iterator():

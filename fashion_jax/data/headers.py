@@ -1,35 +1,53 @@
-"""Whether a JPEG or PNG says that it is to be turned, by the segments in front of its pixels."""
+"""What a JPEG or PNG says of itself, by the segments in front of its pixels."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
+
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"  # how their files begin
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 _SIZES = {1: 1, 3: 2, 4: 4}  # bytes of a value, by its type
 _START_OF_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
-def may_be_turned(data: bytes) -> np.bool_:
-    """Whether a JPEG has an EXIF orientation other than upright, or a PNG has EXIF at all."""
-    return np.bool_(_is_turned_jpeg(data) if data.startswith(b"\xff\xd8") else _has_exif_png(data))
+class Header(NamedTuple):
+    """Of an image: its size in pixels, and whether it is one of 8 bits, not CMYK, and not to be turned."""
+
+    height: int
+    width: int
+    is_plain: bool
 
 
-def _is_turned_jpeg(data: bytes) -> bool:
-    place = 2
+def read_header(data: bytes) -> Header | None:
+    """The header of a JPEG or PNG; None of anything else, and where it is cut off or damaged."""
+    if data.startswith(JPEG):
+        return _read_jpeg(data)
+    return _read_png(data) if data.startswith(PNG) else None
+
+
+def _read_jpeg(data: bytes) -> Header | None:
+    place, frame, turned = 2, b"", False
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker in (_START_OF_SCAN, _END):
-            return False
+            break
         if marker == 0xFF or marker in _ALONE:
             place += 1 if marker == 0xFF else 2
             continue
         size = int.from_bytes(data[place + 2 : place + 4], "big")
         body = data[place + 4 : place + 2 + size]
-        if marker == _EXIF and body.startswith(b"Exif\0\0") and _orientation(body[6:]) != 1:
-            return True
+        if marker in _START_OF_FRAME:
+            frame = frame or body
+        elif marker == _EXIF and body.startswith(b"Exif\0\0"):
+            turned = turned or _orientation(body[6:]) != 1
         place += 2 + max(size, 2)
-    return False
+    if len(frame) < 6:
+        return None
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    return Header(height, width, frame[0] == 8 and frame[5] < 4 and not turned)
 
 
 def _orientation(tiff: bytes) -> int:
@@ -49,10 +67,14 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def _has_exif_png(data: bytes) -> bool:
+def _read_png(data: bytes) -> Header | None:
+    """One with EXIF at all counts as turned."""
+    if len(data) < 25:
+        return None
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     place = 8
     while place + 8 <= len(data):
         if data[place + 4 : place + 8] == b"eXIf":
-            return True
+            return Header(height, width, False)
         place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return False
+    return Header(height, width, data[24] == 8)
