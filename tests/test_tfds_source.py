@@ -12,11 +12,11 @@ from PIL import Image
 
 from fashion_jax.config import check_config, load_config
 from fashion_jax.data.dataset import load_dataset, load_split
+from fashion_jax.data.idx_set import idx_files
 from fashion_jax.data.order import ShuffledIndices
 from fashion_jax.data.pipeline import epoch_order, eval_batches, open_images
 from fashion_jax.data.record_files import read_idx
 from fashion_jax.data.record_images import RecordImages
-from fashion_jax.data.record_set import idx_files
 from fashion_jax.errors import UserError
 from tests.shop import batches_of_steps, shop_config
 

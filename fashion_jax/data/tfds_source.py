@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 
 from fashion_jax.data.prepared import ID, LEFT_OUT, is_prepared, made_from, read_json
 from fashion_jax.data.record_images import RecordNames
-from fashion_jax.data.record_set import RecordSet, open_record_set
+from fashion_jax.data.record_set import RecordSet
 from fashion_jax.data.splits import FOLDERS, LeftOut
 from fashion_jax.data.strings import Strings
 from fashion_jax.data.table import LabelPaths, Labels, Table
 from fashion_jax.data.taxonomy_file import paths_by_name
+from fashion_jax.data.tfds_set import open_tfds_set
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_labels, class_name
 
@@ -37,7 +38,7 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     Raises:
         UserError: there is no such set, split or label.
     """
-    records = open_record_set(config, path)
+    records = open_tfds_set(config, path)
     prepared = is_prepared(records.folder)
     _check_fields(config, records.folder, prepared)
     rows, of = _rows(config, records, prepared)

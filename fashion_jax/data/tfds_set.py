@@ -1,0 +1,217 @@
+"""A set of labelled images that the tfds source reads: a TFDS directory, a set of TFDS by its name, or IDX files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.data.cache import cache_root
+from fashion_jax.data.idx_set import idx_files, open_idx_set
+from fashion_jax.data.prepared import is_prepared, read_index
+from fashion_jax.data.record_files import ArrayRecords, Records, TfRecords
+from fashion_jax.data.record_images import ImageFormat
+from fashion_jax.data.record_set import RecordSet, Values
+from fashion_jax.data.tf_import import import_tensorflow
+from fashion_jax.errors import UserError, first_line
+
+_CHUNK = 512  # records at a time
+_READERS = {"array_record": ArrayRecords, "tfrecord": TfRecords}
+
+
+def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
+    """The set that data.path (None where it is empty) and data.tfds name.
+
+    Raises:
+        UserError: there is no such set, or it is not one of labelled images.
+    """
+
+    if path and (path / "dataset_info.json").is_file():
+        return _of_builder(_builder_of_directory(path), config)
+    if path and (files := idx_files(path)):
+        return open_idx_set(path, files, config.data.tfds)
+    if path and is_prepared(path):
+        raise UserError(f"data.path is {str(path)!r}, which is not complete: run fashion_jax.prepare on it again.")
+    if not config.data.tfds:
+        raise UserError(
+            f"data.path is {str(path)!r}, which is no directory of one TFDS set (it has no dataset_info.json): name "
+            "one, or the set in data.tfds."
+        )
+    return _of_builder(_builder(config.data.tfds, path), config)
+
+
+def _builder_of_directory(path: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(str(path))
+    except Exception as error:  # whatever TFDS raises of files that are cut off or changed
+        raise _damaged(path, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"The TFDS set in {str(folder)!r} is damaged ({type(error).__name__}: {first_line(error)}): copy it anew."
+    )
+
+
+def _builder(name: str, data_dir: Path | None) -> Any:
+    """The TFDS set, downloaded where it is not on the disk."""
+    import tensorflow_datasets as tfds
+
+    options = {"data_dir": str(data_dir)} if data_dir else {}
+    try:
+        builder = tfds.builder(name, **options)
+        if not os.path.isdir(builder.data_dir):
+            builder = tfds.builder(name, file_format="array_record", **options)
+            builder.download_and_prepare()
+        return builder
+    except tfds.core.DatasetNotFoundError as error:
+        raise UserError(
+            f"data.tfds is {name!r}, which is no set of TFDS {tfds.__version__}: name one of its sets."
+        ) from error
+    except Exception as error:  # whatever a download or the making of a set raises
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"The TFDS set {name!r} is not in {str(data_dir or '~/tensorflow_datasets')!r} and cannot be made there "
+            f"({type(error).__name__}: {reason}): set data.path to a folder that has it."
+        ) from error
+
+
+def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
+    kind = builder.info.file_format.value
+    if kind not in _READERS:
+        raise UserError(f"The TFDS set in {builder.data_dir} has the format {kind!r}: make it anew as ArrayRecord.")
+    shards, splits = [], {}
+    for name, split in sorted(builder.info.splits.items()):
+        start = sum(count for _, count in shards)
+        shards += list(zip(map(os.fspath, split.filepaths), split.shard_lengths, strict=True))
+        splits[name] = slice(start, start + split.num_examples)
+    if missing := [path for path, _ in shards if not os.path.isfile(path)]:
+        raise UserError(f"{len(missing)} files of the TFDS set are missing, such as {missing[0]!r}: copy it anew.")
+    starts = dict(zip((path for path, _ in shards), np.cumsum([0, *(n for _, n in shards)])[:-1], strict=True))
+    records = _READERS[kind](shards)
+
+    def rows_of(text: str) -> np.ndarray:
+        parts = _instructions(builder, text)
+        return np.concatenate([np.arange(part.take) + part.skip + starts[os.fspath(part.filename)] for part in parts])
+
+    def values(split: str, features: Sequence[str]) -> Values:
+        folder = Path(builder.data_dir)
+        if is_prepared(folder):
+            return read_index(folder, split, features)
+
+        def parsed() -> Values:
+            try:
+                return _parsed(records, splits[split], features)
+            except Exception as error:  # whatever the readers raise of records that are cut off or changed
+                raise _damaged(folder, error) from error
+
+        return _cached(config, shards, split, features, parsed)
+
+    return RecordSet(
+        title=f"{builder.info.full_name} of TFDS",
+        folder=Path(builder.data_dir),
+        splits=splits,
+        records=records,
+        format=_image_format(builder.info),
+        classes=_classes(builder.info.features),
+        rows_of=rows_of,
+        values=values,
+    )
+
+
+def _instructions(builder: Any, text: str) -> list[Any]:
+    try:
+        if parts := builder.info.splits[text].file_instructions:
+            return parts
+        reason = "it has no images"
+    except (KeyError, ValueError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    names = ", ".join(sorted(builder.info.splits))
+    raise UserError(
+        f"data.splits has {text!r}, which is no split of {builder.info.full_name} ({reason}): use {names}, or slices "
+        "of them such as train[:90%]."
+    )
+
+
+def _image_format(info: Any) -> ImageFormat:
+    import tensorflow_datasets as tfds
+
+    for name, feature in info.features.items():
+        if isinstance(feature, tfds.features.Image):
+            return ImageFormat(name)
+        if type(feature) is tfds.features.Tensor and _is_raw_image(feature):
+            return ImageFormat(name, tuple(feature.shape))
+    raise UserError(f"The TFDS set {info.full_name} has no feature that is an image: name another in data.tfds.")
+
+
+def _is_raw_image(feature: Any) -> bool:
+    """Whether a tensor is stored as the bytes of uint8 [height, width, 1 or 3]."""
+    if (
+        len(feature.shape) != 3
+        or None in feature.shape
+        or feature.shape[2] not in (1, 3)
+        or feature.np_dtype != np.uint8
+    ):
+        return False
+    zeros = np.zeros(feature.shape, np.uint8)
+    return feature.encode_example(zeros) == zeros.tobytes()
+
+
+def _classes(features: Any) -> dict[str, list[str] | None]:
+    import tensorflow_datasets as tfds
+
+    classes: dict[str, list[str] | None] = {}
+    for name, feature in features.items():
+        if isinstance(feature, tfds.features.ClassLabel):
+            classes[name] = list(feature.names)
+        elif isinstance(feature, tfds.features.Text) or (feature.shape == () and feature.np_dtype == np.int64):
+            classes[name] = None
+    return classes
+
+
+def _parsed(records: Records, part: slice, features: Sequence[str]) -> Values:
+    """The features' values, read from all records of a split."""
+    tf = import_tensorflow()
+    found: dict[str, list[np.ndarray]] = {name: [] for name in features}
+    for start in range(part.start, part.stop, _CHUNK):
+        batch = records.read(range(start, min(start + _CHUNK, part.stop)))
+        examples = [tf.train.Example.FromString(record).features.feature for record in batch]
+        for name in features:
+            found[name].append(np.array([_value(example[name]) for example in examples]))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _value(feature: Any) -> int | bytes:
+    return next(iter(feature.int64_list.value or feature.bytes_list.value), b"")
+
+
+def _cached(
+    config: ConfigDict, shards: Sequence[Any], split: str, features: Sequence[str], make: Callable[[], Values]
+) -> Values:
+    """What make() returns, kept in the cache for as long as the files stay the same."""
+    stats = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path, _ in shards]
+    digest = hashlib.sha256(repr((stats, split, list(features))).encode()).hexdigest()[:32]
+    file = cache_root(config.data.cache_dir) / f"labels-{digest}.npz"
+    try:
+        with np.load(file) as kept:
+            return {name: kept[name] for name in features}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # none yet, or damaged
+        values = make()
+    temporary = file.with_name(f".{file.stem}.{uuid.uuid4().hex}.npz")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(temporary, **values)
+        os.replace(temporary, file)
+    except OSError:  # a cache that cannot be written only costs time
+        temporary.unlink(missing_ok=True)
+    return values
