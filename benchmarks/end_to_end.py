@@ -111,8 +111,11 @@ def _measure_on(
     ready = _prepare(config, dataset, devices)
     train, validation = dataset.splits["train"], dataset.splits["validation"]
 
+    endless = config.copy_and_resolve_references()
+    endless.num_epochs = _WARM + steps  # at least: an epoch has a step or more
+
     def batches() -> Iterator[Any]:
-        hosted = itertools.islice(train_batches(train, images["train"], config), _WARM + steps)
+        hosted = itertools.islice(train_batches(train, images["train"], endless), _WARM + steps)
         return (put_batch(batch, ready.mesh) for batch in hosted)
 
     size = config.batch_size

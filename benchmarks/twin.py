@@ -7,7 +7,6 @@ import importlib.util
 import itertools
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from fashion_jax.config import image_shape
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.models import create_model, head_names
 from fashion_jax.optimizer import create_optimizer
+from fashion_jax.processors import usable_processors
 from fashion_jax.sharding import create_mesh, fetch
 from fashion_jax.train_state import create_train_state
 from fashion_jax.train_step import jit_eval_step
@@ -131,7 +131,7 @@ def compare(
                 seconds[name].append(step() if name == "jax" else ask(name))
     best = min(variants, key=lambda name: np.median(seconds[name]))
     ratio = float(np.median(np.divide(seconds[best], seconds["jax"])))
-    return {"torch": version, "threads": _threads(), "best": best, "ratio": ratio, "seconds": seconds}
+    return {"torch": version, "threads": usable_processors(), "best": best, "ratio": ratio, "seconds": seconds}
 
 
 def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any]:
@@ -142,14 +142,10 @@ def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any
         "image_size": image_shape(config),
         "batch_size": config.batch_size,
         "optimizer": {"lr": config.learning_rate, "momentum": config.momentum, "weight_decay": config.weight_decay},
-        "threads": _threads(),
+        "threads": usable_processors(),
         "variants": variants,
         "train": train,
     }
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _received: list[int] = []  # in the order of their coming
 _can_save = False
 _polls = 0
+_is_agreed = False  # among processes, to stop
 
 
 def watch() -> None:
@@ -48,13 +49,14 @@ def hold(on: bool) -> None:
 
 def requested() -> bool:
     """Whether to stop; of several processes, all are told at the same of their calls, which must be as many."""
-    global _polls
+    global _polls, _is_agreed
     if not _polls:
         return bool(_received)
     from jax.experimental import multihost_utils
 
     _polls += 1
-    return multihost_utils.reached_preemption_sync_point(_polls)
+    _is_agreed = _is_agreed or multihost_utils.reached_preemption_sync_point(_polls)  # which says so once
+    return _is_agreed
 
 
 def stopped(step: int) -> Interrupted:

@@ -1,4 +1,4 @@
-"""One writer: a lock on the work directory that names its holder."""
+"""One writer: a lock on a directory that names its holder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def locked(
                 f"{flag} is {str(workdir)!r}, where {_holder(file)} {activity}: wait for it, or name another."
             ) from error
         except OSError as error:
-            say(f"{workdir} cannot be locked ({error.strerror}): see to it that no other run writes there.")
+            say(f"{workdir} cannot be locked ({error.strerror}): see to it that nothing else writes there.")
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": started}) + "\n")

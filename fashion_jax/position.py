@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from fashion_jax.errors import UserError
 
+_SMALLEST_BATCH = 2  # images
+
 
 class Position(NamedTuple):
     """Where a run is in its data: step, epoch and seen of its state."""
@@ -22,7 +24,7 @@ def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs:
     """Step → epoch, counted from 1, of each epoch that ends at a position or after it, in order.
 
     Raises:
-        UserError: the position is behind the last epoch, or too few images are left in its epoch for a batch.
+        UserError: the position is behind the last epoch, or fewer images are left in its epoch than a batch takes.
     """
     step, epoch, seen = position
     if epoch > num_epochs or (epoch == num_epochs and seen):
@@ -30,10 +32,16 @@ def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs:
             f"The run is in its epoch {epoch + bool(seen)} after {step} steps, more than num_epochs = {num_epochs}: "
             "raise num_epochs, or use another --workdir."
         )
-    if seen and seen + batch_size > num_images:
+    left = num_images - seen
+    if seen and left < batch_size:
+        if left < _SMALLEST_BATCH:
+            raise UserError(
+                f"Of epoch {epoch + 1}, {seen} images are done after step {step}, but the training split has only "
+                f"{num_images} now: restore the data, or use another --workdir."
+            )
         raise UserError(
-            f"batch_size is {batch_size}, but epoch {epoch + 1}, in which the run stopped, has only "
-            f"{max(num_images - seen, 0)} of its {num_images} images left: lower it, at least until that epoch ends."
+            f"batch_size is {batch_size}, but after step {step} only {left} of the {num_images} images of epoch "
+            f"{epoch + 1} are left: lower it, at least until that epoch ends."
         )
     ends = {step: epoch} if epoch and not seen else {}
     for number in range(epoch, num_epochs):

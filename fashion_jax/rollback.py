@@ -44,7 +44,7 @@ def check_updates(run: Run, step: int, state: TrainState, loss: jax.Array) -> fl
 
 
 def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
-    """The step to go on from, and its state with a lower learning rate; step 0 has none.
+    """The step to go on from, at which the run now is, and its state; step 0 has none.
 
     The step is the last scheduled one before the first skipped update, later ones are removed: so a run that is
     interrupted on the way comes to the same.
@@ -52,6 +52,7 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
     wanted = [s for s in run.checkpoints.steps() if s < asked.first_skipped and run.is_scheduled(s)]
     found = run.checkpoints.restore_first(reversed(wanted), run.abstract_state)
     step, state = found or (0, None)
+    run.start_at(state)
     run.checkpoints.discard_after(step)
     rate = run.config.learning_rate * run.config.nonfinite.learning_rate_factor**asked.times
     run.terminal.say(

@@ -18,15 +18,17 @@ import jax
 from ml_collections import ConfigDict
 
 from fashion_jax.config import config_to_json, flatten, read_config
+from fashion_jax.data.dataset import Dataset
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.position import Position
 from fashion_jax.writers import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy")
 
 # A run may go on with other values of these; any other field would make it another run.
 _FREE_FIELDS = {
-    "num_epochs",  # under cosine, the epochs to come follow the new schedule
+    "num_epochs",  # under cosine, the rest of the run follows the new schedule
     "batch_size",  # the running epoch goes on with the images that it has not seen
     "on_nonfinite",
     "nonfinite.max_in_a_row",
@@ -63,24 +65,50 @@ def open_workdir(workdir: Path, config: ConfigDict) -> list[str]:
     return changes
 
 
-def write_run_files(
-    workdir: Path, config: ConfigDict, taxonomy: Taxonomy, data: dict[str, Any], changes: Sequence[str] = ()
-) -> None:
-    """Writes what the run is made of; environment.json also has the history of its starts, and what each changed.
+def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
+    """Compares the data with that of the run so far, where there is one.
+
+    Returns:
+        How many training images there are, where they were others, in words.
 
     Raises:
-        UserError: the directory cannot be written, or holds a run of other classes.
+        UserError: the classes are others.
     """
     path = workdir / "taxonomy.json"
     if path.exists():
-        _check_same_classes(Taxonomy.from_json(_read(path), str(path)), taxonomy, workdir)
+        _check_same_classes(Taxonomy.from_json(_read(path), str(path)), dataset.taxonomy, workdir)
+    try:
+        data = json.loads((workdir / "data.json").read_text(encoding="utf-8"))
+        before = data["splits"]["train"]["images"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    now = len(dataset.splits["train"])
+    return [f"the training split has {now:,} images instead of {before:,}, in another order"] if now != before else []
+
+
+def write_run_files(
+    workdir: Path, config: ConfigDict, dataset: Dataset, position: Position, changes: Sequence[str] = ()
+) -> None:
+    """Writes what the run is made of; environment.json also has the history of its starts.
+
+    Args:
+        workdir: of the run.
+        config: of this start.
+        dataset: of this start.
+        position: where it begins.
+        changes: what is another than before, in words.
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
     if jax.process_index():
         return
+    data = json.dumps(dataset.summary(config.batch_size), indent=1, ensure_ascii=False)
     try:
         write_atomically(workdir / "config.json", config_to_json(config))
-        write_atomically(path, taxonomy.to_json())
-        write_atomically(workdir / "data.json", json.dumps(data, indent=1, ensure_ascii=False))
-        history = _history(workdir / "environment.json", changes)
+        write_atomically(workdir / "taxonomy.json", dataset.taxonomy.to_json())
+        write_atomically(workdir / "data.json", data)
+        history = _history(workdir / "environment.json", position, changes)
         write_atomically(workdir / "environment.json", json.dumps(environment() | history, indent=1))
     except OSError as error:
         raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({error}): name another.") from error
@@ -100,7 +128,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _history(path: Path, changes: Sequence[str]) -> dict[str, Any]:
+def _history(path: Path, position: Position, changes: Sequence[str]) -> dict[str, Any]:
     """The starts of the run so far, and this one; from the beginning where the file is missing or damaged."""
     try:
         starts = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
@@ -108,7 +136,7 @@ def _history(path: Path, changes: Sequence[str]) -> dict[str, Any]:
         starts = []
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     start = {"time": now, "devices": jax.device_count(), "processes": jax.process_count(), "commit": _commit()}
-    return {"starts": [*starts, start | {"changes": list(changes)}]}
+    return {"starts": [*starts, start | position._asdict() | {"changes": list(changes)}]}
 
 
 def _commit() -> str | None:

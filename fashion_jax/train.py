@@ -34,7 +34,7 @@ from fashion_jax.optimizer import create_optimizer
 from fashion_jax.results import end_epoch, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
-from fashion_jax.run_files import open_workdir, write_run_files
+from fashion_jax.run_files import check_same_data, open_workdir, write_run_files
 from fashion_jax.sharding import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
@@ -70,15 +70,13 @@ def train_and_evaluate(
     with locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext():
         start_beside(import_tensorflow)  # which takes seconds
         dataset = load_dataset(config)
-        write_run_files(workdir, config, dataset.taxonomy, dataset.summary(config.batch_size), changes)
-        for change in changes:
-            terminal.say(f"{change}: from here on.")
+        changes += check_same_data(workdir, dataset)
         if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
             terminal.say(warning)
         run = _create_run(config, workdir, dataset, mesh, terminal)
         try:
             with _others_may_end():
-                return _resume(run)
+                return _resume(run, changes)
         finally:
             run.checkpoints.close()
             if run.events:
@@ -99,10 +97,13 @@ def _others_may_end() -> Iterator[None]:
         ) from error
 
 
-def _resume(run: Run) -> list[dict[str, Any]]:
-    """From where the run is to its end, all files written."""
+def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
+    """From where the run is to its end, all files written; changes are what is another than before, in words."""
     start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
     run.start_at(state)
+    write_run_files(run.workdir, run.config, run.dataset, run.position, changes)
+    for change in changes:
+        run.terminal.say(f"{change[0].upper()}{change[1:]}: from here on.")
     report = run.workdir / "report"
     run.metrics_file = _open_metrics(run, start)
     if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():
@@ -178,7 +179,6 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
             return state
         except RollBack as asked:
             start, state = roll_back(run, asked)
-            run.start_at(state)
             state = slowed(run, run.create_state() if state is None else state, asked.times)
             run.metrics_file = _open_metrics(run, start)
         finally:

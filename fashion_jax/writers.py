@@ -83,7 +83,8 @@ class Terminal:
     def progress(self, step: int, num_steps: int, epoch: str, images_per_second: float, loss: float) -> None:
         """Redraws the progress line; says nothing where the output is no terminal."""
         now = time.monotonic()
-        self._start = self._start or (now, step)
+        if self._start is None or step < self._start[1]:  # at first, and after a rollback
+            self._start = (now, step)
         if not self._redraws or step == self._start[1]:
             return
         eta = (now - self._start[0]) / (step - self._start[1]) * (num_steps - step)

@@ -79,6 +79,9 @@ def make_contents(
     config.data.levels, config.num_epochs = {level: level for level in levels}, epochs
     environment = {"devices": ["cpu"] * 8, "commit": "0123abc-dirty", "packages": {"jax": "0"}}
     environment |= {"processes": 1, "python": "3", "platform": "x"}
+    environment |= {
+        "starts": [{"step": 0, "changes": []}, {"step": 14, "changes": ["batch_size is <b> instead of 16"]}]
+    }
     data = Dataset(taxonomy, splits, {"no such file": [f"{evil}{i}" for i in range(12)]}).summary(config.batch_size)
     temperatures = dict.fromkeys(levels, 1.5)
     return PageContents(

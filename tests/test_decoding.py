@@ -8,6 +8,7 @@ from PIL import Image
 
 from fashion_jax.data import decoding
 from fashion_jax.data.decoding import decode, decode_content, reason, to_rgb
+from fashion_jax.data.headers import read_header
 from fashion_jax.data.pillow_decoding import decode_by_pillow
 from fashion_jax.data.tf_import import failures, import_tensorflow
 from tests.zoo import EXIF_TURNS, encoded, exact, exif, lossy, write_zoo
@@ -49,6 +50,20 @@ def test_a_lossy_file_has_nearly_the_picture_s_pixels(graph, name):
     found = graph(data).numpy()
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).max() <= 8
+
+
+@pytest.mark.parametrize(("marker", "is_plain"), [(0xC0, True), (0xC2, True), (0xC3, False), (0xCB, False)])
+def test_frames_that_tensorflow_may_not_read_go_to_pillow(marker, is_plain):
+    data = bytearray(encoded(Image.new("RGB", (6, 4)), "JPEG"))
+    data[data.index(b"\xff\xc0") + 1] = marker
+    assert read_header(bytes(data)) == (4, 6, is_plain)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_header_that_is_cut_off_is_none(kind):
+    data = encoded(Image.new("RGB", (6, 4)), kind)
+    assert read_header(data) == (4, 6, True)
+    assert read_header(data[:20]) is None and read_header(b"") is None
 
 
 def test_broken_files_fail_and_the_reason_is_named(tf, zoo):

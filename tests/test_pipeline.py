@@ -224,7 +224,7 @@ def first_batches(split, config, start, mesh=None):
 
 @pytest.mark.parametrize(
     ("cache", "workers", "start"),
-    [("none", 1, 0), ("none", 3, 13), ("host", -1, 0), ("host", 2, 29), ("device", -1, 0), ("device", 1, 13)],
+    [("none", 1, 0), ("none", 3, 13), ("host", 4, 0), ("host", 2, 29), ("device", 4, 0), ("device", 1, 13)],
 )
 def test_the_first_50_batches_are_the_same_whatever_brings_them(tmp_path, monkeypatch, cache, workers, start):
     split, pixels = make_split(tmp_path, 37)

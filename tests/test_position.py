@@ -1,6 +1,7 @@
 """Where a run is in its data, and a run that goes on with another batch size."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def test_an_epoch_goes_on_with_batches_of_another_size():
     [
         (Position(9, 3, 0), 32, "in its epoch 3 after 9 steps, more than num_epochs = 2"),
         (Position(7, 2, 32), 32, "in its epoch 3 after 7 steps, more than num_epochs = 2"),
-        (Position(5, 1, 64), 40, "batch_size is 40, but epoch 2, in which the run stopped, has only 36 of its 100"),
+        (Position(5, 1, 64), 40, "batch_size is 40, but after step 5 only 36 of the 100 images of epoch 2 are left"),
+        (Position(5, 1, 99), 2, "Of epoch 2, 99 images are done after step 5, but the training split has only 100"),
     ],
 )
 def test_a_run_that_cannot_go_on_from_where_it_is_is_told_so(position, batch_size, sentence):
@@ -77,7 +79,30 @@ def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatc
     assert {place for place, _ in seen} == {(1, 64)}
     history = json.loads((tmp_path / "environment.json").read_text())["starts"]
     assert history[-1]["changes"] == [f"batch_size is {batch_size} instead of 16"]
+    assert [history[-1][name] for name in ("step", "epoch", "seen")] == [14, 1, 64]
     dataset = train.load_dataset(tiny_config).splits["train"]
     orders = [epoch_order(tiny_config.seed, 1, 160)[64:], epoch_order(tiny_config.seed, 2, 160)]
     expected = dataset.labels["sub"][np.concatenate(orders)]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in seen]), expected)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_start_that_is_refused_leaves_the_files_of_the_run(finished_run, tiny_config, tmp_path, capsys):
+    workdir = shutil.copytree(finished_run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in workdir.glob("*.json")}
+    tiny_config.num_epochs = 1
+    with pytest.raises(UserError, match="in its epoch 2 after 20 steps, more than num_epochs = 1"):
+        train_and_evaluate(tiny_config, workdir)
+    assert {path: path.read_bytes() for path in workdir.glob("*.json")} == before
+    assert "from here on" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_report")
+def test_other_numbers_of_training_images_are_told(finished_run, tiny_config, tmp_path, capsys):
+    workdir = shutil.copytree(finished_run, tmp_path / "run")
+    data = json.loads((workdir / "data.json").read_text())
+    data["splits"]["train"]["images"] = 1161
+    (workdir / "data.json").write_text(json.dumps(data))
+    train_and_evaluate(tiny_config, workdir)
+    told = "The training split has 160 images instead of 1,161, in another order: from here on."
+    assert told in capsys.readouterr().out

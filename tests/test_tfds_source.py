@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -189,8 +190,9 @@ def test_damaged_records_are_told_where_the_labels_are_read(sets, config_of, tmp
     copy = Path(shutil.copytree(sets[file_format], tmp_path / "tiny_fashion" / "1.0.0"))
     file = next(copy.glob("*train*-of-*"))
     os.truncate(file, file.stat().st_size // 2)
-    with pytest.raises(UserError, match=r"tiny_fashion"):
+    with pytest.raises(UserError, match=r"tiny_fashion") as raised:
         load_dataset(config_of(copy))
+    assert len(re.findall("copy it anew|restore it", str(raised.value))) == 1
 
 
 def write_idx(folder: Path, counts: dict[str, int], size: int = 28, compress: bool = False) -> np.ndarray:

@@ -21,6 +21,7 @@ from fashion_jax.data.cache import cache_root, make_once
 from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
 from fashion_jax.errors import UserError
+from fashion_jax.processors import usable_processors
 
 VERSION = 3  # of the generator: another drawing, another number, so that cached folders are never mixed up
 CLASSES = {
@@ -80,7 +81,7 @@ def write_catalogue(directory: Path, num_images: int, seed: int, label_noise: fl
         labels = list(map(write, chunks))
     else:
         # Spawned, since JAX's threads do not survive a fork.
-        workers = min(len(chunks), os.cpu_count() or 1)
+        workers = min(len(chunks), usable_processors())
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             labels = list(pool.map(write, chunks))
     with (directory / "styles.csv").open("w", newline="", encoding="utf-8") as file:

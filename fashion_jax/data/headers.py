@@ -10,11 +10,12 @@ _ORIENTATION = 0x0112  # the tag of EXIF
 _SIZES = {1: 1, 3: 2, 4: 4}  # bytes of a value, by its type
 _START_OF_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_COMMON_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended and progressive; others are lossless or in layers
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
 class Header(NamedTuple):
-    """Of an image: its size in pixels, and whether it is one of 8 bits, not CMYK, and not to be turned."""
+    """Of an image: its size in pixels, and whether it is a common one of 8 bits, not CMYK, and not to be turned."""
 
     height: int
     width: int
@@ -29,7 +30,7 @@ def read_header(data: bytes) -> Header | None:
 
 
 def _read_jpeg(data: bytes) -> Header | None:
-    place, frame, turned = 2, b"", False
+    place, frame, is_common, turned = 2, b"", False, False
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker in (_START_OF_SCAN, _END):
@@ -39,15 +40,15 @@ def _read_jpeg(data: bytes) -> Header | None:
             continue
         size = int.from_bytes(data[place + 2 : place + 4], "big")
         body = data[place + 4 : place + 2 + size]
-        if marker in _START_OF_FRAME:
-            frame = frame or body
+        if marker in _START_OF_FRAME and not frame:
+            frame, is_common = body, marker in _COMMON_FRAMES
         elif marker == _EXIF and body.startswith(b"Exif\0\0"):
             turned = turned or _orientation(body[6:]) != 1
         place += 2 + max(size, 2)
     if len(frame) < 6:
         return None
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    return Header(height, width, frame[0] == 8 and frame[5] < 4 and not turned)
+    return Header(height, width, is_common and frame[0] == 8 and frame[5] < 4 and not turned)
 
 
 def _orientation(tiff: bytes) -> int:

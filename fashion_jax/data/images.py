@@ -16,11 +16,12 @@ from fashion_jax.data.decoding import decode
 from fashion_jax.data.file_check import first_unusable
 from fashion_jax.data.tf_import import failures, import_tensorflow
 from fashion_jax.errors import UserError
+from fashion_jax.processors import usable_processors
 from fashion_jax.sharding import batch_sharding, put_batch, replicated
 
 # Any number gives the same batches. More than there are processors, as an operation waits for its parts; AUTOTUNE takes
 # seconds to find a good one.
-_PARALLEL_DECODES = 2 * (os.cpu_count() or 1)
+_PARALLEL_DECODES = 2 * usable_processors()
 _CHUNK = 64  # images that a cache decodes before it looks whether somebody waits for them
 
 IndexBatches = Callable[[], Iterator[np.ndarray]]
@@ -54,7 +55,7 @@ class StreamedImages:
             lambda name: decode(tf, name, self._canvas, self._resize), _PARALLEL_DECODES, deterministic=True
         )
         options = tf.data.Options()
-        options.threading.private_threadpool_size = max(_PARALLEL_DECODES, 0)  # 0: TensorFlow's own
+        options.threading.private_threadpool_size = _PARALLEL_DECODES
         dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2).with_options(options)
         asked = indices()
         try:

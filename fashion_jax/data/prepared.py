@@ -1,4 +1,7 @@
-"""What a directory made by fashion_jax.prepare holds besides the TFDS set: labels by level, ids, what was left out."""
+"""What a directory made by fashion_jax.prepare holds besides the TFDS set: labels by level, ids, what was left out.
+
+And the lock of whoever prepares it, empty where nobody does.
+"""
 
 from __future__ import annotations
 

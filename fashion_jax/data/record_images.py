@@ -78,7 +78,7 @@ class RecordImages:
         self._names, self._canvas, self._resize = names, canvas, resize
 
     def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
-        """As pipeline.Images says."""
+        """As images.Images says."""
         tf = import_tensorflow()
         batch_size = len(next(indices(), ()))
         dataset = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([None], tf.int64))

@@ -33,7 +33,6 @@ def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
     Raises:
         UserError: there is no such set, or it is not one of labelled images.
     """
-
     if path and (path / "dataset_info.json").is_file():
         return _of_builder(_builder_of_directory(path), config)
     if path and (files := idx_files(path)):
@@ -53,6 +52,8 @@ def _builder_of_directory(path: Path) -> Any:
 
     try:
         return tfds.builder_from_directory(str(path))
+    except (OSError, MemoryError, ImportError):
+        raise
     except Exception as error:  # whatever TFDS raises of files that are cut off or changed
         raise _damaged(path, error) from error
 
@@ -112,6 +113,8 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
         def parsed() -> Values:
             try:
                 return _parsed(records, splits[split], features)
+            except (UserError, OSError, MemoryError):
+                raise
             except Exception as error:  # whatever the readers raise of records that are cut off or changed
                 raise _damaged(folder, error) from error
 

@@ -76,6 +76,12 @@ def run(contents: PageContents) -> dict[str, Any]:
         ],
         "commit": (environment.get("commit") or "").removesuffix("-dirty"),
         "changed": (environment.get("commit") or "").endswith("-dirty"),
+        "changes": [
+            (start["step"], change)
+            for start in environment.get("starts", [])
+            for change in start.get("changes", [])
+            if "step" in start
+        ],
         "config_file": shlex.quote(str(contents.workdir / "config.json")),
         "workdir": shlex.quote(str(contents.workdir)),
         "generated": contents.config.data.source == "catalogue",
