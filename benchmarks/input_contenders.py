@@ -13,31 +13,40 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 BATCH_SIZE = 64
 DATALOADER_WORKERS = (1, 2, 3)
 _MANY_EPOCHS = 10_000  # more than are asked for
 
+_BUFFERED = 16  # batches, more than a pipeline holds ready while it is not its turn
+
 Epoch = Callable[[], int]  # goes over the images once; returns how many they were
+Contender = tuple[Callable[[], Any], Epoch]  # what comes before an epoch and is not timed, and the epoch
 
 
 def main() -> None:
     name, folder, canvas, cache = sys.argv[1:]
-    epoch = create_contender(name, Path(folder), int(canvas), cache)
+    make_ready, epoch = create_contender(name, Path(folder), int(canvas), cache)
     for _ in sys.stdin:
+        make_ready()
         began = time.perf_counter()
         count = epoch()
         seconds = time.perf_counter() - began
         print(json.dumps({"images": count, "seconds": seconds, "peak_mib": _peak_mib()}), flush=True)
 
 
-def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Epoch:
+def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Contender:
     """decoding, pipeline, or dataloader-N with N worker processes, of the images in the subfolders of folder."""
-    if name == "decoding":
-        return _decoding(_files(folder))
     if name == "pipeline":
         return _pipeline(_files(folder), canvas, cache)
-    return _dataloader(folder, canvas, int(name.removeprefix("dataloader-")))
+    if name == "decoding":
+        return _nothing, _decoding(_files(folder))
+    return _nothing, _dataloader(folder, canvas, int(name.removeprefix("dataloader-")))
+
+
+def _nothing() -> None:
+    """Before the epoch of a contender that begins anew with each."""
 
 
 def _files(folder: Path) -> list[str]:
@@ -58,8 +67,11 @@ def _decoding(files: list[str]) -> Epoch:
     return lambda: sum(len(batch) for batch in dataset)
 
 
-def _pipeline(files: list[str], canvas: int, cache: str) -> Epoch:
-    """The trainer's batches: uint8 [64, canvas, canvas, 3] in a new order each epoch."""
+def _pipeline(files: list[str], canvas: int, cache: str) -> Contender:
+    """The trainer's batches: uint8 [64, canvas, canvas, 3] in a new order each epoch.
+
+    They go on from epoch to epoch, as in a training; what was made ready while others had their turn is not timed.
+    """
     import numpy as np
 
     from configs.default import get_config
@@ -72,8 +84,12 @@ def _pipeline(files: list[str], canvas: int, cache: str) -> Epoch:
     split = Split([*files], [*files], {"sub": np.zeros(len(files), np.int32)})
     images = open_images(split, config, (canvas, canvas))
     steps = len(files) // BATCH_SIZE
-    batches = train_batches(split, images, config)  # begun once, as in a training
-    return lambda: sum(len(batch["image"]) for batch in itertools.islice(batches, steps))
+    batches = train_batches(split, images, config)
+
+    def take(count: int) -> int:
+        return sum(len(batch["image"]) for batch in itertools.islice(batches, count))
+
+    return lambda: take(_BUFFERED), lambda: take(steps)
 
 
 def _dataloader(folder: Path, canvas: int, workers: int) -> Epoch:
