@@ -28,7 +28,8 @@ def test_the_photographs_have_their_size_and_differ(photographs):
 # Not PyTorch's DataLoader, which needs a process without TensorFlow: the benchmark gives it one.
 @pytest.mark.parametrize(("name", "cache"), [("decoding", "none"), ("pipeline", "none"), ("pipeline", "host")])
 def test_each_contender_goes_over_the_full_batches(photographs, name, cache):
-    epoch = create_contender(name, photographs, 16, cache)
+    make_ready, epoch = create_contender(name, photographs, 16, cache)
+    make_ready()
     assert [epoch(), epoch()] == [64, 64]
 
 
