@@ -108,9 +108,7 @@ def _evaluate(arguments: list[str]) -> None:
 
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     suspects = _suspects(runs) if flags.label_errors else []
-    rows = [
-        _row(run, flags, overrides) | {"tests": _tests(runs[0], run) if run is not runs[0] else None} for run in runs
-    ]
+    rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
     print(result_tables(rows))
     if flags.report:
         _write_report(runs, rows, flags, arguments)
@@ -167,6 +165,13 @@ class _Run:
     calibration: RunCalibration | None
     seconds: float
 
+    @property
+    def calibrated(self) -> dict[str, np.ndarray]:
+        """log_probs by the temperatures; as they are where there are none."""
+        from fashion_jax.scoring.calibration import apply_temperatures
+
+        return apply_temperatures(self.log_probs, self.calibration.temperatures if self.calibration else {})
+
 
 def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides) -> _Run:
     from fashion_jax.compilation_cache import enable_compilation_cache
@@ -206,6 +211,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     counts = read_train_counts(trained.workdir, taxonomy)
     temperatures = run.calibration and run.calibration.temperatures
     on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
+    otherwise = [field for field, _ in overrides if not field.startswith("data.")]
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
     row = {"workdir": str(trained.workdir), "step": trained.step, "split": flags.split, "images": len(split)}
     row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
@@ -216,26 +222,31 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
             "assessment": assess(
                 *(run.log_probs, split.labels, taxonomy, counts, temperatures),
                 thresholds=flags.shots,
-                cross_fit=on_own,
+                cross_fit=on_own and run.calibration.step == trained.step and not otherwise,
             ),
             "shots": flags.shots,
             "variability": {level: variability(lines, level) for level in taxonomy.levels},
             "parameters": trained.num_parameters,
             "flops_per_image": trained.flops_per_image(),
             "images_per_second": len(split) / max(run.seconds, 1e-9),
-            "note": note(run.calibration, trained.step, on_own, should_be_own),
+            "note": note(run.calibration, trained.step, otherwise, on_own, should_be_own),
         }
     )
 
 
-def _tests(first: _Run, run: _Run) -> dict[str, Any] | None:
-    """compare() of two runs; None where they have other images or classes."""
-    from fashion_jax.scoring.assessment import compare
+def _tests(first: _Run, run: _Run) -> dict[str, Any]:
+    """How a run differs from the first one, by the images that both have; no tests where the classes are others."""
+    from fashion_jax.scoring.pairing import Measured, compare_shared
 
-    taxonomy = run.trained.taxonomy
-    if taxonomy != first.trained.taxonomy or list(run.split.ids) != list(first.split.ids):
-        return None
-    return compare(first.log_probs, run.log_probs, run.split.labels, taxonomy)
+    if run is first:
+        return {"tests": None}
+    if run.trained.taxonomy != first.trained.taxonomy:
+        return {"tests": None, "untested": "has other classes than the first run"}
+    pair = [Measured(r.split.ids, r.split.labels, r.calibrated) for r in (first, run)]
+    count, tests = compare_shared(*pair, run.trained.taxonomy)
+    if not count:
+        return {"tests": None, "untested": "has no image in common with the first run"}
+    return {"tests": tests, "tested_images": count}
 
 
 def _suspects(runs: list[_Run]) -> list[list[Any]]:
@@ -244,7 +255,6 @@ def _suspects(runs: list[_Run]) -> list[list[Any]]:
     Raises:
         UserError: the runs have other classes, or images in common.
     """
-    from fashion_jax.scoring.calibration import apply_temperatures
     from fashion_jax.scoring.label_errors import label_error_rows
 
     taxonomy = runs[0].trained.taxonomy
@@ -255,13 +265,12 @@ def _suspects(runs: list[_Run]) -> list[list[Any]]:
                 "cannot join them: train them with the same data.taxonomy."
             )
     ids = [image for run in runs for image in run.split.ids]
-    if len(set(ids)) < len(ids):
+    if len(set(ids)) < sum(len(set(run.split.ids)) for run in runs):
         raise UserError(
             "--label-errors joins runs that were each kept from other images, but these have images in common: "
             "give one run, or those of every data.fold."
         )
-    calibrated = [apply_temperatures(r.log_probs, r.calibration.temperatures if r.calibration else {}) for r in runs]
-    probs = {level: np.exp(np.concatenate([x[level] for x in calibrated])) for level in taxonomy.levels}
+    probs = {level: np.exp(np.concatenate([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
     labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}
     return label_error_rows(ids, probs, labels, taxonomy)
 

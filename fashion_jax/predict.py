@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
             raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
-    _check_decisions(flags)
+    _check_decisions(flags, [field for field, _ in overrides if not field.startswith("data.")])
     _check_output(flags.output)
     return flags, overrides
 
@@ -100,13 +100,19 @@ def _add_decisions(parser: Parser) -> None:
     )
 
 
-def _check_decisions(flags: argparse.Namespace) -> None:
+def _check_decisions(flags: argparse.Namespace, otherwise: list[str]) -> None:
+    """otherwise: fields by which predictions are made otherwise than those of the run's validation split."""
     for name in ("min_probability", "precision"):
         value, flag = getattr(flags, name), "--" + name.replace("_", "-")
         if value is not None and not 0 < value <= 1:
             raise UserError(f"{flag} is {value}, but must be above 0 and at most 1.")
     if flags.min_probability is not None and flags.precision is not None:
         raise UserError("--min-probability and --precision both say when to answer: give one of them.")
+    if flags.precision is not None and otherwise:
+        raise UserError(
+            f"--precision takes its thresholds from predictions that were made without {otherwise[0]}: leave that out, "
+            "or give --min-probability."
+        )
     if flags.costs and flags.decode == "independent":
         raise UserError(
             "--costs needs probabilities that agree, which --decode independent does not give: leave it out."
@@ -143,8 +149,10 @@ def _predict(arguments: list[str]) -> None:
     from fashion_jax.trained import load_trained
 
     enable_compilation_cache(config.data.cache_dir)
-    decider = _decider(flags)
+    decider, fitted_to = _decider(flags)
     trained = load_trained(flags.workdir, flags.checkpoint, overrides)
+    if fitted_to not in (None, trained.step):
+        print(f"Probabilities are calibrated as those of step {fitted_to}, but are of {trained.step}.", file=sys.stderr)
     began = time.monotonic()
     rows, rate = _rows(trained, decider, inputs, trained.batch_size(flags.batch_size))
     seconds = time.monotonic() - began
@@ -155,8 +163,8 @@ def _predict(arguments: list[str]) -> None:
         _explain(trained, inputs, rows, flags.explain, flags.batch_size)
 
 
-def _decider(flags: argparse.Namespace) -> Decider:
-    """As the flags and the run's calibration.json say."""
+def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
+    """As the flags and the run's calibration.json say; and the step that this was fitted to, where there is one."""
     from fashion_jax.evaluation import read_predictions
     from fashion_jax.scoring.calibration import Abstention
     from fashion_jax.scoring.deciding import Decider
@@ -177,7 +185,7 @@ def _decider(flags: argparse.Namespace) -> Decider:
     if flags.precision:
         validation = read_predictions(flags.workdir / "predictions" / "validation.parquet", taxonomy)
         decider = decider.for_precision(*validation, flags.precision)
-    return decider
+    return decider, calibration.step if calibration else None
 
 
 def _columns(decider: Decider) -> list[str]:

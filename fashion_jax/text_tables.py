@@ -16,16 +16,19 @@ Row = Mapping[str, Any]  # of evaluate.py
 def result_tables(rows: Sequence[Row]) -> str:
     """What is known of the runs: their levels, their decodes, what they cost, and how they differ from the first."""
     parts = [_levels(rows), _more(rows), _decodes(rows), _sizes(rows)]
-    parts += [_tests(rows)] if any(row.get("tests") for row in rows) else []
+    parts += [_tests(rows)] if len(rows) > 1 else []
     return printable("\n\n".join(parts))
 
 
-def note(calibration: RunCalibration | None, step: int, on_own: bool, should_be_own: bool) -> str:
+def note(
+    calibration: RunCalibration | None, step: int, otherwise: Sequence[str], on_own: bool, should_be_own: bool
+) -> str:
     """What to know of a run's row: where its temperatures come from, and whether its images are those of its training.
 
     Args:
         calibration: the run's, where it has one.
         step: of the checkpoint.
+        otherwise: fields by which these predictions were made otherwise than those of the training.
         on_own: whether the temperatures were fitted on these images.
         should_be_own: whether they should have been.
     """
@@ -34,12 +37,14 @@ def note(calibration: RunCalibration | None, step: int, on_own: bool, should_be_
     notes = []
     if calibration.step != step:
         notes.append(f"the temperatures were fitted to step {calibration.step}.")
+    if otherwise:
+        notes.append(f"the temperatures were fitted to predictions without {', '.join(otherwise)}.")
     if should_be_own and not on_own:
         notes.append(
             "these are not the images that training has validated on: the data has changed since, and images that it "
             "was trained on may be among them."
         )
-    if on_own:
+    if on_own and not notes:
         notes.append(
             "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
             "images by the others."
@@ -119,7 +124,14 @@ def _tests(rows: Sequence[Row]) -> str:
             counts = f"{test['only_a']:,}", f"{test['only_b']:,}"
             difference = _share(test["difference"], test["interval"], sign="+")
             lines.append((row["workdir"], level, difference, *counts, f"{test['p_value']:.2g}"))
-    return _columns(lines) + "\np is of McNemar's exact test; the path is that of the default decode."
+    said = [f"{row['workdir']} {row['untested']}: not tested." for row in rows if "untested" in row]
+    said += [
+        f"{row['workdir']}: tested on the {row['tested_images']:,} images that both have."
+        for row in rows
+        if row.get("tested_images", row["images"]) != row["images"] or row["images"] != rows[0]["images"]
+    ]
+    words = "p is of McNemar's exact test; the path is that of the default decode."
+    return "\n".join([*([_columns(lines), words] if len(lines) > 1 else []), *said])
 
 
 def _share(value: float, interval: Sequence[float], sign: str = "") -> str:

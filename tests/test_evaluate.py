@@ -4,16 +4,19 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fashion_jax import evaluate, text_tables
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.evaluate import main
 from fashion_jax.scoring.label_errors import COLUMNS
 from fashion_jax.train import train_and_evaluate
 from tests.pages import read_page
 from tests.shop import products, write_image, write_shop
+from tests.trees import PLAIN, SHOP, random_log_probs
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def test_the_validation_split_gives_the_line_of_the_checkpoint(run, tmp_path, ca
     out = capsys.readouterr().out
     levels, more, decodes, sizes = out.split("\n\n")
     assert f"{row['sub/accuracy']:.2%}" in levels and len(levels.splitlines()) == 5
-    assert "the temperatures were fitted on these images" in levels
+    assert "the temperatures were fitted to step 10." in levels
     assert "head (>1,000)" in more and len(more.splitlines()) == 4
     assert len(decodes.splitlines()) == 5 and len(sizes.splitlines()) == 2
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
@@ -196,3 +199,29 @@ def test_what_is_wrong_is_one_sentence(arguments, named, run, tmp_path, capsys, 
     assert main([argument.format(run=run) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and named in err
+
+
+def test_the_best_checkpoint_is_calibrated_on_these_images(run, capsys):
+    assert main(["--workdir", str(run)]) == 0
+    assert "the temperatures were fitted on these images; the calibrated ECE is cross-fitted" in capsys.readouterr().out
+    assert main(["--workdir", str(run), "--config.eval_flip=true"]) == 0
+    out = capsys.readouterr().out
+    assert "fitted to predictions without eval_flip." in out and "cross-fitted" not in out
+
+
+def measured(ids, taxonomy=PLAIN):
+    """A run of evaluate's that was measured on images of these ids."""
+    log_probs = random_log_probs(taxonomy, len(ids), 0)
+    labels = {level: x.argmax(1) for level, x in log_probs.items()}
+    split, trained = SimpleNamespace(ids=ids, labels=labels), SimpleNamespace(taxonomy=taxonomy)
+    return SimpleNamespace(trained=trained, split=split, calibrated=log_probs)
+
+
+def test_runs_on_other_images_or_classes_are_told():
+    first = measured(["a", "b", "c"])
+    told = [evaluate._tests(first, run) for run in (measured(["x"]), measured(["b"], SHOP), measured(["c", "x"]))]
+    rows = [{"workdir": f"run{i}", "images": 3} | row for i, row in enumerate([evaluate._tests(first, first), *told])]
+    text = text_tables._tests(rows)
+    assert "run1 has no image in common with the first run: not tested." in text
+    assert "run2 has other classes" in text and "run3: tested on the 1 images that both have." in text
+    assert told[2]["tested_images"] == 1 and set(told[2]["tests"]) == {"main", "sub", "path"}

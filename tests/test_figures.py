@@ -178,7 +178,7 @@ def test_report_has_a_table_that_equals_the_metrics(tmp_path):
     labels[labels == 3] = -1
     log_probs[:, 3] = -30
     main = (["P0", "P1"], log_probs[:, :2], np.minimum(labels, 1))
-    figures.write_report(tmp_path, _lines(2), {"main": main, "sub": (classes, log_probs, labels)})
+    figures.write_report(tmp_path, _lines(2), {"main": main, "sub": (classes, log_probs, labels)}, "test")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "classes_main.csv",
         "classes_sub.csv",

@@ -1,6 +1,7 @@
 """Wrong labels are ranked first."""
 
 import numpy as np
+import pytest
 
 from fashion_jax.scoring.label_errors import rank_label_errors
 
@@ -41,3 +42,15 @@ def test_a_class_that_no_label_names_takes_nothing():
     ranked = rank_label_errors(np.array([[0.2, 0.1, 0.7], [0.3, 0.6, 0.1]]), np.array([0, 1]))
     assert not ranked.suspected.any()
     assert rank_label_errors(np.ones((2, 3)) / 3, np.array([-1, -1])).images.tolist() == []
+
+
+def test_a_label_that_is_the_likeliest_class_is_not_suspected_and_the_class_it_is_counted_to_is_suggested():
+    probs = np.array([[0.45, 0.25, 0.30], [0.75, 0.25, 0.0], [0.05, 0.9, 0.05], [0.3, 0.45, 0.25], [0.3, 0.5, 0.2]])
+    labels = np.array([0, 0, 1, 2, 0])  # thresholds 0.5, 0.9 and 0.25: the first reaches that of 2 alone
+    ranked = rank_label_errors(probs, labels)
+    of = {int(image): place for place, image in enumerate(ranked.images)}
+    assert not ranked.suspected[of[0]]
+    probs[0] = [0.3, 0.4, 0.3]
+    ranked = rank_label_errors(probs, labels)  # thresholds 0.45, 0.9 and 0.25
+    first = ranked.images.tolist().index(0)
+    assert ranked.suspected[first] and ranked.suggested[first] == 2 and ranked.margin[first] == pytest.approx(-0.1)

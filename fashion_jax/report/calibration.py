@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,5 +72,5 @@ def _target(curve: dict[str, np.ndarray], accuracy: float) -> dict[str, float | 
     return {
         "accuracy": accuracy,
         "coverage": float(curve["coverage"][good[-1]]),
-        "threshold": float(curve["threshold"][good[-1]]),
+        "threshold": math.ceil(1e4 * float(curve["threshold"][good[-1]])) / 1e4,
     }

@@ -16,8 +16,9 @@ from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.results import METRICS, TREE_METRICS, Metric, cell, with_corrected
 from fashion_jax.report.sections import CURVES, devices, series
-from fashion_jax.scoring.assessment import PATH, compare
+from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.decisions import DEFAULT_DECODE
+from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
 from fashion_jax.writers import duration
 
@@ -59,22 +60,22 @@ def _shared_levels(runs: Runs) -> list[str]:
 
 def scores(runs: Runs) -> dict[str, Any]:
     """Every score of every run, level by level, and over the tree by the best decode."""
+    same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
         found = [with_corrected(run.assessment["levels"][level]) for run in runs]
         metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(x.get(metric.key) is not None for x in found)]
-        tables.append((level, [_row(metric, found) for metric in metrics_told]))
+        tables.append((level, [_row(metric, found, same) for metric in metrics_told]))
     decodes = [run.assessment["decodes"][DEFAULT_DECODE] for run in runs]
-    trees = (
-        [_row(metric, decodes) for metric in TREE_METRICS] if all(len(run.taxonomy.levels) > 1 for run in runs) else []
-    )
-    return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE}
+    has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
+    trees = [_row(metric, decodes, same) for metric in TREE_METRICS] if has_trees else []
+    return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE, "same": same}
 
 
-def _row(metric: Metric, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(metric: Metric, found: Sequence[Mapping[str, Any]], marked: bool) -> dict[str, Any]:
     values = np.array([x.get(metric.key) for x in found], np.float64) * metric.better
     best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
-    only = best if best.sum() < len(values) else np.zeros_like(best)  # all are the best: none is
+    only = best if marked and best.sum() < len(values) else np.zeros_like(best)  # all are the best: none is
     return {"metric": metric, "cells": [(*cell(metric, x), bool(b)) for x, b in zip(found, only, strict=True)]}
 
 
@@ -86,21 +87,14 @@ def tests(runs: Runs) -> dict[str, Any]:
 def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, Any]:
     if first.taxonomy != second.taxonomy:
         return {"letter": name, "rows": [], "images": 0, "why": "The runs have other classes."}
-    places = {id: i for i, id in enumerate(first.split.ids)}
-    pairs = [(places[id], i) for i, id in enumerate(second.split.ids) if id in places]
-    if not pairs:
+    pair = [Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second)]
+    count, found = compare_shared(*pair, first.taxonomy)
+    if not count:
         return {"letter": name, "rows": [], "images": 0, "why": "No image was measured with both runs."}
-    here, there = np.array(pairs).T
-    labels = {level: x[here] for level, x in first.split.labels.items()}
-    log_probs = [
-        {level: np.asarray(x[rows]) for level, x in run.log_probs.items()}
-        for run, rows in ((first, here), (second, there))
-    ]
-    found = compare(*log_probs, labels, first.taxonomy)
     if len(first.taxonomy.levels) == 1:
         found.pop(PATH)
     rows = [{"name": "whole path" if level == PATH else level, **test} for level, test in found.items()]
-    return {"letter": name, "rows": [row | {"verdict": _verdict(row, name)} for row in rows], "images": len(pairs)}
+    return {"letter": name, "rows": [row | {"verdict": _verdict(row, name)} for row in rows], "images": count}
 
 
 def _verdict(test: Mapping[str, Any], name: str) -> str:

@@ -30,6 +30,7 @@ def write_report(
     directory: Path,
     lines: Sequence[Mapping[str, Any]],
     level_data: Mapping[str, tuple[Sequence[str], np.ndarray, np.ndarray]],
+    split_name: str,
 ) -> None:
     """Writes curves.png and, for each level, confusion_{level}.png and classes_{level}.csv.
 
@@ -38,11 +39,13 @@ def write_report(
         lines: of metrics.jsonl.
         level_data: level -> names of its C classes, and the validation's log-probabilities [images, C] and
             labels [images], UNKNOWN (-1) where not known.
+        split_name: what the images are, for the titles.
     """
     write_curves(lines, directory / "curves.png")
     for level, (classes, log_probs, labels) in level_data.items():
         matrix = metrics.confusion_matrix(labels, np.argmax(log_probs, axis=1), len(classes))
-        write_confusion(matrix, classes, f"Validation, {level}", directory / f"confusion_{file_stem(level)}.png")
+        title = f"{split_name.capitalize()}, {level}"
+        write_confusion(matrix, classes, title, directory / f"confusion_{file_stem(level)}.png")
         scores = metrics.per_class(log_probs, labels)
         rows = [{"class": name, **row} for name, row in zip(classes, scores, strict=True)]
         write_per_class(rows, directory / f"classes_{file_stem(level)}.csv")

@@ -22,7 +22,7 @@ def write_folder(directory: Path, contents: PageContents) -> None:
     """
     labels, classes = contents.split.labels, contents.taxonomy.classes
     levels = {level: (list(classes[level]), x, labels[level]) for level, x in contents.log_probs.items()}
-    write_report(directory, contents.lines, levels)
+    write_report(directory, contents.lines, levels, contents.split_name)
     write_label_errors(directory / "label_errors.csv", contents)
     write_page(directory / "index.html", contents)
 

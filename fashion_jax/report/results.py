@@ -62,7 +62,7 @@ TREE_METRICS = (
 _DECODES = {
     "independent": "each level by itself, the likeliest class of each head",
     "marginal": "a class's probability is the sum of its children's",
-    "conditional": "coarse first, then the likeliest class within",
+    "conditional": "the likeliest path, a class's probability being that within its parent times its parent's",
     "joint": "the path whose product over the levels is largest",
 }
 

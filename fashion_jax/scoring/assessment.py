@@ -118,7 +118,7 @@ def compare(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Level, and PATH by DEFAULT_DECODE -> paired_test() of two runs' log-probabilities on the same images."""
+    """Level, and PATH by DEFAULT_DECODE -> paired_test() of two runs' calibrated log-probabilities of images."""
     tests = {}
     for level in taxonomy.levels:
         known = labels[level] != UNKNOWN

@@ -113,8 +113,8 @@ def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BI
     """As calibration_error, of predictions' probabilities [images] and whether they are right, bool [images]."""
     diagram = _diagram(confidence, correct, bins)
     total = diagram["count"].sum()
-    gaps = np.nan_to_num(np.abs(diagram["accuracy"] - diagram["confidence"]))
-    return float((gaps * diagram["count"]).sum() / total) if total else math.nan
+    gaps = np.abs(diagram["accuracy"] - diagram["confidence"])[diagram["count"] > 0]
+    return float((gaps * diagram["count"][diagram["count"] > 0]).sum() / total) if total else math.nan
 
 
 def adaptive_calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
@@ -182,31 +182,58 @@ class Abstention:
     def of_precision(
         cls,
         decoded: Mapping[str, np.ndarray],
-        predicted: Mapping[str, np.ndarray],
+        candidates: Mapping[str, np.ndarray],
         labels: Mapping[str, np.ndarray],
         precision: float,
     ) -> Abstention:
-        """Each level's threshold_for_precision over images of known labels, such as those of validation."""
+        """Thresholds by which the answers at each level have this share of right ones on images such as these.
+
+        From the finest level on, each level's is its threshold_for_precision over the images of known labels that no
+        finer level answers: these are the ones that it will have to answer, and they are the hard ones.
+        """
         thresholds = {}
-        for level, classes in predicted.items():
-            counted = (labels[level] != UNKNOWN) & (classes != UNKNOWN)
-            probability = path_probabilities(decoded[level], classes)[counted]
+        left = np.ones(len(next(iter(candidates.values()))), bool)
+        for level in reversed([*candidates]):
+            classes = candidates[level]
+            probability = path_probabilities(decoded[level], classes)
+            answerable = left & (classes != UNKNOWN)
+            counted = answerable & (labels[level] != UNKNOWN)
             correct = classes[counted] == labels[level][counted]
-            thresholds[level] = threshold_for_precision(probability, correct, precision)
+            thresholds[level] = threshold_for_precision(probability[counted], correct, precision)
+            left &= ~(answerable & (probability >= thresholds[level]))
         return cls(thresholds)
 
     def sure(
-        self, decoded: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy
+        self,
+        decoded: Mapping[str, np.ndarray],
+        candidates: Mapping[str, np.ndarray],
+        taxonomy: Taxonomy,
+        *,
+        consistent: bool = True,
     ) -> dict[str, np.ndarray]:
-        """Level -> int [images]: the predicted classes down to the deepest level that is sure, UNKNOWN (-1) below."""
-        answered = np.zeros(len(predicted[taxonomy.levels[0]]), bool)
-        sure = {}
-        for level in reversed(taxonomy.levels):
-            classes = predicted[level]
-            passes = path_probabilities(decoded[level], classes) >= self.thresholds[level]
-            answered = answered | (passes & (classes != UNKNOWN))
-            sure[level] = np.where(answered, classes, UNKNOWN)
-        return {level: sure[level] for level in taxonomy.levels}
+        """The deepest candidate that is sure, and what stands above it.
+
+        Args:
+            decoded: level -> log-probabilities [images, classes].
+            candidates: level -> int [images], what would be answered at it, UNKNOWN (-1) for nothing.
+            taxonomy: of both.
+            consistent: whether above an answer stand its parents; else the candidates of those levels.
+
+        Returns:
+            Level -> int [images]: the classes down to the answer, UNKNOWN (-1) below.
+        """
+        left = np.ones(len(candidates[taxonomy.levels[0]]), bool)
+        sure = {level: np.full(len(left), UNKNOWN) for level in taxonomy.levels}
+        for depth in reversed(range(len(taxonomy.levels))):
+            level = taxonomy.levels[depth]
+            classes = candidates[level]
+            is_enough = path_probabilities(decoded[level], classes) >= self.thresholds[level]
+            answered = left & (classes != UNKNOWN) & is_enough
+            for above in taxonomy.levels[: depth + 1]:
+                known = taxonomy.ancestors(above, of=level)[classes] if consistent else candidates[above]
+                sure[above] = np.where(answered, known, sure[above])
+            left &= ~answered
+        return sure
 
 
 def path_probabilities(log_probs: np.ndarray, classes: np.ndarray) -> np.ndarray:

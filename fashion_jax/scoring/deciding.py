@@ -54,7 +54,9 @@ class Decider:
         """The decisions on images, by their level -> log-probabilities [images, classes]."""
         decoded, classes = self._decoded(log_probs)
         if self.abstention:
-            classes = self.abstention.sure(decoded, classes, self.taxonomy)
+            candidates = self._candidates(decoded, classes)
+            consistent = self.how != "independent"
+            classes = self.abstention.sure(decoded, candidates, self.taxonomy, consistent=consistent)
         probabilities = {level: path_probabilities(decoded[level], x) for level, x in classes.items()}
         independent = {level: log_probs[level].argmax(1) for level in self.taxonomy.levels}
         rate = contradiction_rate(independent, self.taxonomy)
@@ -65,8 +67,15 @@ class Decider:
     ) -> Decider:
         """The same, abstaining so that the answers at each level on these images have the wanted precision."""
         decoded, classes = self._decoded(log_probs)
-        abstention = Abstention.of_precision(decoded, classes, labels, precision)
+        abstention = Abstention.of_precision(decoded, self._candidates(decoded, classes), labels, precision)
         return dataclasses.replace(self, abstention=abstention)
+
+    def _candidates(
+        self, decoded: Mapping[str, np.ndarray], classes: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        """What could be answered at each level: its likeliest class, which need not lie on the likeliest path; of
+        least cost, the classes of that path."""
+        return classes if self.costs is not None else {level: decoded[level].argmax(1) for level in classes}
 
     def _decoded(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         decoded = decode(apply_temperatures(log_probs, self.temperatures), self.taxonomy, self.how)

@@ -36,7 +36,8 @@ def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
     """Confident learning (Northcutt et al. 2021), ranked by the probability of the given label ("self-confidence").
 
     A class's threshold is the mean probability that images labelled so have of it. An image is counted to the
-    likeliest of the classes whose threshold it reaches; those counted to another than their label are suspected.
+    likeliest of the classes whose threshold it reaches; those counted to another than their label are suspected, that
+    class being suggested, unless their label is the likeliest class of all.
     Ranking by the margin instead, the suspected ones first, puts an image that is sure to be either of two classes
     before one that is sure not to be what its label says.
 
@@ -57,7 +58,8 @@ def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
     thresholds = np.where(counts > 0, np.bincount(labels, own, len(counts)) / np.maximum(counts, 1), np.inf)
     confident = np.where(probs >= thresholds, probs, -np.inf)
     counted = confident.argmax(1)
-    suspected = np.isfinite(confident[rows, counted]) & (counted != labels)
+    suspected = np.isfinite(confident[rows, counted]) & (counted != labels) & (margin < 0)
+    suggested = np.where(suspected, counted, suggested)
     order = np.argsort(own, kind="stable")
     columns = images, suggested, own, margin, suspected
     return LabelErrors(*(column[order] for column in columns))

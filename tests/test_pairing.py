@@ -1,0 +1,34 @@
+"""Two runs on the images that both have."""
+
+import numpy as np
+
+from fashion_jax.scoring.pairing import Measured, compare_shared, shared_images
+from tests.trees import PLAIN, random_log_probs
+
+
+def test_images_are_paired_by_id_and_those_of_one_id_in_turn():
+    here, there = shared_images(["a", "b", "b", "c"], ["b", "x", "b", "b", "a"])
+    assert here.tolist() == [1, 2, 0] and there.tolist() == [0, 2, 4]
+    assert [len(x) for x in shared_images(["a"], ["b"])] == [0, 0]
+
+
+def test_a_run_does_not_differ_from_itself_where_ids_stand_for_several_images():
+    log_probs = random_log_probs(PLAIN, 40, 0)
+    labels = {level: x.argmax(1) for level, x in random_log_probs(PLAIN, 40, 1).items()}
+    run = Measured([f"product {i // 2}" for i in range(40)], labels, log_probs)
+    count, tests = compare_shared(run, run, PLAIN)
+    assert count == 40
+    assert all(test["only_a"] == test["only_b"] == 0 for test in tests.values())
+
+
+def test_only_shared_images_are_tested():
+    log_probs = random_log_probs(PLAIN, 40, 0)
+    labels = {level: x.argmax(1) for level, x in log_probs.items()}
+    first = Measured([*map(str, range(40))], labels, log_probs)
+    half = {level: x[30:] for level, x in log_probs.items()}
+    second = Measured([*map(str, range(30, 40))], {level: x[30:] for level, x in labels.items()}, half)
+    count, tests = compare_shared(first, second, PLAIN)
+    assert count == 10 and tests["sub"]["difference"] == 0
+    other = second._replace(ids=[f"other {i}" for i in range(10)])
+    assert compare_shared(first, other, PLAIN) == (0, {})
+    assert np.isfinite(tests["path"]["p_value"])
