@@ -193,6 +193,7 @@ def explain_files(
     trained: Trained,
     files: Sequence[str],
     classes: Mapping[str, np.ndarray],
+    numbers: Sequence[int],
     folder: Path,
     batch_size: int | None = None,
 ) -> int:
@@ -202,6 +203,7 @@ def explain_files(
         trained: a loaded run.
         files: that can be decoded.
         classes: level -> id of the class to explain, int [files]; UNKNOWN (-1): no overlay.
+        numbers: of the files, for their names.
         folder: that is there.
         batch_size: images at a time; by default the run's.
 
@@ -216,7 +218,7 @@ def explain_files(
         heats = explain(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
         for level, maps in heats.items():
             chosen = np.flatnonzero(classes[level][indices] != UNKNOWN)
-            names = [(i, files[i]) for i in indices[chosen]]
+            names = [(numbers[i], files[i]) for i in indices[chosen]]
             _write_overlays(folder, level, names, images[chosen], maps[chosen])
         count += len(indices)
     return count

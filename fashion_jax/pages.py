@@ -33,7 +33,7 @@ def evaluated_contents(
         config: of the run, with what was overridden.
         split: that was measured.
         log_probs: level -> [images, classes].
-        row: what evaluate knows of them: split, assessment, parameters, flops_per_image, images_per_second.
+        row: what evaluate knows of them: split, assessment, note, parameters, flops_per_image, images_per_second.
         known: temperatures, command and thresholds of PageContents.
     """
     return read_contents(
@@ -47,6 +47,7 @@ def evaluated_contents(
         assessment=row["assessment"],
         explain=explainer(create_grad_cam(trained), overlay, split, config),
         cost={name: row[name] for name in ("parameters", "flops_per_image", "images_per_second")},
+        note=row["note"],
         **known,
     )
 

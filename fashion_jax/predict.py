@@ -261,20 +261,20 @@ def _say_decisions(decider: Decider, rate: float) -> None:
 def _explain(
     trained: Trained, inputs: Sequence[Input], rows: list[list[Any]], folder: Path, batch_size: int | None
 ) -> None:
-    """The overlays of the predicted classes, at the levels that are sure, of the images that have any."""
+    """The overlays of the predicted classes, at the levels that are sure, named by the rows of the table from 0 on."""
     import numpy as np
 
     from fashion_jax.explanations import explain_files
     from fashion_jax.hierarchy import UNKNOWN
     from fashion_jax.writers import printable
 
-    predicted = [(item.file, row) for item, row in zip(inputs, rows, strict=True) if not row[-1]]
+    numbers = [i for i, row in enumerate(rows) if not row[-1]]
     classes = {}
     for place, level in enumerate(trained.taxonomy.levels):
         ids = {name: i for i, name in enumerate(trained.taxonomy.classes[level])}
-        classes[level] = np.array([ids.get(row[1 + 2 * place], UNKNOWN) for _, row in predicted], np.int32)
-    count = explain_files(trained, [file for file, _ in predicted], classes, folder, batch_size)
-    print(printable(f"{folder}: what speaks for the classes of {count:,} of {len(predicted):,} images."))
+        classes[level] = np.array([ids.get(rows[i][1 + 2 * place], UNKNOWN) for i in numbers], np.int32)
+    count = explain_files(trained, [inputs[i].file for i in numbers], classes, numbers, folder, batch_size)
+    print(printable(f"{folder}: what speaks for the classes of {count:,} of {len(numbers):,} images."))
 
 
 if __name__ == "__main__":

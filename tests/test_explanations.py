@@ -186,7 +186,7 @@ def test_predict_writes_an_overlay_per_image_and_level(finished_run, tmp_path, m
     assert main([*arguments, "--explain", str(tmp_path / "new" / "why"), "--batch-size", "8"]) == 0
     assert len(read(tmp_path / "p.csv")) == 6
     names = sorted(path.name for path in (tmp_path / "new" / "why").iterdir())
-    stems = ["00000_0", "00001_a..", "00002__b_", "00003_3"]
+    stems = ["00000_0", "00002_a..", "00003__b_", "00004_3"]  # row 1 is no image
     assert names == [f"{stem}_{level}.jpg" for stem in stems for level in ("main", "sub")]
     with Image.open(tmp_path / "new" / "why" / names[0]) as picture:
         assert picture.size == (256, 256)

@@ -57,6 +57,7 @@ class PageContents:
         explain: None where nothing can.
         cost: parameters, flops_per_image and images_per_second of the measurement; empty where not measured.
         command: of evaluate, by which the page is made again; empty for the page of a training.
+        note: what to know of the measurement, a sentence or more; else empty.
         thresholds: training images over which a class is of the head, and under which of the tail.
     """
 
@@ -76,6 +77,7 @@ class PageContents:
     explain: Explain | None = None
     cost: Mapping[str, float] = dataclasses.field(default_factory=dict)
     command: str = ""
+    note: str = ""
     thresholds: tuple[int, int] = (1000, 100)
 
     @functools.cached_property

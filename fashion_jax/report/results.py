@@ -84,6 +84,7 @@ def header(contents: PageContents) -> dict[str, Any]:
         "model": contents.config.model.name,
         "devices": devices(contents),
         "time": duration(seconds),
+        "note": contents.note[:1].upper() + contents.note[1:],
     }
 
 
