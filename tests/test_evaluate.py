@@ -166,6 +166,7 @@ def test_the_page_of_a_run_shows_where_it_looked(run, tmp_path, capsys):
     page = read_page(report / "index.html")
     assert f"Report: {report / 'index.html'}" in capsys.readouterr().out
     assert "Of 40 validation images" in page.text and f"--report {report}" in page.text
+    assert "The temperatures were fitted on these images" in page.text
     assert any(a.get("class") == "heat" for a in page.of("img"))
     assert {"classes_sub.csv", "confusion_main.png", "label_errors.csv"} <= {path.name for path in report.iterdir()}
 
