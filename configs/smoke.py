@@ -1,4 +1,4 @@
-"""A run of seconds that passes through everything: a small ResNet, small images, few of them."""
+"""A run of a minute that passes through everything: a small ResNet, small images, few of them."""
 
 from ml_collections import ConfigDict
 

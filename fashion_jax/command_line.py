@@ -47,7 +47,7 @@ def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] |
     except SystemExit as done:  # argparse's --help
         return done.code
     except KeyboardInterrupt:
-        return _fail("Interrupted: run the same command again to go on.", EXIT_INTERRUPTED)
+        return _fail("Interrupted: run the same command again.", EXIT_INTERRUPTED)
     except Interrupted as stopped:
         return _fail(str(stopped), stopped.status)
     except UserError as error:
@@ -114,3 +114,18 @@ def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:
         traceback.print_exc()
     print("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence), file=sys.stderr)
     return status
+
+
+def make_folder(flag: str, folder: Path) -> None:
+    """Makes the folder of a flag, so that what cannot be written is told before any work.
+
+    Raises:
+        UserError: it cannot be made, or nothing written to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"{flag} is {str(folder)!r}, which cannot be written: name a folder.")

@@ -20,6 +20,9 @@ from fashion_jax.config_checks import ADDED, CHECKS
 from fashion_jax.config_combinations import check_combinations
 from fashion_jax.errors import UserError
 
+_OF_FILES = ("data.path", "data.csv", "data.image", "data.tfds", "data.group_column")
+_OF_PIXELS = ("data.resize", "data.canvas_size")
+
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     """Runs get_config() of a Python file, or reads a run's config.json, overrides fields, and checks the result.
@@ -35,6 +38,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     for field, text in overrides:
         _override(config, field, text)
     check_config(config)
+    _check_is_read(config, overrides)
     return config
 
 
@@ -59,7 +63,23 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
             )
         _override(config, field, text)
     check_config(config)
+    _check_is_read(config, overrides)
     return config
+
+
+def ways_to_predict(overrides: Iterable[tuple[str, str]]) -> list[str]:
+    """The fields among those that load_run_config lets change by which a run predicts otherwise than in training."""
+    return [field for field, _ in overrides if not field.startswith("data.") or field in _OF_PIXELS]
+
+
+def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Overlays may name files that another source is to read; who names them in a command means them."""
+    for field, text in overrides:
+        if config.data.source == "catalogue" and field in _OF_FILES and text:
+            raise UserError(
+                f"{field} is {text!r}, but data.source is catalogue, which is drawn and reads no files: set "
+                "data.source to csv, folder or tfds."
+            )
 
 
 def _read_json(path: str) -> ConfigDict:

@@ -20,6 +20,7 @@ def check_combinations(config: ConfigDict) -> None:
     _check_rare_classes(config)
     _check_sizes(config)
     _check_source(config.data)
+    _check_effects(config)
 
 
 def best_metric(config: ConfigDict) -> str:
@@ -142,3 +143,30 @@ def _check_source(data: ConfigDict) -> None:
         )
     if data.rare_classes == "merge" and data.taxonomy:
         raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
+
+
+def _check_effects(config: ConfigDict) -> None:
+    """That no field is set which another one makes do nothing."""
+    data, rare = config.data, config.rare_classes
+    if data.rare_classes == "merge" and data.min_images_per_class == 1:
+        raise UserError(
+            "data.rare_classes is 'merge', but with data.min_images_per_class = 1 no class is rare: set how many "
+            "training images a class must have."
+        )
+    if data.drop_leaks and data.source == "tfds":
+        raise UserError(
+            "data.drop_leaks is True, but the records of a TFDS set are not compared: set it to false, or prepare the "
+            "images from their files with it."
+        )
+    if config.model.fusion != "concatenate" and config.model.name != "hybrid":
+        raise UserError(
+            f"model.fusion is {config.model.fusion!r}, but model.name is {config.model.name!r}: only hybrid fuses."
+        )
+    if config.schedule == "cosine" and config.learning_rate_decay != 0.9:
+        raise UserError(
+            f"learning_rate_decay is {config.learning_rate_decay}, but schedule is cosine: set it to exponential."
+        )
+    if rare.tau != 1.0 and "logit_adjustment" not in rare.loss.values():
+        raise UserError(
+            f"rare_classes.tau is {rare.tau}, but no level of rare_classes.loss has logit_adjustment: set one."
+        )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
-from fashion_jax.config import load_run_config
+from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, make_folder, parse_overrides, run_command
+from fashion_jax.config import load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
 
@@ -63,10 +63,11 @@ def _create_parser() -> Parser:
         description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
         "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
         epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
-        f"or --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the run does not know "
-        "are not counted. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1. "
-        "Label errors of a whole table: train with --config.data.folds=3 and --config.data.fold=0, 1 and 2, each into "
-        "its own --workdir, and evaluate the three with --label-errors.",
+        "or --config.data.source=csv --config.data.path=photos --config.data.csv=labels.csv "
+        f"--split {ALL}. Labels that the run does not know are not counted. Other ways to predict: "
+        "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1. Label errors of a whole table: train with "
+        "--config.data.folds=3 and --config.data.fold=0, 1 and 2, each into its own --workdir, and evaluate the three "
+        "with --label-errors.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -104,14 +105,14 @@ def _evaluate(arguments: list[str]) -> None:
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
         check_paths(config, flags.split)
+    if flags.report:
+        make_folder("--report", flags.report)
     from fashion_jax.text_tables import result_tables
 
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     suspects = _suspects(runs) if flags.label_errors else []
     rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
     print(result_tables(rows))
-    if flags.report:
-        _write_report(runs, rows, flags, arguments)
     if flags.json:
         from fashion_jax.writers import write_atomically
 
@@ -124,6 +125,8 @@ def _evaluate(arguments: list[str]) -> None:
         print(
             f"{flags.label_errors}: the labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected."
         )
+    if flags.report:
+        _write_report(runs, rows, flags, arguments)
 
 
 def _write_report(
@@ -211,7 +214,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     counts = read_train_counts(trained.workdir, taxonomy)
     temperatures = run.calibration and run.calibration.temperatures
     on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
-    otherwise = [field for field, _ in overrides if not field.startswith("data.")]
+    otherwise = ways_to_predict(overrides)
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
     row = {"workdir": str(trained.workdir), "step": trained.step, "split": flags.split, "images": len(split)}
     row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}

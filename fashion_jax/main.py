@@ -35,7 +35,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         prog="python -m fashion_jax.main",
         usage="%(prog)s --config FILE [--workdir DIR] [--config.FIELD=VALUE ...] [--distributed] [--verbose]",
         description="Trains a classifier of fashion images; run again on the same workdir, it resumes.",
-        epilog="Any field of the config can be set: --config.FIELD=VALUE, e.g. --config.data.path=photos. "
+        epilog="Any field of the config can be set: --config.FIELD=VALUE, e.g. --config.learning_rate=0.02. "
         "configs/default.py explains them all.",
         allow_abbrev=False,
     )

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
-from fashion_jax.config import load_run_config
+from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, make_folder, parse_overrides, run_command
+from fashion_jax.config import load_run_config, ways_to_predict
 from fashion_jax.data.inputs import Input, find_inputs
 from fashion_jax.errors import UserError
 from fashion_jax.report.tables import TABLES, write_table
@@ -64,7 +64,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
             raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
-    _check_decisions(flags, [field for field, _ in overrides if not field.startswith("data.")])
+    for field, _ in overrides:
+        if field.startswith("data.") and field not in ("data.resize", "data.canvas_size", "data.cache_dir"):
+            raise UserError(f"{field} is of the data of a training, but predict reads --input: leave it out.")
+    _check_decisions(flags, ways_to_predict(overrides))
     _check_output(flags.output)
     return flags, overrides
 
@@ -126,16 +129,6 @@ def _check_output(output: Path) -> None:
         raise UserError(f"--output is {str(output)!r}, which cannot be written: name a file in a folder that is there.")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise UserError(f"--explain is {str(folder)!r}, which cannot be written: name a folder.")
-
-
 def _predict(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
     config = load_run_config(flags.workdir, overrides)
@@ -144,7 +137,7 @@ def _predict(arguments: list[str]) -> None:
     if not inputs:
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
     if flags.explain:
-        _make_folder(flags.explain)
+        make_folder("--explain", flags.explain)
     from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.trained import load_trained
 
@@ -152,6 +145,11 @@ def _predict(arguments: list[str]) -> None:
     decider, fitted_to = _decider(flags)
     trained = load_trained(flags.workdir, flags.checkpoint, overrides)
     if fitted_to not in (None, trained.step):
+        if flags.precision:
+            raise UserError(
+                f"--precision takes its thresholds from predictions of step {fitted_to}, but --checkpoint "
+                f"{flags.checkpoint} is step {trained.step}: use that of step {fitted_to}, or --min-probability."
+            )
         print(f"Probabilities are calibrated as those of step {fitted_to}, but are of {trained.step}.", file=sys.stderr)
     began = time.monotonic()
     rows, rate = _rows(trained, decider, inputs, trained.batch_size(flags.batch_size))

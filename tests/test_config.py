@@ -254,6 +254,14 @@ def test_a_good_value_passes(field, value):
             "data.folds is 3, but data.splits is 'fold': set it to fractions",
         ),
         ({"data.rare_classes": "merge", "data.taxonomy": "t.json"}, "data.rare_classes is 'merge', but data.taxonomy"),
+        ({"data.rare_classes": "merge"}, "data.rare_classes is 'merge', but with data.min_images_per_class = 1 no"),
+        (
+            {"data.drop_leaks": True, "data.source": "tfds", "data.tfds": "x"},
+            "data.drop_leaks is True, but the records",
+        ),
+        ({"model.fusion": "gated"}, "model.fusion is 'gated', but model.name is 'resnet34'"),
+        ({"learning_rate_decay": 0.5}, "learning_rate_decay is 0.5, but schedule is cosine"),
+        ({"rare_classes.tau": 0.5}, "rare_classes.tau is 0.5, but no level"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(changes, sentence):
@@ -316,7 +324,16 @@ def test_unknown_and_lacking_fields_of_ones_own_config_are_refused():
 )
 def test_overrides_take_the_type_of_their_field(field, text, value):
     name = "data.splits" if field == "data.splits.validation" else field.removesuffix(".type")
-    assert flatten(load_config(MTL, [(field, text)]))[name] == value
+    files = [("data.source", "csv"), ("data.path", "shop")]
+    assert flatten(load_config(MTL, [*files, (field, text)]))[name] == value
+
+
+@pytest.mark.parametrize("field", ["data.path", "data.csv", "data.image", "data.tfds", "data.group_column"])
+def test_files_that_the_catalogue_would_not_read_are_refused(field):
+    sentence = rf"{field} is 'photos', but data\.source is catalogue, .*: set data.source to csv, folder or tfds"
+    with pytest.raises(UserError, match=sentence):
+        load_config(MTL, [(field, "photos")])
+    load_config(MTL, [(field, "")])
 
 
 @pytest.mark.parametrize(

@@ -244,8 +244,8 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, tr
         counts = _counts(train.labels[level], len(names))
         if 0 in counts:
             raise UserError(
-                f"The class {names[counts.index(0)]!r} of {config.data.taxonomy} has no training images: "
-                "add some, or take it out of the taxonomy."
+                f"The class {names[counts.index(0)]!r} of {config.data.taxonomy} has no training images, or fewer than "
+                f"data.min_images_per_class = {config.data.min_images_per_class}: add some, or take it out of there."
             )
     if config.data.source == "folder" and config.data.taxonomy:
         finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
