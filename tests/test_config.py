@@ -333,7 +333,6 @@ def test_files_that_the_catalogue_would_not_read_are_refused(field):
     sentence = rf"{field} is 'photos', but data\.source is catalogue, .*: set data.source to csv, folder or tfds"
     with pytest.raises(UserError, match=sentence):
         load_config(MTL, [(field, "photos")])
-    load_config(MTL, [(field, "")])
 
 
 @pytest.mark.parametrize(
