@@ -330,9 +330,9 @@ def test_overrides_take_the_type_of_their_field(field, text, value):
 
 @pytest.mark.parametrize("field", ["data.path", "data.csv", "data.image", "data.tfds", "data.group_column"])
 def test_files_that_the_catalogue_would_not_read_are_refused(field):
-    sentence = rf"{field} is 'photos', but data\.source is catalogue, .*: set data.source to csv, folder or tfds"
+    sentence = rf"{field} is '{{id}}\.jpg', but data\.source is catalogue, .*: set data\.source to csv, folder or tfds"
     with pytest.raises(UserError, match=sentence):
-        load_config(MTL, [(field, "photos")])
+        load_config(MTL, [(field, "{id}.jpg")])
 
 
 @pytest.mark.parametrize(
