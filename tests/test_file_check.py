@@ -10,7 +10,7 @@ from fashion_jax.config import load_config
 from fashion_jax.data import file_check
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.file_check import check_files, first_unusable
-from fashion_jax.data.leaks import leak_warning
+from fashion_jax.data.leaks import find_leaks, leak_warning
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.predict import main as predict
@@ -207,3 +207,11 @@ def expected_is(expected, path: str, other: str) -> bool:
     if name.endswith((".jpg", ".avif")) or name.startswith("lossy") or isinstance(expected[name], str):
         return False
     return np.array_equal(expected[name], expected[other])
+
+
+def test_an_image_that_can_no_longer_be_read_is_named_where_leaks_are_looked_for(tmp_path):
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    (tmp_path / "a.png").write_bytes(b"x")
+    assigned = {"train": np.array([0]), "validation": np.array([1])}
+    with pytest.raises(UserError, match=r"The image '.*b\.png' cannot be used \(there is no such file\)"):
+        find_leaks(files, np.array([7, 7], np.uint64), assigned)

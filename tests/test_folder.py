@@ -108,6 +108,14 @@ def test_validation_may_be_shortened(tmp_path, name):
     assert dataset.taxonomy.classes["main"] == ("Apparel", "Shoes")
 
 
+@pytest.mark.parametrize("names", [("test", "train"), ("Train", "Val")])
+def test_folders_that_look_like_splits_are_no_classes(tmp_path, names):
+    folder = write_tree(tmp_path, *in_splits(a=names[0], b=names[1]))
+    with pytest.raises(UserError, match=rf"'{names[0]}' and '{names[1]}' below .* look like splits, not classes"):
+        load(folder)
+    assert count(load(folder, splits={"train": names[1], "validation": names[0]})) == {"train": 30, "validation": 30}
+
+
 def test_a_deep_folder_of_a_split_is_told(tmp_path):
     folder = write_tree(tmp_path, *in_splits(a="deep/Train", b="val"))
     with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below"):

@@ -266,7 +266,13 @@ def test_the_first_batches_do_not_wait_for_all_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("size", "free", "device", "mode"),
-    [(250, 1000, None, "host"), (251, 1000, None, "none"), (250, 0, 1000, "device"), (250, 1000, 999, "host")],
+    [
+        (250, 1000, None, "host"),
+        (251, 1000, None, "none"),
+        (250, 313, 1000, "device"),  # decoded to the host's memory first
+        (250, 312, 1000, "none"),
+        (250, 1000, 999, "host"),
+    ],
 )
 def test_auto_takes_a_quarter_of_what_is_free(monkeypatch, size, free, device, mode):
     monkeypatch.setattr(memory, "free_memory", lambda: free)

@@ -19,6 +19,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_name
 
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+_LIKE_SPLITS = {*_SPLITS, "training", "testing", "dev"}
 _NO_IMAGE = "not an image by its name"
 _NO_SPLIT = "in the folder of no split"
 _HARMLESS = (_NO_IMAGE, _NO_SPLIT, READ_ANYWAY)
@@ -71,8 +72,24 @@ def split_folders(splits: Any, folder: Path) -> dict[str, str]:
         if deep := [name for name in top if os.sep in name or name in (os.curdir, os.pardir)]:
             raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
         return top
-    usual = {name: split for name, split in _SPLITS.items() if not named and os.path.isdir(folder / name)}
-    return usual if {"train", "validation"} <= {*usual.values()} else {}
+    if named:
+        return {}
+    usual = {name: split for name, split in _SPLITS.items() if os.path.isdir(folder / name)}
+    if {"train", "validation"} <= {*usual.values()}:
+        return usual
+    _check_no_splits(folder)
+    return {}
+
+
+def _check_no_splits(folder: Path) -> None:
+    """That no folders are taken for classes that are splits by their names."""
+    with os.scandir(folder) as entries:
+        names = sorted(printable_name(entry.name) for entry in entries if entry.is_dir())
+    if len(alike := [name for name in names if name.casefold() in _LIKE_SPLITS]) > 1:
+        raise UserError(
+            f"{' and '.join(map(repr, alike))} below {str(folder)!r} look like splits, not classes: name them in "
+            f"data.splits, such as {{'train': {alike[-1]!r}, 'validation': {alike[0]!r}}}."
+        )
 
 
 class _Places:

@@ -8,7 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
+from fashion_jax.data.decoding import unreadable
 from fashion_jax.data.splits import Assigned
+from fashion_jax.errors import UserError
 
 Leaks = dict[tuple[str, str], list[tuple[int, int]]]  # two splits -> pairs of equal images, one of each
 
@@ -32,9 +34,18 @@ def find_leaks(files: Sequence[str], digests: np.ndarray, assigned: Assigned) ->
         places = np.searchsorted(digests[ordered], digests[assigned[first]]).clip(max=max(len(ordered) - 1, 0))
         same = digests[ordered[places]] == digests[assigned[first]] if len(ordered) else np.zeros(0, bool)
         pairs = zip(assigned[first][same].tolist(), ordered[places[same]].tolist(), strict=True) if same.any() else ()
-        if equal := [(i, j) for i, j in pairs if filecmp.cmp(files[i], files[j], shallow=False)]:
+        if equal := [(i, j) for i, j in pairs if _are_equal(files[i], files[j])]:
             leaks[first, second] = equal
     return leaks
+
+
+def _are_equal(file: str, other: str) -> bool:
+    try:
+        return filecmp.cmp(file, other, shallow=False)
+    except OSError as error:  # good files are known by their size and time of change, which readability is none of
+        raise UserError(
+            f"The image {error.filename!r} cannot be used ({unreadable(error)}): make it readable, or take it out."
+        ) from error
 
 
 def without_leaks(assigned: Assigned, leaks: Leaks) -> tuple[Assigned, np.ndarray]:

@@ -24,7 +24,8 @@ def cache_mode(config: ConfigDict, size: int, mesh: Mesh | None) -> str:
     free_host = free_memory()
     free_device = free_device_memory(mesh)
     if asked == "auto":
-        if free_device is not None and size <= free_device * _AUTO_SHARE:
+        passes_host = size <= free_host * _ASKED_SHARE  # where the images are decoded to on their way
+        if free_device is not None and size <= free_device * _AUTO_SHARE and passes_host:
             return "device"
         return "host" if size <= free_host * _AUTO_SHARE else "none"
     if asked == "device" and mesh is None:
