@@ -21,6 +21,7 @@ from fashion_jax.config import config_to_json, flatten, read_config
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.ids import digest_of_ids
 from fashion_jax.position import Position
 from fashion_jax.writers import write_atomically
 
@@ -69,7 +70,7 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     """Compares the data with that of the run so far, where there is one.
 
     Returns:
-        How many training images there are, where they were others, in words.
+        Which splits have other images than before, in words.
 
     Raises:
         UserError: the classes are others.
@@ -78,12 +79,19 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     if path.exists():
         _check_same_classes(Taxonomy.from_json(_read(path), str(path)), dataset.taxonomy, workdir)
     try:
-        data = json.loads((workdir / "data.json").read_text(encoding="utf-8"))
-        before = data["splits"]["train"]["images"]
+        before = json.loads((workdir / "data.json").read_text(encoding="utf-8"))["splits"]
+        digests = {name: before[name]["ids_sha256"] for name in ("train", "validation")}
+        count = before["train"]["images"]
     except (OSError, ValueError, LookupError, TypeError):
         return []
+    changed = {name: digest_of_ids(dataset.splits[name].ids) != digest for name, digest in digests.items()}
     now = len(dataset.splits["train"])
-    return [f"the training split has {now:,} images instead of {before:,}, in another order"] if now != before else []
+    numbers = f"{now:,} images instead of {count:,}" if now != count else "other images"
+    told = {
+        "train": f"the training split has {numbers}, in another order",
+        "validation": "the validation split has other images, which may have been trained on",
+    }
+    return [told[name] for name in told if changed[name]]
 
 
 def write_run_files(

@@ -1,5 +1,6 @@
 """From a folder to splits of files and labels, and the account of what was left out."""
 
+import hashlib
 import json
 
 import pytest
@@ -55,7 +56,9 @@ def test_missing_and_strange_labels_are_unknown_and_counted(tmp_path):
 
 
 def test_the_summary_counts_every_image(tmp_path):
-    summary = load(tmp_path, changed({39: {"fold": "spare"}})).summary(8)
+    dataset = load(tmp_path, changed({39: {"fold": "spare"}}))
+    summary = dataset.summary(8)
+    digests = {name: hashlib.sha256("\0".join(x.ids).encode()).hexdigest() for name, x in dataset.splits.items()}
     assert summary == {
         "splits": {
             "train": {
@@ -66,6 +69,7 @@ def test_the_summary_counts_every_image(tmp_path):
                     "sub": {"Apparel/Dress": 10, "Apparel/Topwear": 10, "Footwear/Shoes": 10},
                 },
                 "left_over_per_epoch": 6,
+                "ids_sha256": digests["train"],
             },
             "validation": {
                 "images": 9,
@@ -74,6 +78,7 @@ def test_the_summary_counts_every_image(tmp_path):
                     "main": {"Apparel": 6, "Footwear": 3},
                     "sub": {"Apparel/Dress": 3, "Apparel/Topwear": 3, "Footwear/Shoes": 3},
                 },
+                "ids_sha256": digests["validation"],
             },
         },
         "left_out": {"fold is 'spare'": ["39"]},

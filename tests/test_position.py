@@ -101,8 +101,12 @@ def test_a_start_that_is_refused_leaves_the_files_of_the_run(finished_run, tiny_
 def test_other_numbers_of_training_images_are_told(finished_run, tiny_config, tmp_path, capsys):
     workdir = shutil.copytree(finished_run, tmp_path / "run")
     data = json.loads((workdir / "data.json").read_text())
-    data["splits"]["train"]["images"] = 1161
+    data["splits"]["train"] |= {"images": 1161, "ids_sha256": "0"}
+    data["splits"]["validation"]["ids_sha256"] = "0"
     (workdir / "data.json").write_text(json.dumps(data))
     train_and_evaluate(tiny_config, workdir)
-    told = "The training split has 160 images instead of 1,161, in another order: from here on."
-    assert told in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "The training split has 160 images instead of 1,161, in another order: from here on." in out
+    assert "The validation split has other images, which may have been trained on: from here on." in out
+    train_and_evaluate(tiny_config, workdir)
+    assert "from here on" not in capsys.readouterr().out

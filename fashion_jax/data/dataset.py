@@ -26,6 +26,7 @@ from fashion_jax.data.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.tfds_source import read_records
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.ids import digest_of_ids
 
 ALL = "all"  # in place of a split's name: every image
 
@@ -80,6 +81,7 @@ class Dataset:
             }
             unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
             splits[name] = {"images": len(split), "unknown_labels": unknown, "classes": classes}
+            splits[name]["ids_sha256"] = digest_of_ids(split.ids)
         splits["train"]["left_over_per_epoch"] = len(self.splits["train"]) % batch_size
         leaks = {name: {"images": len(pairs), "ids": pairs} for name, pairs in self.leaks.items()}
         found = {"merged": self.merged, "leaks": leaks}

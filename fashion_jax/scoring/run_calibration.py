@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.ids import digest_of_ids
 from fashion_jax.scoring.calibration import apply_temperature, calibration_error, cross_fitted, fit_temperature
 from fashion_jax.writers import write_atomically
 
@@ -36,7 +36,7 @@ class RunCalibration:
 
     def fitted_on(self, ids: Sequence[str]) -> bool:
         """Whether these are the images that the temperatures were fitted on."""
-        return self.digest == _digest(ids)
+        return self.digest == digest_of_ids(ids)
 
 
 def write_calibration(
@@ -56,7 +56,7 @@ def write_calibration(
         labels: level -> int [images].
     """
     levels = {level: _level(x, labels[level]) for level, x in log_probs.items()}
-    digest = _digest(ids)
+    digest = digest_of_ids(ids)
     split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": digest}
     write_atomically(workdir / _NAME, json.dumps(split | {"levels": levels}, indent=1))
     return RunCalibration({level: found["temperature"] for level, found in levels.items()}, step, digest)
@@ -92,7 +92,3 @@ def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}): restore it, or delete it to do without.") from error
-
-
-def _digest(ids: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
