@@ -21,7 +21,7 @@ from fashion_jax.config_combinations import check_combinations
 from fashion_jax.errors import UserError
 
 _OF_FILES = ("data.path", "data.csv", "data.image", "data.tfds", "data.group_column")
-_OF_PIXELS = ("data.resize", "data.canvas_size")
+OF_PIXELS = ("data.resize", "data.canvas_size")
 
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
@@ -69,7 +69,7 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
 
 def ways_to_predict(overrides: Iterable[tuple[str, str]]) -> list[str]:
     """The fields among those that load_run_config lets change by which a run predicts otherwise than in training."""
-    return [field for field, _ in overrides if not field.startswith("data.") or field in _OF_PIXELS]
+    return [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
 
 
 def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:

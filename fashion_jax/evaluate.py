@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -138,8 +139,7 @@ def _write_report(
     directory, command = flags.report, shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
     contents = []
     for run, row in zip(runs, rows, strict=True):
-        temperatures = run.calibration.temperatures if run.calibration else {}
-        known = {"temperatures": temperatures, "command": command, "thresholds": tuple(flags.shots)}
+        known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
         contents.append(evaluated_contents(run.trained, run.config, run.split, run.log_probs, row, **known))
     try:
         page = write_pages(directory, contents)
@@ -169,11 +169,16 @@ class _Run:
     seconds: float
 
     @property
+    def temperatures(self) -> dict[str, float]:
+        """Of calibration.json; none where there is none."""
+        return self.calibration.temperatures if self.calibration else {}
+
+    @functools.cached_property
     def calibrated(self) -> dict[str, np.ndarray]:
         """log_probs by the temperatures; as they are where there are none."""
         from fashion_jax.scoring.calibration import apply_temperatures
 
-        return apply_temperatures(self.log_probs, self.calibration.temperatures if self.calibration else {})
+        return apply_temperatures(self.log_probs, self.temperatures)
 
 
 def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides) -> _Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, make_folder, parse_overrides, run_command
-from fashion_jax.config import load_run_config, ways_to_predict
+from fashion_jax.config import OF_PIXELS, load_run_config, ways_to_predict
 from fashion_jax.data.inputs import Input, find_inputs
 from fashion_jax.errors import UserError
 from fashion_jax.report.tables import TABLES, write_table
@@ -65,7 +65,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     if flags.batch_size is not None and flags.batch_size < 1:
         raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
     for field, _ in overrides:
-        if field.startswith("data.") and field not in ("data.resize", "data.canvas_size", "data.cache_dir"):
+        if field.startswith("data.") and field not in (*OF_PIXELS, "data.cache_dir"):
             raise UserError(f"{field} is of the data of a training, but predict reads --input: leave it out.")
     _check_decisions(flags, ways_to_predict(overrides))
     _check_output(flags.output)

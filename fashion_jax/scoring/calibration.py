@@ -112,9 +112,9 @@ def calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: int = BIN
 def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
     """As calibration_error, of predictions' probabilities [images] and whether they are right, bool [images]."""
     diagram = _diagram(confidence, correct, bins)
-    total = diagram["count"].sum()
-    gaps = np.abs(diagram["accuracy"] - diagram["confidence"])[diagram["count"] > 0]
-    return float((gaps * diagram["count"][diagram["count"] > 0]).sum() / total) if total else math.nan
+    some = diagram["count"] > 0
+    gaps = np.abs(diagram["accuracy"] - diagram["confidence"])[some]
+    return float(np.average(gaps, weights=diagram["count"][some])) if some.any() else math.nan
 
 
 def adaptive_calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
