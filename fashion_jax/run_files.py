@@ -88,8 +88,8 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     now = len(dataset.splits["train"])
     numbers = f"{now:,} images instead of {count:,}" if now != count else "other images"
     told = {
-        "train": f"the training split has {numbers}, in another order",
-        "validation": "the validation split has other images, which may have been trained on",
+        "train": f"The training split has {numbers}, in another order",
+        "validation": "The validation split has other images, which may have been trained on",
     }
     return [told[name] for name in told if changed[name]]
 

@@ -103,7 +103,7 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
     run.start_at(state)
     write_run_files(run.workdir, run.config, run.dataset, run.position, changes)
     for change in changes:
-        run.terminal.say(f"{change[0].upper()}{change[1:]}: from here on.")
+        run.terminal.say(f"{change}: from here on.")
     report = run.workdir / "report"
     run.metrics_file = _open_metrics(run, start)
     if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():

@@ -56,7 +56,7 @@ def cut_after(monkeypatch, steps, config, workdir):
 
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("batch_size", [8, 32])
-def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatch, batch_size):
+def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatch, capsys, batch_size):
     """Stopped after 14 steps of 16 images, 10 an epoch: 96 of the 160 images of the second are left then."""
     tiny_config.checkpoint.every_steps, tiny_config.num_epochs = 2, 3
     cut_after(monkeypatch, 14, tiny_config, tmp_path)
@@ -71,6 +71,7 @@ def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatc
     monkeypatch.setattr(train, "train_batches", recorded)
     tiny_config.batch_size = batch_size
     train_and_evaluate(tiny_config, tmp_path)
+    assert f"\nbatch_size is {batch_size} instead of 16: from here on.\n" in capsys.readouterr().out
     lines = without_timing(tmp_path)
     ends = [10, 14 + 96 // batch_size, 14 + 256 // batch_size]
     assert lines[0] == first_line
