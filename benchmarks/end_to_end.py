@@ -22,15 +22,8 @@ from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import image_shape, load_config
 from fashion_jax.data.dataset import Dataset, load_dataset
-from fashion_jax.data.pipeline import (
-    Images,
-    canvas_shape,
-    decode_files,
-    eval_batches,
-    import_tensorflow,
-    open_images,
-    train_batches,
-)
+from fashion_jax.data.pipeline import Images, canvas_shape, decode_files, eval_batches, open_images, train_batches
+from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split
 from fashion_jax.models import create_model

@@ -55,7 +55,7 @@ def _files(folder: Path) -> list[str]:
 
 def _decoding(files: list[str]) -> Epoch:
     """JPEGs to pixels at their full size, in parallel, and nothing else."""
-    from fashion_jax.data.images import import_tensorflow
+    from fashion_jax.data.tf_import import import_tensorflow
 
     tf = import_tensorflow()
 

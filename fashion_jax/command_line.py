@@ -20,7 +20,7 @@ from fashion_jax.errors import (
     UserError,
 )
 
-# TensorFlow reads and decodes images, and is not to talk about anything else.
+# TensorFlow brings the images, and is not to talk about anything else.
 _QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 Overrides = list[tuple[str, str]]  # pairs of a config field and its value as text

@@ -181,6 +181,30 @@ def test_a_few_missing_files_are_counted_and_many_stop_the_run(tmp_path):
         load_dataset(config)
 
 
+@pytest.mark.parametrize("fields", [{"splits": {"train": 0.7, "validation": 0.3}}, {"folds": 4, "fold": 1}])
+def test_an_image_that_goes_bad_moves_no_other(tmp_path, fields):
+    """Splits are dealt out by the seed and all images, or evaluation would show what training has seen."""
+    write_shop(tmp_path, ROWS, HEADER)
+    config = shop_config(tmp_path, max_bad_fraction=0.2, **fields)
+    before = {name: list(split.ids) for name, split in load_dataset(config).splits.items()}
+    gone = {"0", "7", before["train"][5], before["validation"][2]}
+    for name in gone:
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(b"")
+    after = load_dataset(config)
+    assert {name: list(split.ids) for name, split in after.splits.items()} == {
+        name: [x for x in ids if x not in gone] for name, ids in before.items()
+    }
+    assert list(load_split(config, after.taxonomy, "validation").ids) == list(after.splits["validation"].ids)
+    assert set(after.left_out["the file is empty"]) == gone
+
+
+def test_a_bad_image_of_no_split_is_counted_once(tmp_path):
+    write_shop(tmp_path, changed({38: {"fold": "spare"}, 39: {"fold": "spare"}}), HEADER)
+    (tmp_path / "images" / "39.jpg").unlink()
+    dataset = load_dataset(shop_config(tmp_path, splits="fold", max_bad_fraction=0.05))
+    assert dataset.left_out == {"there is no such file": ["39"], "fold is 'spare'": ["38"]}
+
+
 def test_further_rows_of_an_image_are_left_out(tmp_path):
     """Else an image could be in training and in validation."""
     dataset = load(tmp_path, [*ROWS, ("0", "Footwear", "Shoes", "validation")])

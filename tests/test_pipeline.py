@@ -200,7 +200,7 @@ def test_decoding_uses_freed_memory_again(tmp_path):
         for _ in StreamedImages(files, (224, 224), "stretch").batches(lambda: iter(np.arange(32).reshape(4, 8))):
             pass
         faults.append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / len(files))
-    assert min(faults[1:]) < 700, "of the 1,500 that the temporaries of an image have"
+    assert min(faults[1:]) < 100, "of the 1,500 that the temporaries of an image have"
 
 
 def test_the_canvas_is_larger_where_the_augmentation_crops():
@@ -229,7 +229,7 @@ def first_batches(split, config, start, mesh=None):
 def test_the_first_50_batches_are_the_same_whatever_brings_them(tmp_path, monkeypatch, cache, workers, start):
     split, pixels = make_split(tmp_path, 37)
     config = config_of(batch_size=8, cache=cache)
-    monkeypatch.setattr("fashion_jax.data.images._PARALLEL_DECODES", workers)
+    monkeypatch.setattr("fashion_jax.data.images._PARALLEL_BATCHES", workers)
     train, evaluated = first_batches(split, config, start, create_mesh())
     orders = [epoch_order(config.seed, epoch, 37)[:32].reshape(4, 8) for epoch in range(13)]
     np.testing.assert_array_equal(train, pixels[np.concatenate(orders)[start:50]])

@@ -220,7 +220,8 @@ def test_a_shard_is_as_large_as_its_pixels(tiny_config, tmp_path):
 
 @pytest.mark.long
 def test_two_processes_write_the_bytes_of_one(prepared, tiny_config, tmp_path, catalogue_cache):
-    fields = {"data.cache_dir": catalogue_cache, "batch_size": "16", "data.catalogue.num_images": "200"}
+    fields = {"data.cache_dir": catalogue_cache, "data.catalogue.num_images": "200"}
+    fields |= {"batch_size": "16", "num_epochs": "2"}
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
     arguments = ["--config", "configs/smoke.py", "--output", str(tmp_path / "out"), "--images_per_shard=50"]
     assert main([*arguments, *overrides, "--direct_num_workers=2"]) == 0

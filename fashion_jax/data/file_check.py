@@ -8,20 +8,20 @@ reader that was installed, counts at once.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fashion_jax.data.check_cache import Known, read_known, write_known
-from fashion_jax.data.decoding import obstacle, obstacle_in, reason, to_rgb, unreadable
+from fashion_jax.data.decoding import in_parallel, obstacle_in, read, to_rgb, unreadable
+from fashion_jax.data.pillow_decoding import Undecodable
 from fashion_jax.data.strings import Files
-from fashion_jax.data.tf_import import import_tensorflow
 
 _CHUNK = 4096  # files
 _THREADS = 16  # that ask for the status of files: on a file system of a network each takes its time
@@ -57,9 +57,11 @@ def check_files(files: Files, cache: Path) -> Checked:
     try:
         for start in range(0, len(unknown), _CHUNK):
             chunk = unknown[start : start + _CHUNK]
-            found = _read([files[i] for i in chunk])
-            digests[chunk] = found
-            reasons |= {int(i): reason(files[i]) for i in chunk[found == 0]}
+            for i, found in zip(chunk.tolist(), in_parallel(_read, [files[i] for i in chunk]), strict=True):
+                if isinstance(found, str):
+                    reasons[i] = found
+                else:
+                    digests[i] = found
             progress.show(start + len(chunk))
     finally:
         progress.end()
@@ -72,11 +74,9 @@ def first_unusable(files: Sequence[str]) -> tuple[str, str] | None:
     """The first of files that cannot be used, and why, whatever a check has said before; None where there is none."""
     for start in range(0, len(files), _CHUNK):
         chunk = [files[i] for i in range(start, min(start + _CHUNK, len(files)))]
-        harmless = [file for file in chunk if not obstacle(file)]
-        digests = dict(zip(harmless, _read(harmless).tolist(), strict=True))
-        for file in chunk:
-            if not digests.get(file):
-                return file, reason(file)
+        for file, found in zip(chunk, in_parallel(_read, chunk), strict=True):
+            if isinstance(found, str):
+                return file, found
     return None
 
 
@@ -103,24 +103,14 @@ def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
     return np.concatenate([status for status, _ in parts] or [np.zeros((0, 2), np.int64)]), reasons
 
 
-def _read(files: Sequence[str]) -> np.ndarray:
-    """uint64 [files]: digests of the contents of those that can be decoded, 0 for the others."""
-    digests = np.zeros(len(files), np.uint64)
-    if not len(files):
-        return digests
-    tf = import_tensorflow()
-    names = tf.constant([os.fsencode(file) for file in files], tf.string)
-
-    def check(i: Any) -> Any:
-        data = tf.io.read_file(names[i])
-        with tf.control_dependencies([to_rgb(tf, data, (1, 1))]):
-            return i, tf.fingerprint(tf.reshape(data, [1]))[0]
-
-    dataset = tf.data.Dataset.range(len(files)).map(check, tf.data.AUTOTUNE, deterministic=False)
-    dataset = dataset.ignore_errors().batch(256)  # what is ignored is missing, and so told by the caller
-    for indices, found in dataset.as_numpy_iterator():
-        digests[indices] = np.maximum(found.view(np.uint64)[:, 0], 1)  # 0 stands for none
-    return digests
+def _read(file: str) -> int | str:
+    """The digest, not 0, of what a file holds; or, in words, why it cannot be used."""
+    try:
+        data = read(file)
+        to_rgb(data, (1, 1))
+    except Undecodable as error:
+        return str(error)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1
 
 
 class _Progress:

@@ -1,10 +1,10 @@
-"""What a JPEG or PNG says of itself, by the segments in front of its pixels."""
+"""What a JPEG says of itself, by the segments in front of its pixels."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"  # how their files begin
+JPEG = b"\xff\xd8\xff"  # how its files begin
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 _SIZES = {1: 1, 3: 2, 4: 4}  # bytes of a value, by its type
@@ -15,7 +15,7 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
 class Header(NamedTuple):
-    """Of an image: its size in pixels, and whether it is a common one of 8 bits, not CMYK, and not to be turned."""
+    """Of a JPEG: its size in pixels, and whether it is a common one of 8 bits, not CMYK, and not to be turned."""
 
     height: int
     width: int
@@ -23,13 +23,7 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a JPEG or PNG; None of anything else, and where it is cut off or damaged."""
-    if data.startswith(JPEG):
-        return _read_jpeg(data)
-    return _read_png(data) if data.startswith(PNG) else None
-
-
-def _read_jpeg(data: bytes) -> Header | None:
+    """The header of a JPEG; None where it is cut off or damaged."""
     place, frame, is_common, turned = 2, b"", False, False
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -66,16 +60,3 @@ def _orientation(tiff: bytes) -> int:
             value = int.from_bytes(entry[8 : 8 + size], order)
             return value if 2 <= value <= 8 else 1
     return 1
-
-
-def _read_png(data: bytes) -> Header | None:
-    """One with EXIF at all counts as turned."""
-    if len(data) < 25:
-        return None
-    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    place = 8
-    while place + 8 <= len(data):
-        if data[place + 4 : place + 8] == b"eXIf":
-            return Header(height, width, False)
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return Header(height, width, data[24] == 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -12,16 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fashion_jax.data.decoding import decode
+from fashion_jax.data.decoding import decode, in_parallel, read
 from fashion_jax.data.file_check import first_unusable
-from fashion_jax.data.tf_import import failures, import_tensorflow
+from fashion_jax.data.tf_import import dataset_of, empty_batch, failures, import_tensorflow
 from fashion_jax.errors import UserError
-from fashion_jax.processors import usable_processors
 from fashion_jax.sharding import batch_sharding, put_batch, replicated
 
-# Any number gives the same batches. More than there are processors, as an operation waits for its parts; AUTOTUNE takes
-# seconds to find a good one.
-_PARALLEL_DECODES = 2 * usable_processors()
+_PARALLEL_BATCHES = 2  # any number gives the same ones; with two no thread waits for the last image of a batch
 _CHUNK = 64  # images that a cache decodes before it looks whether somebody waits for them
 
 IndexBatches = Callable[[], Iterator[np.ndarray]]
@@ -46,24 +42,26 @@ class StreamedImages:
 
     def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
         tf = import_tensorflow()
-        batch_size = len(next(indices(), ()))
-        names = tf.data.Dataset.from_generator(
-            lambda: ([os.fsencode(self._files[i]) for i in batch] for batch in indices()),
-            output_signature=tf.TensorSpec([None], tf.string),
+        dataset = dataset_of(tf, indices).map(
+            lambda batch: tf.numpy_function(self._decoded, [batch], tf.uint8), _PARALLEL_BATCHES, deterministic=True
         )
-        dataset = names.unbatch().map(
-            lambda name: decode(tf, name, self._canvas, self._resize), _PARALLEL_DECODES, deterministic=True
-        )
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = _PARALLEL_DECODES
-        dataset = dataset.batch(max(batch_size, 1), drop_remainder=True).prefetch(2).with_options(options)
         asked = indices()
         try:
-            for pixels in dataset.as_numpy_iterator():
+            for pixels in dataset.prefetch(2).as_numpy_iterator():
                 yield pixels
                 next(asked)
         except failures(tf) as error:
             raise self._undecodable(next(asked), error) from error
+
+    def _decoded(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 [len(indices), height, width, 3]."""
+        pixels = empty_batch((len(indices), *self._canvas, 3))
+
+        def fill(place: int) -> None:
+            pixels[place] = decode(read(self._files[indices[place]]), self._canvas, self._resize)
+
+        in_parallel(fill, range(len(indices)))
+        return pixels
 
     def _undecodable(self, indices: np.ndarray, error: Exception) -> Exception:
         """Names the image that cannot be used, of the batch that failed; tf.data's own error does not."""

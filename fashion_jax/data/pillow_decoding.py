@@ -1,10 +1,9 @@
-"""Pixels by Pillow: of every kind and variety of image that TensorFlow reads wrong or not at all."""
+"""Pixels by Pillow: of every kind and variety of image but plain JPEGs."""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -130,10 +129,5 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
     pixels = np.asarray(image.convert("RGBA"))
-    return on_white(pixels.astype(np.int32)).astype(np.uint8)
-
-
-def on_white(pixels: Any) -> Any:
-    """RGBA (int32 [height, width, 4], of NumPy or TensorFlow) to RGB on white."""
-    color, alpha = pixels[..., :3], pixels[..., 3:]
-    return (color * alpha + 255 * (255 - alpha) + 127) // 255
+    color, alpha = pixels[..., :3], pixels[..., 3:].astype(np.uint16)
+    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)  # on white; all below 65,536

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.dataset import Split
-from fashion_jax.data.decoding import decode, obstacle, reason
+from fashion_jax.data.decoding import decode, in_parallel, read
 from fashion_jax.data.draws import draw_chances
 from fashion_jax.data.images import CachedImages, DeviceImages, Images, IndexBatches, StreamedImages
 from fashion_jax.data.memory import cache_mode
 from fashion_jax.data.order import MAX_PERMUTED, ShuffledIndices
+from fashion_jax.data.pillow_decoding import Undecodable
 from fashion_jax.data.record_images import RecordImages, RecordNames
-from fashion_jax.data.tf_import import import_tensorflow
 
 _CANVAS_MARGIN = 1.25
 
@@ -119,23 +119,30 @@ def decode_files(
         filled up with zeros), and why others could not (index -> words). Each file is in one of them; the last
         batch may have none.
     """
-    tf = import_tensorflow()
     canvas = canvas_shape(config, shape)
-    names = tf.constant([os.fsencode(os.path.join(os.getcwd(), file)) for file in files], tf.string)
-    harmless = np.array([i for i, file in enumerate(files) if not obstacle(file)], np.int64)
-    dataset = tf.data.Dataset.from_tensor_slices(harmless).map(
-        lambda i: (i, decode(tf, names[i], canvas, config.data.resize)), tf.data.AUTOTUNE, deterministic=True
-    )
-    dataset = dataset.ignore_errors().batch(batch_size).prefetch(2)  # what is ignored is missing, and so found below
-    start = 0
-    for indices, pixels in dataset.as_numpy_iterator():
-        end = indices[-1] + 1
-        missing = sorted(set(range(start, end)) - set(indices.tolist()))
-        filled = np.pad(pixels, [(0, batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])
-        yield indices, filled, {i: reason(files[i]) for i in missing}
-        start = end
-    none = np.empty(0, np.int64), np.zeros((batch_size, *canvas, 3), np.uint8)
-    yield *none, {i: reason(files[i]) for i in range(start, len(files))}
+
+    def attempt(file: str) -> np.ndarray | str:
+        try:
+            return decode(read(file), canvas, config.data.resize)
+        except Undecodable as error:
+            return str(error)
+
+    def batch(start: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        found = dict(enumerate(in_parallel(attempt, files[start : start + batch_size]), start))
+        good = [i for i, pixels in found.items() if not isinstance(pixels, str)]
+        filled = np.zeros((batch_size, *canvas, 3), np.uint8)
+        for place, i in enumerate(good):
+            filled[place] = found[i]
+        return np.array(good, np.int64), filled, {i: why for i, why in found.items() if isinstance(why, str)}
+
+    starts = range(0, max(len(files), 1), batch_size)
+    with ThreadPoolExecutor(1) as ahead:  # decodes a batch while the one before it is used
+        pending = ahead.submit(batch, 0)
+        for start in starts[1:]:
+            following = ahead.submit(batch, start)
+            yield pending.result()
+            pending = following
+        yield pending.result()
 
 
 def decode_rows(

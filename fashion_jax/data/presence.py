@@ -22,15 +22,16 @@ def without_repeats(table: Table) -> tuple[Table, LeftOut]:
     return table.select(np.flatnonzero(is_new)), {"listed before": _names(table, ~is_new)}
 
 
-def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[Table, LeftOut, np.ndarray]:
-    """Leaves out the images whose file is missing, or cannot be read and decoded; and the digests of the others.
+def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+    """Which images have a file that can be read and decoded.
+
+    Returns:
+        bool [images]; why others have none: words -> what they are called; uint64 [images], digests of the files.
 
     Raises:
         UserError: more than a fraction of the rows has no image that can be used.
     """
     checked = check_files(table.files, cache)
-    if not checked.reasons:
-        return table, {}, checked.digests
     good = checked.digests != 0
     rows, first = np.unique(table.rows, return_index=True)
     bad = first[~np.isin(rows, table.rows[good])]
@@ -44,7 +45,7 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[Table, L
     for i, words in sorted(checked.reasons.items()):
         places.setdefault(words, []).append(i)
     left_out = {words: _names(table, np.isin(np.arange(len(table)), chosen)) for words, chosen in places.items()}
-    return table.select(np.flatnonzero(good)), left_out, checked.digests[good]
+    return good, left_out, checked.digests
 
 
 def _names(table: Table, chosen: np.ndarray) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.data.decoding import decode_content, fit
+from fashion_jax.data.decoding import decode, fit, in_parallel
 from fashion_jax.data.record_files import Records
-from fashion_jax.data.tf_import import failures, import_tensorflow
+from fashion_jax.data.tf_import import dataset_of, failures, import_tensorflow
 from fashion_jax.errors import UserError, first_line
 
 _PARALLEL_READS = 4  # batches; each reads its shards in parallel
@@ -80,18 +80,11 @@ class RecordImages:
     def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
         """As images.Images says."""
         tf = import_tensorflow()
-        batch_size = len(next(indices(), ()))
-        dataset = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([None], tf.int64))
-        dataset = dataset.map(
-            lambda i: tf.ensure_shape(tf.numpy_function(self._read, [i], tf.string), [None]),
+        dataset = dataset_of(tf, indices).map(
+            lambda i: self._canvases(tf, tf.numpy_function(self._read, [i], tf.string)),
             num_parallel_calls=_PARALLEL_READS,
             deterministic=True,
         )
-        if self._names.format.shape == (*self._canvas, 3):
-            dataset = dataset.map(lambda records: self._pixels(tf, records))
-        else:
-            dataset = dataset.unbatch().map(lambda r: self._canvas_of(tf, r), tf.data.AUTOTUNE, deterministic=True)
-            dataset = dataset.batch(max(batch_size, 1), drop_remainder=True)
         try:
             yield from dataset.prefetch(2).as_numpy_iterator()
         except failures(tf) as error:
@@ -100,31 +93,30 @@ class RecordImages:
     def _read(self, images: np.ndarray) -> np.ndarray:
         return np.array(self._names.records.read(self._names.rows[images]), object)
 
-    def _content(self, tf: Any, records: Any) -> Any:
-        """What the records hold of their images (texts of the records' shape): files, or raw pixels."""
-        feature = self._names.format.feature
-        if not feature:
-            return records
-        return tf.io.parse_example(records, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
-
-    def _pixels(self, tf: Any, records: Any) -> Any:
-        pixels = tf.io.decode_raw(self._content(tf, records), tf.uint8)
-        return tf.reshape(pixels, [-1, *self._names.format.shape])
-
-    def _canvas_of(self, tf: Any, record: Any) -> Any:
-        """uint8 [height, width, 3]."""
+    def _canvases(self, tf: Any, records: Any) -> Any:
+        """uint8 [records, height, width, 3]."""
+        contents = tf.ensure_shape(records, [None])
+        if feature := self._names.format.feature:
+            contents = tf.io.parse_example(contents, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
         if not self._names.format.shape:
-            return decode_content(tf, self._content(tf, record[None])[0], self._canvas, self._resize)
-        pixels = self._pixels(tf, record[None])[0]
-        return fit(
-            tf, tf.image.grayscale_to_rgb(pixels) if pixels.shape[-1] == 1 else pixels, self._canvas, self._resize
-        )
+            return tf.numpy_function(self._decoded, [contents], tf.uint8)
+        pixels = tf.reshape(tf.io.decode_raw(contents, tf.uint8), [-1, *self._names.format.shape])
+        if self._names.format.shape == (*self._canvas, 3):
+            return pixels
+        return tf.numpy_function(self._fitted, [pixels], tf.uint8)
+
+    def _decoded(self, contents: np.ndarray) -> np.ndarray:
+        return np.stack(in_parallel(lambda data: decode(data, self._canvas, self._resize), contents.tolist()))
+
+    def _fitted(self, images: np.ndarray) -> np.ndarray:
+        images = images.repeat(3, axis=-1) if images.shape[-1] == 1 else images
+        return np.stack(in_parallel(lambda pixels: fit(pixels, self._canvas, self._resize), images))
 
     def _unreadable(self, tf: Any, error: Exception) -> Exception:
         """Names the first image that cannot be read; tf.data's own error does not."""
         for i, name in enumerate(self._names):
             try:
-                self._canvas_of(tf, tf.constant(self._names.records.read(self._names.rows[i : i + 1])[0]))
+                self._canvases(tf, tf.constant(self._names.records.read(self._names.rows[i : i + 1])))
             except UserError as found:
                 return found
             except Exception as reason:

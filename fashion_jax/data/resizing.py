@@ -1,37 +1,52 @@
-"""Anti-aliased resizing, in TensorFlow."""
+"""Anti-aliased resizing, by OpenCV."""
 
-from typing import Any
+import functools
+import math
+
+import numpy as np
+
+_MOST = 4  # times the size wanted: what is filtered; larger images are first brought to _REDUCED times it
+_REDUCED = 2
+_UNIT = 256  # the weights of a filter are multiples of 1 / _UNIT, as OpenCV has them for uint8
 
 
-def resized(tf: Any, image: Any, size: Any) -> Any:
-    """tf.image.resize(image, size, antialias=True), to the same numbers and in 40 % of its time.
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Linear interpolation of an image from which a filter has taken what the new size cannot show.
 
-    TensorFlow's kernel is fast along the first axis, where it adds up whole rows, and slow along the second, where it
-    adds up three numbers at a time. So both axes take their turn as the first one.
+    Together they blur as much as a triangle as wide as two new pixels (by its variance), which is what antialias=True
+    means to tf.image.resize and "bilinear" to Pillow, in a quarter of their time.
 
     Args:
-        tf: TensorFlow.
-        image: [height, width, channels], of any kind of number.
-        size: int32 [2], the height and width wanted.
+        image: uint8 [height, width, 3].
+        size: the (height, width) wanted.
 
     Returns:
-        float32 [*size, channels].
+        uint8 [*size, 3].
     """
-    height, width, channels = size[0], size[1], tf.shape(image)[2]
-    rows = tf.reshape(_first_axis(tf, image, height), [height, -1, channels])
-    columns = _first_axis(tf, tf.transpose(rows, [1, 0, 2]), width)
-    return tf.transpose(tf.reshape(columns, [width, height, channels]), [1, 0, 2])
+    import cv2
+
+    cv2.setNumThreads(1)  # images are resized in parallel, not their rows
+    height, width = (_REDUCED * n if m > _MOST * n else m for m, n in zip(image.shape, size, strict=False))
+    if (height, width) != image.shape[:2]:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    if height > size[0] or width > size[1]:
+        rows, columns = _weights(height / size[0]), _weights(width / size[1])
+        image = cv2.sepFilter2D(image, -1, columns, rows, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _first_axis(tf: Any, image: Any, length: Any) -> Any:
-    """The first axis of a [rows, ...] resized to so many, all else taken as channels: [1, length, 1, channels]."""
-    rows = tf.shape(image)[0]
-    scale = tf.cast(length, tf.float32) / tf.cast(rows, tf.float32)
-    return tf.raw_ops.ScaleAndTranslate(
-        images=tf.reshape(image, [1, rows, 1, -1]),
-        size=tf.stack([length, 1]),
-        scale=tf.stack([scale, 1.0]),
-        translation=[0.0, 0.0],
-        kernel_type="triangle",
-        antialias=True,
-    )
+@functools.lru_cache(maxsize=4096)
+def _weights(scale: float) -> np.ndarray:
+    """Of a filter (float32 [odd]) before linear interpolation makes an axis so many times shorter.
+
+    The triangle's variance is scale^2 / 6, in the old pixels, of which the interpolation contributes 1 / 6. The rest
+    is made up of (1, 2, 1) / 4, of variance 1 / 2, as often as it fits, and of (p, 1 - 2 p, p), of variance 2 p.
+    """
+    variance = max(scale * scale - 1, 0) / 6
+    p = variance % 0.5 / 2
+    weights = np.array([p, 1 - 2 * p, p])
+    for _ in range(math.floor(variance / 0.5)):
+        weights = np.convolve(weights, [0.25, 0.5, 0.25])
+    weights = np.round(weights * _UNIT)
+    weights[len(weights) // 2] += _UNIT - weights.sum()
+    return (weights / _UNIT).astype(np.float32)

@@ -1,12 +1,16 @@
-"""TensorFlow reads and decodes on the CPU, and nothing else."""
+"""TensorFlow brings the batches, on the CPU, and does nothing else."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+_ALIGNMENT = 64  # bytes: Eigen's at most
 # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes
 _MALLOC_OPTIONS = {-3: 32 << 20, -1: 2**31 - 1, -2: 32 << 20}
 
@@ -17,17 +21,33 @@ def import_tensorflow() -> Any:
 
     tf.config.set_visible_devices([], "GPU")
     tf.config.set_visible_devices([], "TPU")
-    _keep_freed_memory()
     return tf
 
 
-@functools.cache
+def dataset_of(tf: Any, indices: Callable[[], Iterator[np.ndarray]]) -> Any:
+    """A tf.data.Dataset of arrays of indices (int64 [n])."""
+
+    def begun() -> Iterator[np.ndarray]:
+        _keep_freed_memory()
+        yield from indices()
+
+    return tf.data.Dataset.from_generator(begun, output_signature=tf.TensorSpec([None], tf.int64))
+
+
+def empty_batch(shape: tuple[int, ...]) -> np.ndarray:
+    """As np.empty, of uint8, at an address at which TensorFlow takes what a NumPy function returns without a copy."""
+    size = math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].reshape(shape)
+
+
 def _keep_freed_memory() -> None:
     """Lets glibc use freed memory again instead of giving it back to the system.
 
-    Each image passes through some megabytes of temporaries. Left to itself, glibc often takes them fresh from the
-    system every time under TensorFlow: 1,500 page faults an image of 400x533 pixels, which more than double its time.
-    Elsewhere than on glibc nothing is done.
+    TensorFlow's GeneratorDatasetOp makes it take everything above 128 KiB fresh from the system, every time
+    (ApplyPython311MemoryPatch): 1,500 page faults an image of 400x533 pixels, which more than double its time. So this
+    comes after such an operation is there. Elsewhere than on glibc nothing is done.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
