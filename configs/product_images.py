@@ -11,6 +11,7 @@ from configs import default
 
 def get_config() -> ConfigDict:
     config = default.get_config()
+    config.eval_flip = True  # training flips half of the images
     config.data.source = "csv"
     config.data.path = "data/fashion-product-images-small"
     config.data.splits = {"train": "splits/train.txt", "validation": "splits/validation.txt"}
