@@ -6,6 +6,7 @@ PyTorch's; the decoded images, their order in each epoch and the metrics are tho
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
         model.train()
         for _ in range(steps_per_epoch):
             _step(model, optimizer, next(batches), flip=config.augment == "flip", weights=config.loss_weights)
-        log_probs = _predict(model, dataset.splits["validation"], images["validation"], config.batch_size)
+        log_probs = _predict(model, dataset.splits["validation"], images["validation"], config)
         metrics = split_metrics(config, dataset.splits["validation"], log_probs)
         metrics = {f"validation/{name}": value for name, value in metrics.items()}
         yield {"epoch": epoch, **metrics, "seconds": time.monotonic() - began}
@@ -93,14 +94,22 @@ def _step(
     optimizer.step()
 
 
-def _predict(model: TwinClassifier, split: Split, images: Any, batch_size: int) -> dict[str, np.ndarray]:
+def _predict(model: TwinClassifier, split: Split, images: Any, config: ConfigDict) -> dict[str, np.ndarray]:
     """Level -> log-probabilities [images, classes], of the levels that have a head."""
     model.eval()
     with torch.inference_mode():
-        results = [model(_normalized(batch["image"])) for batch in eval_batches(split, images, batch_size)]
+        batches = eval_batches(split, images, config.batch_size)
+        results = [_log_probs(model, _normalized(batch["image"]), config.eval_flip) for batch in batches]
+    return {level: torch.cat([result[level] for result in results])[: len(split)].numpy() for level in results[0]}
+
+
+def _log_probs(model: TwinClassifier, pixels: Tensor, flip: bool) -> dict[str, Tensor]:
+    """Level -> [batch, classes]; of the mean of the probabilities of each image and its mirror image, if so wanted."""
+    views = [pixels, pixels.flip(3)] if flip else [pixels]
+    logits = [model(view) for view in views]
     return {
-        level: torch.cat([result[level] for result in results]).log_softmax(1)[: len(split)].numpy()
-        for level in results[0]
+        level: torch.stack([x[level].log_softmax(1) for x in logits]).logsumexp(0) - math.log(len(views))
+        for level in logits[0]
     }
 
 
