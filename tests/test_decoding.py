@@ -126,14 +126,3 @@ def test_a_jpeg_is_decoded_at_the_smallest_scale_that_is_enough():
     expected = decode(encoded(full, "PNG"), (64, 64), "stretch").astype(int)
     difference = np.abs(decode(data, (64, 64), "stretch") - expected)
     assert difference.mean() < 1 and difference.max() <= 6
-
-
-@pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_color_that_is_not_interpolated_is_not_seen_on_the_canvas(subsampling):
-    """Of an image of more than 1.5 times the canvas; other ones are decoded as Pillow does, to the bit."""
-    data = encoded(photo(160, 120), "JPEG", quality=90, subsampling=subsampling)
-    for size, bound in ((60, 1), (100, 0)):
-        difference = decode(data, (size, size), "stretch").astype(int) - decode(
-            encoded(decode_by_pillow(data, WHOLE), "PNG"), (size, size), "stretch"
-        )
-        assert np.abs(difference).mean() <= bound

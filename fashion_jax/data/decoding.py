@@ -24,7 +24,6 @@ MAX_BYTES = 1 << 30  # of one file
 
 _ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
 _RATIOS = (8, 4, 2)  # the scales that cost less to decode at
-_AVERAGED = 0.75  # times `least`: from there on resizing averages so much that color need not be interpolated before
 _TOGETHER = 8  # images that a thread takes at a time
 
 
@@ -50,7 +49,7 @@ def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
         import simplejpeg
 
         try:
-            return simplejpeg.decode_jpeg(data, **_options(header.height, header.width, least))
+            return simplejpeg.decode_jpeg(data, **_scale(header.height, header.width, least))
         except ValueError:  # it is damaged, of a rare variety, or has some bytes too many; Pillow knows which
             pass
     return decode_by_pillow(data, least)
@@ -121,13 +120,12 @@ def unreadable(error: OSError) -> str:
     return f"the file cannot be read ({error.strerror})"
 
 
-def _options(height: int, width: int, least: tuple[int, int]) -> dict[str, int]:
-    """What makes simplejpeg decode at the smallest scale that leaves `least`, no better than it is to be seen."""
-    scale = min(height / least[0], width / least[1])
+def _scale(height: int, width: int, least: tuple[int, int]) -> dict[str, int]:
+    """What makes simplejpeg decode at the smallest scale that leaves `least`."""
     for ratio in _RATIOS:
-        if scale >= ratio:
+        if height // least[0] >= ratio and width // least[1] >= ratio:
             return {"min_height": -(-height // ratio), "min_width": -(-width // ratio), "min_factor": ratio}
-    return {"fastupsample": scale >= _AVERAGED}
+    return {}
 
 
 def _is_harmless(height: int, width: int) -> bool:
