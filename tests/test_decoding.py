@@ -1,17 +1,19 @@
 """One decoder for every kind of file: the same picture in every encoding has the same pixels."""
 
 import io
+import multiprocessing
 import re
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fashion_jax.data import decoding
-from fashion_jax.data.decoding import decode, read, to_rgb
+from fashion_jax.data.decoding import decode, in_parallel, read, to_rgb
 from fashion_jax.data.headers import read_header
 from fashion_jax.data.pillow_decoding import Undecodable, decode_by_pillow
-from tests.zoo import EXIF_TURNS, encoded, exact, exif, lossy, write_zoo
+from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, write_zoo
 
 WHOLE = (10_000, 10_000)  # more than any image has, so that none is decoded at a reduced scale
 
@@ -93,6 +95,31 @@ def test_plain_jpegs_are_not_decoded_by_pillow(monkeypatch):
         to_rgb(data, WHOLE)
     with pytest.raises(AssertionError):
         to_rgb(lossy()["turned6.jpg"][0], WHOLE)
+
+
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(2 << 20))),
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 << 20))),
+        chunk(b"tEXt", b"Comment\0x")[:-4] + b"\0\0\0\0",
+        chunk(b"pHYs", b"\0"),
+        chunk(b"gAMA", b""),
+    ],
+    ids=["large profile", "large text", "wrong checksum", "cut off", "empty"],
+)
+def test_what_stands_beside_the_pixels_of_a_png_does_no_harm(extra, place):
+    data, expected = exact()["rgb.png"]
+    at = data.index(b"IDAT" if place == "before the pixels" else b"IEND") - 4
+    np.testing.assert_array_equal(to_rgb(data[:at] + extra + data[at:], WHOLE), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")  # of Python 3.12 and JAX: what may go wrong does not, here
+def test_a_fork_decodes_with_threads_of_its_own():
+    assert in_parallel(abs, [-1]) == [1]
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(in_parallel, (abs, [-2])).get(timeout=30) == [2]
 
 
 def test_bytes_too_many_do_no_harm():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.data import memory
+from fashion_jax.data import memory, tf_import
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.images import _CHUNK, DeviceImages, StreamedImages, _order_of_use
 from fashion_jax.data.pipeline import canvas_shape, epoch_order, eval_batches, open_images
@@ -187,6 +187,15 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, damage, cache):
         bad.write_bytes(content[: len(content) // 2] if damage == "truncated" else damage)
     with pytest.raises(UserError, match=r"The image '.*/3\.png' cannot be read and decoded"):
         list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), 2))
+
+
+def test_batches_that_nobody_takes_end_with_the_interpreter(ten):
+    """Else its threads would keep it from its end."""
+    split, _ = ten
+    batches = open_images(split, config_of(cache="none"), SHAPE).batches(lambda: iter([np.arange(5)] * 1000))
+    next(batches)
+    tf_import._close()
+    assert list(batches) == []
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="page faults are counted as glibc's malloc has them")

@@ -27,11 +27,11 @@ def uneven_paths(seed: int) -> list[tuple[str, ...]]:
     return [paths[i] for i in generator.permutation(len(paths))]
 
 
-def assign(table, folder=None, splits=None, seed=0, group_column="", **data):
+def assign(table, folder=None, splits=None, seed=0, group_column="", good=None, **data):
     splits = splits or {"train": 0.8, "validation": 0.2}
     config = shop_config(folder or "", splits=splits, group_column=group_column, **data)
     config.seed = seed
-    assigned, left_out = assign_splits(config, table, folder)
+    assigned, left_out = assign_splits(config, table, folder, np.ones(len(table), bool) if good is None else good)
     return {split: images.tolist() for split, images in assigned.items()}, left_out
 
 
@@ -50,6 +50,26 @@ def test_fractions_hold_for_the_whole_and_for_every_class(splits, seed):
         for path, total in Counter(table.paths).items():
             assert abs(per_class[split][path] - fraction * total) <= 2
     assert set(per_class["train"]) == set(table.paths)
+
+
+@pytest.mark.parametrize("fields", [{}, {"folds": 3, "fold": 0}, {"folds": 3, "fold": 2}])
+def test_training_keeps_every_class_that_has_an_image_which_can_be_used(fields):
+    """Where all that was dealt to training is bad, the class goes there whole; nothing else moves."""
+    paths = uneven_paths(0)
+    before, _ = assign(make_table(paths), **fields)
+    good = np.ones(len(paths), bool)
+    small = {path for path, count in Counter(paths).items() if count in (2, 3)}
+    good[[row for row in before["train"] if paths[row] in small]] = False
+    after, _ = assign(make_table(paths), good=good, **fields)
+    moved = [row for row in before["validation"] if paths[row] in small]
+    assert moved and after["train"] == sorted([*(row for row in before["train"] if good[row]), *moved])
+    assert after["validation"] == [row for row in before["validation"] if row not in moved]
+
+
+def test_a_split_without_an_image_that_can_be_used_is_an_error():
+    table = make_table([("a", "b")] * 4, fold=["train", "train", "validation", "validation"])
+    with pytest.raises(UserError, match=r"The split 'validation' has no image that can be used: check data\.path"):
+        assign(table, splits="fold", good=np.array([True, True, False, False]))
 
 
 @pytest.mark.parametrize("sizes", [[1] * 10 + [500], [2] * 50, [1, 2] * 30])

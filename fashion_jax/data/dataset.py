@@ -123,9 +123,10 @@ def load_dataset(config: ConfigDict) -> Dataset:
     check_paths(config)
     fixed = read_taxonomy_file(config.data.taxonomy, list(config.data.levels)) if config.data.taxonomy else None
     table, left_out, folder = _listed(config, fixed)
-    assigned, unassigned = assign_splits(_source_config(config), table, folder)
-    table, bad, digests, assigned = _usable(config, table, assigned)
-    left_out = _joined(left_out, bad, _without(unassigned, bad))
+    good, bad, digests = _usable(config, table)
+    assigned, unassigned = assign_splits(_source_config(config), table, folder, good)
+    left_out = _joined(left_out, bad, unassigned)
+    table, digests, assigned = _selected(table, digests, assigned, good)
     leaks = find_leaks(table.files, digests, assigned)
     if config.data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
@@ -156,8 +157,9 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     # what training has read, or other images would be those of its fractions
     is_as_trained = config.data.source == "folder" and not config.data.taxonomy and name != ALL
     table, _, folder = _listed(config, None if is_as_trained else taxonomy)
-    assigned = assign_splits(_source_config(config), table, folder, also=name)[0] if name != ALL else {}
-    table, _, digests, assigned = _usable(config, table, assigned)
+    good, _, digests = _usable(config, table)
+    assigned = assign_splits(_source_config(config), table, folder, good, also=name)[0] if name != ALL else {}
+    table, digests, assigned = _selected(table, digests, assigned, good)
     merged = merge_unknown(table, taxonomy) if config.data.rare_classes == "merge" else table
     if name == ALL:
         return _split(merged, taxonomy)
@@ -169,17 +171,19 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     return _split(merged.select(assigned[name]), taxonomy)
 
 
-def _usable(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Table, LeftOut, np.ndarray, Assigned]:
-    """The images that can be used, what was left out, the digests of the former's files, and their splits.
+def _usable(config: ConfigDict, table: Table) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+    """As usable; records were checked when they were prepared, and none counts as equal to another."""
+    if config.data.source == "tfds":
+        return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
+    return usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
 
-    The splits are made of all images before, so that one that goes bad, or is repaired, moves no other.
-    """
-    if config.data.source == "tfds":  # records were checked when they were prepared; none counts as equal to another
-        return table, {}, np.arange(1, len(table) + 1, dtype=np.uint64), assigned
-    good, bad, digests = usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
-    places = np.cumsum(good) - 1  # of the good ones among themselves
-    assigned = {name: places[images[good[images]]] for name, images in assigned.items()}
-    return table.select(np.flatnonzero(good)), bad, digests[good], assigned
+
+def _selected(
+    table: Table, digests: np.ndarray, assigned: Assigned, good: np.ndarray
+) -> tuple[Table, np.ndarray, Assigned]:
+    """The images that can be used (bool [images]), and their places among themselves."""
+    places = np.cumsum(good) - 1
+    return table.select(np.flatnonzero(good)), digests[good], {name: places[i] for name, i in assigned.items()}
 
 
 def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
@@ -203,13 +207,6 @@ def _joined(*accounts: LeftOut) -> LeftOut:
     """Reason -> ids, of several such tables."""
     reasons = dict.fromkeys(reason for account in accounts for reason in account)
     return {reason: [name for account in accounts for name in account.get(reason, [])] for reason in reasons}
-
-
-def _without(left_out: LeftOut, bad: LeftOut) -> LeftOut:
-    """What was left out but for what is bad besides, so that no image counts twice."""
-    names = {name for some in bad.values() for name in some}
-    kept = {reason: [name for name in some if name not in names] for reason, some in left_out.items()}
-    return {reason: some for reason, some in kept.items() if some}
 
 
 def _folder(config: ConfigDict) -> Path:

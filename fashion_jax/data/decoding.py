@@ -65,7 +65,7 @@ def fit(image: np.ndarray, canvas: tuple[int, int], resize: str) -> np.ndarray:
     gaps = [wanted - size for wanted, size in zip(canvas, pixels.shape, strict=False)]
     if resize == "crop":
         top, left = (-gap // 2 for gap in gaps)
-        return pixels[top : top + canvas[0], left : left + canvas[1]]
+        return pixels[top : top + canvas[0], left : left + canvas[1]].copy()  # a view would keep all of it
     sides = [(gap // 2, gap - gap // 2) for gap in gaps]
     return np.pad(pixels, [*sides, (0, 0)], constant_values=255)
 
@@ -94,6 +94,10 @@ def in_parallel(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(usable_processors(), "decoding")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a fork has no threads but its own
 
 
 def obstacle(file: str) -> str:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from fashion_jax.data.decoding import decode, in_parallel, read
 from fashion_jax.data.file_check import first_unusable
-from fashion_jax.data.tf_import import dataset_of, empty_batch, failures, import_tensorflow
+from fashion_jax.data.tf_import import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.sharding import batch_sharding, put_batch, replicated
 
@@ -40,6 +40,7 @@ class StreamedImages:
     def __init__(self, files: Sequence[str], canvas: tuple[int, int], resize: str):
         self._files, self._canvas, self._resize = files, canvas, resize
 
+    @closed_at_exit
     def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
         tf = import_tensorflow()
         dataset = dataset_of(tf, indices).map(

@@ -21,6 +21,7 @@ _TURNS = {  # its value -> what sets the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OPTIONAL = (b"tRNS", b"eXIf")  # chunks of a PNG, besides the critical ones: transparency and orientation
 _LYING = (5, 6, 7, 8)  # height and width change places
 _STARTS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
 _STARTS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF"}
@@ -44,7 +45,7 @@ def decode_by_pillow(data: bytes, least: tuple[int, int]) -> np.ndarray:
     """
     kind = kind_of(data)
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with Image.open(io.BytesIO(_needed(data) if kind == "PNG" else data), formats=_formats()) as image:
             _check_size(*image.size)
             if image.format in ("JPEG", "MPO"):  # the latter: a camera's, with further pictures in it
                 lying = _orientation(image) in _LYING
@@ -61,6 +62,18 @@ def decode_by_pillow(data: bytes, least: tuple[int, int]) -> np.ndarray:
         raise Undecodable(_unidentified(kind)) from error
     except Exception as error:  # of whatever kind a damaged file makes Pillow's readers raise
         raise Undecodable(damaged(kind)) from error
+
+
+def _needed(png: bytes) -> bytes:
+    """A PNG without the chunks that pixels do not need, over whose damage or size Pillow would refuse it."""
+    parts, place = [png[:8]], 8
+    while place < len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4], "big")
+        name = png[place + 4 : place + 8]
+        if name[:1].isupper() or name in _OPTIONAL:
+            parts.append(png[place:end])
+        place = end
+    return b"".join(parts)
 
 
 def kind_of(data: bytes) -> str:

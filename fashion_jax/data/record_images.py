@@ -11,7 +11,7 @@ import numpy as np
 
 from fashion_jax.data.decoding import decode, fit, in_parallel
 from fashion_jax.data.record_files import Records
-from fashion_jax.data.tf_import import dataset_of, failures, import_tensorflow
+from fashion_jax.data.tf_import import closed_at_exit, dataset_of, failures, import_tensorflow
 from fashion_jax.errors import UserError, first_line
 
 _PARALLEL_READS = 4  # batches; each reads its shards in parallel
@@ -77,6 +77,7 @@ class RecordImages:
     def __init__(self, names: RecordNames, canvas: tuple[int, int], resize: str):
         self._names, self._canvas, self._resize = names, canvas, resize
 
+    @closed_at_exit
     def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
         """As images.Images says."""
         tf = import_tensorflow()

@@ -14,7 +14,8 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Linear interpolation of an image from which a filter has taken what the new size cannot show.
 
     Together they blur as much as a triangle as wide as two new pixels (by its variance), which is what antialias=True
-    means to tf.image.resize and "bilinear" to Pillow, in a quarter of their time.
+    means to tf.image.resize and "bilinear" to Pillow, in a quarter of their time. OpenCV has one thread from then on,
+    as images are resized in parallel, not their rows.
 
     Args:
         image: uint8 [height, width, 3].
@@ -25,7 +26,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     import cv2
 
-    cv2.setNumThreads(1)  # images are resized in parallel, not their rows
+    cv2.setNumThreads(1)
     height, width = (_REDUCED * n if m > _MOST * n else m for m, n in zip(image.shape, size, strict=False))
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -17,13 +17,19 @@ FOLDERS = ""  # the column of a table whose splits have folders, which no config
 Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in the table, in the table's order
 
 
-def assign_splits(config: ConfigDict, table: Table, folder: Path, also: str = "") -> tuple[Assigned, LeftOut]:
-    """Split -> its images in the table; and the ids that are in none, by reason.
+def assign_splits(
+    config: ConfigDict, table: Table, folder: Path, good: np.ndarray, also: str = ""
+) -> tuple[Assigned, LeftOut]:
+    """Split -> its images in the table; and the ids that are in none, by reason, of those that can be used.
+
+    Splits are made of all images, so that one that goes bad, or is repaired, moves no other; but for classes that would
+    be left without an image to train on, which go to training whole.
 
     Args:
         config: of the run.
         table: all images.
         folder: that files of ids are relative to.
+        good: bool [images], which of them can be used; the others are in no split.
         also: a split besides train and validation, where they are values of a column.
 
     Raises:
@@ -33,37 +39,49 @@ def assign_splits(config: ConfigDict, table: Table, folder: Path, also: str = ""
     if FOLDERS in table.columns:  # of a prepared set, whose splits have whole groups
         group_column = ""
     if config.data.folds:
-        names, of, left_out = _from_folds(config, table)
+        names, of, unassigned = _from_folds(config, table, good)
     elif FOLDERS in table.columns:
-        names, of, left_out = _from_column(table, FOLDERS, set(table.columns[FOLDERS]))
+        names, of, unassigned = _from_column(table, FOLDERS, set(table.columns[FOLDERS]), good)
     elif isinstance(splits, str):
-        names, of, left_out = _from_column(table, splits, {also} - {""})
+        names, of, unassigned = _from_column(table, splits, {also} - {""}, good)
     elif all(isinstance(value, str) for value in splits.values()):
-        names, of, left_out = _from_files(table, splits, folder)
+        names, of, unassigned = _from_files(table, splits, folder, good)
     else:
-        names, of, left_out = _from_fractions(table, splits, group_column, config.seed)
+        names, of, unassigned = _from_fractions(table, splits, group_column, config.seed, good)
     if group_column:
         _check_groups(table, group_column, names, of)
-    assigned = {name: np.flatnonzero(of == i) for i, name in enumerate(names)}
-    for split, chosen in assigned.items():
-        if not len(chosen):
+    for i, split in enumerate(names):
+        if not (of == i).any():
             groups = f" and data.group_column, {group_column!r}" if group_column else ""
             raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}{groups}.")
-    return assigned, left_out
+        if not good[of == i].any():
+            raise UserError(f"The split {split!r} has no image that can be used: check data.path and data.image.")
+    return {name: np.flatnonzero((of == i) & good) for i, name in enumerate(names)}, unassigned
 
 
-def _from_column(table: Table, column: str, also: Collection[str]) -> tuple[list[str], np.ndarray, LeftOut]:
-    """Splits, int [images] which of them each image is in (-1: none), and what was left out."""
+def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """The split of each image (int [images]), where each class that has images which can be used has one to train."""
+    codes = table.paths.codes
+    lost = good & (of >= 0) & ~np.isin(codes, codes[good & (of == train)])
+    return np.where(np.isin(group_of, group_of[lost]) & (of >= 0), train, of)
+
+
+def _from_column(
+    table: Table, column: str, also: Collection[str], good: np.ndarray
+) -> tuple[list[str], np.ndarray, LeftOut]:
+    """Splits, int [images] which of them each image is in (-1: none), and the good ones that are in none."""
     names = list(dict.fromkeys(["train", "validation", *sorted(also)]))
     values = table.columns[column]
     of = values.places(Strings(names))
     left_out: LeftOut = {}
-    for i in np.flatnonzero(of < 0):
+    for i in np.flatnonzero((of < 0) & good):
         left_out.setdefault(f"{column} is {values[i]!r}", []).append(table.ids[i])
     return names, of, left_out
 
 
-def _from_files(table: Table, splits: dict[str, str], folder: Path) -> tuple[list[str], np.ndarray, LeftOut]:
+def _from_files(
+    table: Table, splits: dict[str, str], folder: Path, good: np.ndarray
+) -> tuple[list[str], np.ndarray, LeftOut]:
     """As _from_column."""
     listed = [Strings(_read_ids(folder / name, split)) for split, name in splits.items()]
     names, everywhere = list(splits), Strings.join(listed)
@@ -78,7 +96,7 @@ def _from_files(table: Table, splits: dict[str, str], folder: Path) -> tuple[lis
     place = table.ids.places(everywhere)
     of = np.where(place < 0, -1, owner[place]) if len(owner) else np.full(len(table), -1)
     left_out: LeftOut = {}
-    if len(unassigned := np.flatnonzero(of < 0)):
+    if len(unassigned := np.flatnonzero((of < 0) & good)):
         left_out["in no split"] = list(table.ids.select(unassigned))
     if len(absent := np.flatnonzero(everywhere.places(table.ids) < 0)):
         left_out["in a split, but not in the table"] = list(everywhere.select(absent))
@@ -96,7 +114,7 @@ def _read_ids(path: Path, split: str) -> list[str]:
 
 
 def _from_fractions(
-    table: Table, splits: dict[str, float], group_column: str, seed: int
+    table: Table, splits: dict[str, float], group_column: str, seed: int, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
     """As _from_column. Stratified by class: each class's groups, shuffled, are dealt out by the fractions.
 
@@ -112,12 +130,12 @@ def _from_fractions(
         for split, count in _shares(len(groups), splits, owed).items():
             split_of_group[groups[start : start + count]] = names.index(split)
             start += count
-    of = split_of_group[group_of]
-    unassigned = np.flatnonzero(of < 0)
+    of = _with_every_class(split_of_group[group_of], names.index("train"), table, good, group_of)
+    unassigned = np.flatnonzero((of < 0) & good)
     return names, of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
 
 
-def _from_folds(config: ConfigDict, table: Table) -> tuple[list[str], np.ndarray, LeftOut]:
+def _from_folds(config: ConfigDict, table: Table, good: np.ndarray) -> tuple[list[str], np.ndarray, LeftOut]:
     """As _from_column: the data.fold-th of data.folds parts is validation, all others are training.
 
     Stratified by class: each class's groups, shuffled, are dealt out in turns that go on from class to class. A class
@@ -134,7 +152,8 @@ def _from_folds(config: ConfigDict, table: Table) -> tuple[list[str], np.ndarray
         if len(groups) > 1:
             fold_of_group[groups] = np.arange(turn, turn + len(groups)) % config.data.folds
             turn += len(groups)
-    return ["train", "validation"], (fold_of_group == config.data.fold).astype(int)[group_of], {}
+    of = (fold_of_group == config.data.fold).astype(int)[group_of]
+    return ["train", "validation"], _with_every_class(of, 0, table, good, group_of), {}
 
 
 def _shuffled_strata(table: Table, first: np.ndarray, seed: int) -> Iterator[np.ndarray]:

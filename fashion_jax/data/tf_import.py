@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import functools
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+_open: weakref.WeakSet[Any] = weakref.WeakSet()  # generators that have not ended
 _ALIGNMENT = 64  # bytes: Eigen's at most
 # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes
 _MALLOC_OPTIONS = {-3: 32 << 20, -1: 2**31 - 1, -2: 32 << 20}
@@ -32,6 +36,25 @@ def dataset_of(tf: Any, indices: Callable[[], Iterator[np.ndarray]]) -> Any:
         yield from indices()
 
     return tf.data.Dataset.from_generator(begun, output_signature=tf.TensorSpec([None], tf.int64))
+
+
+def closed_at_exit(create: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Of a generator function whose generators run TensorFlow's threads: the interpreter cannot end beside these."""
+
+    @functools.wraps(create)
+    def created(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        generator = create(*args, **kwargs)
+        _open.add(generator)
+        return generator
+
+    return created
+
+
+@atexit.register
+def _close() -> None:
+    for generator in list(_open):
+        with contextlib.suppress(ValueError):  # one that is just running, in a thread
+            generator.close()
 
 
 def empty_batch(shape: tuple[int, ...]) -> np.ndarray:
