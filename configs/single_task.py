@@ -1,11 +1,11 @@
-"""ResNet-34 trained on sub alone, to compare with the multi-task model; main follows from sub."""
+"""configs/mtl.py with sub alone, to compare the two; main follows from sub."""
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import mtl
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
+    config = mtl.get_config()
     config.model.heads = {"sub": "sub"}
     return config

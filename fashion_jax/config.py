@@ -67,9 +67,23 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     return config
 
 
-def ways_to_predict(overrides: Iterable[tuple[str, str]]) -> list[str]:
-    """The fields among those that load_run_config lets change by which a run predicts otherwise than in training."""
-    return [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
+def ways_to_predict(workdir: Path, overrides: Iterable[tuple[str, str]]) -> list[str]:
+    """The fields among those that load_run_config lets change by which a run predicts otherwise than in training.
+
+    Raises:
+        UserError: as load_run_config.
+    """
+    fields = [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
+    before, now = load_run_config(workdir), load_run_config(workdir, overrides)
+    return [field for field in fields if _value(before, field) != _value(now, field)]
+
+
+def _value(config: ConfigDict, field: str) -> Any:
+    """Of a field, or of a level in a table; None where the table has none."""
+    node: Any = config
+    for name in field.split("."):
+        node = node.get(name)
+    return node
 
 
 def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:

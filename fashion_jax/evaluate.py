@@ -195,7 +195,11 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
     calibration = read_calibration(workdir, taxonomy)
     split = load_split(config, taxonomy, flags.split)
     if all((labels == UNKNOWN).all() for labels in split.labels.values()):
-        raise UserError(f"No image of the split {flags.split!r} has a label that {workdir} knows: check data.levels.")
+        known = ", ".join(taxonomy.classes[taxonomy.levels[0]][:3])
+        raise UserError(
+            f"No image of the split {flags.split!r} has a label that {workdir} knows, such as {known}: check "
+            "data.levels and the names of the classes."
+        )
     trained = load_trained(workdir, flags.checkpoint, overrides)
     trained.warm_up(split)
     began = time.monotonic()
@@ -219,7 +223,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     counts = read_train_counts(trained.workdir, taxonomy)
     temperatures = run.calibration and run.calibration.temperatures
     on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
-    otherwise = ways_to_predict(overrides)
+    otherwise = ways_to_predict(trained.workdir, overrides)
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
     row = {"workdir": str(trained.workdir), "step": trained.step, "split": flags.split, "images": len(split)}
     row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}

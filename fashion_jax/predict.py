@@ -67,7 +67,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     for field, _ in overrides:
         if field.startswith("data.") and field not in (*OF_PIXELS, "data.cache_dir"):
             raise UserError(f"{field} is of the data of a training, but predict reads --input: leave it out.")
-    _check_decisions(flags, ways_to_predict(overrides))
+    _check_decisions(flags, ways_to_predict(flags.workdir, overrides))
     _check_output(flags.output)
     return flags, overrides
 
@@ -113,8 +113,8 @@ def _check_decisions(flags: argparse.Namespace, otherwise: list[str]) -> None:
         raise UserError("--min-probability and --precision both say when to answer: give one of them.")
     if flags.precision is not None and otherwise:
         raise UserError(
-            f"--precision takes its thresholds from predictions that were made without {otherwise[0]}: leave that out, "
-            "or give --min-probability."
+            f"--precision takes its thresholds from predictions that were made with another {otherwise[0]}: leave that "
+            "out, or give --min-probability."
         )
     if flags.costs and flags.decode == "independent":
         raise UserError(
@@ -251,8 +251,9 @@ def _say_decisions(decider: Decider, rate: float) -> None:
     if rate == rate:  # of no images it is NaN
         text = f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images."
         if decider.abstention:
-            bounds = ", ".join(f"{level} from {bound:.4g}" for level, bound in decider.abstention.thresholds.items())
-            text += f" Sure are {bounds}."
+            thresholds = decider.abstention.thresholds.items()
+            bounds = [f"{level} {f'from {bound:.4g}' if bound <= 1 else 'never'}" for level, bound in thresholds]
+            text += f" Sure are {', '.join(bounds)}."
         print(printable(text))
 
 

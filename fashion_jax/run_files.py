@@ -25,7 +25,10 @@ from fashion_jax.ids import digest_of_ids
 from fashion_jax.position import Position
 from fashion_jax.writers import write_atomically
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy")
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
+    *("simplejpeg", "opencv-python-headless", "pillow"),  # which make the pixels
+)
 
 # A run may go on with other values of these; any other field would make it another run.
 _FREE_FIELDS = {

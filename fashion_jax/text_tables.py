@@ -38,7 +38,7 @@ def note(
     if calibration.step != step:
         notes.append(f"the temperatures were fitted to step {calibration.step}.")
     if otherwise:
-        notes.append(f"the temperatures were fitted to predictions without {', '.join(otherwise)}.")
+        notes.append(f"the temperatures were fitted to predictions with another {', '.join(otherwise)}.")
     if should_be_own and not on_own:
         notes.append(
             "these are not the images that training has validated on: the data has changed since, and images that it "
@@ -128,7 +128,7 @@ def _tests(rows: Sequence[Row]) -> str:
     said += [
         f"{row['workdir']}: tested on the {row['tested_images']:,} images that both have."
         for row in rows
-        if row.get("tested_images", row["images"]) != row["images"] or row["images"] != rows[0]["images"]
+        if "tested_images" in row and not row["tested_images"] == row["images"] == rows[0]["images"]
     ]
     words = "p is of McNemar's exact test; the path is that of the default decode."
     return "\n".join([*([_columns(lines), words] if len(lines) > 1 else []), *said])

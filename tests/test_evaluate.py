@@ -207,7 +207,9 @@ def test_the_best_checkpoint_is_calibrated_on_these_images(run, capsys):
     assert "the temperatures were fitted on these images; the calibrated ECE is cross-fitted" in capsys.readouterr().out
     assert main(["--workdir", str(run), "--config.eval_flip=true"]) == 0
     out = capsys.readouterr().out
-    assert "fitted to predictions without eval_flip." in out and "cross-fitted" not in out
+    assert "fitted to predictions with another eval_flip." in out and "cross-fitted" not in out
+    assert main(["--workdir", str(run), "--config.eval_flip=false"]) == 0  # as the run has it
+    assert "the temperatures were fitted on these images" in capsys.readouterr().out
 
 
 def measured(ids, taxonomy=PLAIN):
@@ -221,7 +223,9 @@ def measured(ids, taxonomy=PLAIN):
 def test_runs_on_other_images_or_classes_are_told():
     first = measured(["a", "b", "c"])
     told = [evaluate._tests(first, run) for run in (measured(["x"]), measured(["b"], SHOP), measured(["c", "x"]))]
-    rows = [{"workdir": f"run{i}", "images": 3} | row for i, row in enumerate([evaluate._tests(first, first), *told])]
+    sizes = 3, 1, 1, 2
+    results = [evaluate._tests(first, first), *told]
+    rows = [{"workdir": f"run{i}", "images": n} | row for i, (n, row) in enumerate(zip(sizes, results, strict=True))]
     text = text_tables._tests(rows)
     assert "run1 has no image in common with the first run: not tested." in text
     assert "run2 has other classes" in text and "run3: tested on the 1 images that both have." in text

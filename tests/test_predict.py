@@ -238,8 +238,8 @@ def test_three_formats_hold_the_same(finished_run, tmp_path):
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--min-probability=1.5"], "--min-probability"),
         (["--workdir={run}", "--input=x", "--output=p.csv", "--precision=1", "--min-probability=1"], "one of them"),
         (
-            ["--workdir={run}", "--input=x", "--output=p.csv", "--precision=1", "--config.eval_flip=1"],
-            "without eval_flip",
+            ["--workdir={run}", "--input=x", "--output=p.csv", "--precision=1", "--config.eval_flip=true"],
+            "with another eval_flip",
         ),
         (["--workdir={run}", "--input=x", "--output=p.csv", "--decode=independent", "--costs=tree"], "--costs"),
         (["--workdir={run}", "--input", "{run}/config.json", "--output=p.csv", "--costs=none.csv"], "none.csv"),

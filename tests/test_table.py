@@ -75,6 +75,7 @@ def test_a_short_row_has_unknown_labels(tmp_path):
     [
         (b"", r"no column 'masterCategory'; it has: none\."),
         (b"id,masterCategory\n1,Apparel\n", r"no column 'subCategory'; it has: id, masterCategory\."),
+        (b"id;main;subCategory\n1;a;b\n", "has no column 'masterCategory'; it has: id, main, subCategory."),
         (b"id|masterCategory|subCategory\n1|a|b\n", "separate its columns by commas"),
         (b"id,masterCategory,subCategory,id\n1,a,b,2\n", "has 2 columns 'id': rename all but one"),
         (b"id,masterCategory,subCategory\n", "has no rows"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+_ABANDONED = 86_400  # seconds, longer than anything is being written
 
 
 def cache_root(cache_dir: str) -> Path:
@@ -30,12 +35,21 @@ def make_once(folder: Path, write: Callable[[Path], None], is_complete: Callable
     """
     if is_complete(folder):
         return
+    _remove_abandoned(folder)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         write(temporary)
         _publish(temporary, folder, is_complete)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What processes that were killed while they wrote the folder have left."""
+    for temporary in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - temporary.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _publish(temporary: Path, folder: Path, is_complete: Callable[[Path], bool]) -> None:

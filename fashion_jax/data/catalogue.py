@@ -11,6 +11,8 @@ import functools
 import itertools
 import multiprocessing
 import os
+import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -82,7 +84,7 @@ def write_catalogue(directory: Path, num_images: int, seed: int, label_noise: fl
     else:
         # Spawned, since JAX's threads do not survive a fork.
         workers = min(len(chunks), usable_processors())
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
             labels = list(pool.map(write, chunks))
     with (directory / "styles.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -124,6 +126,17 @@ def _is_complete(folder: Path, num_images: int) -> bool:
         return (folder / "styles.csv").is_file() and len(os.listdir(folder / "images")) == num_images
     except OSError:
         return False
+
+
+def _end_with_parent() -> None:
+    """Of a worker: Ctrl-C is the parent's to take, and however that ends, nobody waits for the worker any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _write_images(directory: Path, seed: int, label_noise: float, chunk: range) -> list[tuple[str, str]]:

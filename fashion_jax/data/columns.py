@@ -55,13 +55,14 @@ def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Ite
 
 
 def _delimiter(path: Path, wanted: Sequence[str]) -> str:
-    """The first by which the header has all wanted columns; the comma where there is none."""
-    for delimiter in _DELIMITERS:
+    """The first by which the header has most of the wanted columns, and most columns."""
+
+    def found(delimiter: str) -> tuple[int, int]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header = next(csv.reader(file, delimiter=delimiter), [])
-        if {name.strip() for name in header}.issuperset(wanted):
-            return delimiter
-    return ","
+        return len({name.strip() for name in header}.intersection(wanted)), len(header)
+
+    return max(_DELIMITERS, key=found)
 
 
 def _read_parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Columns]:

@@ -257,20 +257,21 @@ def _taxonomy(config: ConfigDict, paths: LabelPaths) -> Taxonomy:
 
 
 def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, train: Split) -> None:
-    """That classes which a file fixes have images, and folders of images their class."""
+    """That folders of images have their class, and classes which a file fixes have images."""
+    if config.data.source == "folder" and config.data.taxonomy:
+        finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
+        if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:
+            raise UserError(
+                f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: add it "
+                "there or take it out of data.path, or set data.taxonomy to a file of your own, or to nothing where "
+                "the folders are MAIN/SUB."
+            )
     for level, names in taxonomy.classes.items():
         counts = _counts(train.labels[level], len(names))
         if 0 in counts:
             raise UserError(
                 f"The class {names[counts.index(0)]!r} of {config.data.taxonomy} has no training images, or fewer than "
                 f"data.min_images_per_class = {config.data.min_images_per_class}: add some, or take it out of there."
-            )
-    if config.data.source == "folder" and config.data.taxonomy:
-        finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
-        if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:
-            raise UserError(
-                f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: "
-                "add it there, or take it out of data.path."
             )
 
 

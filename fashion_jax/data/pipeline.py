@@ -1,4 +1,4 @@
-"""Batches of decoded images: tf.data reads, decodes and resizes to a fixed canvas."""
+"""Batches of decoded images on a fixed canvas, in the order of training or one after the other."""
 
 from __future__ import annotations
 

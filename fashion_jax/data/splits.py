@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -53,10 +54,20 @@ def assign_splits(
     for i, split in enumerate(names):
         if not (of == i).any():
             groups = f" and data.group_column, {group_column!r}" if group_column else ""
-            raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}{groups}.")
+            raise UserError(
+                f"The split {split!r} has no images{_values(table, splits)}: check data.splits, {splits!r}{groups}."
+            )
         if not good[of == i].any():
             raise UserError(f"The split {split!r} has no image that can be used: check data.path and data.image.")
     return {name: np.flatnonzero((of == i) & good) for i, name in enumerate(names)}, unassigned
+
+
+def _values(table: Table, column: Any) -> str:
+    """What a column of splits has, in words, where it is one."""
+    if not isinstance(column, str):
+        return ""
+    some = sorted(set(table.columns[column]))[:5]
+    return f" (the column has {', '.join(map(repr, some))})"
 
 
 def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray) -> np.ndarray:

@@ -33,6 +33,11 @@ def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
     Raises:
         UserError: there is no such set, or it is not one of labelled images.
     """
+    if path and not path.is_dir():
+        raise UserError(
+            f"data.path is {str(path)!r}, but there is no such folder: name the one of the set, make one for TFDS to "
+            "put it there, or leave data.path empty for TFDS's own."
+        )
     if path and (path / "dataset_info.json").is_file():
         return _of_builder(_builder_of_directory(path), config)
     if path and (files := idx_files(path)):

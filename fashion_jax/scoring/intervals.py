@@ -47,7 +47,8 @@ def bootstrap_intervals(
     with np.errstate(invalid="ignore", divide="ignore"):  # a class that a resample lacks is left out of its mean
         f1 = _row_means(2 * hits / sizes)
         auroc = _row_means(positive / support + negative / (len(labels) - support) - value)
-    return {name: _interval(x) for name, x in zip(INTERVALS, (hits.sum(1) / len(labels), f1, auroc), strict=True)}
+    values = zip(INTERVALS, (hits.sum(1) / len(labels), f1, auroc.clip(0, 1)), strict=True)
+    return {name: _interval(x) for name, x in values}
 
 
 def _placements(scores: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
