@@ -87,6 +87,7 @@ def test_a_short_row_has_unknown_labels(tmp_path):
     ids=[
         "empty",
         "column",
+        "column of several, by semicolons",
         "bars",
         "a column twice",
         "no rows",
