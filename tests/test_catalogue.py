@@ -1,10 +1,16 @@
 """The generated catalogue: a pure function of (seed, i), written once and never half."""
 
+import contextlib
 import csv
+import os
+import subprocess
+import sys
+import time
 from collections import Counter, defaultdict
 from unittest.mock import Mock
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -12,6 +18,7 @@ from fashion_jax.data import catalogue
 from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
 from fashion_jax.errors import UserError
+from tests.conftest import ROOT
 
 
 def test_an_image_depends_on_seed_and_number_alone():
@@ -149,3 +156,31 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     blocker.write_text("")
     with pytest.raises(UserError, match=r"file/catalogue.*data\.cache_dir"):
         catalogue.catalogue_folder(str(blocker), 2, 0)
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    """As one that Ctrl-C ends at once; they would wait for work for ever."""
+    program = (
+        "import multiprocessing, os\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from fashion_jax.data.catalogue import _end_with_parent\n"
+        "pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _end_with_parent)\n"
+        "print(pool.submit(os.getpid).result(), flush=True)\n"
+        "os._exit(0)\n"
+    )
+    worker = int(subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(worker).wait(timeout=30)
+    assert not psutil.pid_exists(worker)
+
+
+def test_what_killed_processes_have_left_is_removed(tmp_path):
+    for name, age in (("old", 2 * 86_400), ("young", 60)):
+        folder = tmp_path / f".catalogue-v{catalogue.VERSION}-3-0.{name}"
+        folder.mkdir()
+        os.utime(folder, (time.time() - age,) * 2)
+    catalogue.catalogue_folder(str(tmp_path), 3, 0)
+    assert sorted(os.listdir(tmp_path)) == [
+        f".catalogue-v{catalogue.VERSION}-3-0.young",
+        f"catalogue-v{catalogue.VERSION}-3-0",
+    ]
