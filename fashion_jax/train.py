@@ -189,30 +189,26 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
     config, (start, epoch, seen) = run.config, run.position
     batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.share)
     watch, loss = Stopwatch(), None
-    # Whatever ends the loop: threads that go on decoding would keep the process from its end.
-    with contextlib.closing(batches):
-        together, every = config.steps_per_dispatch, config.checkpoint.every_steps
-        for step, count in dispatches(start, [*run.epoch_ends], together, every):
-            asked = time.monotonic()
-            batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
-            watch.waited += time.monotonic() - asked
-            if loss is not None and step % config.log_every_steps < count:
-                # of the dispatch before, so that the device never waits
-                _report_progress(run, step - count, state, loss, watch)
-            with jax.transfer_guard("disallow"):
-                state, loss = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
-            interruption.hold(True)
-            watch.steps += count
-            is_stopped = interruption.requested()
-            if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
-                check_updates(run, step, state, loss)
-                if is_stopped:
-                    stop(run, state, step)
-                if step in run.epoch_ends:
-                    end_epoch(run, state, step, watch)
-                    watch = Stopwatch()
-                else:
-                    run.checkpoints.save(step, state)
+    for step, count in dispatches(start, [*run.epoch_ends], config.steps_per_dispatch, config.checkpoint.every_steps):
+        asked = time.monotonic()
+        batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
+        watch.waited += time.monotonic() - asked
+        if loss is not None and step % config.log_every_steps < count:
+            _report_progress(run, step - count, state, loss, watch)  # one dispatch late, so that the device never waits
+        with jax.transfer_guard("disallow"):
+            state, loss = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
+        interruption.hold(True)
+        watch.steps += count
+        is_stopped = interruption.requested()
+        if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
+            check_updates(run, step, state, loss)
+            if is_stopped:
+                stop(run, state, step)
+            if step in run.epoch_ends:
+                end_epoch(run, state, step, watch)
+                watch = Stopwatch()
+            else:
+                run.checkpoints.save(step, state)
     return state
 
 

@@ -13,7 +13,7 @@ from fashion_jax.data import decoding
 from fashion_jax.data.decoding import decode, in_parallel, read, to_rgb
 from fashion_jax.data.headers import read_header
 from fashion_jax.data.pillow_decoding import Undecodable, decode_by_pillow
-from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, write_zoo
+from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, photo, write_zoo
 
 WHOLE = (10_000, 10_000)  # more than any image has, so that none is decoded at a reduced scale
 
@@ -67,16 +67,6 @@ def test_the_same_picture_has_the_same_canvas(resize):
     canvases = [decode(exact()[name][0], (10, 11), resize) for name in names]
     for canvas in canvases[1:]:
         np.testing.assert_array_equal(canvas, canvases[0])
-
-
-def photo(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Noise of several sizes, as busy as a photograph."""
-    generator = np.random.default_rng(seed)
-    parts = [generator.normal(0, 60, (max(height // n, 1), max(width // n, 1), 3)) for n in (1, 4, 32)]
-    sizes = [
-        np.asarray(Image.fromarray((p + 128).clip(0, 255).astype(np.uint8)).resize((width, height))) for p in parts
-    ]
-    return Image.fromarray(np.mean(sizes, axis=0).astype(np.uint8))
 
 
 @pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])

@@ -28,6 +28,16 @@ def picture() -> np.ndarray:
     return np.stack([40 + 6 * x, 50 + 7 * y, 200 - 3 * x - 2 * y], axis=-1).astype(np.uint8)
 
 
+def photo(height: int, width: int, seed: int = 0) -> Image.Image:
+    """Noise of several sizes, as busy as a photograph."""
+    generator = np.random.default_rng(seed)
+    parts = [generator.normal(0, 60, (max(height // n, 1), max(width // n, 1), 3)) for n in (1, 4, 32)]
+    sizes = [
+        np.asarray(Image.fromarray((p + 128).clip(0, 255).astype(np.uint8)).resize((width, height))) for p in parts
+    ]
+    return Image.fromarray(np.mean(sizes, axis=0).astype(np.uint8))
+
+
 def on_white() -> tuple[np.ndarray, np.ndarray]:
     """The picture with a white block, and the same with an alpha channel that hides another colour there."""
     pixels = np.dstack([picture(), np.full((HEIGHT, WIDTH), 255, np.uint8)])

@@ -122,11 +122,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     """
     check_paths(config)
     fixed = read_taxonomy_file(config.data.taxonomy, list(config.data.levels)) if config.data.taxonomy else None
-    table, left_out, folder = _listed(config, fixed)
-    good, bad, digests = _usable(config, table)
-    assigned, unassigned = assign_splits(_source_config(config), table, folder, good)
-    left_out = _joined(left_out, bad, unassigned)
-    table, digests, assigned = _selected(table, digests, assigned, good)
+    table, left_out, digests, assigned = _read(config, fixed)
     leaks = find_leaks(table.files, digests, assigned)
     if config.data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
@@ -156,10 +152,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     check_paths(config, name)
     # what training has read, or other images would be those of its fractions
     is_as_trained = config.data.source == "folder" and not config.data.taxonomy and name != ALL
-    table, _, folder = _listed(config, None if is_as_trained else taxonomy)
-    good, _, digests = _usable(config, table)
-    assigned = assign_splits(_source_config(config), table, folder, good, also=name)[0] if name != ALL else {}
-    table, digests, assigned = _selected(table, digests, assigned, good)
+    table, _, digests, assigned = _read(config, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if config.data.rare_classes == "merge" else table
     if name == ALL:
         return _split(merged, taxonomy)
@@ -171,19 +164,21 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     return _split(merged.select(assigned[name]), taxonomy)
 
 
+def _read(config: ConfigDict, taxonomy: Taxonomy | None, also: str = "") -> tuple[Table, LeftOut, np.ndarray, Assigned]:
+    """The images that can be used, what was left out, the digests of their files, and their splits (of ALL none)."""
+    table, left_out, folder = _listed(config, taxonomy)
+    good, bad, digests = _usable(config, table)
+    assigned, unassigned = ({}, {}) if also == ALL else assign_splits(_source_config(config), table, folder, good, also)
+    places = np.cumsum(good) - 1  # of the good ones among themselves
+    assigned = {name: places[images] for name, images in assigned.items()}
+    return table.select(np.flatnonzero(good)), _joined(left_out, bad, unassigned), digests[good], assigned
+
+
 def _usable(config: ConfigDict, table: Table) -> tuple[np.ndarray, LeftOut, np.ndarray]:
     """As usable; records were checked when they were prepared, and none counts as equal to another."""
     if config.data.source == "tfds":
         return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
     return usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
-
-
-def _selected(
-    table: Table, digests: np.ndarray, assigned: Assigned, good: np.ndarray
-) -> tuple[Table, np.ndarray, Assigned]:
-    """The images that can be used (bool [images]), and their places among themselves."""
-    places = np.cumsum(good) - 1
-    return table.select(np.flatnonzero(good)), digests[good], {name: places[i] for name, i in assigned.items()}
 
 
 def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
