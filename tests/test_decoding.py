@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fashion_jax.data import decoding
-from fashion_jax.data.decoding import decode, in_parallel, read, to_rgb
+from fashion_jax.data.decoding import decode, fit, in_parallel, read, to_rgb
 from fashion_jax.data.headers import read_header
 from fashion_jax.data.pillow_decoding import Undecodable, decode_by_pillow
 from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, photo, write_zoo
@@ -143,3 +143,13 @@ def test_a_jpeg_is_decoded_at_the_smallest_scale_that_is_enough():
     expected = decode(encoded(full, "PNG"), (64, 64), "stretch").astype(int)
     difference = np.abs(decode(data, (64, 64), "stretch") - expected)
     assert difference.mean() < 1 and difference.max() <= 6
+
+
+def test_colors_at_half_the_size_are_repeated_only_where_resizing_smooths_them():
+    data = encoded(photo(400, 533), "JPEG", quality=90, subsampling=2)
+    whole = to_rgb(data, WHOLE)
+    np.testing.assert_array_equal(to_rgb(data, (2 * 200, 2 * 356)), whole)
+    assert (to_rgb(data, (2 * 200, 2 * 355)) != whole).any()
+    smoothed = decode(data, (266, 355), "stretch").astype(int)
+    difference = np.abs(smoothed - fit(whole, (266, 355), "stretch"))
+    assert difference.mean() < 0.5 and difference.max() <= 6

@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 30  # of one file
 
 _ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
 _RATIOS = (8, 4, 2)  # the scales that cost less to decode at
+_SMOOTHED = 1.5  # times the canvas: from there on resizing smooths colors as well as interpolating them would
 _TOGETHER = 8  # images that a thread takes at a time
 
 
@@ -39,7 +40,9 @@ def decode(data: bytes, canvas: tuple[int, int], resize: str) -> np.ndarray:
 def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
     """What a file holds to uint8 [height, width, 3], upright and on white.
 
-    JPEGs are decoded at a half, a quarter or an eighth of their size where that leaves at least `least`.
+    JPEGs are decoded at a half, a quarter or an eighth of their size where that leaves at least `least`. Where there is
+    three quarters of it, colors that a JPEG has at half the size are repeated and not interpolated, as they will be
+    smoothed by resizing.
 
     Raises:
         Undecodable: as decode.
@@ -49,7 +52,7 @@ def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
         import simplejpeg
 
         try:
-            return simplejpeg.decode_jpeg(data, **_scale(header.height, header.width, least))
+            return simplejpeg.decode_jpeg(data, **_shortcuts(header.height, header.width, least))
         except ValueError:  # it is damaged, of a rare variety, or has some bytes too many; Pillow knows which
             pass
     return decode_by_pillow(data, least)
@@ -79,8 +82,8 @@ def read(file: str) -> bytes:
     if found := obstacle(file):
         raise Undecodable(found)
     try:
-        with open(file, "rb") as opened:
-            return opened.read()
+        with open(file, "rb", buffering=0) as opened:
+            return opened.readall()
     except OSError as error:
         raise Undecodable(unreadable(error)) from error
 
@@ -124,12 +127,12 @@ def unreadable(error: OSError) -> str:
     return f"the file cannot be read ({error.strerror})"
 
 
-def _scale(height: int, width: int, least: tuple[int, int]) -> dict[str, int]:
-    """What makes simplejpeg decode at the smallest scale that leaves `least`."""
+def _shortcuts(height: int, width: int, least: tuple[int, int]) -> dict[str, int | bool]:
+    """What makes simplejpeg decode at the smallest scale that leaves `least`, and repeat colors of half the size."""
     for ratio in _RATIOS:
         if height // least[0] >= ratio and width // least[1] >= ratio:
             return {"min_height": -(-height // ratio), "min_width": -(-width // ratio), "min_factor": ratio}
-    return {}
+    return {"fastupsample": min(height / least[0], width / least[1]) >= _SMOOTHED / _ENOUGH}
 
 
 def _is_harmless(height: int, width: int) -> bool:
