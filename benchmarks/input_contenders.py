@@ -54,15 +54,16 @@ def _files(folder: Path) -> list[str]:
 
 
 def _decoding(files: list[str]) -> Epoch:
-    """JPEGs to pixels at their full size, in parallel, and nothing else."""
+    """JPEGs to pixels at their full size, on all processors, and nothing else."""
     from fashion_jax.data.tf_import import import_tensorflow
+    from fashion_jax.processors import usable_processors
 
     tf = import_tensorflow()
 
     def decode(file):
         return tf.io.decode_jpeg(tf.io.read_file(file), channels=3)[0, 0]  # a pixel, so that nothing is copied
 
-    dataset = tf.data.Dataset.from_tensor_slices(files).map(decode, tf.data.AUTOTUNE, deterministic=True)
+    dataset = tf.data.Dataset.from_tensor_slices(files).map(decode, usable_processors(), deterministic=True)
     dataset = dataset.batch(BATCH_SIZE, drop_remainder=True).prefetch(2)
     return lambda: sum(len(batch) for batch in dataset)
 
