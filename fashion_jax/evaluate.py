@@ -247,15 +247,15 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
 
 
 def _tests(first: _Run, run: _Run) -> dict[str, Any]:
-    """How a run differs from the first one, by the images that both have; no tests where the classes are others."""
+    """How a run differs from the first one, by the images and the levels that both have."""
     from fashion_jax.scoring.pairing import Measured, compare_shared
 
     if run is first:
         return {"tests": None}
-    if run.trained.taxonomy != first.trained.taxonomy:
+    if (taxonomy := first.trained.taxonomy.common(run.trained.taxonomy)) is None:
         return {"tests": None, "untested": "has other classes than the first run"}
     pair = [Measured(r.split.ids, r.split.labels, r.calibrated) for r in (first, run)]
-    count, tests = compare_shared(*pair, run.trained.taxonomy)
+    count, tests = compare_shared(*pair, taxonomy)
     if not count:
         return {"tests": None, "untested": "has no image in common with the first run"}
     return {"tests": tests, "tested_images": count}

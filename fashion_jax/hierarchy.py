@@ -63,6 +63,16 @@ class Taxonomy:
             parents[levels[i]] = tuple(ids[path[:-1]] for path in ordered[i])
         return cls(tuple(levels), classes, parents)
 
+    def common(self, other: Taxonomy) -> Taxonomy | None:
+        """The coarsest levels that both have with the same classes; None where already the first one differs."""
+        same = [
+            level == theirs and self.classes[level] == other.classes[level]
+            for level, theirs in zip(self.levels, other.levels, strict=False)
+        ]
+        levels = self.levels[: [*same, False].index(False)]
+        tables = ({level: table[level] for level in levels} for table in (self.classes, self.parents))
+        return Taxonomy(levels, *tables) if levels else None
+
     def num_classes(self, level: str) -> int:
         return len(self.classes[level])
 

@@ -71,6 +71,15 @@ def test_runs_of_other_classes_and_levels_can_stand_side_by_side(tmp_path, runs)
     assert "compare_classes" not in [a["id"] for a in page.of("section")]
 
 
+def test_runs_are_held_against_each_other_at_the_levels_that_both_have(tmp_path, runs):
+    deeper = make_contents(tmp_path, levels=("main", "sub", "type"), classes=5, copies=20)
+    for pair in ([runs[0], deeper], [deeper, runs[0]]):
+        (found,) = comparison.tests(pair)["pairs"]
+        assert [row["name"] for row in found["rows"]] == ["main"]
+        assert [level["level"] for level in comparison.classes(pair)["levels"]] == ["main"]
+        assert {"compare_tests", "compare_classes"} < {a["id"] for a in page_of(tmp_path, pair).of("section")}
+
+
 def test_settings_that_differ_are_told(runs):
     runs[1].config.augment = "medium"
     rows = dict(comparison.settings(runs)["rows"])

@@ -16,7 +16,7 @@ from fashion_jax.scoring.label_errors import COLUMNS
 from fashion_jax.train import train_and_evaluate
 from tests.pages import read_page
 from tests.shop import products, write_image, write_shop
-from tests.trees import PLAIN, SHOP, random_log_probs
+from tests.trees import MAIN_ALONE, PLAIN, SHOP, random_log_probs
 
 
 @pytest.fixture
@@ -230,3 +230,11 @@ def test_runs_on_other_images_or_classes_are_told():
     assert "run1 has no image in common with the first run: not tested." in text
     assert "run2 has other classes" in text and "run3: tested on the 1 images that both have." in text
     assert told[2]["tested_images"] == 1 and set(told[2]["tests"]) == {"main", "sub", "path"}
+
+
+def test_runs_are_tested_at_the_levels_that_both_have():
+    both, alone = measured(["a", "b", "c"]), measured(["a", "b", "c"], MAIN_ALONE)
+    alone.calibrated["main"] = both.calibrated["main"]
+    for pair in ((both, alone), (alone, both)):
+        tests = evaluate._tests(*pair)["tests"]
+        assert set(tests) == {"main"} and tests["main"]["p_value"] == 1

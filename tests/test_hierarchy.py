@@ -7,6 +7,7 @@ import pytest
 
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_name
+from tests.trees import MAIN_ALONE, PLAIN, SHOP
 
 LEVELS = ("main", "sub", "type")
 PATHS = [
@@ -90,3 +91,12 @@ def test_what_is_no_tree_is_refused(taxonomy, change):
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(UserError, match="is not a taxonomy"):
         Taxonomy.from_json(text, "mine.json")
+
+
+def test_common_levels_are_the_coarsest_with_the_same_classes():
+    paths = [("Apparel", "Dress", "Red"), ("Apparel", "Top", "Red"), ("Shoes", "Boot", "Red")]
+    deep = Taxonomy.from_paths(LEVELS, paths)
+    assert deep.common(PLAIN) == PLAIN.common(deep) == PLAIN
+    assert deep.common(MAIN_ALONE) == MAIN_ALONE and PLAIN.common(PLAIN) == PLAIN
+    assert PLAIN.common(Taxonomy.from_paths(LEVELS[:2], [path[:2] for path in paths[1:]])) == MAIN_ALONE
+    assert PLAIN.common(SHOP) is None and PLAIN.common(Taxonomy.from_paths(("sub",), [("Dress",)])) is None

@@ -10,6 +10,7 @@ LEVELS = ("main", "sub", "type")
 SHOP = Taxonomy.from_paths(
     LEVELS[:2], [("Apparel", "Dress"), ("Apparel", "Top"), ("Shoes", "Boot"), ("Gift", ""), ("Apparel", "")]
 )
+MAIN_ALONE = Taxonomy.from_paths(LEVELS[:1], [("Apparel",), ("Shoes",)])
 PLAIN = Taxonomy.from_paths(LEVELS[:2], [("Apparel", "Dress"), ("Apparel", "Top"), ("Shoes", "Boot")])
 
 

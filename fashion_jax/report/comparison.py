@@ -80,20 +80,20 @@ def _row(metric: Metric, found: Sequence[Mapping[str, Any]], marked: bool) -> di
 
 
 def tests(runs: Runs) -> dict[str, Any]:
-    """Whether each further run differs from the first on the images that both were measured on."""
+    """Whether each further run differs from the first on the images, and at the levels, that both have."""
     return {"pairs": [_tested(runs[0], run, letter(i)) for i, run in enumerate(runs[1:], 1)], "unlikely": _UNLIKELY}
 
 
 def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, Any]:
-    if first.taxonomy != second.taxonomy:
+    taxonomy = first.taxonomy.common(second.taxonomy)
+    if taxonomy is None:
         return {"letter": name, "rows": [], "images": 0, "why": "The runs have other classes."}
     pair = [Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second)]
-    count, found = compare_shared(*pair, first.taxonomy)
+    count, found = compare_shared(*pair, taxonomy)
     if not count:
         return {"letter": name, "rows": [], "images": 0, "why": "No image was measured with both runs."}
-    if len(first.taxonomy.levels) == 1:
-        found.pop(PATH)
-    rows = [{"name": "whole path" if level == PATH else level, **test} for level, test in found.items()]
+    path = "whole path" if taxonomy == first.taxonomy == second.taxonomy else f"path to {taxonomy.levels[-1]}"
+    rows = [{"name": path if level == PATH else level, **test} for level, test in found.items()]
     return {"letter": name, "rows": [row | {"verdict": _verdict(row, name)} for row in rows], "images": count}
 
 
@@ -126,11 +126,12 @@ def curves(runs: Runs) -> dict[str, Any] | None:
 
 
 def classes(runs: Runs) -> dict[str, Any] | None:
-    """F1 of each class of every run, those that changed most first; None where the classes differ."""
-    if any(run.taxonomy != runs[0].taxonomy for run in runs):
+    """F1 of each class of every run, those that changed most first, of levels with the same classes in all."""
+    shared = [runs[0].taxonomy.common(run.taxonomy) for run in runs]
+    if None in shared:
         return None
     levels = []
-    for level in reversed(runs[0].taxonomy.levels):
+    for level in reversed(min((taxonomy.levels for taxonomy in shared), key=len)):
         names, trained = class_names(runs[0].taxonomy, level), runs[0].train_counts(level).tolist()
         f1 = np.array(
             [[row["f1"] for row in metrics.per_class(run.log_probs[level], run.split.labels[level])] for run in runs]

@@ -118,12 +118,22 @@ def compare(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Level, and PATH by DEFAULT_DECODE -> paired_test() of two runs' calibrated log-probabilities of images."""
+    """Level -> paired_test() of two runs' calibrated log-probabilities of images; of several levels PATH too.
+
+    Args:
+        first: level -> log-probabilities [images, classes] of a run.
+        second: of the run that may differ from it.
+        labels: level -> labels [images].
+        taxonomy: of these levels; the path is decoded by DEFAULT_DECODE.
+        seed: of the bootstrap's resamples.
+    """
     tests = {}
     for level in taxonomy.levels:
         known = labels[level] != UNKNOWN
         right = [x[level][known].argmax(1) == labels[level][known] for x in (first, second)]
         tests[level] = paired_test(*right, seed=seed)
+    if len(taxonomy.levels) == 1:
+        return tests
     decoded = [
         predicted_classes(decode(x, taxonomy, DEFAULT_DECODE), taxonomy, DEFAULT_DECODE) for x in (first, second)
     ]

@@ -21,15 +21,21 @@ class Measured(NamedTuple):
 
 
 def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tuple[int, dict[str, Any]]:
-    """How many images two runs share, and compare() of the runs on them; nothing where there are none."""
+    """How many images two runs share, and compare() of the runs on them; nothing where there are none.
+
+    Args:
+        first: a run.
+        second: the run that may differ from it.
+        taxonomy: of the levels that both have, with the same classes.
+    """
     here, there = shared_images(first.ids, second.ids)
     if not len(here):
         return 0, {}
     log_probs = [
-        {level: np.asarray(x)[rows] for level, x in run.log_probs.items()}
+        {level: np.asarray(run.log_probs[level])[rows] for level in taxonomy.levels}
         for run, rows in ((first, here), (second, there))
     ]
-    labels = {level: x[here] for level, x in first.labels.items()}
+    labels = {level: first.labels[level][here] for level in taxonomy.levels}
     return len(here), compare(*log_probs, labels, taxonomy)
 
 
