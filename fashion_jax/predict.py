@@ -134,7 +134,7 @@ def _predict(arguments: list[str]) -> None:
     config = load_run_config(flags.workdir, overrides)
     check_has_checkpoint(flags.workdir)
     inputs = list(find_inputs(flags.input, config.data.cache_dir))
-    if not inputs:
+    if not inputs or not any(map(os.path.lexists, flags.input)):
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
     if flags.explain:
         make_folder("--explain", flags.explain)

@@ -77,7 +77,7 @@ def test_the_page_says_what_the_run_has_reached(tmp_path):
     wrong = int(((predicted != labels) & (labels >= 0)).sum())
     assert f"{wrong} of 12 images are wrong at sub" in page.text and wrong > 1
     assert "12 images: no such file" in page.text and "8 × cpu" in page.text and "git checkout 0123abc" in page.text
-    assert "after step 14, batch_size is <b> instead of 16." in page.text
+    assert "after step 14: batch_size is <b> instead of 16." in page.text
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_page(tmp_path):

@@ -203,8 +203,9 @@ def test_a_zip_and_what_is_not_there(predict, tmp_path):
 
 def test_only_bad_files_and_formulas(predict, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "=cmd.jpg").touch()
     (row,) = predict("=cmd.jpg")
-    assert row["path"] == "'=cmd.jpg" and row["error"] == "there is no such file"
+    assert row["path"] == "'=cmd.jpg" and row["error"] == "the file is empty"
     assert "0 predictions; 1 without" in capsys.readouterr().out
 
 
@@ -232,6 +233,7 @@ def test_three_formats_hold_the_same(finished_run, tmp_path):
         (["--workdir={run}", "--input", "x", "--output", "no/such/p.csv"], "no/such/p.csv"),
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--batch-size=0"], "--batch-size"),
         (["--workdir={run}", "--input", "{empty}", "--output", "p.csv"], "{empty}"),
+        (["--workdir={run}", "--input", "photo.jpg", "none.jpg", "--output", "p.csv"], "photo.jpg none.jpg, where"),
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--bogus"], "--bogus"),
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--decode=best"], "--decode"),
         (["--workdir={run}", "--input", "x", "--output", "p.csv", "--precision=0"], "--precision"),

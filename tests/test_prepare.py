@@ -169,6 +169,13 @@ def test_another_config_is_refused(prepared, tiny_config, change, sentence):
         prepare(tiny_config, prepared, SHAPE, images_per_shard=50)
 
 
+def test_another_decoder_is_refused(prepared, tiny_config, monkeypatch):
+    """Half of a set would have other pixels of the same files."""
+    monkeypatch.setattr(shards, "DECODER", shards.DECODER + 1)
+    with pytest.raises(UserError, match=f"begun with other data .decoder is {shards.DECODER - 1} there and"):
+        prepare(tiny_config, prepared, SHAPE, images_per_shard=50)
+
+
 def test_a_folder_with_other_files_is_refused(tiny_config, tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UserError, match="holds other files"):

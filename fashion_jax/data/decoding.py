@@ -21,6 +21,7 @@ from fashion_jax.data.resizing import resized
 from fashion_jax.processors import usable_processors
 
 MAX_BYTES = 1 << 30  # of one file
+DECODER = 3  # grows when a file may come to other pixels than before
 
 _ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
 _RATIOS = (8, 4, 2)  # the scales that cost less to decode at

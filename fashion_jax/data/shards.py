@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.config import config_to_json, read_config
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
+from fashion_jax.data.decoding import DECODER
 from fashion_jax.data.pipeline import canvas_shape, open_images
 from fashion_jax.data.prepared import ID, IMAGE, INDEX, LEFT_OUT, NAME, PLAN, index_file, read_json, source_fields
 from fashion_jax.data.tf_import import import_tensorflow
@@ -87,6 +88,7 @@ def plan_shards(
     each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
     plan = {
         "source": source_fields(config),
+        "decoder": DECODER,
         "canvas": list(canvas),
         "images_per_shard": each,
         "images": {name: {"count": len(split), "digest": _digest(split)} for name, split in dataset.splits.items()},
