@@ -130,7 +130,7 @@ def _tests(rows: Sequence[Row]) -> str:
         for row in rows
         if "tested_images" in row and not row["tested_images"] == row["images"] == rows[0]["images"]
     ]
-    words = "p is of McNemar's exact test; the path is that of the default decode."
+    words = "p is of McNemar's exact test; the path is that of the default decode, down to the finest level of both."
     return "\n".join([*([_columns(lines), words] if len(lines) > 1 else []), *said])
 
 

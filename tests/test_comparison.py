@@ -80,6 +80,16 @@ def test_runs_are_held_against_each_other_at_the_levels_that_both_have(tmp_path,
         assert {"compare_tests", "compare_classes"} < {a["id"] for a in page_of(tmp_path, pair).of("section")}
 
 
+def test_a_level_that_a_run_lacks_has_no_scores_there(tmp_path, runs):
+    alone = make_contents(tmp_path, levels=("main",), classes=5, copies=20)
+    tables = dict(comparison.scores([runs[0], alone, runs[1]])["tables"])
+    assert list(tables) == ["sub", "main"]
+    (accuracy,) = [row["cells"] for row in tables["sub"] if row["metric"].key == "accuracy"]
+    assert accuracy[1] == ("–", "", False) and accuracy[2][2] and "–" not in (accuracy[0][0], accuracy[2][0])
+    assert [len(steadiness) for _, _, steadiness in comparison.curves([runs[0], alone, runs[1]])["levels"]] == [3, 2]
+    page_of(tmp_path, [runs[0], alone, runs[1]])
+
+
 def test_settings_that_differ_are_told(runs):
     runs[1].config.augment = "medium"
     rows = dict(comparison.settings(runs)["rows"])

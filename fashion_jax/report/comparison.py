@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,9 @@ def letter(i: int) -> str:
 
 
 def _shared_levels(runs: Runs) -> list[str]:
-    """The levels of the first run that all others have."""
-    return [level for level in runs[0].taxonomy.levels if all(level in run.taxonomy.levels for run in runs)]
+    """The levels that at least two runs have."""
+    counts = Counter(level for run in runs for level in run.taxonomy.levels)
+    return [level for level, count in counts.items() if count > 1]
 
 
 def scores(runs: Runs) -> dict[str, Any]:
@@ -63,13 +65,18 @@ def scores(runs: Runs) -> dict[str, Any]:
     same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
-        found = [with_corrected(run.assessment["levels"][level]) for run in runs]
+        found = [_scores_at(run, level) for run in runs]
         metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(x.get(metric.key) is not None for x in found)]
         tables.append((level, [_row(metric, found, same) for metric in metrics_told]))
     decodes = [run.assessment["decodes"][DEFAULT_DECODE] for run in runs]
     has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
-    trees = [_row(metric, decodes, same) for metric in TREE_METRICS] if has_trees else []
+    same_tree = same and all(run.taxonomy == runs[0].taxonomy for run in runs)
+    trees = [_row(metric, decodes, same_tree) for metric in TREE_METRICS] if has_trees else []
     return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE, "same": same}
+
+
+def _scores_at(run: PageContents, level: str) -> dict[str, Any]:
+    return with_corrected(run.assessment["levels"][level]) if level in run.taxonomy.levels else {}
 
 
 def _row(metric: Metric, found: Sequence[Mapping[str, Any]], marked: bool) -> dict[str, Any]:
@@ -117,10 +124,14 @@ def curves(runs: Runs) -> dict[str, Any] | None:
                     series(run.lines, f"validation/{level}/{metric}"),
                 )
                 for i, run in enumerate(runs)
-                if run.lines
+                if run.lines and level in run.taxonomy.levels
             }
             row.append((title, charts.overlay(drawn)))
-        steadiness = [(letter(i), variability(run.lines, level)) for i, run in enumerate(runs) if run.lines]
+        steadiness = [
+            (letter(i), variability(run.lines, level))
+            for i, run in enumerate(runs)
+            if run.lines and level in run.taxonomy.levels
+        ]
         levels.append((level, row, steadiness))
     return {"levels": levels, "legend": [(f"run{i % _COLORS}", letter(i)) for i in range(len(runs))]}
 
