@@ -116,6 +116,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
         return None
     levels = []
     for level in _shared_levels(runs):
+        having = [(i, run) for i, run in enumerate(runs) if run.lines and level in run.taxonomy.levels]
         row = []
         for metric, title in CURVES.items():
             drawn = {
@@ -123,15 +124,10 @@ def curves(runs: Runs) -> dict[str, Any] | None:
                     np.array([line["epoch"] for line in run.lines], float),
                     series(run.lines, f"validation/{level}/{metric}"),
                 )
-                for i, run in enumerate(runs)
-                if run.lines and level in run.taxonomy.levels
+                for i, run in having
             }
             row.append((title, charts.overlay(drawn)))
-        steadiness = [
-            (letter(i), variability(run.lines, level))
-            for i, run in enumerate(runs)
-            if run.lines and level in run.taxonomy.levels
-        ]
+        steadiness = [(letter(i), variability(run.lines, level)) for i, run in having]
         levels.append((level, row, steadiness))
     return {"levels": levels, "legend": [(f"run{i % _COLORS}", letter(i)) for i in range(len(runs))]}
 
