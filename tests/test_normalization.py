@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.ops.normalization import normalize
+from fashion_jax.ops.normalization import largest_normalized, normalize, normalize_pooled
+from fashion_jax.ops.pooling import max_pool3x3
 from fashion_jax.sharding import batch_sharding, create_mesh, replicated
 from tests.gradients import value_and_gradients
 
@@ -35,6 +36,49 @@ def test_values_and_gradients_equal_the_plain_formula(shape, dtype, tolerance):
         for value, reference in zip((*values, *ours), (*expected, *theirs), strict=True):
             assert (value.shape, value.dtype) == (reference.shape, reference.dtype)
             assert float(jnp.abs(value - reference).max()) <= tolerance * float(jnp.abs(reference).max())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8, 6), (2, 3, 7, 5, 4), (1, 1, 5, 3, 6)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_pooled_equals_normalised_rectified_and_pooled(shape, dtype, tolerance, ties):
+    """With scales of both signs, and where values of x are equal, or none is above zero."""
+    rng = np.random.default_rng(0)
+
+    def pooled(x, *arrays):
+        y, mean, var = normalize_pooled(max_pool3x3, x, *arrays, shift, EPSILON)
+        return jax.nn.relu(y), mean, var
+
+    def in_order(x, *arrays):
+        y, mean, var = plain(x, *arrays)
+        y = max_pool3x3(jax.nn.relu(y).reshape(-1, *x.shape[2:]))
+        return y.reshape(*x.shape[:2], *y.shape[1:]), mean, var
+
+    with jax.enable_x64(dtype == "float64"):
+        x = jnp.asarray(rng.integers(-2, 3, shape) if ties else rng.normal(0.5, 2, shape), dtype)
+        scale, bias, shift = (jnp.asarray(rng.normal(size=shape[-1]), dtype) for _ in range(3))
+        small = (*shape[:2], *(-(-side // 2) for side in shape[2:4]), shape[-1])
+        zeros = jnp.zeros((shape[0], shape[-1]), dtype)
+        given = (jnp.asarray(rng.normal(size=small), dtype), zeros, zeros), x, scale, bias
+        assert (scale < 0).any() and (scale > 0).any()
+        values, ours = value_and_gradients(pooled, *given)
+        expected, theirs = value_and_gradients(in_order, *given)
+        for value, reference in zip((*values, *ours), (*expected, *theirs), strict=True):
+            assert (value.shape, value.dtype) == (reference.shape, reference.dtype)
+            assert float(jnp.abs(value - reference).max()) <= tolerance * float(jnp.abs(reference).max())
+
+
+def test_the_largest_normalised_are_the_smallest_where_the_scale_is_negative():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 4, 2)), jnp.float32)
+    taken = largest_normalized(max_pool3x3, x, jnp.asarray([0.5, -0.5]))
+    np.testing.assert_array_equal(taken[..., 0], max_pool3x3(x)[..., 0])
+    np.testing.assert_array_equal(taken[..., 1], -max_pool3x3(-x)[..., 1])
+
+
+def test_a_scale_of_zero_still_learns():
+    x, zeros = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 6, 4, 3)), jnp.float32), jnp.zeros(3)
+    gradient = jax.grad(lambda scale: normalize_pooled(max_pool3x3, x, scale, zeros, zeros, EPSILON)[0].sum())(zeros)
+    assert (jnp.abs(gradient) > 0.1).all()
 
 
 def test_a_shift_near_the_mean_keeps_the_variance():

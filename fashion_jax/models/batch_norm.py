@@ -1,10 +1,13 @@
 """Batch normalisation with PyTorch's semantics, and the one place for its modes and its precision."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.ops.normalization import normalize
+from fashion_jax.ops.normalization import largest_normalized, normalize, normalize_pooled
 
 DECAY = 0.9  # of the running statistics; PyTorch calls 1 - DECAY "momentum"
 EPSILON = 1e-5
@@ -22,10 +25,11 @@ class BatchNorm(nn.Module):
     """
 
     num_groups: int = 1
+    pool: Callable[[Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Normalises x [batch, ..., channels]; returns the same shape and type."""
+        """Normalises x [batch, ..., channels]; returns the same shape, or that of the maxima, and the same type."""
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         features = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,), dtype)
@@ -33,17 +37,19 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), dtype)
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,), dtype)
         if not train:
+            taken = largest_normalized(self.pool, x, scale) if self.pool else x
             factor = scale / jnp.sqrt(running_var.value + EPSILON)
-            return ((x.astype(dtype) - running_mean.value) * factor + bias).astype(x.dtype)
+            return ((taken.astype(dtype) - running_mean.value) * factor + bias).astype(x.dtype)
 
         groups = x.reshape(self.num_groups, -1, *x.shape[1:])
-        y, mean, var = normalize(groups, scale, bias, running_mean.value, EPSILON)
+        operation = partial(normalize_pooled, self.pool) if self.pool else normalize
+        y, mean, var = operation(groups, scale, bias, running_mean.value, EPSILON)
         if not self.is_initializing():
             count = groups.size // (self.num_groups * features)
             unbiased = var * (count / max(count - 1, 1))
             running_mean.value = _moved(running_mean.value, mean)
             running_var.value = _moved(running_var.value, unbiased)
-        return y.reshape(x.shape)
+        return y.reshape(-1, *y.shape[2:])
 
 
 def _moved(running: Array, batch: Array) -> Array:

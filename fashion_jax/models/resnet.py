@@ -59,8 +59,8 @@ class ResNet(nn.Module):
         if self.remat:
             apply = nn.remat(apply, policy=KEEP_STATISTICS)
         x = Conv(64, kernel_size=7, stride=2, name="conv1")(x)
-        x = nn.relu(self.norm(name="bn1")(x, train=train))
-        x = max_pool3x3(x)
+        # The pooling before the ReLU, which keeps the order, is the same as after it.
+        x = nn.relu(self.norm(pool=max_pool3x3, name="bn1")(x, train=train))
         for i, size in enumerate(self.stage_sizes):
             for j in range(size):
                 stride = 2 if i > 0 and j == 0 else 1

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 
 @jax.custom_vjp
@@ -30,10 +30,8 @@ def normalize(x: Array, scale: Array, bias: Array, shift: Array, epsilon: float)
 def _forward(
     x: Array, scale: Array, bias: Array, shift: Array, epsilon: float
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    flat, shift = _flat(x), jnp.broadcast_to(shift, (x.shape[0], 1, 1, x.shape[-1]))
-    first = _mean(lambda x, shift: x - shift, flat, shift)
-    second = _mean(lambda x, shift: jnp.square(x - shift), flat, shift)
-    mean, var = first + shift, jnp.maximum(second - jnp.square(first), 0)
+    flat = _flat(x)
+    mean, var = _statistics(flat, shift)
     inverse = 1 / jnp.sqrt(var + epsilon)
     y = (flat - mean) * (scale * inverse) + bias
     return (y.astype(x.dtype).reshape(x.shape), mean[:, 0, 0], var[:, 0, 0]), (x, scale, mean, inverse)
@@ -51,6 +49,49 @@ def _backward(saved: tuple[Array, ...], cotangents: tuple[Array, ...]) -> tuple[
 
 
 normalize.defvjp(_forward, _backward)
+
+
+def normalize_pooled(
+    pool: Callable[[Array], Array], x: Array, scale: Array, bias: Array, shift: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """As normalize and then a maximum pooling, but only the maxima are normalised, and kept for the gradient.
+
+    Args:
+        pool: [batch, height, width, channels] to maxima [batch, h, w, channels].
+        x: [groups, images, height, width, channels]; all else as in normalize.
+
+    Returns:
+        The normalised maxima [groups, images, h, w, channels], mean and variance, as normalize.
+    """
+    sign = _sign(scale)
+    x = x * sign.astype(x.dtype)
+    mean, var = _statistics(_flat(x), shift * sign)
+    maxima = pool(x.reshape(-1, *x.shape[2:]))
+    maxima = maxima.reshape(*x.shape[:2], *maxima.shape[1:])
+    y = (_flat(maxima) - mean) * (scale * sign / jnp.sqrt(var + epsilon)) + bias
+    mean, var = lax.stop_gradient((mean[:, 0, 0] * sign, var[:, 0, 0]))
+    return y.astype(x.dtype).reshape(maxima.shape), mean, var
+
+
+def largest_normalized(pool: Callable[[Array], Array], x: Array, scale: Array) -> Array:
+    """The values of x [batch, height, width, channels] that a maximum pooling takes once they are normalised.
+
+    Normalising keeps the order of a channel's values, or turns it around where its scale is negative.
+    """
+    sign = _sign(scale).astype(x.dtype)
+    return pool(x * sign) * sign
+
+
+def _sign(scale: Array) -> Array:
+    return jnp.where(scale < 0, -1, 1).astype(scale.dtype)
+
+
+def _statistics(flat: Array, shift: Array) -> tuple[Array, Array]:
+    """Mean and variance [groups, 1, 1, channels] of [groups, images, pixels, channels], from one pass."""
+    shift = jnp.broadcast_to(shift, (flat.shape[0], 1, 1, flat.shape[-1]))
+    first = _mean(lambda x, shift: x - shift, flat, shift)
+    second = _mean(lambda x, shift: jnp.square(x - shift), flat, shift)
+    return first + shift, jnp.maximum(second - jnp.square(first), 0)
 
 
 def _flat(x: Array) -> Array:
