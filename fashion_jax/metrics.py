@@ -48,17 +48,21 @@ def accumulate(accumulators: dict[str, Array], *, losses: Array, log_probs: Arra
     """
     known = labels != UNKNOWN
     rows = jnp.where(known, labels, 0)
-    ones = known.astype(jnp.int32)
+    ones = known.astype(jnp.float32)  # exact, and added up over devices together with the other sums
     classes = jnp.arange(log_probs.shape[1])
     bins = jnp.floor((_log_odds(log_probs) + MAX_SCORE) * (NUM_BINS / (2 * MAX_SCORE)))
     bins = jnp.clip(bins, 0, NUM_BINS - 1).astype(jnp.int32)
     positive = (labels[:, None] == classes).astype(jnp.int32)
+    confusion, histogram = (jnp.zeros(accumulators[name].shape, ones.dtype) for name in ("confusion", "histogram"))
+    counts = {
+        "count": ones.sum(),
+        "confusion": confusion.at[rows, log_probs.argmax(1)].add(ones),
+        "histogram": histogram.at[classes, bins, positive].add(ones[:, None]),
+    }
     loss_sum = accumulators["loss_sum"]
     return {
         "loss_sum": loss_sum + jnp.where(known, losses, 0).astype(loss_sum.dtype).sum(),
-        "count": accumulators["count"] + ones.sum(dtype=jnp.int32),  # a plain sum is int64 under x64
-        "confusion": accumulators["confusion"].at[rows, log_probs.argmax(1)].add(ones),
-        "histogram": accumulators["histogram"].at[classes, bins, positive].add(ones[:, None]),
+        **{name: accumulators[name] + x.astype(jnp.int32) for name, x in counts.items()},
     }
 
 
