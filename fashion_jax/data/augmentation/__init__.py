@@ -32,11 +32,11 @@ def prepare_train(
     """
     chosen = PRESETS[preset]
     crop_key, flip_key, affine_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
+    if chosen.flip:  # while a pixel is a byte: a mirror image is a pass over memory
+        flip = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
+        images = jnp.where(flip, images[:, :, ::-1], images)
     pixels = images.astype(jnp.promote_types(dtype, jnp.float32))
     pixels = random_resized_crop(pixels, crop_key, shape, chosen.crop) if chosen.crop else shrink(pixels, shape)
-    if chosen.flip:
-        flip = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
-        pixels = jnp.where(flip, pixels[:, :, ::-1], pixels)
     if chosen.affine:
         pixels = random_affine(pixels, affine_key, chosen.affine)
     if chosen.jitter:
