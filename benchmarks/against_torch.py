@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.twin import measure_with_twin
 from fashion_jax.command_line import Parser, run_command
 from fashion_jax.config import load_config
 from fashion_jax.errors import UserError
 from fashion_jax.writers import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Case(NamedTuple):
@@ -75,13 +78,14 @@ def _file(folder: Path, name: str) -> Path:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """A Markdown table of results by the name of the case."""
-    lines = ["| | fashion_jax | PyTorch | ratio | commit |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| | fashion_jax | of the peak | PyTorch | ratio | commit |", "| --- " * 6 + "|"]
     for name, result in results.items():
         case, twin = CASES[name], result["twin"]
         theirs = twin["seconds"][twin["best"]]["median"]
         cells = [
             f"{case.title}, batch {case.batch_size}",
             f"{1000 * result['step_seconds']['median']:.0f} ms",
+            f"{result['mfu']:.0%}",
             f"{1000 * theirs:.0f} ms ({twin['best']})",
             f"{twin['ratio']:.2f}×",
             (result["commit"] or "")[:12],
@@ -91,21 +95,31 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """A bar for each result: how many times PyTorch's images per second ours are."""
+    """Two bars for each result: how many times PyTorch's images per second ours are, and the share of the peak."""
     from matplotlib.figure import Figure
 
     titles = [f"{CASES[name].title}, batch {CASES[name].batch_size}" for name in results]
+    figure = Figure(figsize=(9, 0.8 + 0.45 * len(results)), layout="constrained")
+    against_torch, of_peak = figure.subplots(ncols=2, sharey=True)
     ratios = [result["twin"]["ratio"] for result in results.values()]
-    figure = Figure(figsize=(7, 0.5 + 0.45 * len(results)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(titles, ratios, color="#3b6ea5")
-    axes.bar_label(bars, fmt="%.2f×", padding=3)
-    axes.axvline(1, color="black", linewidth=1)
-    axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlim(0, 1.15 * max([1, *ratios]))
-    axes.set_xlabel("images per second, as a multiple of PyTorch's best eager mode")
+    _bars(against_torch, titles, ratios, "%.2f×", "images per second, as a multiple\nof PyTorch's best eager mode")
+    _bars(
+        of_peak,
+        titles,
+        [result["mfu"] for result in results.values()],
+        "{:.0%}",
+        "FLOP/s, as a share of a large\nmatrix product's",
+    )
+    against_torch.invert_yaxis()
     figure.savefig(path, dpi=150)
+
+
+def _bars(axes: Axes, titles: list[str], values: list[float], label: str, title: str) -> None:
+    axes.bar_label(axes.barh(titles, values, color="#3b6ea5"), fmt=label, padding=3)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(0, 1.15 * max([1, *values]))
+    axes.set_xlabel(title)
 
 
 if __name__ == "__main__":

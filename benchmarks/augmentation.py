@@ -47,7 +47,7 @@ def measure(config_file: str, overrides: Overrides, rounds: int) -> dict[str, An
     steps = {}
     for preset in PRESETS:
         config = load_config(config_file, [*overrides, ("augment", preset)])
-        step_fn, state, batches, _ = compile_step(config)
+        step_fn, state, batches, *_ = compile_step(config)
         steps[preset] = step_fn, jax.block_until_ready(state), batches
     seconds: dict[str, list[float]] = {preset: [] for preset in PRESETS}
     for turn in range(rounds + 1):

@@ -27,6 +27,7 @@ from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split
 from fashion_jax.models import create_model
+from fashion_jax.ops.compiler import flops
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, abstract_batch, create_train_state
@@ -148,8 +149,8 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
     began = time.perf_counter()
-    lowered = jit_train_step(config, model, tx, taxonomy, mesh, len(dataset.splits["train"])).lower(state, batch)
-    step = lowered.compile()
+    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, len(dataset.splits["train"]))
+    step = step_fn.lower(state, batch).compile()
     seconds = time.perf_counter() - began
     eval_fn = jit_eval_step(config, model, taxonomy, mesh)
     eval_fn = eval_fn.lower(state.params, state.model_state, {"image": batch["image"]}).compile()
@@ -157,7 +158,7 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
         return eval_fn(params, model_state, {"image": batch["image"]})
 
-    return Prepared(mesh, state, step, evaluate, seconds, lowered.cost_analysis()["flops"] / config.batch_size)
+    return Prepared(mesh, state, step, evaluate, seconds, flops(step_fn, state, batch) / config.batch_size)
 
 
 def _data_only(batches: Iterator[Any], steps: int) -> float:

@@ -77,7 +77,7 @@ def table(result: dict[str, Any]) -> str:
 
 def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[list[float], list[float], list[float]]:
     """Seconds of each round: without a save, with one, and until the call that starts it returns."""
-    step_fn, state, batches, _ = compile_step(config)
+    step_fn, state, batches, *_ = compile_step(config)
     checkpoints = Checkpoints(folder / "checkpoints", keep=1, say=print)
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
     state, loss = step_fn(state, batches[0])

@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.class_balance import create_class_balance
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config import image_shape, load_config
@@ -27,6 +28,7 @@ from fashion_jax.data.pipeline import canvas_shape
 from fashion_jax.errors import RunError
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import create_model
+from fashion_jax.ops.compiler import flops
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.train_state import TrainState, create_train_state
@@ -79,14 +81,16 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
         UserError: batch_size does not go over the devices.
         RunError: the loss is not finite.
     """
-    step_fn, state, batches, compile_seconds = compile_step(config)
-    num_params = sum(x.size for x in jax.tree.leaves(state.params))
-    seconds = _time_steps(step_fn, state, batches, warmup + steps)[warmup:]
-    return described(config, num_params, compile_seconds, seconds)
+    step = compile_step(config)
+    num_params = sum(x.size for x in jax.tree.leaves(step.state.params))
+    seconds = _time_steps(step.function, step.state, step.batches, warmup + steps)[warmup:]
+    return described(config, num_params, step, seconds)
 
 
-def described(config: ConfigDict, num_params: int, compile_seconds: float, seconds: list[float]) -> dict[str, Any]:
+def described(config: ConfigDict, num_params: int, step: CompiledStep, seconds: list[float]) -> dict[str, Any]:
     """What --json writes of measured steps."""
+    speed = config.batch_size / float(np.median(seconds))
+    peak, source = peak_flops(jax.devices(), config.dtype)
     return {
         "benchmark": "train_step",
         "config": config.to_dict(),
@@ -94,15 +98,30 @@ def described(config: ConfigDict, num_params: int, compile_seconds: float, secon
         "batch_size": config.batch_size,
         "devices": jax.device_count(),
         **origin(),
-        "compile_seconds": compile_seconds,
+        "compile_seconds": step.compile_seconds,
         "step_seconds": summary(seconds),
-        "images_per_second": config.batch_size / float(np.median(seconds)),
+        "images_per_second": speed,
         "parameters": num_params,
+        "flops_per_image": step.flops_per_image,
+        "peak_flops": peak,
+        "peak_is": source,
+        "mfu": peak and step.flops_per_image * speed / peak,
+        "peak_memory_bytes": peak_memory(jax.devices()),
     }
 
 
-def compile_step(config: ConfigDict) -> tuple[jax.stages.Compiled, TrainState, list[Batch], float]:
-    """The compiled step of a checked config over all devices, its first state, batches, and the seconds it took.
+class CompiledStep(NamedTuple):
+    """A step for all devices, and what it can be done with."""
+
+    function: jax.stages.Compiled
+    state: TrainState
+    batches: list[Batch]
+    compile_seconds: float
+    flops_per_image: float
+
+
+def compile_step(config: ConfigDict) -> CompiledStep:
+    """The training step of a checked config over all devices, its first state, and batches.
 
     Raises:
         UserError: batch_size does not go over the devices.
@@ -119,7 +138,8 @@ def compile_step(config: ConfigDict) -> tuple[jax.stages.Compiled, TrainState, l
     began = time.perf_counter()
     step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH * config.batch_size, balance)
     compiled = step_fn.lower(state, batches[0]).compile()
-    return compiled, state, batches, time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    return CompiledStep(compiled, state, batches, seconds, flops(step_fn, state, batches[0]) / config.batch_size)
 
 
 def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:
@@ -133,13 +153,15 @@ def table(result: dict[str, Any]) -> str:
     config, environment = result["config"], result["environment"]
     height, width = result["image_size"]
     kinds = ", ".join(sorted(set(environment["devices"])))
+    mfu = "unknown share" if result["mfu"] is None else f"{result['mfu']:.1%}"
     step = "  ".join(f"{name} {1000 * value:.1f}" for name, value in result["step_seconds"].items())
     rows = {
         "step of": f"{config['model']['name']}, {result['parameters']:,} parameters, {config['dtype']}",
         "batch": f"{result['batch_size']} images of {height}×{width}, on {result['devices']} × {kinds}",
         "compilation": f"{result['compile_seconds']:.1f} s",
         "step (ms)": step,
-        "images/s": f"{result['images_per_second']:.1f} (median step)",
+        "images/s": f"{result['images_per_second']:.1f} (median step), {mfu} of the peak ({result['peak_is']})",
+        "memory": f"{result['peak_memory_bytes'] / 1e9:.2f} GB at the most",
     }
     if twin := result.get("twin"):
         medians = (f"{name} {1000 * seconds['median']:.1f}" for name, seconds in twin["seconds"].items())

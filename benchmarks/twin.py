@@ -18,10 +18,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.train_step import compile_step, described, random_batches, summary, synthetic_taxonomy
+from benchmarks.train_step import CompiledStep, compile_step, described, random_batches, summary, synthetic_taxonomy
 from fashion_jax.config import image_shape
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.models import create_model, head_names
+from fashion_jax.ops.compiler import flops
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.processors import usable_processors
 from fashion_jax.sharding import create_mesh, fetch
@@ -67,51 +68,53 @@ def measure_with_twin(
         RunError: the loss is not finite, or PyTorch's process fails.
     """
     check_twin(config)
-    step, parameters, compile_seconds = _our_step(config) if train else _our_inference(config)
+    timed, ours = _our_step(config) if train else _our_inference(config)
     for _ in range(max(warmup, 1)):
-        step()
-    twin = compare(step, config, rounds=rounds, train=train, compiled=compiled)
-    result = described(config, parameters, compile_seconds, twin["seconds"].pop("jax"))
+        timed()
+    twin = compare(timed, config, rounds=rounds, train=train, compiled=compiled)
+    parameters = sum(x.size for x in jax.tree.leaves(ours.state.params))
+    result = described(config, parameters, ours, twin["seconds"].pop("jax"))
     twin["seconds"] = {name: summary(values) for name, values in twin["seconds"].items()}
     return {**result, "benchmark": "train_step" if train else "inference", "twin": twin}
 
 
-def _our_step(config: ConfigDict) -> tuple[Callable[[], float], int, float]:
-    """A function that does a training step and returns its seconds; how many parameters; seconds of compilation."""
-    step_fn, state, batches, compile_seconds = compile_step(config)
-    parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    upcoming = itertools.cycle(batches)
+def _our_step(config: ConfigDict) -> tuple[Callable[[], float], CompiledStep]:
+    """A function that does a training step and returns its seconds, and the step."""
+    ours = compile_step(config)
+    state, upcoming = ours.state, itertools.cycle(ours.batches)
 
     def step() -> float:
         nonlocal state
         batch, began = next(upcoming), time.perf_counter()
-        state, loss = jax.block_until_ready(step_fn(state, batch))
+        state, loss = jax.block_until_ready(ours.function(state, batch))
         seconds = time.perf_counter() - began
         if not math.isfinite(value := float(fetch(loss))):
             raise RunError(f"The loss is {value}, so the times mean nothing: lower learning_rate.")
         return seconds
 
-    return step, parameters, compile_seconds
+    return step, ours
 
 
-def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], int, float]:
+def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], CompiledStep]:
     """As _our_step, of the evaluation's step."""
     mesh = create_mesh()
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
     model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
     state = create_train_state(config, model, tx, taxonomy, mesh)
-    upcoming = itertools.cycle(random_batches(config, taxonomy, paths, mesh))
+    batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()
-    variables = state.params, state.model_state
-    step_fn = jit_eval_step(config, model, taxonomy, mesh).lower(*variables, next(upcoming)).compile()
-    compile_seconds = time.perf_counter() - began
+    variables, step_fn = (state.params, state.model_state), jit_eval_step(config, model, taxonomy, mesh)
+    compiled = step_fn.lower(*variables, batches[0]).compile()
+    seconds = time.perf_counter() - began
+    per_image = flops(step_fn, *variables, batches[0]) / config.batch_size
+    upcoming = itertools.cycle(batches)
 
     def step() -> float:
         batch, began = next(upcoming), time.perf_counter()
-        jax.block_until_ready(step_fn(*variables, batch))
+        jax.block_until_ready(compiled(*variables, batch))
         return time.perf_counter() - began
 
-    return step, sum(x.size for x in jax.tree.leaves(state.params)), compile_seconds
+    return step, CompiledStep(compiled, state, batches, seconds, per_image)
 
 
 def compare(

@@ -24,6 +24,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split, score
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import create_model
+from fashion_jax.ops.compiler import flops
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.report.contents import train_counts
 from fashion_jax.sharding import create_mesh
@@ -70,11 +71,10 @@ class Trained:
         return sum(x.size for x in jax.tree.leaves(self.state.params))
 
     def flops_per_image(self) -> float:
-        """Floating-point operations of a prediction, a multiplication and an addition being two, as XLA counts them."""
+        """Floating-point operations of a prediction: see ops.compiler.flops."""
         count = self.batch_size()
         batch = {"image": jax.ShapeDtypeStruct((count, *image_shape(self.config), 3), np.uint8)}
-        lowered = self.eval_fn.lower(self.state.params, self.state.model_state, batch)
-        return float(lowered.cost_analysis()["flops"]) / count
+        return flops(self.eval_fn, self.state.params, self.state.model_state, batch) / count
 
     def batch_size(self, wanted: int | None = None) -> int:
         """The wanted batch size, or the run's, made a multiple of the devices."""

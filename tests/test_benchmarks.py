@@ -27,7 +27,8 @@ def result(tmp_path_factory) -> dict:
 def test_train_step_writes_what_was_measured_on_what(result):
     assert list(result) == [
         "benchmark", "config", "image_size", "batch_size", "devices", "commit", "environment", "compile_seconds",
-        "step_seconds", "images_per_second", "parameters",
+        "step_seconds", "images_per_second", "parameters", "flops_per_image", "peak_flops", "peak_is", "mfu",
+        "peak_memory_bytes",
     ]  # fmt: skip
     assert (result["benchmark"], result["image_size"], result["batch_size"]) == ("train_step", [32, 32], 8)
     assert result["devices"] == len(result["environment"]["devices"]) == jax.device_count()
@@ -42,6 +43,18 @@ def test_train_step_times_are_of_seconds_and_fit_together(result):
     assert 0 < times["min"] <= times["median"] <= times["p90"] <= times["max"] < 60
     assert result["compile_seconds"] > 0
     assert result["images_per_second"] == pytest.approx(8 / times["median"])
+    assert result["mfu"] == pytest.approx(
+        result["images_per_second"] * result["flops_per_image"] / result["peak_flops"]
+    )
+    assert 0 < result["mfu"] < 1
+    assert result["peak_memory_bytes"] > 1e7
+
+
+def test_train_step_counts_the_flops_of_plain_convolutions(result):
+    """Forward and twice that backward, but no gradient for the images; augmentation and update are hardly more."""
+    stem, block = 16 * 16 * 7 * 7 * 3 * 64, 2 * 8 * 8 * 9 * 64 * 64
+    heads = 64 * 128 + 128 * 4 + 64 * 256 + 256 * 128 + 128 * 21
+    assert result["flops_per_image"] == pytest.approx(2 * (2 * stem + 3 * (block + heads)), rel=0.3)
 
 
 def test_train_step_builds_the_trunk_and_both_heads(result):

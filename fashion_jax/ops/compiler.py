@@ -1,8 +1,11 @@
-"""What the steps ask of the compiler, per platform.
+"""What the steps ask of the compiler, per platform, and how much computation they are.
 
 As options of jax.jit, not as XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
 """
 
+from typing import Any
+
+import jax
 from jax.sharding import Mesh
 
 OPTIONS: dict[str, dict[str, str | bool | int]] = {
@@ -23,3 +26,15 @@ OPTIONS: dict[str, dict[str, str | bool | int]] = {
 def compiler_options(mesh: Mesh) -> dict[str, str | bool | int]:
     """The options with which jax.jit compiles a step for the devices of a mesh; none for most platforms."""
     return OPTIONS.get(mesh.devices.flat[0].platform, {})
+
+
+def flops(step: jax.stages.Wrapped, *arguments: Any) -> float:
+    """Floating-point operations of a jitted function, a multiplication and an addition being two, as XLA counts them.
+
+    Of the plain operations, as TPUs get them, on every platform: the equivalents on CPU do with fewer.
+
+    Args:
+        step: what jax.jit returns.
+        *arguments: its arguments, or their shapes (jax.ShapeDtypeStruct).
+    """
+    return float(step.trace(*arguments).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"])
