@@ -102,14 +102,9 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9, 0.8 + 0.45 * len(results)), layout="constrained")
     against_torch, of_peak = figure.subplots(ncols=2, sharey=True)
     ratios = [result["twin"]["ratio"] for result in results.values()]
+    shares = [result["mfu"] for result in results.values()]
     _bars(against_torch, titles, ratios, "%.2f×", "images per second, as a multiple\nof PyTorch's best eager mode")
-    _bars(
-        of_peak,
-        titles,
-        [result["mfu"] for result in results.values()],
-        "{:.0%}",
-        "FLOP/s, as a share of a large\nmatrix product's",
-    )
+    _bars(of_peak, titles, shares, "{:.0%}", "FLOP/s, as a share of\na large matrix product's")
     against_torch.invert_yaxis()
     figure.savefig(path, dpi=150)
 
