@@ -68,7 +68,7 @@ def _compare(arguments: list[str]) -> None:
 
 
 def _measure(case: Case, steps: int) -> dict[str, Any]:
-    overrides = [("image_size", str(case.image_size)), ("batch_size", str(case.batch_size))]
+    overrides = [("image_size", str(case.image_size)), ("batch_size", str(case.batch_size)), ("eval_flip", "false")]
     return measure_with_twin(load_config(case.config, overrides), steps, warmup=1, train=case.train)
 
 
