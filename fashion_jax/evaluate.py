@@ -108,11 +108,14 @@ def _evaluate(arguments: list[str]) -> None:
         check_paths(config, flags.split)
     if flags.report:
         make_folder("--report", flags.report)
+    from fashion_jax.scoring.seeds import over_seeds
     from fashion_jax.text_tables import result_tables
 
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     suspects = _suspects(runs) if flags.label_errors else []
     rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
+    for group in over_seeds([run.config for run in runs], [row["assessment"] for row in rows]):
+        rows[group["runs"][0]]["over_seeds"] = group
     print(result_tables(rows))
     if flags.json:
         from fashion_jax.writers import write_atomically
@@ -123,9 +126,7 @@ def _evaluate(arguments: list[str]) -> None:
         from fashion_jax.scoring.label_errors import COLUMNS
 
         write_csv(flags.label_errors, COLUMNS, suspects)
-        print(
-            f"{flags.label_errors}: the labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected."
-        )
+        print(f"{flags.label_errors}: labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected.")
     if flags.report:
         _write_report(runs, rows, flags, arguments)
 
@@ -136,8 +137,8 @@ def _write_report(
     from fashion_jax.pages import evaluated_contents, write_pages
     from fashion_jax.writers import printable
 
-    directory, command = flags.report, shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
-    contents = []
+    directory, contents = flags.report, []
+    command = shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
     for run, row in zip(runs, rows, strict=True):
         known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
         contents.append(evaluated_contents(run.trained, run.config, run.split, run.log_probs, row, **known))
@@ -221,7 +222,6 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     trained, split, taxonomy = run.trained, run.split, run.trained.taxonomy
     lines = MetricsFile(trained.workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
     counts = read_train_counts(trained.workdir, taxonomy)
-    temperatures = run.calibration and run.calibration.temperatures
     on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
     otherwise = ways_to_predict(trained.workdir, overrides)
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
@@ -232,7 +232,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
         | split_metrics(run.config, split, run.log_probs)
         | {
             "assessment": assess(
-                *(run.log_probs, split.labels, taxonomy, counts, temperatures),
+                *(run.log_probs, split.labels, taxonomy, counts, run.calibration and run.calibration.temperatures),
                 thresholds=flags.shots,
                 cross_fit=on_own and run.calibration.step == trained.step and not otherwise,
             ),

@@ -14,9 +14,10 @@ Row = Mapping[str, Any]  # of evaluate.py
 
 
 def result_tables(rows: Sequence[Row]) -> str:
-    """What is known of the runs: their levels, their decodes, what they cost, and how they differ from the first."""
+    """What is known of the runs: levels, decodes, cost, how they differ from the first, and from seed to seed."""
     parts = [_levels(rows), _more(rows), _decodes(rows), _sizes(rows)]
     parts += [_tests(rows)] if len(rows) > 1 else []
+    parts += [_seeds(rows)] if any("over_seeds" in row for row in rows) else []
     return printable("\n\n".join(parts))
 
 
@@ -132,6 +133,17 @@ def _tests(rows: Sequence[Row]) -> str:
     ]
     words = "p is of McNemar's exact test; the path is that of the default decode, down to the finest level of both."
     return "\n".join([*([_columns(lines), words] if len(lines) > 1 else []), *said])
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    lines = [("over seeds", "runs", "level", "loss", "accuracy", "macro-F1", "AUROC")]
+    for group in (row["over_seeds"] for row in rows if "over_seeds" in row):
+        seeds, members = ", ".join(map(str, group["seeds"])), ", ".join(rows[i]["workdir"] for i in group["runs"])
+        for level, scores in group["levels"].items():
+            accuracy = f"{scores['accuracy']['mean']:.2%} ± {100 * scores['accuracy']['std']:.2f}"
+            loss, *others = (f"{scores[x]['mean']:.4f} ± {scores[x]['std']:.4f}" for x in ("loss", "macro_f1", "auroc"))
+            lines.append((seeds, members, level, loss, accuracy, *others))
+    return _columns(lines) + "\nMean and standard deviation of runs that differ in the seed only."
 
 
 def _share(value: float, interval: Sequence[float], sign: str = "") -> str:

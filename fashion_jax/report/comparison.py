@@ -21,6 +21,7 @@ from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.decisions import DEFAULT_DECODE
 from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
+from fashion_jax.scoring.seeds import SCORES, over_seeds
 from fashion_jax.writers import duration
 
 _RARITY = (
@@ -110,6 +111,24 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
     return f"{name if test['difference'] > 0 else 'A'} is better"
 
 
+def seeds(runs: Runs) -> dict[str, Any] | None:
+    """How far runs that differ in the seed only lie apart."""
+    groups = over_seeds([run.config for run in runs], [run.assessment for run in runs])
+    told = [metric for metric in METRICS if metric.key in SCORES]
+    tables = [
+        {
+            "letters": [letter(i) for i in group["runs"]],
+            "seeds": group["seeds"],
+            "levels": [
+                (level, [(metric, scores[metric.key]["mean"], scores[metric.key]["std"]) for metric in told])
+                for level, scores in reversed(group["levels"].items())
+            ],
+        }
+        for group in groups
+    ]
+    return {"groups": tables} if tables else None
+
+
 def curves(runs: Runs) -> dict[str, Any] | None:
     """The metrics of validation of every run against the epoch, in one chart each."""
     if not any(run.lines for run in runs):
@@ -193,6 +212,7 @@ def settings(runs: Runs) -> dict[str, Any]:
 SECTIONS = (
     Section("compare_scores", "Side by side", scores),
     Section("compare_tests", "Do they differ?", tests),
+    Section("compare_seeds", "From seed to seed", seeds),
     Section("compare_classes", "Class by class", classes),
     Section("compare_curves", "Training", curves),
     Section("compare_cost", "Cost", cost),

@@ -1,0 +1,54 @@
+"""What the seed alone changes: which runs belong together, and how far their scores lie apart."""
+
+import dataclasses
+
+import pytest
+
+from fashion_jax.config import load_config
+from fashion_jax.report import comparison
+from fashion_jax.report.rendering import percent
+from fashion_jax.scoring.seeds import over_seeds, seed_groups
+from fashion_jax.text_tables import _seeds
+from tests.pages import make_contents, read_page
+
+
+def config(**fields):
+    return load_config("configs/mtl.py", [(name, str(value)) for name, value in fields.items()])
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_no_group():
+    configs = [
+        config(seed=0),
+        config(seed=1),
+        config(seed=2, num_epochs=9),
+        config(seed=1),
+        config(seed=3, num_epochs=9),
+    ]
+    assert seed_groups(configs) == [[0, 1], [2, 4]]
+    assert seed_groups(configs[1:4]) == []
+
+
+def test_mean_and_sample_standard_deviation():
+    scores = [{"loss": x, "accuracy": x, "macro_f1": 2 * x, "auroc": 1.0} for x in (0.1, 0.2, 0.6)]
+    (group,) = over_seeds([config(seed=i) for i in (5, 6, 7)], [{"levels": {"sub": x}} for x in scores])
+    assert (group["runs"], group["seeds"]) == ([0, 1, 2], [5, 6, 7])
+    spread = group["levels"]["sub"]
+    assert spread["accuracy"] == pytest.approx({"mean": 0.3, "std": 0.07**0.5})
+    assert spread["macro_f1"] == pytest.approx({"mean": 0.6, "std": 2 * 0.07**0.5})
+    assert spread["auroc"] == {"mean": 1.0, "std": 0.0}
+    rows = [{"workdir": name} for name in "abc"]
+    rows[0]["over_seeds"] = group
+    assert "5, 6, 7     a, b, c  sub    0.3000 ± 0.2646  30.00% ± 26.46  0.6000 ± 0.5292  1.0000 ± 0.0000" in _seeds(
+        rows
+    )
+
+
+def test_the_page_tells_it_of_such_runs_only(tmp_path):
+    runs = [make_contents(tmp_path, classes=5, copies=20, right=right) for right in (False, True)]
+    for seeds in ((0, 0), (0, 1)):
+        runs = [dataclasses.replace(run, config=config(seed=seed)) for run, seed in zip(runs, seeds, strict=True)]
+        comparison.write_comparison(tmp_path / "index.html", runs)
+        page = read_page(tmp_path / "index.html")
+        assert ("compare_seeds" in [a["id"] for a in page.of("section")]) == (seeds == (0, 1))
+    accuracy = [run.assessment["levels"]["sub"]["accuracy"] for run in runs]
+    assert percent(sum(accuracy) / 2) in page.text and "A, B" in page.text
