@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fashion_jax.ops import normalization
 from fashion_jax.ops.normalization import largest_normalized, normalize, normalize_pooled
 from fashion_jax.ops.pooling import max_pool3x3
 from fashion_jax.sharding import batch_sharding, create_mesh, replicated
@@ -41,8 +42,11 @@ def test_values_and_gradients_equal_the_plain_formula(shape, dtype, tolerance):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("shape", [(1, 4, 8, 8, 6), (2, 3, 7, 5, 4), (1, 1, 5, 3, 6)])
 @pytest.mark.parametrize("ties", [False, True])
-def test_pooled_equals_normalised_rectified_and_pooled(shape, dtype, tolerance, ties):
+@pytest.mark.parametrize("platform", ["cpu", "other"])
+def test_pooled_equals_normalised_rectified_and_pooled(shape, dtype, tolerance, ties, platform, monkeypatch):
     """With scales of both signs, and where values of x are equal, or none is above zero."""
+    if platform == "other":
+        monkeypatch.setattr(normalization, "_normalize_then_pool", normalization._pool_then_normalize)
     rng = np.random.default_rng(0)
 
     def pooled(x, *arrays):
@@ -75,7 +79,10 @@ def test_the_largest_normalised_are_the_smallest_where_the_scale_is_negative():
     np.testing.assert_array_equal(taken[..., 1], -max_pool3x3(-x)[..., 1])
 
 
-def test_a_scale_of_zero_still_learns():
+@pytest.mark.parametrize("platform", ["cpu", "other"])
+def test_a_scale_of_zero_still_learns(platform, monkeypatch):
+    if platform == "other":
+        monkeypatch.setattr(normalization, "_normalize_then_pool", normalization._pool_then_normalize)
     x, zeros = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 6, 4, 3)), jnp.float32), jnp.zeros(3)
     gradient = jax.grad(lambda scale: normalize_pooled(max_pool3x3, x, scale, zeros, zeros, EPSILON)[0].sum())(zeros)
     assert (jnp.abs(gradient) > 0.1).all()

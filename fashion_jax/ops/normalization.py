@@ -1,6 +1,7 @@
 """Normalisation over a batch with its own gradient, exact."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,10 @@ normalize.defvjp(_forward, _backward)
 def normalize_pooled(
     pool: Callable[[Array], Array], x: Array, scale: Array, bias: Array, shift: Array, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    """As normalize and then a maximum pooling, but only the maxima are normalised, and kept for the gradient.
+    """As normalize and then a maximum pooling.
+
+    On TPUs and GPUs the pooling comes first, and only the maxima are normalised, and kept for the gradient. XLA's CPU
+    backend would find the pooling's gradient anew wherever it is used.
 
     Args:
         pool: [batch, height, width, channels] to maxima [batch, h, w, channels].
@@ -63,14 +67,33 @@ def normalize_pooled(
     Returns:
         The normalised maxima [groups, images, h, w, channels], mean and variance, as normalize.
     """
+    ways = {"cpu": _normalize_then_pool, "default": _pool_then_normalize}
+    ways = {platform: partial(way, pool, epsilon) for platform, way in ways.items()}
+    return lax.platform_dependent(x, scale, bias, shift, **ways)
+
+
+def _normalize_then_pool(
+    pool: Callable[[Array], Array], epsilon: float, x: Array, scale: Array, bias: Array, shift: Array
+) -> tuple[Array, Array, Array]:
+    y, mean, var = normalize(x, scale, bias, shift, epsilon)
+    return _pool_groups(pool, y), mean, var
+
+
+def _pool_then_normalize(
+    pool: Callable[[Array], Array], epsilon: float, x: Array, scale: Array, bias: Array, shift: Array
+) -> tuple[Array, Array, Array]:
     sign = _sign(scale)
     x = x * sign.astype(x.dtype)
     mean, var = _statistics(_flat(x), shift * sign)
-    maxima = pool(x.reshape(-1, *x.shape[2:]))
-    maxima = maxima.reshape(*x.shape[:2], *maxima.shape[1:])
+    maxima = _pool_groups(pool, x)
     y = (_flat(maxima) - mean) * (scale * sign / jnp.sqrt(var + epsilon)) + bias
     mean, var = lax.stop_gradient((mean[:, 0, 0] * sign, var[:, 0, 0]))
     return y.astype(x.dtype).reshape(maxima.shape), mean, var
+
+
+def _pool_groups(pool: Callable[[Array], Array], x: Array) -> Array:
+    y = pool(x.reshape(-1, *x.shape[2:]))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def largest_normalized(pool: Callable[[Array], Array], x: Array, scale: Array) -> Array:

@@ -5,7 +5,6 @@ that one value at a time, which here is a gather.
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -13,8 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-
-_PART = 8  # images
 
 
 def max_pool3x3(x: Array) -> Array:
@@ -86,10 +83,7 @@ def _adjacent_gradient(x: Array, g: Array) -> Array:
 def _overlapping_gradient(x: Array, g: Array) -> Array:
     height, width = x.shape[1:3]
     rows, columns = g.shape[1:3]
-    # A loop, so that XLA writes the winners to memory, and does not find them anew for every pixel of x.
-    parts = x.reshape(-1, math.gcd(len(x), _PART), *x.shape[1:])
-    winner = lax.map(partial(_winner, rows=rows, columns=columns), parts).reshape(g.shape)
-    winner = jnp.pad(winner, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=9)
+    winner = jnp.pad(_winner(x, rows, columns), ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=9)
     g = jnp.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0)))
 
     def received(windows: list[tuple[int, int, int, int]]) -> Array:
