@@ -114,7 +114,7 @@ def _evaluate(arguments: list[str]) -> None:
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     suspects = _suspects(runs) if flags.label_errors else []
     rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
-    for group in over_seeds([run.config for run in runs], [row["assessment"] for row in rows]):
+    for group in over_seeds((r.config, r.split.ids, row["assessment"]) for r, row in zip(runs, rows, strict=True)):
         rows[group["runs"][0]]["over_seeds"] = group
     print(result_tables(rows))
     if flags.json:

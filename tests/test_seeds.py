@@ -24,13 +24,20 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_group():
         config(seed=1),
         config(seed=3, num_epochs=9),
     ]
-    assert seed_groups(configs) == [[0, 1], [2, 4]]
-    assert seed_groups(configs[1:4]) == []
+    ids = [["a", "b"]] * 5
+    assert seed_groups(configs, ids) == [[0, 1], [2, 4]]
+    assert seed_groups(configs[1:4], ids[1:4]) == []
+    assert seed_groups(configs, [*ids[:4], ["a"]]) == [[0, 1]]
+
+
+def test_where_the_data_lie_does_not_matter():
+    configs = [config(seed=seed, **{"data.cache_dir": folder}) for seed, folder in ((0, "/a"), (1, "/b"))]
+    assert seed_groups(configs, [["a"]] * 2) == [[0, 1]]
 
 
 def test_mean_and_sample_standard_deviation():
     scores = [{"loss": x, "accuracy": x, "macro_f1": 2 * x, "auroc": 1.0} for x in (0.1, 0.2, 0.6)]
-    (group,) = over_seeds([config(seed=i) for i in (5, 6, 7)], [{"levels": {"sub": x}} for x in scores])
+    (group,) = over_seeds((config(seed=5 + i), ["a"], {"levels": {"sub": x}}) for i, x in enumerate(scores))
     assert (group["runs"], group["seeds"]) == ([0, 1, 2], [5, 6, 7])
     spread = group["levels"]["sub"]
     assert spread["accuracy"] == pytest.approx({"mean": 0.3, "std": 0.07**0.5})

@@ -113,7 +113,7 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
 
 def seeds(runs: Runs) -> dict[str, Any] | None:
     """How far runs that differ in the seed only lie apart."""
-    groups = over_seeds([run.config for run in runs], [run.assessment for run in runs])
+    groups = over_seeds((run.config, run.split.ids, run.assessment) for run in runs)
     told = [metric for metric in METRICS if metric.key in SCORES]
     tables = [
         {

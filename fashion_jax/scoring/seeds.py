@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from fashion_jax.config import flatten
 
+_ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # the same run at another place
 SCORES = ("loss", "accuracy", "macro_f1", "auroc")
 
 
-def seed_groups(configs: Sequence[ConfigDict]) -> list[list[int]]:
-    """Indices of the runs, two or more, whose configs differ in nothing but the seed; of equal seeds the first run."""
-    groups: dict[str, dict[int, int]] = {}
-    for i, config in enumerate(configs):
-        others = repr(sorted(pair for pair in flatten(config).items() if pair[0] != "seed"))
-        groups.setdefault(others, {}).setdefault(config.seed, i)
+def seed_groups(configs: Sequence[ConfigDict], ids: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Indices of the runs, two or more, that differ in nothing but the seed; of equal seeds the first run.
+
+    Args:
+        configs: of the runs; where the data lie and are cached does not count.
+        ids: of the images that each was measured on.
+    """
+    groups: dict[Any, dict[int, int]] = {}
+    for i, (config, measured) in enumerate(zip(configs, ids, strict=True)):
+        others = repr(sorted((field, x) for field, x in flatten(config).items() if field not in ("seed", *_ELSEWHERE)))
+        groups.setdefault((others, tuple(measured)), {}).setdefault(config.seed, i)
     return [list(members.values()) for members in groups.values() if len(members) > 1]
 
 
@@ -28,15 +34,15 @@ def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
     return {name: {"mean": statistics.mean(x), "std": statistics.stdev(x)} for name, x in values.items()}
 
 
-def over_seeds(configs: Sequence[ConfigDict], assessments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def over_seeds(runs: Iterable[tuple[ConfigDict, Sequence[str], Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Of each of the seed_groups: the runs' indices, their seeds, and level -> spread.
 
     Args:
-        configs: of the runs.
-        assessments: of the runs, as assessment.assess makes them.
+        runs: config, ids of the images that were measured, and what assessment.assess makes of them.
     """
+    configs, ids, assessments = zip(*runs, strict=True)
     found = []
-    for group in seed_groups(configs):
+    for group in seed_groups(configs, ids):
         scores = [assessments[i]["levels"] for i in group]
         levels = {level: spread([x[level] for x in scores]) for level in scores[0]}
         found.append({"runs": group, "seeds": [configs[i].seed for i in group], "levels": levels})
