@@ -149,8 +149,8 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
     began = time.perf_counter()
-    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, len(dataset.splits["train"]))
-    step = step_fn.lower(state, batch).compile()
+    traced = jit_train_step(config, model, tx, taxonomy, mesh, len(dataset.splits["train"])).trace(state, batch)
+    step = traced.lower().compile()
     seconds = time.perf_counter() - began
     eval_fn = jit_eval_step(config, model, taxonomy, mesh)
     eval_fn = eval_fn.lower(state.params, state.model_state, {"image": batch["image"]}).compile()
@@ -158,7 +158,7 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
         return eval_fn(params, model_state, {"image": batch["image"]})
 
-    return Prepared(mesh, state, step, evaluate, seconds, flops(step_fn, state, batch) / config.batch_size)
+    return Prepared(mesh, state, step, evaluate, seconds, flops(traced) / config.batch_size)
 
 
 def _data_only(batches: Iterator[Any], steps: int) -> float:

@@ -82,12 +82,11 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
         RunError: the loss is not finite.
     """
     step = compile_step(config)
-    num_params = sum(x.size for x in jax.tree.leaves(step.state.params))
     seconds = _time_steps(step.function, step.state, step.batches, warmup + steps)[warmup:]
-    return described(config, num_params, step, seconds)
+    return described(config, step, seconds)
 
 
-def described(config: ConfigDict, num_params: int, step: CompiledStep, seconds: list[float]) -> dict[str, Any]:
+def described(config: ConfigDict, step: CompiledStep, seconds: list[float]) -> dict[str, Any]:
     """What --json writes of measured steps."""
     speed = config.batch_size / float(np.median(seconds))
     peak, source = peak_flops(jax.devices(), config.dtype)
@@ -101,7 +100,7 @@ def described(config: ConfigDict, num_params: int, step: CompiledStep, seconds: 
         "compile_seconds": step.compile_seconds,
         "step_seconds": summary(seconds),
         "images_per_second": speed,
-        "parameters": num_params,
+        "parameters": sum(x.size for x in jax.tree.leaves(step.state.params)),
         "flops_per_image": step.flops_per_image,
         "peak_flops": peak,
         "peak_is": source,
@@ -137,9 +136,10 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()
     step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH * config.batch_size, balance)
-    compiled = step_fn.lower(state, batches[0]).compile()
+    traced = step_fn.trace(state, batches[0])
+    compiled = traced.lower().compile()
     seconds = time.perf_counter() - began
-    return CompiledStep(compiled, state, batches, seconds, flops(step_fn, state, batches[0]) / config.batch_size)
+    return CompiledStep(compiled, state, batches, seconds, flops(traced) / config.batch_size)
 
 
 def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:

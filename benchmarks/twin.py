@@ -72,8 +72,7 @@ def measure_with_twin(
     for _ in range(max(warmup, 1)):
         timed()
     twin = compare(timed, config, rounds=rounds, train=train, compiled=compiled)
-    parameters = sum(x.size for x in jax.tree.leaves(ours.state.params))
-    result = described(config, parameters, ours, twin["seconds"].pop("jax"))
+    result = described(config, ours, twin["seconds"].pop("jax"))
     twin["seconds"] = {name: summary(values) for name, values in twin["seconds"].items()}
     return {**result, "benchmark": "train_step" if train else "inference", "twin": twin}
 
@@ -104,9 +103,10 @@ def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], CompiledSte
     batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()
     variables, step_fn = (state.params, state.model_state), jit_eval_step(config, model, taxonomy, mesh)
-    compiled = step_fn.lower(*variables, batches[0]).compile()
+    traced = step_fn.trace(*variables, batches[0])
+    compiled = traced.lower().compile()
     seconds = time.perf_counter() - began
-    per_image = flops(step_fn, *variables, batches[0]) / config.batch_size
+    per_image = flops(traced) / config.batch_size
     upcoming = itertools.cycle(batches)
 
     def step() -> float:

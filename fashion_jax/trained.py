@@ -74,7 +74,7 @@ class Trained:
         """Floating-point operations of a prediction: see ops.compiler.flops."""
         count = self.batch_size()
         batch = {"image": jax.ShapeDtypeStruct((count, *image_shape(self.config), 3), np.uint8)}
-        return flops(self.eval_fn, self.state.params, self.state.model_state, batch) / count
+        return flops(self.eval_fn.trace(self.state.params, self.state.model_state, batch)) / count
 
     def batch_size(self, wanted: int | None = None) -> int:
         """The wanted batch size, or the run's, made a multiple of the devices."""

@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from fashion_jax.config import load_config
 from fashion_jax.report import comparison
 from fashion_jax.report.rendering import percent
-from fashion_jax.scoring.seeds import over_seeds, seed_groups
+from fashion_jax.scoring.seeds import over_seeds, seed_groups, spread
 from fashion_jax.text_tables import _seeds
 from tests.pages import make_contents, read_page
 
@@ -39,15 +40,21 @@ def test_mean_and_sample_standard_deviation():
     scores = [{"loss": x, "accuracy": x, "macro_f1": 2 * x, "auroc": 1.0} for x in (0.1, 0.2, 0.6)]
     (group,) = over_seeds((config(seed=5 + i), ["a"], {"levels": {"sub": x}}) for i, x in enumerate(scores))
     assert (group["runs"], group["seeds"]) == ([0, 1, 2], [5, 6, 7])
-    spread = group["levels"]["sub"]
-    assert spread["accuracy"] == pytest.approx({"mean": 0.3, "std": 0.07**0.5})
-    assert spread["macro_f1"] == pytest.approx({"mean": 0.6, "std": 2 * 0.07**0.5})
-    assert spread["auroc"] == {"mean": 1.0, "std": 0.0}
+    found = group["levels"]["sub"]
+    assert found["accuracy"] == pytest.approx({"mean": 0.3, "std": 0.07**0.5})
+    assert found["macro_f1"] == pytest.approx({"mean": 0.6, "std": 2 * 0.07**0.5})
+    assert found["auroc"] == {"mean": 1.0, "std": 0.0}
     rows = [{"workdir": name} for name in "abc"]
     rows[0]["over_seeds"] = group
-    assert "5, 6, 7     a, b, c  sub    0.3000 ± 0.2646  30.00% ± 26.46  0.6000 ± 0.5292  1.0000 ± 0.0000" in _seeds(
-        rows
-    )
+    line = "5, 6, 7     a, b, c  sub    0.3000 ± 0.2646  30.00% ± 26.46  0.6000 ± 0.5292  1.0000 ± 0.0000"
+    assert line in _seeds(rows)
+
+
+def test_a_score_that_is_undefined_stays_so():
+    scores = [{"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.5, "auroc": x} for x in (float("nan"), 0.9)]
+    found = spread(scores)
+    assert np.isnan([found["auroc"]["mean"], found["auroc"]["std"]]).all()
+    assert found["accuracy"] == {"mean": 0.5, "std": 0.0}
 
 
 def test_the_page_tells_it_of_such_runs_only(tmp_path):

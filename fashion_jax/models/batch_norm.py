@@ -22,6 +22,7 @@ class BatchNorm(nn.Module):
     Attributes:
         num_groups: the batch is cut into this many groups of consecutive images, each with statistics of
             its own; 1 is the whole (global) batch. The running statistics move towards the groups' mean.
+        pool: a maximum pooling of what is normalised, [batch, height, width, channels]; None: there is none.
     """
 
     num_groups: int = 1

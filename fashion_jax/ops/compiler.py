@@ -3,8 +3,6 @@
 As options of jax.jit, not as XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
 """
 
-from typing import Any
-
 import jax
 from jax.sharding import Mesh
 
@@ -28,13 +26,9 @@ def compiler_options(mesh: Mesh) -> dict[str, str | bool | int]:
     return OPTIONS.get(mesh.devices.flat[0].platform, {})
 
 
-def flops(step: jax.stages.Wrapped, *arguments: Any) -> float:
-    """Floating-point operations of a jitted function, a multiplication and an addition being two, as XLA counts them.
+def flops(traced: jax.stages.Traced) -> float:
+    """Floating-point operations of a traced function, as XLA counts them: a multiplication and an addition are two.
 
     Of the plain operations, as TPUs get them, on every platform: the equivalents on CPU do with fewer.
-
-    Args:
-        step: what jax.jit returns.
-        *arguments: its arguments, or their shapes (jax.ShapeDtypeStruct).
     """
-    return float(step.trace(*arguments).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"])
+    return float(traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"])

@@ -82,6 +82,7 @@ def _normalize_then_pool(
 def _pool_then_normalize(
     pool: Callable[[Array], Array], epsilon: float, x: Array, scale: Array, bias: Array, shift: Array
 ) -> tuple[Array, Array, Array]:
+    # As largest_normalized, but all of it on the signed x, so that x itself is not kept beside it.
     sign = _sign(scale)
     x = x * sign.astype(x.dtype)
     mean, var = _statistics(_flat(x), shift * sign)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.config import flatten
@@ -29,9 +29,9 @@ def seed_groups(configs: Sequence[ConfigDict], ids: Sequence[Sequence[str]]) -> 
 
 
 def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """SCORES -> mean and std of runs: the sample standard deviation, by n - 1."""
-    values = {name: [float(x[name]) for x in scores] for name in SCORES}
-    return {name: {"mean": statistics.mean(x), "std": statistics.stdev(x)} for name, x in values.items()}
+    """SCORES -> mean and std of runs: the sample standard deviation, by n - 1; NaN where a run's score is."""
+    values = {name: np.array([x[name] for x in scores], np.float64) for name in SCORES}
+    return {name: {"mean": float(x.mean()), "std": float(x.std(ddof=1))} for name, x in values.items()}
 
 
 def over_seeds(runs: Iterable[tuple[ConfigDict, Sequence[str], Mapping[str, Any]]]) -> list[dict[str, Any]]:
