@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import math
 import weakref
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.host_memory import keep_freed_memory
+
 _open: weakref.WeakSet[Any] = weakref.WeakSet()  # generators that have not ended
 _ALIGNMENT = 64  # bytes: Eigen's at most
-# glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes
-_MALLOC_OPTIONS = {-3: 32 << 20, -1: 2**31 - 1, -2: 32 << 20}
 
 
 def import_tensorflow() -> Any:
@@ -32,7 +31,10 @@ def dataset_of(tf: Any, indices: Callable[[], Iterator[np.ndarray]]) -> Any:
     """A tf.data.Dataset of arrays of indices (int64 [n])."""
 
     def begun() -> Iterator[np.ndarray]:
-        _keep_freed_memory()
+        # GeneratorDatasetOp makes glibc take everything above 128 KiB fresh from the system, every time
+        # (ApplyPython311MemoryPatch): 1,500 page faults an image of 400x533 pixels, which more than double its time.
+        # So this comes after such an operation is there.
+        keep_freed_memory()
         yield from indices()
 
     return tf.data.Dataset.from_generator(begun, output_signature=tf.TensorSpec([None], tf.int64))
@@ -63,19 +65,6 @@ def empty_batch(shape: tuple[int, ...]) -> np.ndarray:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].reshape(shape)
-
-
-def _keep_freed_memory() -> None:
-    """Lets glibc use freed memory again instead of giving it back to the system.
-
-    TensorFlow's GeneratorDatasetOp makes it take everything above 128 KiB fresh from the system, every time
-    (ApplyPython311MemoryPatch): 1,500 page faults an image of 400x533 pixels, which more than double its time. So this
-    comes after such an operation is there. Elsewhere than on glibc nothing is done.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _MALLOC_OPTIONS.items():
-            mallopt(option, value)
 
 
 def failures(tf: Any) -> tuple[type[Exception], ...]:
