@@ -16,8 +16,6 @@ _TINY_MAP = 2
 # Winograd's transformation of a kernel costs as much as some hundred pixels, that of a map with few channels more
 # than it saves, and filling up the last tile must not double the width.
 _MANY_PIXELS, _MANY_FEATURES, _FULL_TILES = 512, 16, 0.85
-# For the kernel's gradient the transformed map is copied three times, which is slow where that leaves the cache.
-_NARROW_MAP = 16
 
 
 def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -34,7 +32,7 @@ def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
     if max(x.shape[1:3]) <= _TINY_MAP * stride:
         return _equivalent(_PRODUCTS[stride], x, kernel)
     if stride == 1 and _suits_winograd(x, kernel):
-        return _equivalent(_WINOGRAD if x.shape[2] <= _NARROW_MAP else _WINOGRAD_OF_WIDE_MAPS, x, kernel)
+        return _equivalent(_WINOGRAD, x, kernel)
     return _conv(x, kernel, stride)
 
 
@@ -81,23 +79,15 @@ def _backward(method: _Method, saved: tuple[Array, Array], g: Array) -> tuple[Ar
 _equivalent.defvjp(_forward, _backward)
 
 
-def _plain_kernel_gradient(x: Array, g: Array) -> Array:
-    kernel = jax.ShapeDtypeStruct((3, 3, x.shape[3], g.shape[3]), x.dtype)
-    return jax.linear_transpose(partial(_conv, x), kernel)(g)[0]
-
-
 def _conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _of_winograd(kernel_gradient: Callable[[Array, Array], Array]) -> _Method:
-    def input_gradient(x: Array, kernel: Array, g: Array) -> Array:
-        del x
-        return winograd.input_gradient(kernel, g)
-
-    return _Method(1, winograd.convolve, input_gradient, kernel_gradient)
+def _winograd_input_gradient(x: Array, kernel: Array, g: Array) -> Array:
+    del x
+    return winograd.input_gradient(kernel, g)
 
 
 _PRODUCTS = {
@@ -107,5 +97,4 @@ _PRODUCTS = {
     )
     for stride in (1, 2)
 }
-_WINOGRAD = _of_winograd(winograd.kernel_gradient)
-_WINOGRAD_OF_WIDE_MAPS = _of_winograd(_plain_kernel_gradient)
+_WINOGRAD = _Method(1, winograd.convolve, _winograd_input_gradient, winograd.kernel_gradient)

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 TILE = 4
+_NARROW, _PART = 16, 1 << 18  # columns of a map; numbers of some maps
 # y = OUTPUT @ ((KERNEL @ k) * (INPUT @ x)) is the correlation of 6 numbers x with 3 numbers k.
 _INPUT = np.array(
     [
@@ -47,6 +48,16 @@ def _turned(kernel: Array) -> Array:
 
 def kernel_gradient(x: Array, g: Array) -> Array:
     """The gradient of convolve for its kernel: the same products, with g transformed as outputs are."""
+    batch, _, width, _ = x.shape
+    # Wide maps go in parts, so that what is made of them stays in the cache.
+    fits = max(1, _PART // x[0].size) if width > _NARROW else batch
+    size = max(k for k in range(1, min(fits, batch) + 1) if batch % k == 0)
+    parts = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, g))
+    zeros = jnp.zeros((3, 3, x.shape[3], g.shape[3]), x.dtype)
+    return lax.scan(lambda total, part: (total + _kernel_gradient(*part), None), zeros, parts)[0]
+
+
+def _kernel_gradient(x: Array, g: Array) -> Array:
     products = [_kernel_of_columns(a, b) for a, b in zip(_tiles_of_input(x), _tiles_of_output(g), strict=True)]
     return jnp.stack([_combination(row, products) for row in _KERNEL.T], axis=1)
 
