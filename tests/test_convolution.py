@@ -52,7 +52,14 @@ def test_other_platforms_keep_the_convolution():
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize(
     ("shape", "features"),
-    [((32, 4, 4, 16), 17), ((1, 24, 23, 16), 16), ((2, 28, 28, 16), 16), ((4, 16, 8, 260), 256)],
+    [
+        ((32, 4, 4, 16), 17),
+        ((1, 24, 23, 16), 16),
+        ((2, 28, 28, 16), 16),
+        ((4, 16, 8, 260), 256),
+        ((6, 40, 56, 64), 64),  # some images at a time
+        ((16, 2, 2, 9), 7),
+    ],
 )
 def test_few_products_equal_the_plain_op(shape, features, dtype, tolerance):
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fashion_jax.ops import products, winograd
+from fashion_jax.ops import karatsuba, products, winograd
 
 # XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's
 # rate; as matrix products they run at its full rate.
@@ -16,6 +16,7 @@ _TINY_MAP = 2
 # Winograd's transformation of a kernel costs as much as some hundred pixels, that of a map with few channels more
 # than it saves, and filling up the last tile must not double the width.
 _MANY_PIXELS, _MANY_FEATURES, _FULL_TILES = 512, 16, 0.85
+_MANY_IMAGES = 16  # of 2x2: of fewer, Karatsuba's transformation of the kernel costs more than it saves
 
 
 def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -29,6 +30,8 @@ def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), out_features].
     """
+    if stride == 1 and _suits_karatsuba(x):
+        return _equivalent(_KARATSUBA, x, kernel)
     if max(x.shape[1:3]) <= _TINY_MAP * stride:
         return _equivalent(_PRODUCTS[stride], x, kernel)
     if stride == 1 and _suits_winograd(x, kernel):
@@ -36,15 +39,23 @@ def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
     return _conv(x, kernel, stride)
 
 
+def _suits_karatsuba(x: Array) -> bool:
+    return x.shape[1:3] == (2, 2) and _transformable(x) and x.shape[0] >= _MANY_IMAGES
+
+
 def _suits_winograd(x: Array, kernel: Array) -> bool:
     batch, height, width, _ = x.shape
     return (
-        x.dtype in (jnp.float32, jnp.float64)
+        _transformable(x)
         and min(kernel.shape[2:]) >= _MANY_FEATURES
         and width / (-(-width // winograd.TILE) * winograd.TILE) >= _FULL_TILES
-        and isinstance(batch, int)  # and not a variable of an exported program
         and batch * height * width >= _MANY_PIXELS
     )
+
+
+def _transformable(x: Array) -> bool:
+    """Whether sums and differences may be multiplied instead of x, and how many images there are is known."""
+    return x.dtype in (jnp.float32, jnp.float64) and isinstance(x.shape[0], int)  # not where exported for any number
 
 
 class _Method(NamedTuple):
@@ -85,11 +96,6 @@ def _conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
-def _winograd_input_gradient(x: Array, kernel: Array, g: Array) -> Array:
-    del x
-    return winograd.input_gradient(kernel, g)
-
-
 _PRODUCTS = {
     stride: _Method(
         stride,
@@ -97,4 +103,12 @@ _PRODUCTS = {
     )
     for stride in (1, 2)
 }
-_WINOGRAD = _Method(1, winograd.convolve, _winograd_input_gradient, winograd.kernel_gradient)
+_WINOGRAD, _KARATSUBA = (
+    _Method(
+        1,
+        module.convolve,
+        lambda x, kernel, g, module=module: module.input_gradient(kernel, g),  # as large as g
+        module.kernel_gradient,
+    )
+    for module in (winograd, karatsuba)
+)

@@ -32,7 +32,7 @@ _OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0]
 def convolve(x: Array, kernel: Array) -> Array:
     """3x3 convolution with stride 1 and padding 1 of x [batch, height, width, in], kernel [3, 3, in, out]."""
     products = [_convolve_columns(a, b) for a, b in zip(_tiles_of_input(x), _transformed_kernel(kernel), strict=True)]
-    tiles = jnp.stack([_combination(row, products) for row in _OUTPUT], axis=3)
+    tiles = jnp.stack([combination(row, products) for row in _OUTPUT], axis=3)
     batch, height, count, _, features = tiles.shape
     return tiles.reshape(batch, height, TILE * count, features)[:, :, : x.shape[2]]
 
@@ -65,7 +65,7 @@ def kernel_gradient(x: Array, g: Array) -> Array:
 
 def _kernel_gradient(x: Array, g: Array) -> Array:
     products = [_kernel_of_columns(a, b) for a, b in zip(_tiles_of_input(x), _tiles_of_output(g), strict=True)]
-    return jnp.stack([_combination(row, products) for row in _KERNEL.T], axis=1)
+    return jnp.stack([combination(row, products) for row in _KERNEL.T], axis=1)
 
 
 def _convolve_columns(x: Array, kernel: Array) -> Array:
@@ -87,23 +87,23 @@ def _tiles_of_input(x: Array) -> list[Array]:
     tiled = TILE * -(-width // TILE)
     x = jnp.pad(x, ((0, 0), (0, 0), (1, tiled + 1 - width), (0, 0)))
     columns = [x[:, :, i : i + tiled - TILE + 1 : TILE] for i in range(6)]
-    return [_combination(row, columns) for row in _INPUT]
+    return [combination(row, columns) for row in _INPUT]
 
 
 def _tiles_of_output(g: Array) -> list[Array]:
     """Six arrays [batch, height, tiles, out] from tiles of 4 columns."""
     g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % TILE), (0, 0)))
     columns = [g[:, :, i::TILE] for i in range(TILE)]
-    return [_combination(row, columns) for row in _OUTPUT.T]
+    return [combination(row, columns) for row in _OUTPUT.T]
 
 
 def _transformed_kernel(kernel: Array) -> list[Array]:
     """Six kernels [3, 1, in, out]."""
     columns = [kernel[:, i : i + 1] for i in range(3)]
-    return [_combination(row, columns) for row in _KERNEL]
+    return [combination(row, columns) for row in _KERNEL]
 
 
-def _combination(weights: np.ndarray, arrays: list[Array]) -> Array:
+def combination(weights: np.ndarray, arrays: list[Array]) -> Array:
     """The sum of weight * array, where the weight is not zero."""
     terms = [a if w == 1 else a * jnp.asarray(w, a.dtype) for w, a in zip(weights, arrays, strict=True) if w]
     return sum(terms[1:], terms[0])
