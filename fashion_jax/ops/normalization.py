@@ -144,8 +144,9 @@ def _means(
         def row(i: Array | int) -> tuple[Array, ...]:
             return function(*(lax.dynamic_index_in_dim(x, i, 2, keepdims=False) for x in maps), *others)
 
-        totals = lax.fori_loop(1, height, lambda i, totals: jax.tree.map(jnp.add, totals, row(i)), row(0))
+        zeros = (jnp.zeros((groups, images, pixels // height, channels), others[0].dtype),) * 2
+        totals = lax.fori_loop(0, height, lambda i, totals: jax.tree.map(jnp.add, totals, row(i)), zeros)
         return tuple(x.sum((1, 2), keepdims=True) for x in totals)
 
-    totals = lax.platform_dependent(*maps, cpu=sums_by_rows, default=sums)
+    totals = lax.platform_dependent(*maps, cpu=sums_by_rows if height > 1 else sums, default=sums)
     return [total / (images * pixels) for total in totals]

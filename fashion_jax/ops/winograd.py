@@ -58,6 +58,8 @@ def kernel_gradient(x: Array, g: Array) -> Array:
     # Wide maps go in parts, so that what is made of them stays in the cache.
     fits = max(1, _PART // x[0].size) if width > _NARROW else batch
     size = max(k for k in range(1, min(fits, batch) + 1) if batch % k == 0)
+    if size == batch:
+        return _kernel_gradient(x, g)
     parts = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, g))
     zeros = jnp.zeros((3, 3, x.shape[3], g.shape[3]), x.dtype)
     return lax.scan(lambda total, part: (total + _kernel_gradient(*part), None), zeros, parts)[0]
