@@ -22,6 +22,7 @@ def use_plain(monkeypatch):
     """A function after which steps are built of XLA's own operations."""
 
     def use() -> None:
+        monkeypatch.setattr(convolution, "_suits_karatsuba", lambda x: False)
         monkeypatch.setattr(convolution, "_suits_winograd", lambda x, kernel: False)
         monkeypatch.setattr(convolution, "_TINY_MAP", 0)
         monkeypatch.setattr(batch_norm, "normalize_pooled", normalized_then_pooled)
