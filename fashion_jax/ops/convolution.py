@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -96,6 +97,11 @@ def _conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
+def _of_equal_sizes(module: ModuleType) -> _Method:
+    """The way of a module whose input is as large as its output."""
+    return _Method(1, module.convolve, lambda x, kernel, g: module.input_gradient(kernel, g), module.kernel_gradient)
+
+
 _PRODUCTS = {
     stride: _Method(
         stride,
@@ -103,12 +109,4 @@ _PRODUCTS = {
     )
     for stride in (1, 2)
 }
-_WINOGRAD, _KARATSUBA = (
-    _Method(
-        1,
-        module.convolve,
-        lambda x, kernel, g, module=module: module.input_gradient(kernel, g),  # as large as g
-        module.kernel_gradient,
-    )
-    for module in (winograd, karatsuba)
-)
+_WINOGRAD, _KARATSUBA = _of_equal_sizes(winograd), _of_equal_sizes(karatsuba)

@@ -124,11 +124,11 @@ def _flat(x: Array) -> Array:
 
 
 def _means(
-    function: Callable[..., tuple[Array, ...]], maps: tuple[Array, ...], others: tuple[Array, ...]
+    function: Callable[..., tuple[Array, Array]], maps: tuple[Array, ...], others: tuple[Array, ...]
 ) -> list[Array]:
-    """The means [groups, 1, 1, channels] of what a function makes of maps [groups, images, pixels, channels].
+    """The means [groups, 1, 1, channels] of both results of a function of maps [groups, images, pixels, channels].
 
-    It is also given others [groups, 1, 1, channels].
+    It is also given others [groups, 1, 1, channels], of the type of its results.
     """
     groups, images, pixels, channels = maps[0].shape
     height = max(k for k in range(1, math.isqrt(pixels) + 1) if pixels % k == 0)
