@@ -68,7 +68,6 @@ def train_and_evaluate(
     if not has_checkpoint(workdir):
         check_sources(config)
     with locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext():
-        start_beside(import_tensorflow)  # which takes seconds
         dataset = load_dataset(config)
         changes += check_same_data(workdir, dataset)
         if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
@@ -110,15 +109,16 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
         run.terminal.say(f"The run in {run.workdir} is complete: {report}")
         return run.metrics_file.lines
     run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}" if start else _introduction(run))
-    if jax.process_index() == 0:
-        run.events = EventWriter(run.workdir)
-        shutil.rmtree(report, ignore_errors=True)
     shape = image_shape(run.config)
     if start < run.num_steps and run.config.steps_per_dispatch == 1:
         batch = abstract_batch(run.config, run.dataset.taxonomy, run.mesh, canvas_shape(run.config, shape))
         run.train_fn = Compiling(run.train_fn, run.abstract_state, batch)
-    run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
+    start_beside(import_tensorflow)  # seconds of Python, as tracing is: after it, beside the compiler
     state = run.create_state() if state is None else state
+    if jax.process_index() == 0:
+        run.events = EventWriter(run.workdir)
+        shutil.rmtree(report, ignore_errors=True)
+    run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
     written = [line["step"] for line in run.metrics_file.lines]
     if start in run.epoch_ends and start not in written:
         end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line

@@ -16,6 +16,7 @@ from fashion_jax.guard import init_guard
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.metrics import init_accumulators
 from fashion_jax.models import Classifier
+from fashion_jax.ops.compiler import compiler_options
 from fashion_jax.sharding import batch_sharding, replicated
 
 
@@ -47,7 +48,8 @@ def create_train_state(
     config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
 ) -> TrainState:
     """A new state, a pure function of config.seed, born on every device of the mesh."""
-    return jax.jit(_initializer(config, model, tx, taxonomy), out_shardings=replicated(mesh))()
+    init = _initializer(config, model, tx, taxonomy)
+    return jax.jit(init, out_shardings=replicated(mesh), compiler_options=compiler_options(mesh, once=True))()
 
 
 def abstract_train_state(

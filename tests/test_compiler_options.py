@@ -1,12 +1,13 @@
 """The options the steps are compiled with: accepted by this jaxlib, and doing what they are for."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.ops.compiler import OPTIONS, compiler_options
+from fashion_jax.ops.compiler import ONCE, OPTIONS, compiler_options
 
 
 def _compiled_text(options: dict[str, str]) -> str:
@@ -25,9 +26,22 @@ def test_no_fusion_goes_to_ynnpack_on_cpu():
     assert "__ynn_fusion" not in _compiled_text(compiler_options(mesh))
 
 
-@pytest.mark.parametrize(("platform", "name"), [(p, name) for p, options in OPTIONS.items() for name in options])
-def test_every_option_is_known_to_this_xla(platform, name):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [pair for table in (OPTIONS, ONCE) for options in table.values() for pair in options.items()],
+)
+def test_every_option_is_known_to_this_xla(name, value):
     """All platforms' options are fields of one message, so that this platform can parse them; it ignores others'."""
-    jax.jit(lambda x: x + 1, compiler_options={name: OPTIONS[platform][name]}).lower(1.0).compile()
+    jax.jit(lambda x: x + 1, compiler_options={name: value}).lower(1.0).compile()
     with pytest.raises(Exception, match=name + "s"):
-        jax.jit(lambda x: x + 1, compiler_options={name + "s": OPTIONS[platform][name]}).lower(1.0).compile()
+        jax.jit(lambda x: x + 1, compiler_options={name + "s": value}).lower(1.0).compile()
+
+
+def test_what_runs_once_is_compiled_with_less_effort_to_the_same_bits():
+    def drawn(seed):
+        return nn.initializers.he_normal()(jax.random.key(seed), (3, 3, 64, 65))
+
+    mesh = Mesh(np.array(jax.devices("cpu")[:1]), ("data",))
+    options = compiler_options(mesh, once=True)
+    assert options
+    np.testing.assert_array_equal(jax.jit(drawn)(3), jax.jit(drawn, compiler_options=options)(3))

@@ -1,4 +1,4 @@
-"""What the steps ask of the compiler, per platform, and how much computation they are.
+"""What programs ask of the compiler, per platform, and how much computation they are.
 
 As options of jax.jit, not as XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
 """
@@ -20,10 +20,13 @@ OPTIONS: dict[str, dict[str, str | bool | int]] = {
     "tpu": {},
 }
 
+# What runs once: LLVM's full optimization would take longer than all that it saves. The bits are the same.
+ONCE: dict[str, dict[str, str | bool | int]] = {"cpu": {"xla_backend_optimization_level": 1}}
 
-def compiler_options(mesh: Mesh) -> dict[str, str | bool | int]:
-    """The options with which jax.jit compiles a step for the devices of a mesh; none for most platforms."""
-    return OPTIONS.get(mesh.devices.flat[0].platform, {})
+
+def compiler_options(mesh: Mesh, once: bool = False) -> dict[str, str | bool | int]:
+    """The options with which jax.jit compiles a step, or what runs once, for a mesh; none for most platforms."""
+    return (ONCE if once else OPTIONS).get(mesh.devices.flat[0].platform, {})
 
 
 def flops(traced: jax.stages.Traced) -> float:
