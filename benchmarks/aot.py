@@ -120,7 +120,7 @@ def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.sta
     mesh = create_mesh(devices)
     check_batch_size(config.batch_size, mesh.size, config.accumulate)
     taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
+    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
     state = abstract_train_state(config, model, tx, taxonomy, mesh)
     batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
     compiled = jit_train_step(config, model, tx, taxonomy, mesh, 1000 * config.batch_size).lower(state, batch).compile()

@@ -145,7 +145,7 @@ def _measure_on(
 def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) -> Prepared:
     """The trainer's steps, compiled, and a new state."""
     mesh, taxonomy = create_mesh(devices), dataset.taxonomy
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
+    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
     began = time.perf_counter()

@@ -130,7 +130,7 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     mesh = create_mesh()
     check_batch_size(config.batch_size, mesh.size)
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
+    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
     balance = create_class_balance(config, {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels})
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batches = random_batches(config, taxonomy, paths, mesh)

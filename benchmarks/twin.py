@@ -98,7 +98,7 @@ def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], CompiledSte
     """As _our_step, of the evaluation's step."""
     mesh = create_mesh()
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh.size), create_optimizer(config)
+    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
     state = create_train_state(config, model, tx, taxonomy, mesh)
     batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()

@@ -59,7 +59,7 @@ def grad_cam(
 def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
     """grad_cam of a run as a function of images and classes, compiled at its first call."""
     size, state = trained.batch_size(batch_size), trained.state
-    model = create_model(trained.config, trained.taxonomy, trained.mesh.size)
+    model = create_model(trained.config, trained.taxonomy, trained.mesh)
     compute = jit_heat_maps(trained.config, model, trained.taxonomy, trained.mesh)
 
     def explain(images: np.ndarray, classes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

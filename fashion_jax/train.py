@@ -143,7 +143,7 @@ def _introduction(run: Run) -> str:
 def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> Run:
     taxonomy = dataset.taxonomy
     num_images = len(dataset.splits["train"])
-    model = create_model(config, taxonomy, mesh.size)
+    model = create_model(config, taxonomy, mesh)
     tx = create_optimizer(config)
     balance = create_class_balance(config, class_counts(dataset.splits["train"], taxonomy))
     run = Run(

@@ -98,7 +98,7 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     mesh = create_mesh()
-    model = create_model(config, taxonomy, mesh.size)
+    model = create_model(config, taxonomy, mesh)
     like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
     step, arrays = restore_parts(workdir, config, checkpoint, parts)

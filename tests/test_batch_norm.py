@@ -63,6 +63,6 @@ def test_statistics_of_bfloat16_are_float32():
 @pytest.mark.parametrize(("mode", "num_groups"), [("global", 1), ("group", 4), ("local", 8)])
 def test_modes_of_the_config(tiny_config, mode, num_groups):
     tiny_config.batch_norm, tiny_config.batch_norm_group_size = mode, 4
-    model = create_model(tiny_config, Taxonomy.from_paths(("main", "sub"), [("a", "b")]), num_devices=8)
+    model = create_model(tiny_config, Taxonomy.from_paths(("main", "sub"), [("a", "b")]), create_mesh())
     norms = [model.trunk.norm, *(head.norm for head in model.heads.values())]
     assert {norm().num_groups for norm in norms} == {num_groups}

@@ -192,7 +192,7 @@ def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, na
 
 def _parts(config, count):
     mesh = create_mesh(jax.devices()[:count])
-    return config, create_model(config, TAXONOMY, mesh.size), create_optimizer(config), mesh
+    return config, create_model(config, TAXONOMY, mesh), create_optimizer(config), mesh
 
 
 def _on_devices(config, count):

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from benchmarks.hlo import Program
+from fashion_jax import models
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import create_mesh, put_batch
@@ -39,10 +40,48 @@ def test_the_state_is_updated_in_place(config):
 def test_every_convolution_of_a_bfloat16_step_is_in_it(config):
     config.model.name, config.dtype = "resnet34", "bfloat16"
     mesh = create_mesh()
-    model, tx = create_model(config, TAXONOMY, mesh.size), create_optimizer(config)
+    model, tx = create_model(config, TAXONOMY, mesh), create_optimizer(config)
     state = abstract_train_state(config, model, tx, TAXONOMY, mesh)
     step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100 * config.batch_size)
     text = step.lower(state, abstract_batch(config, TAXONOMY, mesh, (32, 32))).as_text()
     signatures = re.findall(r"stablehlo\.convolution.*? : (\(.*?\) -> \S+)", text)
     assert len(signatures) > 15
     assert {dtype for types in signatures for dtype in re.findall(r"x([a-z]+\d+)>", types)} == {"bf16"}
+
+
+def _compiled(config) -> str:
+    mesh, _, state, step = build(config)
+    return step.lower(state, put_batch(random_batch(), mesh)).compile().as_text()
+
+
+def test_heads_of_few_devices_wait_for_one_collective_and_not_for_one_of_each_batch_norm(config, monkeypatch):
+    def collectives(text):
+        return [line for line in text.splitlines() if re.search(r" all-(reduce|gather)(-start)?\(", line)]
+
+    def of_norms(lines):
+        return [line for line in lines if re.search(r"heads_\w+/bn", line)]
+
+    few = collectives(_compiled(config))
+    assert any("all-gather" in line for line in few)
+    assert not of_norms(few)
+    monkeypatch.setattr(models, "_FEW_DEVICES", 4)
+    many = collectives(_compiled(config))
+    assert len(of_norms(many)) >= 4
+    assert len(few) < len(many)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_whole"),
+    [
+        ({}, True),
+        ({"batch_norm": "local"}, False),
+        ({"model.heads": {"main": "linear", "sub": "sub"}}, False),
+        ({"model.heads": {"main": "main", "sub": "classifier"}}, False),
+        ({"model.name": "vgg16"}, False),
+        ({"model.name": "hybrid"}, True),
+    ],
+)
+def test_small_heads_with_statistics_of_the_batch_are_computed_whole(config, fields, is_whole):
+    config.update_from_flattened_dict(fields)
+    assert (create_model(config, TAXONOMY, create_mesh()).whole is not None) == is_whole
+    assert create_model(config, TAXONOMY, create_mesh(jax.devices()[:1])).whole is None

@@ -157,7 +157,7 @@ def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
     tiny_config.model.init_from = {"resnet10": str(finished_run)}
     check_sources(tiny_config)
     mesh = create_mesh()
-    model, tx = create_model(tiny_config, TAXONOMY, mesh.size), optimizer.create_optimizer(tiny_config)
+    model, tx = create_model(tiny_config, TAXONOMY, mesh), optimizer.create_optimizer(tiny_config)
     new = create_train_state(tiny_config, model, tx, TAXONOMY, mesh)
     old = load_trained(finished_run).state
     said = []

@@ -37,7 +37,7 @@ def random_batch(size: int = 8) -> dict:
 
 def build(config, devices=None, steps_per_epoch=100):
     mesh = create_mesh(devices)
-    model = create_model(config, TAXONOMY, mesh.size)
+    model = create_model(config, TAXONOMY, mesh)
     tx = create_optimizer(config)
     state = create_train_state(config, model, tx, TAXONOMY, mesh)
     step = jit_train_step(config, model, tx, TAXONOMY, mesh, steps_per_epoch * config.batch_size)
