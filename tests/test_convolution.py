@@ -1,4 +1,4 @@
-"""The convolution on tiny maps against XLA's own."""
+"""Convolutions against XLA's own."""
 
 from functools import partial
 
@@ -7,26 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.ops.convolution import conv3x3
+from fashion_jax.ops.convolution import convolve
 from tests.gradients import value_and_gradients
 
 
 def plain(x, kernel, stride):
+    pad = (kernel.shape[0] // 2,) * 2
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (4, 3), (5, 4), (4, 4)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (4, 3), (5, 4), (4, 4), (6, 9)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_value_and_gradients_equal_the_plain_op(batch, shape, stride):
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_value_and_gradients_equal_the_plain_op(batch, shape, stride, size):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(batch, *shape, 5)))
-        kernel = jnp.asarray(rng.normal(size=(3, 3, 5, 7)))
+        kernel = jnp.asarray(rng.normal(size=(size, size, 5, 7)))
         g = jnp.asarray(rng.normal(size=(batch, *(-(-side // stride) for side in shape), 7)))
-        results = [value_and_gradients(partial(op, stride=stride), g, x, kernel) for op in (conv3x3, plain)]
+        results = [value_and_gradients(partial(op, stride=stride), g, x, kernel) for op in (convolve, plain)]
         for value, reference in zip(*map(jax.tree.leaves, results), strict=True):
             assert value.shape == reference.shape
             np.testing.assert_allclose(value, reference, rtol=0, atol=1e-12 * float(jnp.abs(reference).max()))
@@ -35,7 +37,7 @@ def test_value_and_gradients_equal_the_plain_op(batch, shape, stride):
 def test_only_tiny_maps_on_the_cpu_become_a_product():
     def compiled(size, stride):
         x, kernel = jnp.zeros((2, size, size, 4)), jnp.zeros((3, 3, 4, 4))
-        return jax.jit(conv3x3, static_argnums=2).lower(x, kernel, stride).as_text()
+        return jax.jit(convolve, static_argnums=2).lower(x, kernel, stride).as_text()
 
     assert "stablehlo.convolution" not in compiled(2, 1)
     assert "stablehlo.convolution" not in compiled(4, 2)
@@ -44,7 +46,7 @@ def test_only_tiny_maps_on_the_cpu_become_a_product():
 
 def test_other_platforms_keep_the_convolution():
     x, kernel = jnp.zeros((2, 2, 2, 4)), jnp.zeros((3, 3, 4, 4))
-    lowered = jax.jit(conv3x3, static_argnums=2).trace(x, kernel, 1).lower(lowering_platforms=("tpu",))
+    lowered = jax.jit(convolve, static_argnums=2).trace(x, kernel, 1).lower(lowering_platforms=("tpu",))
     assert "stablehlo.convolution" in lowered.as_text()
     assert "stablehlo.dot_general" not in lowered.as_text()
 
@@ -67,7 +69,7 @@ def test_few_products_equal_the_plain_op(shape, features, dtype, tolerance):
         x = jnp.asarray(np.maximum(rng.normal(size=shape), 0), dtype)
         kernel = jnp.asarray(rng.normal(size=(3, 3, shape[-1], features)), dtype)
         g = jnp.asarray(rng.normal(size=(*shape[:3], features)), dtype)
-        results = [value_and_gradients(op, g, x, kernel) for op in (conv3x3, partial(plain, stride=1))]
+        results = [value_and_gradients(op, g, x, kernel) for op in (convolve, partial(plain, stride=1))]
         for value, reference in zip(*map(jax.tree.leaves, results), strict=True):
             assert value.dtype == dtype
             assert float(jnp.abs(value - reference).max()) <= tolerance * float(jnp.abs(reference).max())
@@ -79,7 +81,7 @@ def convolutions(lowered, operation="stablehlo.convolution"):
 
 def test_other_platforms_have_the_plain_gradients_and_types_too():
     x, kernel = jnp.zeros((32, 8, 8, 16)), jnp.zeros((3, 3, 16, 16))
-    step = jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(conv3x3(x, kernel)), argnums=(0, 1)))
+    step = jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(convolve(x, kernel)), argnums=(0, 1)))
     for platform in ("tpu", "cuda"):
         assert convolutions(step.trace(x, kernel).lower(lowering_platforms=(platform,))) == 3
     assert convolutions(step.trace(x, kernel).lower(lowering_platforms=("cpu",))) == 12  # and 6 products
@@ -87,9 +89,23 @@ def test_other_platforms_have_the_plain_gradients_and_types_too():
     assert convolutions(half.lower(lowering_platforms=("cpu",))) == 3
 
 
+def test_with_stride_2_the_gradient_turns_the_input_around_row_by_row():
+    x, kernel = jnp.zeros((4, 8, 8, 16)), jnp.zeros((3, 3, 16, 16))
+    step = jax.jit(jax.grad(lambda x, kernel: jnp.sum(convolve(x, kernel, 2)), argnums=(0, 1))).trace(x, kernel)
+    assert convolutions(step.lower(lowering_platforms=("cpu",)), "stablehlo.while") == 1
+    assert convolutions(step.lower(lowering_platforms=("tpu",)), "stablehlo.while") == 0
+
+
+def test_single_pixels_are_a_product_on_the_cpu():
+    x, kernel = jnp.zeros((4, 8, 8, 16)), jnp.zeros((1, 1, 16, 16))
+    step = jax.jit(jax.grad(lambda x, kernel: jnp.sum(convolve(x, kernel, 2)), argnums=(0, 1))).trace(x, kernel)
+    assert convolutions(step.lower(lowering_platforms=("cpu",))) == 0
+    assert convolutions(step.lower(lowering_platforms=("tpu",))) == 2
+
+
 def test_any_batch_can_be_exported_for_several_platforms():
     kernel = jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.float32)
     for size in (2, 8):
         x = jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"batch, {size}, {size}, 16"), jnp.float32)
-        exported = jax.export.export(jax.jit(conv3x3), platforms=("cpu", "tpu"))(x, kernel)
+        exported = jax.export.export(jax.jit(convolve), platforms=("cpu", "tpu"))(x, kernel)
         assert exported.call(jnp.ones((3, size, size, 16)), jnp.ones(kernel.shape)).shape == (3, size, size, 16)

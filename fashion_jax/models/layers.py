@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fashion_jax.ops.convolution import conv3x3
+from fashion_jax.ops.convolution import convolve
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # torch.nn.Linear draws its kernel, and its bias, from U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
@@ -37,14 +37,7 @@ class Conv(nn.Module):
         """[batch, height, width, channels] to [batch, ceil(height / stride), ceil(width / stride), features]."""
         size, dtype = self.kernel_size, param_dtype(x.dtype)
         kernel = self.param("kernel", kaiming_normal, (size, size, x.shape[-1], self.features), dtype)
-        kernel = kernel.astype(x.dtype)
-        if size == 3:
-            y = conv3x3(x, kernel, self.stride)
-        else:
-            pad = (size // 2, size // 2)
-            y = lax.conv_general_dilated(
-                x, kernel, (self.stride, self.stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
+        y = convolve(x, kernel.astype(x.dtype), self.stride)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,), dtype).astype(y.dtype)
         return y

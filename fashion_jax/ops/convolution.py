@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fashion_jax.ops import karatsuba, products, winograd
+from fashion_jax.ops import karatsuba, products, strided, winograd
 
 # XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's
 # rate; as matrix products they run at its full rate.
@@ -20,24 +20,24 @@ _MANY_PIXELS, _MANY_FEATURES, _FULL_TILES = 512, 16, 0.85
 _MANY_IMAGES = 16  # of 2x2: of fewer, Karatsuba's transformation of the kernel costs more than it saves
 
 
-def conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """3x3 convolution with padding 1.
+def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
+    """Convolution with padding size // 2 of its odd size.
 
     Args:
         x: [batch, height, width, in_features].
-        kernel: [3, 3, in_features, out_features], of the type of x.
+        kernel: [size, size, in_features, out_features], of the type of x.
         stride: the same in both directions, 1 or 2.
 
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), out_features].
     """
-    if stride == 1 and _suits_karatsuba(x):
-        return _equivalent(_KARATSUBA, x, kernel)
-    if max(x.shape[1:3]) <= _TINY_MAP * stride:
-        return _equivalent(_PRODUCTS[stride], x, kernel)
-    if stride == 1 and _suits_winograd(x, kernel):
-        return _equivalent(_WINOGRAD, x, kernel)
-    return _conv(x, kernel, stride)
+    if kernel.shape[0] == 3:
+        method = _method(x, kernel, stride)
+        return _plain(x, kernel, stride) if method is None else _equivalent(method, x, kernel)
+    if kernel.shape[0] == 1 and stride > 1:
+        pixels, plain = (partial(way, stride=stride) for way in (strided.convolve_pixels, _plain))
+        return lax.platform_dependent(x, kernel, cpu=pixels, default=plain)
+    return _plain(x, kernel, stride)
 
 
 def _suits_karatsuba(x: Array) -> bool:
@@ -68,10 +68,21 @@ class _Method(NamedTuple):
     kernel_gradient: Callable[[Array, Array], Array]  # of input and g
 
 
+def _method(x: Array, kernel: Array, stride: int) -> _Method | None:
+    """How a 3x3 convolution is done on CPU; None: as everywhere."""
+    if stride == 1 and _suits_karatsuba(x):
+        return _KARATSUBA
+    if max(x.shape[1:3]) <= _TINY_MAP * stride:
+        return _PRODUCTS[stride]
+    if stride == 1:
+        return _WINOGRAD if _suits_winograd(x, kernel) else None
+    return _STRIDED
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _equivalent(method: _Method, x: Array, kernel: Array) -> Array:
     """The convolution by a method on CPU, the plain one elsewhere."""
-    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=partial(_conv, stride=method.stride))
+    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=partial(_plain, stride=method.stride))
 
 
 def _forward(method: _Method, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -83,7 +94,7 @@ def _backward(method: _Method, saved: tuple[Array, Array], g: Array) -> tuple[Ar
         return method.input_gradient(x, kernel, g), method.kernel_gradient(x, g)
 
     def plain(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        return jax.vjp(partial(_conv, stride=method.stride), x, kernel)[1](g)
+        return jax.vjp(partial(_plain, stride=method.stride), x, kernel)[1](g)
 
     return lax.platform_dependent(*saved, g, cpu=gradients, default=plain)
 
@@ -91,9 +102,10 @@ def _backward(method: _Method, saved: tuple[Array, Array], g: Array) -> tuple[Ar
 _equivalent.defvjp(_forward, _backward)
 
 
-def _conv(x: Array, kernel: Array, stride: int = 1) -> Array:
+def _plain(x: Array, kernel: Array, stride: int) -> Array:
+    padding = kernel.shape[0] // 2
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
@@ -109,4 +121,5 @@ _PRODUCTS = {
     )
     for stride in (1, 2)
 }
+_STRIDED = _Method(2, strided.convolve, strided.input_gradient, strided.kernel_gradient)
 _WINOGRAD, _KARATSUBA = _of_equal_sizes(winograd), _of_equal_sizes(karatsuba)
