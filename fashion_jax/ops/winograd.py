@@ -47,9 +47,14 @@ def _turned(kernel: Array) -> Array:
     # Some rows at a time, which stay in the cache. The loop keeps XLA from fusing the transposition into what follows,
     # once for each use, where it is slow.
     inputs, outputs = kernel.shape[2:]
-    rows = math.gcd(inputs, _ROWS)
-    taps = lax.map(lambda tap: tap.swapaxes(1, 2), kernel.reshape(9, -1, rows, outputs))
-    return taps.swapaxes(1, 2).reshape(3, 3, outputs, inputs)[::-1, ::-1]
+    taps, size = kernel.reshape(9, inputs, outputs), math.gcd(inputs, _ROWS)
+
+    def turn_rows(i: Array, turned: Array) -> Array:
+        rows = lax.dynamic_slice_in_dim(taps, i * size, size, 1).swapaxes(1, 2)
+        return lax.dynamic_update_slice_in_dim(turned, rows, i * size, 2)
+
+    turned = lax.fori_loop(0, inputs // size, turn_rows, jnp.zeros((9, outputs, inputs), kernel.dtype))
+    return turned[::-1].reshape(3, 3, outputs, inputs)
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
