@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fashion_jax.ops import convolution
 from fashion_jax.ops.convolution import convolve
 from tests.gradients import value_and_gradients
 
@@ -60,10 +61,13 @@ def test_other_platforms_keep_the_convolution():
         ((2, 28, 28, 16), 16),
         ((4, 16, 8, 260), 256),
         ((6, 40, 56, 64), 64),  # some images at a time
+        ((32, 5, 8, 16), 16),
+        ((3, 13, 14, 20), 16),
         ((16, 2, 2, 9), 7),
     ],
 )
-def test_few_products_equal_the_plain_op(shape, features, dtype, tolerance):
+def test_few_products_equal_the_plain_op(shape, features, dtype, tolerance, monkeypatch):
+    monkeypatch.setattr(convolution, "_MANY_PRODUCTS", 0)
     rng = np.random.default_rng(0)
     with jax.enable_x64(dtype == "float64"):
         x = jnp.asarray(np.maximum(rng.normal(size=shape), 0), dtype)
@@ -79,12 +83,15 @@ def convolutions(lowered, operation="stablehlo.convolution"):
     return lowered.as_text().count(operation)
 
 
-def test_other_platforms_have_the_plain_gradients_and_types_too():
+def test_other_platforms_have_the_plain_gradients_and_types_too(monkeypatch):
+    monkeypatch.setattr(convolution, "_MANY_PRODUCTS", 0)
     x, kernel = jnp.zeros((32, 8, 8, 16)), jnp.zeros((3, 3, 16, 16))
     step = jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(convolve(x, kernel)), argnums=(0, 1)))
     for platform in ("tpu", "cuda"):
         assert convolutions(step.trace(x, kernel).lower(lowering_platforms=(platform,))) == 3
-    assert convolutions(step.trace(x, kernel).lower(lowering_platforms=("cpu",))) == 12  # and 6 products
+    on_cpu = step.trace(x, kernel).lower(lowering_platforms=("cpu",))
+    assert convolutions(on_cpu) == 0
+    assert convolutions(on_cpu, "stablehlo.dot_general") == 24 + 24 + 6
     half = step.trace(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
     assert convolutions(half.lower(lowering_platforms=("cpu",))) == 3
 
@@ -101,6 +108,14 @@ def test_single_pixels_are_a_product_on_the_cpu():
     step = jax.jit(jax.grad(lambda x, kernel: jnp.sum(convolve(x, kernel, 2)), argnums=(0, 1))).trace(x, kernel)
     assert convolutions(step.lower(lowering_platforms=("cpu",))) == 0
     assert convolutions(step.lower(lowering_platforms=("tpu",))) == 2
+
+
+def test_what_is_soon_done_stays_as_it_is():
+    def products(batch):
+        x, kernel = jnp.zeros((batch, 8, 8, 64)), jnp.zeros((3, 3, 64, 64))
+        return convolutions(jax.jit(convolve).lower(x, kernel), "stablehlo.dot_general")
+
+    assert (products(32), products(64)) == (0, 24)
 
 
 def test_any_batch_can_be_exported_for_several_platforms():

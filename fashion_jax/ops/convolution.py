@@ -1,5 +1,6 @@
 """Convolutions, exact, lowered well on every platform. Layouts are NHWC and HWIO."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -15,8 +16,8 @@ from fashion_jax.ops import karatsuba, products, strided, winograd
 # rate; as matrix products they run at its full rate.
 _TINY_MAP = 2
 # Winograd's transformation of a kernel costs as much as some hundred pixels, that of a map with few channels more
-# than it saves, and filling up the last tile must not double the width.
-_MANY_PIXELS, _MANY_FEATURES, _FULL_TILES = 512, 16, 0.85
+# than it saves, and tiles that lie half outside of the map as much; and what is soon done is not worth compiling it.
+_MANY_PIXELS, _MANY_FEATURES, _MANY_PRODUCTS, _FULL_TILES = 512, 16, 1 << 24, 0.75
 _MANY_IMAGES = 16  # of 2x2: of fewer, Karatsuba's transformation of the kernel costs more than it saves
 
 
@@ -45,12 +46,14 @@ def _suits_karatsuba(x: Array) -> bool:
 
 
 def _suits_winograd(x: Array, kernel: Array) -> bool:
-    batch, height, width, _ = x.shape
+    if not _transformable(x):
+        return False
+    pixels, features = math.prod(x.shape[:3]), kernel.shape[2:]
     return (
-        _transformable(x)
-        and min(kernel.shape[2:]) >= _MANY_FEATURES
-        and width / (-(-width // winograd.TILE) * winograd.TILE) >= _FULL_TILES
-        and batch * height * width >= _MANY_PIXELS
+        pixels >= _MANY_PIXELS
+        and min(features) >= _MANY_FEATURES
+        and pixels * math.prod(features) >= _MANY_PRODUCTS
+        and winograd.share_of_tiles(*x.shape[1:3]) >= _FULL_TILES
     )
 
 

@@ -1,40 +1,63 @@
-"""3x3 convolutions by Winograd's minimal filtering along the rows: half the multiplications of the plain ones.
+"""3x3 convolutions by Winograd's minimal filtering: a third of the multiplications of the plain ones.
 
-Four neighbouring outputs of a row need 6 products per input channel, output channel and kernel row, not 12: F(4, 3)
-of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308) in one direction, which leaves six 3x1 convolutions. In one
-direction the rounding stays at a few units of float32's last place; in two it would not, for little more speed.
+Outputs in tiles of 2 rows and 4 columns need 24 products per input and output channel, not 72: F(2, 3) inside of
+F(4, 3) of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), which leaves 24 products of matrices. The rounding
+stays at a few units of float32's last place; with F(4, 3) in both directions it would not, for no more speed.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-TILE = 4
-_NARROW, _PART = 16, 1 << 18  # columns of a map; numbers of some maps
-_ROWS = 32  # of a kernel
-# y = OUTPUT @ ((KERNEL @ k) * (INPUT @ x)) is the correlation of 6 numbers x with 3 numbers k.
-_INPUT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
+
+class _Filter(NamedTuple):
+    """F(m, 3): output @ ((kernel @ k) * (input @ x)) is the correlation of m + 2 numbers x with 3 numbers k."""
+
+    input: np.ndarray
+    kernel: np.ndarray
+    output: np.ndarray
+
+    @property
+    def tile(self) -> int:
+        return len(self.output)
+
+
+_TWO = _Filter(
+    input=np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]),
+    kernel=np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
+    output=np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
 )
-_KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-_OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+_FOUR = _Filter(
+    input=np.array(
+        [
+            [4, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ]
+    ),
+    kernel=np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+    output=np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+)
+_ROWS, _COLUMNS = 1, 2  # axes of a map
+_NARROW, _PART = 16, 1 << 18  # columns of a map; numbers of some maps
+_BLOCK = 32  # rows of a matrix
+
+
+def share_of_tiles(height: int, width: int) -> float:
+    """What share of its tiles a map fills."""
+    return math.prod(size / _tiled(f, size) for f, size in ((_TWO, height), (_FOUR, width)))
 
 
 def convolve(x: Array, kernel: Array) -> Array:
     """3x3 convolution with stride 1 and padding 1 of x [batch, height, width, in], kernel [3, 3, in, out]."""
-    products = [_convolve_columns(a, b) for a, b in zip(_tiles_of_input(x), _transformed_kernel(kernel), strict=True)]
-    tiles = jnp.stack([combination(row, products) for row in _OUTPUT], axis=3)
-    batch, height, count, _, features = tiles.shape
-    return tiles.reshape(batch, height, TILE * count, features)[:, :, : x.shape[2]]
+    return _filtered([(_COLUMNS, _FOUR), (_ROWS, _TWO)], x, kernel)
 
 
 def input_gradient(kernel: Array, g: Array) -> Array:
@@ -47,7 +70,7 @@ def _turned(kernel: Array) -> Array:
     # Some rows at a time, which stay in the cache. The loop keeps XLA from fusing the transposition into what follows,
     # once for each use, where it is slow.
     inputs, outputs = kernel.shape[2:]
-    taps, size = kernel.reshape(9, inputs, outputs), math.gcd(inputs, _ROWS)
+    taps, size = kernel.reshape(9, inputs, outputs), math.gcd(inputs, _BLOCK)
 
     def turn_rows(i: Array, turned: Array) -> Array:
         rows = lax.dynamic_slice_in_dim(taps, i * size, size, 1).swapaxes(1, 2)
@@ -58,7 +81,7 @@ def _turned(kernel: Array) -> Array:
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """The gradient of convolve for its kernel: the same products, with g transformed as outputs are."""
+    """The gradient of convolve for its kernel, by F(4, 3) along the rows alone: in two directions it is no faster."""
     batch, _, width, _ = x.shape
     # Wide maps go in parts, so that what is made of them stays in the cache.
     fits = max(1, _PART // x[0].size) if width > _NARROW else batch
@@ -71,43 +94,48 @@ def kernel_gradient(x: Array, g: Array) -> Array:
 
 
 def _kernel_gradient(x: Array, g: Array) -> Array:
-    products = [_kernel_of_columns(a, b) for a, b in zip(_tiles_of_input(x), _tiles_of_output(g), strict=True)]
-    return jnp.stack([combination(row, products) for row in _KERNEL.T], axis=1)
-
-
-def _convolve_columns(x: Array, kernel: Array) -> Array:
-    """3x1 convolution with padding (1, 0): x [batch, height, tiles, in], kernel [3, 1, in, out]."""
-    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (0, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    inputs, outputs = _tiles_of_input(_FOUR, x, _COLUMNS), _tiles_of_output(_FOUR, g)
+    products = [_kernel_of_columns(a, b) for a, b in zip(inputs, outputs, strict=True)]
+    return jnp.stack([combination(row, products) for row in _FOUR.kernel.T], axis=1)
 
 
 def _kernel_of_columns(x: Array, g: Array) -> Array:
-    """[3, in, out]: the gradient of _convolve_columns for its kernel, as one product for its three rows."""
+    """[3, in, out]: the gradient of a 3x1 convolution for its kernel, as one product for its three rows."""
     height, features = x.shape[1], x.shape[3]
     x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
     rows = jnp.concatenate([x[:, i : i + height] for i in range(3)], axis=-1)
     return lax.dot_general(rows, g, (((0, 1, 2), (0, 1, 2)), ((), ()))).reshape(3, features, g.shape[3])
 
 
-def _tiles_of_input(x: Array) -> list[Array]:
-    """Six arrays [batch, height, tiles, in] from overlapping tiles of 6 columns."""
-    width = x.shape[2]
-    tiled = TILE * -(-width // TILE)
-    x = jnp.pad(x, ((0, 0), (0, 0), (1, tiled + 1 - width), (0, 0)))
-    columns = [x[:, :, i : i + tiled - TILE + 1 : TILE] for i in range(6)]
-    return [combination(row, columns) for row in _INPUT]
+def _filtered(filters: Sequence[tuple[int, _Filter]], x: Array, kernel: Array) -> Array:
+    """Correlates x [batch, rows, columns, in] along some axes with kernel [3, ..., in, out], which has those only."""
+    if not filters:
+        return x @ kernel
+    (axis, f), *others = filters
+    kernels = [combination(row, [lax.index_in_dim(kernel, i, axis - 1, False) for i in range(3)]) for row in f.kernel]
+    products = [_filtered(others, a, b) for a, b in zip(_tiles_of_input(f, x, axis), kernels, strict=True)]
+    tiles = jnp.stack([combination(row, products) for row in f.output], axis + 1)
+    joined = lax.collapse(tiles, axis, axis + 2)
+    return lax.slice_in_dim(joined, 0, x.shape[axis], axis=axis)
 
 
-def _tiles_of_output(g: Array) -> list[Array]:
-    """Six arrays [batch, height, tiles, out] from tiles of 4 columns."""
-    g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % TILE), (0, 0)))
-    columns = [g[:, :, i::TILE] for i in range(TILE)]
-    return [combination(row, columns) for row in _OUTPUT.T]
+def _tiled(f: _Filter, size: int) -> int:
+    return f.tile * -(-size // f.tile)
 
 
-def _transformed_kernel(kernel: Array) -> list[Array]:
-    """Six kernels [3, 1, in, out]."""
-    columns = [kernel[:, i : i + 1] for i in range(3)]
-    return [combination(row, columns) for row in _KERNEL]
+def _tiles_of_input(f: _Filter, x: Array, axis: int) -> list[Array]:
+    """From overlapping tiles of m + 2 along an axis m + 2 arrays, which have a number for each tile there."""
+    size = x.shape[axis]
+    tiled = _tiled(f, size)
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(1, tiled + 1 - size, 0) if i == axis else (0, 0, 0) for i in range(4)])
+    parts = [lax.slice_in_dim(x, i, i + tiled - f.tile + 1, f.tile, axis) for i in range(f.tile + 2)]
+    return [combination(row, parts) for row in f.input]
+
+
+def _tiles_of_output(f: _Filter, g: Array) -> list[Array]:
+    """m + 2 arrays [batch, height, tiles, out] from tiles of m columns."""
+    g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % f.tile), (0, 0)))
+    return [combination(row, [g[:, :, i :: f.tile] for i in range(f.tile)]) for row in f.output.T]
 
 
 def combination(weights: np.ndarray, arrays: list[Array]) -> Array:
