@@ -67,17 +67,13 @@ def test_steps_agree_in_float64(config, use_plain, monkeypatch):
 
 @pytest.mark.long
 def test_fifty_steps_in_float32_end_within_the_spread_of_seeds(config, use_plain):
-    """Of three seeds each: rounding alone spreads the losses as wide as seeds do, so one run says little.
-
-    Initial parameters changed by 3e-7 of themselves move the mean of the last 10 losses from 0.039 to 0.056.
-    """
+    """Rounding alone moves ours as far: initial parameters changed by 3e-7 of themselves end from 0.039 to 0.056."""
 
     def last_losses(seed: int) -> float:
         config.seed = seed
         return float(np.mean(losses_of(config, 50)[0][-10:]))
 
-    ours = [last_losses(seed) for seed in range(3)]
+    ours = last_losses(0)
     use_plain()
     plain = [last_losses(seed) for seed in range(3)]
-    assert min(plain) <= max(ours)
-    assert min(ours) <= max(plain)
+    assert abs(ours - plain[0]) <= max(plain) - min(plain)
