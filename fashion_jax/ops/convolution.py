@@ -124,5 +124,10 @@ _PRODUCTS = {
     )
     for stride in (1, 2)
 }
-_STRIDED = _Method(2, strided.convolve, strided.input_gradient, strided.kernel_gradient)
+_STRIDED = _Method(
+    2,
+    partial(_plain, stride=2),
+    lambda x, kernel, g: jax.vjp(partial(_plain, kernel=kernel, stride=2), x)[1](g)[0],
+    strided.kernel_gradient,
+)
 _WINOGRAD, _KARATSUBA = _of_equal_sizes(winograd), _of_equal_sizes(karatsuba)

@@ -1,8 +1,5 @@
 """Convolutions with stride 2, for whose kernel gradients XLA turns the input around slowly on CPU."""
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -13,18 +10,8 @@ def convolve_pixels(x: Array, kernel: Array, stride: int) -> Array:
     return (seen.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*seen.shape[:3], kernel.shape[3])
 
 
-def convolve(x: Array, kernel: Array) -> Array:
-    """3x3 convolution with stride 2 and padding 1 of x [batch, height, width, in], kernel [3, 3, in, out]."""
-    return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def input_gradient(x: Array, kernel: Array, g: Array) -> Array:
-    """The gradient of convolve for x, from the gradient g of its result."""
-    return jax.vjp(partial(convolve, kernel=kernel), x)[1](g)[0]
-
-
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """The gradient of convolve for the kernel: x convolved with g, images and features having changed places.
+    """The gradient for the kernel [3, 3, in, out] with padding 1: x convolved with g, images and features exchanged.
 
     XLA would make them change places number by number, each computed anew from what x comes from. In a loop it is done
     for x as it is, row by row, which stay in the cache.
