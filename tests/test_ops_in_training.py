@@ -4,10 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-from fashion_jax.models import batch_norm, layers
+from fashion_jax.config import image_shape
+from fashion_jax.data.dataset import load_dataset
+from fashion_jax.data.pipeline import open_images, train_batches
+from fashion_jax.models import batch_norm, create_model, layers
 from fashion_jax.ops import convolution
 from fashion_jax.ops.normalization import normalize
-from fashion_jax.sharding import fetch, put_batch
+from fashion_jax.optimizer import create_optimizer
+from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.train_state import create_train_state
+from fashion_jax.train_step import jit_train_step
 from tests.test_pooling import plain
 from tests.test_train_step import build, random_batch
 
@@ -29,6 +35,19 @@ def losses_of(config, steps):
         state, loss = step(state, put_batch(batch, mesh))
         losses.append(float(fetch(loss)))
     return losses, fetch(state.params)
+
+
+def losses_on_the_catalogue(config):
+    dataset, mesh = load_dataset(config), create_mesh(jax.devices()[:1])
+    train, taxonomy, shape = dataset.splits["train"], dataset.taxonomy, image_shape(config)
+    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    step = jit_train_step(config, model, tx, taxonomy, mesh, len(train))
+    losses = []
+    for batch in train_batches(train, open_images(train, config, shape), config):
+        state, loss = step(state, put_batch(batch, mesh))
+        losses.append(float(fetch(loss)))
+    return losses
 
 
 def normalized_then_pooled(_, x, *arrays):
@@ -67,11 +86,14 @@ def test_steps_agree_in_float64(config, use_plain, monkeypatch):
 
 @pytest.mark.long
 def test_fifty_steps_in_float32_end_within_the_spread_of_seeds(config, use_plain):
-    """Rounding alone moves ours as far: initial parameters changed by 3e-7 of themselves end from 0.039 to 0.056."""
+    """Of the recipe on the generated catalogue. A batch learned by heart, whose loss nears 0, would tell nothing:
+    initial parameters changed by 3e-7 of themselves there end from 0.039 to 0.056."""
+    config.augment, config.data.catalogue.num_images = "flip", 1000
+    config.num_epochs = 2  # of 25 steps
 
     def last_losses(seed: int) -> float:
         config.seed = seed
-        return float(np.mean(losses_of(config, 50)[0][-10:]))
+        return float(np.mean(losses_on_the_catalogue(config)[-10:]))
 
     ours = last_losses(0)
     use_plain()
