@@ -219,11 +219,15 @@ def table(result: dict[str, Any]) -> str:
     names = ("data_only", "step_only", "end_to_end", "evaluation", "prediction")
     lines.append("devices  " + "  ".join(f"{name:>11}" for name in (*names, "data wait", "MFU", "memory GB")))
     for row in result["rows"]:
-        cells = [f"{row[name]:,.0f}" for name in names] + [f"{row['data_wait_share']:.1%}"]
+        cells = [_three_digits(row[name]) for name in names] + [f"{row['data_wait_share']:.1%}"]
         cells += ["-" if row["step_mfu"] is None else f"{row['step_mfu']:.1%}"]
         cells += [f"{row['peak_memory_bytes'] / 1e9:.2f}"]
         lines.append(f"{row['devices']:>7}  " + "  ".join(f"{cell:>11}" for cell in cells))
     return "\n".join(lines)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 if __name__ == "__main__":

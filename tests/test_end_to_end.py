@@ -40,6 +40,13 @@ def test_wrong_usage_is_told(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("speed", "text"), [(2.345, "2.35"), (28.04, "28.0"), (99.94, "99.9"), (99.96, "100"), (12345.6, "12,346")]
+)
+def test_slow_speeds_keep_three_digits(speed, text):
+    assert end_to_end._three_digits(speed) == text
+
+
 class Kind:
     """A device of a kind."""
 
