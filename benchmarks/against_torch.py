@@ -104,16 +104,17 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     ratios = [result["twin"]["ratio"] for result in results.values()]
     shares = [result["mfu"] for result in results.values()]
     _bars(against_torch, titles, ratios, "%.2f×", "images per second, as a multiple\nof PyTorch's best eager mode")
-    _bars(of_peak, titles, shares, "{:.0%}", "FLOP/s, as a share of\na large matrix product's")
+    _bars(of_peak, titles, shares, "{:.0%}", "FLOP/s of the plain operations,\nas a share of a large matrix product's")
     against_torch.invert_yaxis()
     figure.savefig(path, dpi=150)
 
 
 def _bars(axes: Axes, titles: list[str], values: list[float], label: str, title: str) -> None:
-    axes.bar_label(axes.barh(titles, values, color="#3b6ea5"), fmt=label, padding=3)
+    behind_text = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(axes.barh(titles, values, color="#3b6ea5"), fmt=label, padding=3, bbox=behind_text)
     axes.axvline(1, color="black", linewidth=1)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlim(0, 1.15 * max([1, *values]))
+    axes.set_xlim(0, 1.2 * max([1, *values]))
     axes.set_xlabel(title)
 
 
