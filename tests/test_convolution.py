@@ -63,6 +63,9 @@ def test_other_platforms_keep_the_convolution():
         ((6, 40, 56, 64), 64),  # some images at a time
         ((32, 5, 8, 16), 16),
         ((3, 13, 14, 20), 16),
+        ((24, 3, 3, 32), 17),  # tiles of 3x3
+        ((8, 5, 6, 16), 40),
+        ((2, 9, 12, 16), 16),
         ((16, 2, 2, 9), 7),
     ],
 )
@@ -116,6 +119,13 @@ def test_what_is_soon_done_stays_as_it_is():
         return convolutions(jax.jit(convolve).lower(x, kernel), "stablehlo.dot_general")
 
     assert (products(32), products(64)) == (0, 24)
+
+
+@pytest.mark.parametrize(("size", "products"), [(3, 25), (4, 24), (5, 25), (7, 24), (9, 25), (16, 24)])
+def test_the_tiles_are_those_of_the_fewest_multiplications(size, products, monkeypatch):
+    monkeypatch.setattr(convolution, "_MANY_PRODUCTS", 0)
+    x, kernel = jnp.zeros((32, size, size, 16)), jnp.zeros((3, 3, 16, 16))
+    assert convolutions(jax.jit(convolve).lower(x, kernel), "stablehlo.dot_general") == products
 
 
 def test_any_batch_can_be_exported_for_several_platforms():

@@ -15,9 +15,10 @@ from fashion_jax.ops import karatsuba, products, strided, winograd
 # XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's
 # rate; as matrix products they run at its full rate.
 _TINY_MAP = 2
-# Winograd's transformation of a kernel costs as much as some hundred pixels, that of a map with few channels more
+# Winograd's transformation of a kernel costs as much as a hundred pixels, that of a map with few channels more
 # than it saves, and tiles that lie half outside of the map as much; and what is soon done is not worth compiling it.
-_MANY_PIXELS, _MANY_FEATURES, _MANY_PRODUCTS, _FULL_TILES = 512, 16, 1 << 24, 0.75
+_MANY_PIXELS, _MANY_FEATURES, _MANY_PRODUCTS = 100, 16, 1 << 24
+_FEW_MULTIPLICATIONS = 4  # a pixel, of 9
 _MANY_IMAGES = 16  # of 2x2: of fewer, Karatsuba's transformation of the kernel costs more than it saves
 
 
@@ -53,7 +54,7 @@ def _suits_winograd(x: Array, kernel: Array) -> bool:
         pixels >= _MANY_PIXELS
         and min(features) >= _MANY_FEATURES
         and pixels * math.prod(features) >= _MANY_PRODUCTS
-        and winograd.share_of_tiles(*x.shape[1:3]) >= _FULL_TILES
+        and winograd.multiplications(*x.shape[1:3]) <= _FEW_MULTIPLICATIONS * math.prod(x.shape[1:3])
     )
 
 

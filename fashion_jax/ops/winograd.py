@@ -1,8 +1,9 @@
 """3x3 convolutions by Winograd's minimal filtering: a third of the multiplications of the plain ones.
 
 Outputs in tiles of 2 rows and 4 columns need 24 products per input and output channel, not 72: F(2, 3) inside of
-F(4, 3) of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), which leaves 24 products of matrices. The rounding
-stays at a few units of float32's last place; with F(4, 3) in both directions it would not, for no more speed.
+F(4, 3) of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), which leaves 24 products of matrices. Maps that such
+tiles do not fill, as 3x3 and 5x5, have tiles of 3x3, with 25 products for 81. The rounding stays at a few units of
+float32's last place; with F(4, 3) in both directions it would not, for no more speed.
 """
 
 import math
@@ -31,6 +32,11 @@ _TWO = _Filter(
     kernel=np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
     output=np.array([[1, 1, 1, 0], [0, 1, -1, 1]]),
 )
+_THREE = _Filter(
+    input=np.array([[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]),
+    kernel=np.array([[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]) / 6,
+    output=np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]]),
+)
 _FOUR = _Filter(
     input=np.array(
         [
@@ -50,14 +56,26 @@ _NARROW, _PART = 16, 1 << 18  # columns of a map; numbers of some maps
 _BLOCK = 32  # rows of a matrix
 
 
-def share_of_tiles(height: int, width: int) -> float:
-    """What share of its tiles a map fills."""
-    return math.prod(size / _tiled(f, size) for f, size in ((_TWO, height), (_FOUR, width)))
+def multiplications(height: int, width: int) -> int:
+    """How many a map takes per input and output channel, where a plain convolution takes 9 a pixel."""
+    return math.prod(map(_multiplications, _filters(height, width), (height, width)))
+
+
+def _multiplications(f: _Filter, size: int) -> int:
+    """Those of one direction."""
+    return (f.tile + 2) * _tiled(f, size) // f.tile
+
+
+def _filters(height: int, width: int) -> tuple[_Filter, _Filter]:
+    """Of the rows and of the columns, for the fewest multiplications."""
+    sizes = height, width
+    return min((_TWO, _FOUR), (_THREE, _THREE), key=lambda filters: math.prod(map(_multiplications, filters, sizes)))
 
 
 def convolve(x: Array, kernel: Array) -> Array:
     """3x3 convolution with stride 1 and padding 1 of x [batch, height, width, in], kernel [3, 3, in, out]."""
-    return _filtered([(_COLUMNS, _FOUR), (_ROWS, _TWO)], x, kernel)
+    rows, columns = _filters(*x.shape[1:3])
+    return _filtered([(_COLUMNS, columns), (_ROWS, rows)], x, kernel)
 
 
 def input_gradient(kernel: Array, g: Array) -> Array:
@@ -81,7 +99,7 @@ def _turned(kernel: Array) -> Array:
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """The gradient of convolve for its kernel, by F(4, 3) along the rows alone: in two directions it is no faster."""
+    """The gradient of convolve for its kernel, filtered along the rows alone: in two directions it is no faster."""
     batch, _, width, _ = x.shape
     # Wide maps go in parts, so that what is made of them stays in the cache.
     fits = max(1, _PART // x[0].size) if width > _NARROW else batch
@@ -94,9 +112,10 @@ def kernel_gradient(x: Array, g: Array) -> Array:
 
 
 def _kernel_gradient(x: Array, g: Array) -> Array:
-    inputs, outputs = _tiles_of_input(_FOUR, x, _COLUMNS), _tiles_of_output(_FOUR, g)
+    f = min(_FOUR, _THREE, key=lambda f: _multiplications(f, x.shape[2]))
+    inputs, outputs = _tiles_of_input(f, x, _COLUMNS), _tiles_of_output(f, g)
     products = [_kernel_of_columns(a, b) for a, b in zip(inputs, outputs, strict=True)]
-    return jnp.stack([combination(row, products) for row in _FOUR.kernel.T], axis=1)
+    return jnp.stack([combination(row, products) for row in f.kernel.T], axis=1)
 
 
 def _kernel_of_columns(x: Array, g: Array) -> Array:
