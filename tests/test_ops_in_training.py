@@ -30,7 +30,7 @@ def losses_of(config, steps):
     losses = []
     for shift in range(steps):
         batch = random_batch(config.batch_size)
-        images = batch["image"].repeat(2, axis=1).repeat(2, axis=2)
+        images = batch["image"].repeat(config.image_size // 32, axis=1).repeat(config.image_size // 32, axis=2)
         batch["image"] = np.roll(images, shift, axis=1)
         state, loss = step(state, put_batch(batch, mesh))
         losses.append(float(fetch(loss)))
@@ -69,14 +69,18 @@ def use_plain(monkeypatch):
 
 
 @pytest.mark.long
-def test_steps_agree_in_float64(config, use_plain, monkeypatch):
+@pytest.mark.parametrize(
+    ("image_size", "methods"),
+    [(64, {"_KARATSUBA", "_WINOGRAD", "_STRIDED"}), (96, {"_WINOGRAD", "_STRIDED"})],  # 96: tiles of 3x3 too
+)
+def test_steps_agree_in_float64(image_size, methods, config, use_plain, monkeypatch):
     used, method = set(), convolution._method
     monkeypatch.setattr(convolution, "_method", lambda *args: used.add(method(*args)) or method(*args))
-    config.dtype = "float64"
+    config.dtype, config.image_size = "float64", image_size
     with jax.enable_x64(True):
         losses, params = losses_of(config, 5)
-        assert used >= {getattr(convolution, name) for name in ("_KARATSUBA", "_WINOGRAD", "_STRIDED")}
-        assert convolution._PRODUCTS[2] in used
+        assert used >= {getattr(convolution, name) for name in methods}
+        assert image_size > 64 or convolution._PRODUCTS[2] in used
         use_plain()
         expected, reference = losses_of(config, 5)
     np.testing.assert_allclose(losses, expected, rtol=1e-8)
