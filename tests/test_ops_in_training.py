@@ -1,4 +1,4 @@
-"""Training with the equivalent operations against training with the plain ones: ResNet-34 at 64 px, batches of 32."""
+"""Training with the equivalent operations against training with the plain ones: ResNet-34, batches of 32."""
 
 import jax
 import numpy as np
@@ -7,13 +7,10 @@ import pytest
 from fashion_jax.config import image_shape
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.pipeline import open_images, train_batches
-from fashion_jax.models import batch_norm, create_model, layers
+from fashion_jax.models import batch_norm, layers
 from fashion_jax.ops import convolution
 from fashion_jax.ops.normalization import normalize
-from fashion_jax.optimizer import create_optimizer
-from fashion_jax.sharding import create_mesh, fetch, put_batch
-from fashion_jax.train_state import create_train_state
-from fashion_jax.train_step import jit_train_step
+from fashion_jax.sharding import fetch, put_batch
 from tests.test_pooling import plain
 from tests.test_train_step import build, random_batch
 
@@ -26,28 +23,30 @@ def config(tiny_config):
 
 
 def losses_of(config, steps):
-    mesh, _, state, step = build(config, jax.devices()[:1])
-    losses = []
-    for shift in range(steps):
-        batch = random_batch(config.batch_size)
-        images = batch["image"].repeat(config.image_size // 32, axis=1).repeat(config.image_size // 32, axis=2)
-        batch["image"] = np.roll(images, shift, axis=1)
-        state, loss = step(state, put_batch(batch, mesh))
-        losses.append(float(fetch(loss)))
-    return losses, fetch(state.params)
+    def batches():
+        for shift in range(steps):
+            batch = random_batch(config.batch_size)
+            images = batch["image"].repeat(config.image_size // 32, axis=1).repeat(config.image_size // 32, axis=2)
+            yield batch | {"image": np.roll(images, shift, axis=1)}
+
+    return train(build(config, jax.devices()[:1]), batches())
 
 
 def losses_on_the_catalogue(config):
-    dataset, mesh = load_dataset(config), create_mesh(jax.devices()[:1])
-    train, taxonomy, shape = dataset.splits["train"], dataset.taxonomy, image_shape(config)
-    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
-    state = create_train_state(config, model, tx, taxonomy, mesh)
-    step = jit_train_step(config, model, tx, taxonomy, mesh, len(train))
+    dataset = load_dataset(config)
+    split = dataset.splits["train"]
+    program = build(config, jax.devices()[:1], len(split) // config.batch_size, dataset.taxonomy)
+    return train(program, train_batches(split, open_images(split, config, image_shape(config)), config))[0]
+
+
+def train(program, batches):
+    """The loss of each step, and the parameters after them."""
+    mesh, _, state, step = program
     losses = []
-    for batch in train_batches(train, open_images(train, config, shape), config):
+    for batch in batches:
         state, loss = step(state, put_batch(batch, mesh))
         losses.append(float(fetch(loss)))
-    return losses
+    return losses, fetch(state.params)
 
 
 def normalized_then_pooled(_, x, *arrays):

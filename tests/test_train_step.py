@@ -35,12 +35,12 @@ def random_batch(size: int = 8) -> dict:
     return {"image": images, "labels": {"main": main, "sub": sub}}
 
 
-def build(config, devices=None, steps_per_epoch=100):
+def build(config, devices=None, steps_per_epoch=100, taxonomy=TAXONOMY):
     mesh = create_mesh(devices)
-    model = create_model(config, TAXONOMY, mesh)
+    model = create_model(config, taxonomy, mesh)
     tx = create_optimizer(config)
-    state = create_train_state(config, model, tx, TAXONOMY, mesh)
-    step = jit_train_step(config, model, tx, TAXONOMY, mesh, steps_per_epoch * config.batch_size)
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    step = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch * config.batch_size)
     return mesh, model, state, step
 
 
