@@ -223,17 +223,21 @@ def _log_probs(
     from fashion_jax.data.pipeline import decode_files
 
     good: list[int] = []
+    places: list[int] = []  # of the good ones in the results: files that failed leave gaps at the ends of batches
     errors: dict[int, str] = {}
 
     def batches() -> Iterator[dict[str, Any]]:
+        begin = 0
         for indices, pixels, failed in decode_files(files, trained.config, image_shape(trained.config), batch_size):
             errors.update(failed)
             if len(indices) or not good:
                 good.extend(indices.tolist())
+                places.extend(range(begin, begin + len(indices)))
+                begin += len(pixels)
                 yield {"image": pixels}
 
-    log_probs = trained.log_probs(batches(), len(files))
-    return good, errors, {level: values[: len(good)] for level, values in log_probs.items()}
+    log_probs = trained.log_probs(batches(), len(files) + batch_size)  # all rows, those that fill up included
+    return good, errors, {level: values[places] for level, values in log_probs.items()}
 
 
 def _say(path: Path, rows: list[list[Any]], seconds: float) -> None:

@@ -80,6 +80,21 @@ def test_the_run_s_own_predictions_again_for_any_batch_size(finished_run, valida
     assert err == ""
 
 
+@pytest.mark.parametrize("bad", [[2], [0, 1, 2, 3, 4, 5, 6, 7, 20], range(8, 24), [7, 16, 31, 39]])
+def test_a_broken_file_moves_no_other_s_prediction(validation_files, predict, tmp_path, bad):
+    """Whatever batches the broken files are in, a whole one among them; 8 images a batch."""
+    expected = predict(*validation_files)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    files = [broken if i in bad else file for i, file in enumerate(validation_files)]
+    rows = predict(*files, options=["--batch-size=8"])
+    assert [i for i, row in enumerate(rows) if row["error"]] == [*bad]
+    for row, right in zip(rows, expected, strict=True):
+        for level in () if row["error"] else ("main", "sub"):
+            probability = pytest.approx(float(right[f"{level}_probability"]), abs=1e-4)
+            assert (row[level], float(row[f"{level}_probability"])) == (right[level], probability)
+
+
 @pytest.mark.parametrize("how", ["independent", "marginal", "joint"])
 def test_other_decodes(finished_run, validation_files, predict, how):
     decisions, _, taxonomy = decided(finished_run, how=how)
