@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from fashion_jax.report.drawing import encodable, replacing
 
@@ -14,22 +16,42 @@ TABLES = (".csv", ".jsonl", ".parquet")
 
 Cell = str | float | None
 
+_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where some reader begins a new line: those of str.splitlines
+_ESCAPED_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in _BREAKS}  # as JSON; dumps() escapes those of ASCII alone
+_INVISIBLE = "\u200b-\u200f\u2060\ufeff"
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # the full-width and the small ones as well
+_FORMULA = re.compile(  # the places before what a spreadsheet would take for a formula
+    f"^(?=[\t\r\n])"
+    f"|(?:^|(?<=[{_BREAKS}]))(?=(?:(?![{_BREAKS}])[\\s{_INVISIBLE}])*[{_SIGNS}])"
+    f"|(?<=[;\t])(?=[{_SIGNS}])"  # a spreadsheet may split cells there, too
+)
+
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """Writes a table, in full precision; None and NaN are empty cells.
 
-    Text that a spreadsheet would take for a formula gets a leading single quote.
+    A cell with a line break of any kind is quoted, so that it stays one cell of one row. Text that a spreadsheet would
+    take for a formula gets a single quote before it, after a line break too, where a simple reader begins a new row.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(_Rows(file), lineterminator=_BREAKS)
         writer.writerow([_cell(column) for column in columns])
         writer.writerows([_cell(value) for value in row] for row in rows)
 
 
+class _Rows:
+    """A file for csv.writer, which quotes the characters of its line terminator: here all of _BREAKS."""
+
+    def __init__(self, file: TextIO):
+        self.file = file
+
+    def write(self, row: str) -> None:
+        self.file.write(row.removesuffix(_BREAKS) + "\n")
+
+
 def _cell(value: Cell) -> str | float:
     if isinstance(value, str):
-        value = encodable(value)
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+        return _FORMULA.sub("'", encodable(value))
     return "" if value is None or math.isnan(value) else value
 
 
@@ -46,8 +68,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell
         if path.suffix.lower() == ".jsonl":
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
                 for row in rows:
-                    record = dict(zip(columns, row, strict=True))
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                    line = json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
+                    file.write(line.translate(_ESCAPED_BREAKS) + "\n")
         else:
             _write_parquet(temporary, columns, rows)
 
