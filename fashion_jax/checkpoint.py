@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from fashion_jax.digests import Unusable, check_digests, check_structure, digests_of, read_digests
-from fashion_jax.errors import RunError, UserError, first_line
+from fashion_jax.digests import Unusable, digests_of
+from fashion_jax.errors import RunError, first_line
+from fashion_jax.identity import Identity, inspect_steps
+from fashion_jax.restoring import quiet, restore_step
 from fashion_jax.sharding import fetch, meet
+from fashion_jax.step_folders import check_names, list_steps, set_aside
 
 _MARGIN = 16 << 20  # bytes that a save takes besides the state's
-_ASIDE = "damaged"
 _PAUSES = (1, 5, 15, 30)  # seconds before each further attempt of a save that has failed
 
 Say = Callable[[str], None]
@@ -42,13 +43,17 @@ class Checkpoints:
         say: Say = lambda text: None,
         is_scheduled: Callable[[int], bool] = lambda step: True,
         rollback_steps: int = 0,
+        identity: Identity | None = None,
     ):
         """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
 
         So do the scheduled ones from the last that lies rollback_steps before the newest step on.
 
         Read-only, nothing is made or cleaned up: a training may be writing to the directory.
+
+        What is saved carries the identity of the run, and what is restored is compared with it.
         """
+        self._identity = identity or Identity()
         self.scores: dict[int, float] = {}  # step -> score, higher is better
         self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
         self._saving: int | None = None  # the step of the latest save
@@ -59,13 +64,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The saved steps, whole or damaged, ascending."""
         self._wait()
-        try:
-            names = os.listdir(self._directory)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise UserError(f"{self._directory} cannot be read ({error}): make it a readable folder.") from error
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        return list_steps(self._directory)
 
     @property
     def latest_step(self) -> int | None:
@@ -110,11 +109,11 @@ class Checkpoints:
             self._saving = step
             self._check_space(state)
             arrays = fetch(state)
-            digests = ocp.args.JsonSave(digests_of(arrays))
+            digests = ocp.args.JsonSave(digests_of(arrays, self._identity.label(step)))
             # of device arrays each process saves a slice, by a program that is compiled first: one alone need not
             saved = arrays if jax.process_count() == 1 else state
             items = ocp.args.Composite(state=ocp.args.StandardSave(saved), digests=digests)
-            with _quiet():
+            with quiet():
                 self._opened().save(step, args=items, force=True)
         except Exception as error:
             self._failed(error)
@@ -142,7 +141,7 @@ class Checkpoints:
         if self._manager is None:
             return self._failures == 0
         try:
-            with _quiet():
+            with quiet():
                 self._manager.wait_until_finished()
         except Exception as error:
             self._failed(error)
@@ -177,39 +176,13 @@ class Checkpoints:
     def _opened(self) -> ocp.CheckpointManager:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(preservation_policy=self, cleanup_tmp_directories=True)
-            with _quiet():
+            with quiet():
                 self._manager = ocp.CheckpointManager(self._directory, options=options)
         return self._manager
 
     def restore(self, step: int, like: Any) -> Any:
-        """The arrays of a step in the shapes, types and shardings of `like` (arrays, or their abstract twins).
-
-        `like` is a TrainState, or a dict of some of its fields: then the others are not read.
-
-        Raises:
-            UserError: they are those of another model; the sentence names the first that differs.
-            Unusable: they are not those that were saved.
-        """
-        folder = self._directory / str(step)
-        saved = read_digests(folder)
-        check_structure(saved, like, folder)
-        item = ocp.args.PyTreeRestore(
-            item=like,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
-            partial_restore=isinstance(like, dict),
-        )
-        try:
-            with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-                state = checkpointer.restore(folder / "state", args=item)
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            raise RunError(
-                f"The checkpoint of step {step} in {self._directory} cannot be loaded ({first_line(error)}): see to it "
-                "that there is enough memory, and run the same command again."
-            ) from error
-        except Exception as error:
-            raise Unusable(first_line(error)) from error
-        check_digests(saved, fetch(state))
-        return state
+        """The arrays of a step; see restoring.restore_step for `like` and what is raised."""
+        return restore_step(self._directory, step, like, self._identity)
 
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
         """The newest step that is whole, and its state; None where nothing has been saved.
@@ -217,25 +190,46 @@ class Checkpoints:
         Newer ones that are damaged are named, and set aside.
 
         Raises:
-            UserError: they are those of another model.
+            UserError: they are those of another model or another step.
             RunError: none can be used.
         """
-        return self.restore_first(reversed(self.steps()), like)
+        steps = self.steps()[::-1]
+        broken = [] if self._read_only else self._inspect(steps)
+        return self.restore_first([step for step in steps if step not in broken], like, broken)
+
+    def _inspect(self, steps: Iterable[int]) -> list[int]:
+        """Tells what is wrong in the directory, and returns the steps that cannot be used. Reads no arrays."""
+        saved, broken = inspect_steps(self._directory, steps)
+        for step, reason in broken.items():
+            self._say_unusable(step, reason)
+        self._identity.check_folders(saved, self._directory)
+        for name in check_names(self._directory):
+            self._say(f"{self._directory / name} is not named as a step is, and is ignored: rename or remove it.")
+        return [*broken]
+
+    def _say_unusable(self, step: int, reason: object) -> None:
+        self._say(f"The checkpoint of step {step} in {self._directory} cannot be used: {reason}.")
 
     def restore_best(self, like: Any) -> tuple[int, Any] | None:
         """As restore_latest, from the highest score on."""
         return self.restore_first(self._best_first(), like)
 
-    def restore_first(self, steps: Iterable[int], like: Any) -> tuple[int, Any] | None:
-        """As restore_latest, of the given steps in the given order."""
+    def restore_first(self, steps: Iterable[int], like: Any, damaged: Iterable[int] = ()) -> tuple[int, Any] | None:
+        """Restores the first usable step of `steps`; raises what restore_latest raises.
+
+        Args:
+            steps: in the order in which they are tried.
+            like: see restore.
+            damaged: steps that are known to be unusable, which are set aside too.
+        """
         meet("listed")
-        damaged = []
+        damaged = [*damaged]
         for step in steps:
             try:
                 state = self.restore(step, like)
             except Unusable as error:
                 damaged.append(step)
-                self._say(f"The checkpoint of step {step} in {self._directory} cannot be used: {error}.")
+                self._say_unusable(step, error)
             else:
                 self._set_aside(damaged)
                 return step, state
@@ -252,12 +246,7 @@ class Checkpoints:
             return
         self.close()  # orbax would go on listing them
         if jax.process_index() == 0:
-            aside = self._directory / _ASIDE
-            aside.mkdir(exist_ok=True)
-            for step in steps:
-                target = aside / str(step)
-                shutil.rmtree(target, ignore_errors=True)
-                (self._directory / str(step)).rename(target)
+            set_aside(self._directory, steps)
         meet("set aside")
 
     def discard_after(self, step: int) -> None:
@@ -276,19 +265,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
 
     def close(self) -> None:
-        with contextlib.suppress(Exception), _quiet():  # told already, where a save or another process has failed
+        with contextlib.suppress(Exception), quiet():  # told already, where a save or another process has failed
             if self._manager is not None:
                 self._manager.close()
         self._manager = None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what orbax logs of damages and failures, which are told in one line."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

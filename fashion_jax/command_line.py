@@ -19,6 +19,7 @@ from fashion_jax.errors import (
     RunError,
     UserError,
 )
+from fashion_jax.step_folders import has_step
 
 # TensorFlow brings the images, and is not to talk about anything else.
 _QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -82,10 +83,7 @@ def parse_overrides(rest: Sequence[str]) -> Overrides:
 
 def has_checkpoint(workdir: Path) -> bool:
     """Whether a run has saved something; quick, so that a command can ask before its heavy imports."""
-    try:
-        return any(name.isdigit() for name in os.listdir(workdir / "checkpoints"))
-    except OSError:
-        return False
+    return has_step(workdir / "checkpoints")
 
 
 def check_has_checkpoint(workdir: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +19,55 @@ class Unusable(Exception):
     """A checkpoint is damaged or lacks a part; says where."""
 
 
-def digests_of(arrays: Any) -> dict[str, Any]:
-    """For a tree of numpy arrays: "arrays", name -> "dtype[shape] sha256", and "digest", of all that."""
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        arrays: name -> "dtype[shape] sha256".
+        label: which run and step it is (see identity.Identity); empty in checkpoints of earlier versions.
+    """
+
+    arrays: dict[str, str]
+    label: dict[str, Any]
+
+    def holds(self, step: int) -> bool:
+        """Whether the arrays are those of a step; True if they have no step."""
+        if "step" not in self.arrays:
+            return True
+        kind, digest = self.arrays["step"].split(" ")
+        dtype = np.dtype(kind.partition("[")[0])
+        return step <= np.iinfo(dtype).max and digest == _sha256(np.asarray(step, dtype))
+
+
+def digests_of(arrays: Any, label: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """For a tree of numpy arrays: "arrays", name -> "dtype[shape] sha256", the label, and "digest", of all that."""
     entries = {name: f"{_kind(array)} {_sha256(array)}" for name, array in _named(arrays).items()}
-    return {"arrays": entries, "digest": _digest(entries)}
+    labelled = {"label": dict(label)} if label else {}
+    return {"arrays": entries, **labelled, "digest": _digest(entries, label)}
 
 
-def read_digests(folder: Path) -> dict[str, str]:
-    """Name -> "dtype[shape] sha256" of the checkpoint in a folder.
+def read_saved(folder: Path) -> Saved:
+    """What the checkpoint in a folder says of itself.
 
     Raises:
-        Unusable: it has none, or they are damaged themselves.
+        Unusable: it has no digests, or they are damaged themselves.
     """
     path = folder / "digests" / "metadata"
     try:
-        saved = json.loads(path.read_bytes())
-        entries, digest = saved["arrays"], saved["digest"]
-        good = digest == _digest(entries) and all(len(entry.split(" ")) == 2 for entry in entries.values())
+        found = json.loads(path.read_bytes())
+        entries, label, digest = found["arrays"], found.get("label", {}), found["digest"]
+        good = digest == _digest(entries, label) and all(len(entry.split(" ")) == 2 for entry in entries.values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Unusable(f"its digests cannot be read ({error})") from error
     if not good:
         raise Unusable("its digests are damaged")
-    return entries
+    return Saved(entries, label)
+
+
+def read_digests(folder: Path) -> dict[str, str]:
+    """The arrays of read_saved."""
+    return read_saved(folder).arrays
 
 
 def check_structure(saved: dict[str, str], like: Any, folder: Path) -> None:
@@ -80,5 +109,6 @@ def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _digest(entries: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+def _digest(entries: dict[str, str], label: Mapping[str, Any] | None) -> str:
+    content = [entries, label] if label else entries
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ from fashion_jax.errors import RunError, UserError
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.sharding import create_mesh, fetch, put_batch
+from fashion_jax.step_folders import has_step
 from fashion_jax.train_state import abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_train_step
 from tests.test_train_step import TAXONOMY, random_batch
@@ -51,7 +52,9 @@ def saved(tmp_path, said) -> Checkpoints:
         ),
         (lambda step: [os.truncate(p, 10) for p in (step / "state").rglob("*") if p.is_file()], ""),
         (lambda step: (shutil.rmtree(step), step.mkdir()), "its digests cannot be read"),
-        (lambda step: (shutil.rmtree(step), step.write_text("x")), "its digests cannot be read"),
+        (lambda step: (shutil.rmtree(step), step.write_text("x")), "it is a file, not a folder"),
+        (lambda step: (shutil.rmtree(step), step.symlink_to("2")), "it is a link, not a folder"),
+        (lambda step: (shutil.rmtree(step), step.symlink_to("nowhere")), "it is a link, not a folder"),
     ],
 )
 def test_a_damaged_step_is_named_and_set_aside(saved, said, tmp_path, harm, reason):
@@ -157,13 +160,71 @@ def test_a_state_that_memory_has_no_room_for_is_not_damaged(saved, tmp_path, mon
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", fail)
-    with pytest.raises(RunError, match=r"step 3 in .* cannot be loaded \(RESOURCE_EXHAUSTED.*enough memory"):
+    with pytest.raises(RunError, match=r"step 3 in .* cannot be loaded \(RESOURCE_EXHAUSTED.*free some memory"):
         saved.restore_latest(small_state())
     assert saved.steps() == [1, 2, 3]
 
 
 def _fail(self):
     raise OSError("disk on fire")
+
+
+def test_what_is_wrong_below_the_newest_step_is_set_aside_too(saved, said, tmp_path):
+    """Orbax would try to remove it with every save."""
+    folder = tmp_path / "checkpoints"
+    shutil.rmtree(folder / "1")
+    (folder / "1").symlink_to("3")
+    assert saved.restore_latest(small_state())[0] == 3
+    assert saved.steps() == [2, 3] and (folder / "damaged" / "1").is_symlink()
+    assert len(said) == 1 and "The checkpoint of step 1 in" in said[0]
+
+
+@pytest.mark.parametrize("name", ["0004", "+4", "1_0", "\u0664", " 4"])
+def test_a_name_that_is_no_plain_number_is_ignored(saved, said, tmp_path, name):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "3", folder / name)
+    saved.close()
+    assert saved.restore_latest(small_state())[0] == 3
+    assert len(said) == 1 and f"{folder / name} is not named as a step is" in said[0]
+    for step in (4, 5, 10):
+        saved.save_now(step, small_state(step))
+    assert saved.steps() == [4, 5, 10] and (folder / name).is_dir() and has_step(folder)
+    for step in saved.steps():
+        shutil.rmtree(folder / str(step))
+    assert not has_step(folder)
+    with pytest.raises(UserError, match=f"name it {int(name)}, or remove it"):
+        saved.restore_latest(small_state())
+
+
+def test_a_folder_that_holds_another_step_is_refused(saved, said, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "2", folder / "1000")
+    with pytest.raises(UserError, match=r"the folder 1000 holds step 2.*remove"):
+        saved.restore_latest(small_state())
+    with pytest.raises(UserError, match="the folder 1000 holds step"):
+        Checkpoints(folder, keep=3, read_only=True).restore_latest(small_state())
+    shutil.copytree(folder / "2", folder / str(10**12))
+    with pytest.raises(UserError, match=f"the folder 1000 holds step 2, the folder {10**12} holds step 2"):
+        saved.restore_latest(small_state())
+    assert saved.steps() == [1, 2, 3, 1000, 10**12] and not said
+
+
+def test_exchanged_steps_are_refused(saved, tmp_path):
+    folder = tmp_path / "checkpoints"
+    (folder / "1").rename(folder / "aside")
+    (folder / "2").rename(folder / "1")
+    (folder / "aside").rename(folder / "2")
+    with pytest.raises(UserError, match="the folder 1 holds step 2, the folder 2 holds step 1"):
+        saved.restore_latest(small_state())
+    assert Checkpoints(folder, keep=3, read_only=True).restore_latest(small_state())[0] == 3, "it is not looked at"
+
+
+def test_what_cannot_be_set_aside_is_told(saved, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.rmtree(folder / "3" / "state")
+    (folder / "damaged").write_text("a file")
+    with pytest.raises(RunError, match=r"could not be moved.*remove the steps 3 yourself"):
+        saved.restore_latest(small_state())
 
 
 @pytest.mark.long
@@ -184,7 +245,8 @@ def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, na
             _, further = _on_devices(tiny_config, count)
             step, restored = saved.restore_latest(like)
             assert digests_of(fetch(restored)) == digests_of(expected)
-            saved.save_now(step + 1, restored)
+            saved = Checkpoints(tmp_path / str(count), keep=9)
+            saved.save_now(step, restored)
             result = fetch(further(further(restored)[0])[0])
             for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(result), strict=True):
                 np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))

@@ -117,7 +117,7 @@ def misplaced_libraries(project: Project) -> Iterator[str]:
             elif is_within(target, "flax.linen"):
                 allowed = is_within(name, f"{PACKAGE}.models")
             elif is_within(target, "orbax"):
-                allowed = name == f"{PACKAGE}.checkpoint"
+                allowed = name in (f"{PACKAGE}.checkpoint", f"{PACKAGE}.restoring")
             else:
                 continue
             if not allowed:
