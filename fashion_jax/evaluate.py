@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.atomic import write_text
 from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, make_folder, parse_overrides, run_command
 from fashion_jax.config import load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
@@ -118,9 +119,7 @@ def _evaluate(arguments: list[str]) -> None:
         rows[group["runs"][0]]["over_seeds"] = group
     print(result_tables(rows))
     if flags.json:
-        from fashion_jax.writers import write_atomically
-
-        write_atomically(flags.json, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False))
+        write_text(flags.json, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False))
     if flags.label_errors:
         from fashion_jax.report.tables import write_csv
         from fashion_jax.scoring.label_errors import COLUMNS

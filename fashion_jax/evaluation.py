@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import replacing
 from fashion_jax.config_combinations import best_metric
 from fashion_jax.data.dataset import Split
 from fashion_jax.errors import UserError, first_line
@@ -78,9 +78,8 @@ def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: d
         columns[f"{level}_predicted"] = [names[i] for i in values.argmax(axis=-1)]
         columns[f"{level}_probabilities"] = pa.array(list(np.exp(values.astype(np.float64))))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(pa.table(columns), temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
 
 
 def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

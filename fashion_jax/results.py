@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 
 from fashion_jax import interruption
+from fashion_jax.atomic import replacing_folder
 from fashion_jax.class_balance import class_counts
 from fashion_jax.data.pipeline import eval_batches
 from fashion_jax.evaluation import named_metrics, predict_split, score, split_metrics, write_predictions
@@ -102,11 +102,8 @@ def write_results(run: Run, state: TrainState) -> None:
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
     write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
     calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
-    unfinished = run.workdir / "report.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    _write_report(run, unfinished, best, log_probs, calibration.temperatures)
-    unfinished.rename(run.workdir / "report")
+    with replacing_folder(run.workdir / "report") as unfinished:
+        _write_report(run, unfinished, best, log_probs, calibration.temperatures)
     run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")
 
 

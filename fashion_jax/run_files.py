@@ -17,13 +17,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import write_text
 from fashion_jax.config import config_to_json, flatten, read_config
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.ids import digest_of_ids
 from fashion_jax.position import Position
-from fashion_jax.writers import write_atomically
 
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
@@ -110,19 +110,16 @@ def write_run_files(
         changes: what is another than before, in words.
 
     Raises:
-        UserError: the directory cannot be written.
+        UserError, RunError: a file cannot be written.
     """
     if jax.process_index():
         return
     data = json.dumps(dataset.summary(config.batch_size), indent=1, ensure_ascii=False)
-    try:
-        write_atomically(workdir / "config.json", config_to_json(config))
-        write_atomically(workdir / "taxonomy.json", dataset.taxonomy.to_json())
-        write_atomically(workdir / "data.json", data)
-        history = _history(workdir / "environment.json", position, changes)
-        write_atomically(workdir / "environment.json", json.dumps(environment() | history, indent=1))
-    except OSError as error:
-        raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({error}): name another.") from error
+    write_text(workdir / "config.json", config_to_json(config))
+    write_text(workdir / "taxonomy.json", dataset.taxonomy.to_json())
+    write_text(workdir / "data.json", data)
+    history = _history(workdir / "environment.json", position, changes)
+    write_text(workdir / "environment.json", json.dumps(environment() | history, indent=1))
 
 
 def environment() -> dict[str, Any]:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from fashion_jax.atomic import append_line, write_text
 from fashion_jax.errors import UserError
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file whole, or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 class MetricsFile:
@@ -36,17 +29,14 @@ class MetricsFile:
         self.lines: list[dict[str, Any]] = [line for line in lines if line["step"] <= last_step]
         kept = "".join(_to_json(line) + "\n" for line in self.lines)
         if writes and kept.encode() != text:
-            write_atomically(path, kept)
+            write_text(path, kept)
 
     def append(self, line: dict[str, Any]) -> None:
         """Appends a line and waits until it is on disk."""
         self.lines.append(json.loads(_to_json(line)))
         if not self._writes:
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_to_json(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._path, _to_json(line))
 
 
 class EventWriter:

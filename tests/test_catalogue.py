@@ -175,12 +175,10 @@ def test_workers_end_with_a_parent_that_is_killed():
 
 
 def test_what_killed_processes_have_left_is_removed(tmp_path):
-    for name, age in (("old", 2 * 86_400), ("young", 60)):
-        folder = tmp_path / f".catalogue-v{catalogue.VERSION}-3-0.{name}"
+    old, young = (f".catalogue-v{catalogue.VERSION}-3-0.{digit * 16}.tmp" for digit in "01")
+    for name, age in ((old, 2 * 86_400), (young, 60)):
+        folder = tmp_path / name
         folder.mkdir()
         os.utime(folder, (time.time() - age,) * 2)
     catalogue.catalogue_folder(str(tmp_path), 3, 0)
-    assert sorted(os.listdir(tmp_path)) == [
-        f".catalogue-v{catalogue.VERSION}-3-0.young",
-        f"catalogue-v{catalogue.VERSION}-3-0",
-    ]
+    assert sorted(os.listdir(tmp_path)) == [young, f"catalogue-v{catalogue.VERSION}-3-0"]

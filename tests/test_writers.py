@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.writers import MetricsFile, Terminal, duration, printable, write_atomically
+from fashion_jax.writers import MetricsFile, Terminal, duration, printable
 
 
 class Screen(io.StringIO):
@@ -82,16 +82,6 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path, line):
     write_lines(path, 10, end=line + "\n")
     with pytest.raises(UserError, match=r"Line 2 of .*metrics\.jsonl is damaged"):
         MetricsFile(path, 20)
-
-
-def test_files_are_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "data.json"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
-    assert path.read_text() == "old"
-    write_atomically(path, "new")
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_terminal_is_plain_when_piped():

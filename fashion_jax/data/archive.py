@@ -66,15 +66,13 @@ def extracted_whole(archive: Path, cache: Path) -> Path:
     """As extracted(), but always the folder that the paths inside the archive are relative to."""
     with _opened(archive) as (file, members):
         folder = cache / f"archive-{_digest(archive, members)}"
+        way_out = f"set data.cache_dir to a folder with room that can be written, or unpack {str(archive)!r} yourself"
         try:
-            make_once(folder, lambda made: _extract(file, members, made), lambda made: _is_complete(made, members))
+            make_once(
+                folder, lambda made: _extract(file, members, made), lambda made: _is_complete(made, members), way_out
+            )
         except _DAMAGE as error:
             raise _unreadable(archive, error) from error
-        except OSError as error:
-            raise UserError(
-                f"The archive {str(archive)!r} cannot be extracted to {folder} ({error.strerror or error}): "
-                "set data.cache_dir to a folder with room that can be written, or unpack it yourself."
-            ) from error
     return folder
 
 
@@ -162,14 +160,12 @@ def _is_complete(folder: Path, members: _Members) -> bool:
 
 
 def _extract(file: zipfile.ZipFile, members: _Members, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(info.file_size + _BLOCK for info in members.values())
     if needed > (free := shutil.disk_usage(folder.parent).free):
         raise UserError(
             f"The archive {file.filename!r} takes {_gigabytes(needed)}, but {str(folder.parent)!r} has only "
             f"{_gigabytes(free)} left: make room, or set data.cache_dir to another folder."
         )
-    folder.mkdir()
     for name in {os.path.dirname(name) for name in members}:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name, info in members.items():

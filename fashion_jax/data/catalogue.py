@@ -22,7 +22,6 @@ from PIL import Image
 from fashion_jax.data.cache import cache_root, make_once
 from fashion_jax.data.canvas import Canvas
 from fashion_jax.data.drawings import DRAWINGS
-from fashion_jax.errors import UserError
 from fashion_jax.processors import usable_processors
 
 VERSION = 3  # of the generator: another drawing, another number, so that cached folders are never mixed up
@@ -102,21 +101,16 @@ def catalogue_folder(cache_dir: str, num_images: int, seed: int, label_noise: fl
         label_noise: the probability of a wrong label.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError, RunError: the folder cannot be written.
     """
     noise = f"-noise{label_noise!r}" if label_noise else ""
     folder = cache_root(cache_dir) / f"catalogue-v{VERSION}-{num_images}-{seed}{noise}"
-    try:
-        make_once(
-            folder,
-            lambda temporary: write_catalogue(temporary, num_images, seed, label_noise),
-            lambda made: _is_complete(made, num_images),
-        )
-    except OSError as error:
-        raise UserError(
-            f"The generated catalogue cannot be written to {folder} ({error.strerror or error}): "
-            "set data.cache_dir to a folder with room that can be written."
-        ) from error
+    make_once(
+        folder,
+        lambda temporary: write_catalogue(temporary, num_images, seed, label_noise),
+        lambda made: _is_complete(made, num_images),
+        "set data.cache_dir to a folder with room that can be written",
+    )
     return folder
 
 

@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Files, Strings
+from fashion_jax.errors import RunError, UserError
 
 _VERSION = b"2"  # of the check: another one makes all that is known worthless
 
@@ -62,14 +63,10 @@ def write_known(cache: Path, files: Files, before: Known, now: Known) -> None:
     digests = np.concatenate([now.digests, before.digests[others]])
     table = pa.table({"name": names, "size": size, "time": time, "digest": digests}, metadata={b"version": _VERSION})
     path = _path(cache, files.folder)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as temporary:
             pq.write_table(table, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _path(cache: Path, folder: str) -> Path:

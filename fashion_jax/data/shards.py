@@ -6,8 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import remove_temporaries, replacing, write_bytes
 from fashion_jax.config import config_to_json, read_config
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding import DECODER
@@ -129,7 +128,7 @@ def _open_folder(folder: Path, plan: dict[str, Any]) -> None:
         if not (folder / PLAN).exists():
             if next(folder.iterdir(), None):
                 raise UserError(f"--output is {str(folder)!r}, which holds other files: name a new directory.")
-            _write(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
+            write_bytes(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
         (folder / INDEX).mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--output is {str(folder)!r}, which cannot be written ({error}): name another.") from error
@@ -163,17 +162,13 @@ def write_shard(shard: Shard) -> int:
     from array_record.python.array_record_module import ArrayRecordWriter
 
     split = _part(shard)
-    temporary = shard.file.with_name(f".{shard.file.name}.{uuid.uuid4().hex}")
-    try:
+    with replacing(shard.file) as temporary:
         writer = ArrayRecordWriter(str(temporary), _OPTIONS)
         try:
             for record in _records(split, read_config(shard.config, "--config"), shard.shape):
                 writer.write(record)
         finally:
             writer.close()
-        os.replace(temporary, shard.file)
-    finally:
-        temporary.unlink(missing_ok=True)
     _write_index(shard.index, split)
     return len(split)
 
@@ -226,20 +221,22 @@ def _write_index(path: Path, split: Split) -> None:
 
     columns = {ID: pa.array(map(_encoded, split.ids), pa.binary())}
     columns |= {level: pa.array(labels.astype(np.int64)) for level, labels in split.labels.items()}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    pq.write_table(pa.table(columns), temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
 
 
 def describe(config: ConfigDict, dataset: Dataset, folder: Path, shards: list[Shard], canvas: tuple[int, int]) -> None:
     """Writes what makes a TFDS directory of the shards, and the classes and what was left out."""
     import tensorflow_datasets as tfds
 
+    remove_temporaries(folder)
     for left in [*folder.glob(f".{NAME}-*"), *(folder / INDEX).glob(".*")]:
         left.unlink(missing_ok=True)  # of a process that was killed
-    _write(folder / "config.json", config_to_json(config).encode())
-    _write(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
-    _write(folder / LEFT_OUT, json.dumps(dataset.left_out, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+    write_bytes(folder / "config.json", config_to_json(config).encode())
+    write_bytes(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
+    write_bytes(
+        folder / LEFT_OUT, json.dumps(dataset.left_out, indent=1, ensure_ascii=False).encode("utf-8", "replace")
+    )
     splits = []
     for name in dataset.splits:
         parts = [shard for shard in shards if shard.split == name]
@@ -267,9 +264,3 @@ def _features(taxonomy: Taxonomy, canvas: tuple[int, int]) -> dict[str, Any]:
     for level in taxonomy.levels:
         features[level] = tfds.features.ClassLabel(names=list(taxonomy.classes[level]))
     return features
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

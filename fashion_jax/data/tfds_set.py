@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import replacing
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.idx_set import idx_files, open_idx_set
 from fashion_jax.data.prepared import is_prepared, read_index
@@ -21,7 +22,7 @@ from fashion_jax.data.record_files import ArrayRecords, Records, TfRecords
 from fashion_jax.data.record_images import ImageFormat
 from fashion_jax.data.record_set import RecordSet, Values
 from fashion_jax.data.tf_import import import_tensorflow
-from fashion_jax.errors import UserError, first_line
+from fashion_jax.errors import RunError, UserError, first_line
 
 _CHUNK = 512  # records at a time
 _READERS = {"array_record": ArrayRecords, "tfrecord": TfRecords}
@@ -215,11 +216,8 @@ def _cached(
             return {name: kept[name] for name in features}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # none yet, or damaged
         values = make()
-    temporary = file.with_name(f".{file.stem}.{uuid.uuid4().hex}.npz")
-    try:
+    with contextlib.suppress(OSError, UserError, RunError):  # a cache that cannot be written only costs time
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **values)
-        os.replace(temporary, file)
-    except OSError:  # a cache that cannot be written only costs time
-        temporary.unlink(missing_ok=True)
+        with replacing(file) as temporary, temporary.open("wb") as kept:
+            np.savez(kept, **values)
     return values

@@ -1,4 +1,4 @@
-"""What the figures share: style, names from users' data as plain text, files that are never half written.
+"""What the figures share: style, and names from users' data as plain text.
 
 matplotlib is slow to import and so imported where it is used, and only through Figure and the Agg canvas, which
 touch no global state and need no display.
@@ -7,11 +7,12 @@ touch no global state and need no display.
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fashion_jax.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,14 +77,3 @@ def shown(name: str, max_characters: int = 28) -> str:
 def encodable(text: str) -> str:
     """Text without the lone surrogates that stand for invalid UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes path when the block ends well, so that path is never half written."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

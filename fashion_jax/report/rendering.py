@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fashion_jax.report.drawing import encodable, replacing
+from fashion_jax.atomic import replacing
+from fashion_jax.report.drawing import encodable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from fashion_jax.report.drawing import encodable, replacing
+from fashion_jax.atomic import replacing
+from fashion_jax.report.drawing import encodable
 
 TABLES = (".csv", ".jsonl", ".parquet")
 

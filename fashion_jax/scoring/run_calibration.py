@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.atomic import write_text
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.ids import digest_of_ids
 from fashion_jax.scoring.calibration import apply_temperature, calibration_error, cross_fitted, fit_temperature
-from fashion_jax.writers import write_atomically
 
 _NAME = "calibration.json"
 
@@ -58,7 +58,7 @@ def write_calibration(
     levels = {level: _level(x, labels[level]) for level, x in log_probs.items()}
     digest = digest_of_ids(ids)
     split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": digest}
-    write_atomically(workdir / _NAME, json.dumps(split | {"levels": levels}, indent=1))
+    write_text(workdir / _NAME, json.dumps(split | {"levels": levels}, indent=1))
     return RunCalibration({level: found["temperature"] for level, found in levels.items()}, step, digest)
 
 
