@@ -31,7 +31,7 @@ def predict_split(
 
     Args:
         state: whose params and model_state are used.
-        batches: this process's share of the batches, the last one filled up.
+        batches: of each batch the rows that this process holds (sharding.local_rows), the last batch filled up.
         count: images in the split.
         eval_fn: the jitted eval_step.
         mesh: over which batches are spread.

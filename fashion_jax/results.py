@@ -79,7 +79,7 @@ def stop(run: Run, state: TrainState, step: int) -> None:
 def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]:
     """Level -> log-probabilities of the validation split by the state of a step; stops where a signal asks for it."""
     split = run.dataset.splits["validation"]
-    batches = eval_batches(split, run.validation, run.config.batch_size, run.share)
+    batches = eval_batches(split, run.validation, run.config.batch_size, run.rows)
     batches = _until_stopped(batches, functools.partial(stop, run, state, step))
     return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -17,7 +17,7 @@ from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.pipeline import Images
 from fashion_jax.evaluation import EvalFn
 from fashion_jax.position import BEGINNING, Position, epoch_ends
-from fashion_jax.sharding import fetch
+from fashion_jax.sharding import fetch, local_rows
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import EventWriter, MetricsFile, Terminal
 
@@ -69,8 +69,9 @@ class Run:
         return is_end or step % self.config.checkpoint.every_steps == 0
 
     @property
-    def share(self) -> tuple[int, int]:
-        return jax.process_index(), jax.process_count()
+    def rows(self) -> np.ndarray:
+        """Of each batch of the config's size, those that this process reads."""
+        return local_rows(self.mesh, self.config.batch_size)
 
 
 @dataclasses.dataclass

@@ -20,11 +20,22 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh over the given devices, by default all those of all processes."""
+    """A mesh over the given devices, by default all those of all processes.
+
+    Its order is that of the network between the devices: on a slice of TPUs neighbours form a ring, which may come back
+    to a process. What a process reads follows from local_rows, and from nothing else.
+    """
     devices = list(devices or jax.devices())
     if devices[0].platform == "cpu":
         keep_freed_memory()
+    if len({_slice_index(device) for device in devices}) > 1:  # make_mesh knows the network of one slice only
+        devices.sort(key=lambda device: (_slice_index(device), device.process_index, device.id))
+        return Mesh(np.array(devices), (_BATCH,), axis_types=(AxisType.Auto,))
     return jax.make_mesh((len(devices),), (_BATCH,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def _slice_index(device: jax.Device) -> int:
+    return getattr(device, "slice_index", 0)
 
 
 def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> None:
@@ -49,19 +60,42 @@ def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, _BATCH) if stacked else PartitionSpec(_BATCH))
 
 
+def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.ndarray:
+    """The rows of a global batch that lie on a process's devices, ascending; by default this process's.
+
+    Args:
+        mesh: over which batches are spread.
+        batch_size: rows of the global batch.
+        process: its index.
+
+    Returns:
+        int [rows]. They need not be consecutive: the devices of a process need not be neighbours in the mesh.
+    """
+    process = jax.process_index() if process is None else process
+    held = batch_sharding(mesh).devices_indices_map((batch_size,))
+    rows = [np.arange(batch_size)[index] for device, index in held.items() if device.process_index == process]
+    return np.sort(np.concatenate(rows))
+
+
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """Makes global arrays of this process's share (a tree of numpy arrays) of a batch; leaves those that are."""
-    return _put(batch, batch_sharding(mesh))
+    """Makes global arrays of the local_rows of a batch (a tree of numpy arrays); leaves those that are global."""
+    return _put(batch, mesh, stacked=False)
 
 
 def put_batches(batches: Mapping[str, Any], mesh: Mesh) -> Any:
     """As put_batch, of stacked batches [steps, batch, ...]."""
-    return _put(batches, batch_sharding(mesh, stacked=True))
+    return _put(batches, mesh, stacked=True)
 
 
-def _put(tree: Mapping[str, Any], sharding: NamedSharding) -> Any:
+def _put(tree: Mapping[str, Any], mesh: Mesh, stacked: bool) -> Any:
+    sharding, axis = batch_sharding(mesh, stacked), int(stacked)
+
     def put(x: Any) -> jax.Array:
-        return x if isinstance(x, jax.Array) else jax.make_array_from_process_local_data(sharding, x)
+        if isinstance(x, jax.Array):
+            return x
+        shape = list(x.shape)
+        shape[axis] = shape[axis] // len(mesh.local_devices) * mesh.size
+        return jax.make_array_from_process_local_data(sharding, x, tuple(shape))
 
     return jax.tree.map(put, dict(tree))
 

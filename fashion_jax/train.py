@@ -187,7 +187,7 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
 
 def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
     config, (start, epoch, seen) = run.config, run.position
-    batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.share)
+    batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.rows)
     watch, loss = Stopwatch(), None
     for step, count in dispatches(start, [*run.epoch_ends], config.steps_per_dispatch, config.checkpoint.every_steps):
         asked = time.monotonic()

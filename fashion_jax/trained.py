@@ -42,7 +42,7 @@ class Trained:
         config: of the run.
         taxonomy: its classes.
         step: of the checkpoint.
-        mesh: over which batches are spread: all devices.
+        mesh: over which batches are spread: all devices of this process.
         state: as it was at that step, as far as predicting needs it: params and model_state.
         eval_fn: the jitted eval_step.
     """
@@ -97,7 +97,7 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     taxonomy = read_taxonomy(workdir)
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    mesh = create_mesh()
+    mesh = create_mesh(jax.local_devices())  # each process that predicts does so by itself
     model = create_model(config, taxonomy, mesh)
     like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})

@@ -66,11 +66,11 @@ def shop_config(folder: Path, **data) -> ConfigDict:
 
 
 def batches_of_steps(
-    split: Split, images: Images, config: ConfigDict, start: int, stop: int, share: tuple[int, int] = (0, 1)
+    split: Split, images: Images, config: ConfigDict, start: int, stop: int, rows: np.ndarray | None = None
 ) -> Iterator[dict[str, Any]]:
     """The training batches of the steps from start to before stop, of however many epochs that takes."""
     config = config.copy_and_resolve_references()
     config.num_epochs = stop
     epoch, step = divmod(start, len(split) // config.batch_size)
-    batches = train_batches(split, images, config, epoch, step * config.batch_size, share)
+    batches = train_batches(split, images, config, epoch, step * config.batch_size, rows)
     return itertools.islice(batches, stop - start)

@@ -57,10 +57,28 @@ def start_both(workdir: Path, fields: dict[str, object], before: str = "") -> li
     return [start(index, port, workdir, fields, before) for index in range(2)]
 
 
-@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
-def test_two_processes_train_as_one(tmp_path, catalogue_cache, name):
+# The devices of the two processes in turn, as on a slice of TPUs.
+INTERLEAVED = """
+import jax, numpy as np
+make_mesh = jax.make_mesh
+jax.make_mesh = lambda *arguments, devices, **options: make_mesh(
+    *arguments, devices=[devices[i] for i in (0, 2, 1, 3)], **options
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("resnet10", ""),
+        pytest.param("resnet10", INTERLEAVED, marks=pytest.mark.long),
+        pytest.param("resnet34", "", marks=pytest.mark.long),
+    ],
+    ids=["resnet10", "resnet10 interleaved", "resnet34"],
+)
+def test_two_processes_train_as_one(tmp_path, catalogue_cache, name, before):
     fields = overrides(name, catalogue_cache)
-    processes = start_both(tmp_path / "two", fields)
+    processes = start_both(tmp_path / "two", fields, before)
     config = load_config(str(ROOT / "configs" / "smoke.py"), [(k, str(v)) for k, v in fields.items()])
     with jax.enable_x64(True):
         (one,) = train_and_evaluate(config, tmp_path / "one", devices=jax.devices()[:1])

@@ -41,9 +41,9 @@ def labels_of(batches) -> list[list[int]]:
     return [batch["labels"]["sub"].tolist() for batch in batches]
 
 
-def train_labels(split, config, start=0, stop=10, share=(0, 1)):
+def train_labels(split, config, start=0, stop=10, rows=None):
     images = open_images(split, config, SHAPE)
-    return labels_of(batches_of_steps(split, images, config, start, stop, share))
+    return labels_of(batches_of_steps(split, images, config, start, stop, rows))
 
 
 @pytest.mark.parametrize("cache", ["none", "host"])
@@ -88,16 +88,24 @@ def test_any_step_continues_the_same_batches(ten, cache):
     assert train_labels(split, config_of(seed=1), 0, 7) != whole
 
 
-def test_the_shares_of_two_processes_make_the_batches_of_one(ten):
+@pytest.mark.parametrize("order", [[0, 0, 1, 1], [0, 1, 1, 0], [1, 0, 1, 0]], ids=str)
+def test_the_rows_of_two_processes_make_the_batches_of_one(ten, order):
     split, pixels = ten
+    rows = [np.flatnonzero(np.array(order) == process) for process in range(2)]
+
+    def joined(parts):
+        whole = np.zeros((4, *np.shape(parts[0])[1:]), np.asarray(parts[0]).dtype)
+        whole[rows[0]], whole[rows[1]] = parts
+        return whole
+
     for cache in ("none", "host"):
         config = config_of(cache=cache)
         images = open_images(split, config, SHAPE)
         whole = train_labels(split, config, 0, 5)
-        shares = [train_labels(split, config, 0, 5, (i, 2)) for i in range(2)]
-        assert [first + second for first, second in zip(*shares, strict=True)] == whole
-        parts = [list(eval_batches(split, images, 4, (i, 2))) for i in range(2)]
-        found = [np.concatenate([a["image"], b["image"]]) for a, b in zip(*parts, strict=True)]
+        shares = [train_labels(split, config, 0, 5, x) for x in rows]
+        assert [joined(parts).tolist() for parts in zip(*shares, strict=True)] == whole
+        parts = [list(eval_batches(split, images, 4, x)) for x in rows]
+        found = [joined([a["image"], b["image"]]) for a, b in zip(*parts, strict=True)]
         np.testing.assert_array_equal(np.concatenate(found)[:10], pixels)
 
 

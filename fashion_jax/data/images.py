@@ -29,8 +29,8 @@ class Images(Protocol):
     def batches(self, indices: IndexBatches) -> Iterator[Any]:
         """For each array of indices, uint8 [len(indices), height, width, 3]; all of the same length.
 
-        Numpy arrays, or, where the images are kept there, arrays on the devices: then of the whole batch, to which
-        each process's indices are its share.
+        Numpy arrays, or, where the images are kept there, arrays on the devices: then of the whole batch, of which
+        each process's indices are those of its sharding.local_rows.
         """
 
 

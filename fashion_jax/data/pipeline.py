@@ -22,13 +22,11 @@ from fashion_jax.data.record_images import RecordImages, RecordNames
 
 _CANVAS_MARGIN = 1.25
 
-Share = tuple[int, int]  # process_index, process_count
-
 
 def train_batches(
-    split: Split, images: Images, config: ConfigDict, epoch: int = 0, seen: int = 0, share: Share = (0, 1)
+    split: Split, images: Images, config: ConfigDict, epoch: int = 0, seen: int = 0, rows: np.ndarray | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The batches from a place in the data to the end of the last epoch, of which this process reads its share.
+    """The batches from a place in the data to the end of the last epoch, of which this process reads some rows.
 
     The order is a function of (seed, epoch), so any place continues the same sequence.
 
@@ -38,7 +36,7 @@ def train_batches(
         config: of the run.
         epoch: how many are over.
         seen: how many images of the next one are done.
-        share: of this process.
+        rows: of each batch, int [n], in order: sharding.local_rows; None: all.
     """
     chances = draw_chances(config, split)
 
@@ -47,19 +45,28 @@ def train_batches(
         for number in range(epoch, config.num_epochs):
             order = epoch_order(config.seed, number, len(split), chances)
             for start in range(first, len(split) - config.batch_size + 1, config.batch_size):
-                yield _share_of(order[start : start + config.batch_size], share)
+                yield _taken(order[start : start + config.batch_size], rows)
             first = 0
 
     return _labelled(split, images, indices)
 
 
-def eval_batches(split: Split, images: Images, batch_size: int, share: Share = (0, 1)) -> Iterator[dict[str, Any]]:
-    """Every image once, in order; the last batch is filled up with the first image, to be cut off again."""
+def eval_batches(
+    split: Split, images: Images, batch_size: int, rows: np.ndarray | None = None
+) -> Iterator[dict[str, Any]]:
+    """Every image once, in order; the last batch is filled up with the first image, to be cut off again.
+
+    Args:
+        split: any.
+        images: of the split.
+        batch_size: of the global batches.
+        rows: of each batch that this process reads, int [n], in order: sharding.local_rows; None: all.
+    """
 
     def indices() -> Iterator[np.ndarray]:
         for start in range(0, len(split), batch_size):
             batch = np.arange(start, start + batch_size)
-            yield _share_of(np.where(batch < len(split), batch, 0), share)
+            yield _taken(np.where(batch < len(split), batch, 0), rows)
 
     return _labelled(split, images, indices)
 
@@ -161,10 +168,8 @@ def decode_rows(
     return indices, canvases[: len(indices)]
 
 
-def _share_of(batch: np.ndarray, share: Share) -> np.ndarray:
-    """The consecutive part of a global batch that a process reads."""
-    index, count = share
-    return np.split(batch, count)[index]
+def _taken(batch: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    return batch if rows is None else batch[rows]
 
 
 def _labelled(split: Split, images: Images, indices: IndexBatches) -> Iterator[dict[str, Any]]:
