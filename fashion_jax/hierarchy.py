@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fashion_jax.errors import UserError
+from fashion_jax.letters import composed
 
 UNKNOWN = -1
 _SEPARATOR = "/"
@@ -77,8 +78,11 @@ class Taxonomy:
         return len(self.classes[level])
 
     def label_ids(self, paths: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-        """Level -> int32 [len(paths)], UNKNOWN (-1) where a label is empty or not in the taxonomy."""
-        ids = {level: {name: i for i, name in enumerate(self.classes[level])} for level in self.levels}
+        """Level -> int32 [len(paths)], UNKNOWN (-1) where a label is empty or not in the taxonomy.
+
+        Accents may be composed in the labels and decomposed in the taxonomy, as in runs of earlier versions.
+        """
+        ids = {level: _ids_of(self.classes[level]) for level in self.levels}
         labels = {level: np.full(len(paths), UNKNOWN, np.int32) for level in self.levels}
         memo: dict[tuple[str, ...], list[int]] = {}
         for row, path in enumerate(map(tuple, paths)):
@@ -140,6 +144,11 @@ class Taxonomy:
                     raise ValueError(f"the parent of {name!r} is not a class of level {above}")
                 if not name.startswith(self.classes[above][parent] + _SEPARATOR):
                     raise ValueError(f"{name!r} does not begin with its parent, {self.classes[above][parent]!r}")
+
+
+def _ids_of(names: Sequence[str]) -> dict[str, int]:
+    """Name of a class, as it is and composed -> its id."""
+    return {composed(name): i for i, name in enumerate(names)} | {name: i for i, name in enumerate(names)}
 
 
 def _known(path: Sequence[str]) -> Sequence[str]:

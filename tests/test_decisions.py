@@ -154,6 +154,7 @@ def test_a_table_of_costs(tmp_path):
         ("true,predicted,cost\nGift,Shoes/Boot,-1\n", "the cost '-1'"),
         ("true,predicted,cost\nGift,Shoes/Boot,nan\n", "the cost 'nan'"),
         ("true,predicted,cost\nGift,Shoes/Boot,1\nGift,Shoes/Boot,2\n", "Row 2 .* again"),
+        ("true,predicted,cost\nGift,Shoes/Boot,1,5\n", "Line 2 of .* 4 cells"),
     ],
 )
 def test_a_wrong_table_of_costs_is_one_sentence(tmp_path, text, words):

@@ -2,7 +2,9 @@
 
 import datetime
 import decimal
+import os
 import time
+import unicodedata
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from fashion_jax.data.file_check import Checked
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.table import read_table
 from fashion_jax.errors import UserError
-from tests.shop import HEADER, products, shop_config, smallest_image, write_table
+from tests.shop import HEADER, products, shop_config, smallest_image, write_shop, write_table
 
 ROW = ("1", "Apparel", "Topwear")
 
@@ -23,7 +25,7 @@ ROW = ("1", "Apparel", "Topwear")
 def read(folder, text: bytes | None = None, **data):
     if text is not None:
         (folder / "styles.csv").write_bytes(text)
-    return read_table(shop_config(folder, **data), folder)
+    return read_table(shop_config(folder, **data), folder)[0]
 
 
 def test_rows_become_ids_files_and_paths(tmp_path):
@@ -51,14 +53,15 @@ def test_levels_take_the_columns_and_the_order_of_the_config(tmp_path):
         b" id , masterCategory,subCategory \n 1 ,Apparel , Topwear\n",
         b'id,masterCategory,subCategory\n\n1,"Apparel","Topwear"\n\n',
         b"masterCategory,id,other,subCategory\nApparel,1,,Topwear",
-        b"id,masterCategory,subCategory\n1,Apparel,Topwear,too,many\n",
+        b"id,masterCategory,subCategory\n1,Apparel,Topwear,,\n",
+        b"id,masterCategory,subCategory,,\n1,Apparel,Topwear\n",
         b'\xef\xbb\xbfid;masterCategory;"subCategory"\r\n1;Apparel;Topwear\r\n',
         b"id\tmasterCategory\tsub\tsubCategory\n1\tApparel\ta,b\tTopwear\n",
         b"note,id,note,masterCategory,subCategory\nx,1,y,Apparel,Topwear\n",
     ],
     ids=[
-        *("BOM and CRLF", "blanks", "quotes and empty lines", "other columns", "more cells than columns"),
-        *("semicolons", "tabs", "another column twice"),
+        *("BOM and CRLF", "blanks", "quotes and empty lines", "other columns", "delimiters at the end"),
+        *("delimiters at the header's end", "semicolons", "tabs", "another column twice"),
     ],
 )
 def test_tables_as_spreadsheets_write_them(tmp_path, text):
@@ -66,8 +69,128 @@ def test_tables_as_spreadsheets_write_them(tmp_path, text):
     assert (list(table.ids), list(table.paths)) == (["1"], [("Apparel", "Topwear")])
 
 
-def test_a_short_row_has_unknown_labels(tmp_path):
-    assert list(read(tmp_path, b"id,masterCategory,subCategory\n1,Apparel\n").paths) == [("Apparel", "")]
+GOOD = b"id,name,main,sub,note\n" + b"".join(
+    b"%d,x,%s,x\n" % (i, path) for i, path in enumerate([b"Apparel,Topwear", b"Footwear,Shoes", b"Shoes,Topwear"] * 40)
+)
+
+
+def read_named(folder, rows: bytes, text=GOOD, **data):
+    """The table, and what was left out, of whole rows 0 to 119 on lines 2 to 121 and further ones."""
+    (folder / "styles.csv").write_bytes(text + rows)
+    config = shop_config(folder, levels={"main": "main", "sub": "sub"}, max_bad_fraction=0.1, **data)
+    return read_table(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        (b"1000,x,Apparel,Topwear,blue, with stripes", ("Apparel", "Topwear")),
+        (b"1000,x,Apparel,Topwear,a,b,c,d", ("Apparel", "Topwear")),
+        (b"1000,x,Apparel,Topwear,a,,", ("Apparel", "Topwear")),
+        (b"1000,x,Apparel,Topwear", ("Apparel", "Topwear")),
+        (b"1000,x,Apparel", ("Apparel", "")),
+    ],
+    ids=["a comma in the last", "several commas", "delimiters at the end", "no note", "no sub"],
+)
+def test_a_ragged_row_counts_where_its_labels_must_stand_in_their_columns(tmp_path, row, path):
+    table, left_out = read_named(tmp_path, row)
+    assert (table.ids[-1], table.paths[-1], len(table), left_out) == ("1000", path, 121, {})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"1000,Shirt, slim fit,Apparel,Topwear,x",
+        b"1000,Shirt, slim,Apparel,,",
+        b"1000,a,Footwear,Shoes,Topwear,x",
+        b"1000,a,b,c,Apparel,Topwear,x",
+        b"1000,Apparel,Topwear,x",
+        b"1000,App",
+        b"1000",
+        b"1000,x,Apparel,Hats,a,b",
+    ],
+    ids=[
+        *("a comma before", "a comma before a blank", "labels of two classes", "two commas", "a cell missing before"),
+        *("a row cut off", "an id alone", "a class that no whole row has"),
+    ],
+)
+def test_a_ragged_row_whose_labels_may_stand_elsewhere_is_left_out_with_its_line(tmp_path, row):
+    table, left_out = read_named(tmp_path, row)
+    more = row.count(b",") > 4
+    assert left_out == {f"the row has {'more' if more else 'fewer'} cells than the header": ["1000 (line 122)"]}
+    assert len(table) == 120 and set(table.paths) == {
+        ("Apparel", "Topwear"),
+        ("Footwear", "Shoes"),
+        ("Shoes", "Topwear"),
+    }
+
+
+def test_a_surplus_in_front_of_any_wanted_cell_leaves_the_row_out(tmp_path):
+    for data in ({"image": "{note}.jpg"}, {"group_column": "note"}, {"splits": "note"}):
+        table, left_out = read_named(tmp_path, b"1000,x,Apparel,Topwear,blue, with stripes\n", **data)
+        assert len(table) == 120 and sum(map(len, left_out.values())) == 1
+    two_columns = GOOD.replace(b",x\n", b"\n").replace(b",note", b"")
+    assert read_named(tmp_path, b"1000,x,Apparel,Topwear, long\n", two_columns)[1]  # "Topwear, long" is a label too
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
+    rows = b'200,"two\r\nlines",Apparel,Topwear,x\r\n\r\n201,a,b,Apparel,Topwear,x\r\n202,"one\rmore",a,b,c,d\r\n'
+    _, left_out = read_named(tmp_path, rows)
+    assert left_out == {"the row has more cells than the header": ["201 (line 125)", "202 (line 126)"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"id,main,sub\n1,7,Apparel,Topwear\n2,8,Footwear,Shoes\n",  # a column of row numbers without a name
+        b"id,name,main,sub\n1,Apparel,Topwear\n2,Footwear,Shoes\n",
+    ],
+)
+def test_too_many_ragged_rows_are_refused_with_the_first_line(tmp_path, text):
+    with pytest.raises(UserError, match=r"2 of 2 rows .*styles\.csv.* line 2 .*data\.max_bad_fraction, 0\.1"):
+        read_named(tmp_path, b"", text)
+
+
+def test_rows_left_out_are_counted_in_the_data_set(tmp_path):
+    rows = [row[:3] for row in products(200)]
+    write_shop(tmp_path, [*rows, ("500", "Shirt", " slim", "Apparel", "Topwear")])
+    dataset = load_dataset(shop_config(tmp_path))
+    assert dataset.left_out == {"the row has more cells than the header": ["500 (line 202)"]}
+    assert dataset.taxonomy.classes["main"] == ("Apparel", "Footwear")
+
+
+COMPOSED, DECOMPOSED = "R\u00f6cke", "Ro\u0308cke"
+
+
+def test_accents_are_the_same_composed_and_decomposed(tmp_path):
+    """In ids, labels, names of columns and files, of tables and folders of the images, values and files of splits."""
+    one, other = unicodedata.normalize("NFC", "\u00fc\u00e9"), unicodedata.normalize("NFD", "\u00fc\u00e9")
+    rows = [(f"{(one, other)[i % 2]}{i}", "Apparel", (COMPOSED, DECOMPOSED)[i // 2 % 2]) for i in range(40)]
+    (tmp_path / other).mkdir()
+    for i in range(40):
+        (tmp_path / other / f"{(other, one)[i % 3 % 2]}{i}.jpg").write_bytes(smallest_image(str(i)))
+    write_table(tmp_path / f"{other}.csv", rows, ("id", "main", DECOMPOSED))
+    (tmp_path / f"{other}.txt").write_text("\n".join(f"{one}{i}" for i in range(20)), encoding="utf-8")
+    (tmp_path / "v.txt").write_text("\n".join(f"{other}{i}" for i in range(20, 40)), encoding="utf-8")
+    splits = {"train": f"{one}.txt", "validation": "v.txt"}
+    fields = {"csv": f"{one}.csv", "levels": {"main": "main", "sub": COMPOSED}, "splits": splits}
+    for pattern in (f"{one}/{{id}}.jpg", f"{one}/{{id}}.*"):
+        dataset = load_dataset(shop_config(tmp_path, image=pattern, **fields))
+        assert dataset.taxonomy.classes["sub"] == (f"Apparel/{COMPOSED}",) and not dataset.left_out
+        assert [len(split) for split in dataset.splits.values()] == [20, 20]
+        assert all(os.path.isfile(file) for split in dataset.splits.values() for file in split.files)
+        assert dataset.splits["train"].ids[1] == f"{one}1"
+
+
+def test_accents_in_columns_of_groups_and_splits(tmp_path):
+    rows = [(str(i), "a", (COMPOSED, DECOMPOSED)[i % 2] + str(i // 2), "train") for i in range(20)]
+    rows += [(str(i), "a", "b", "validation") for i in range(20, 30)]
+    write_shop(tmp_path, rows, ("id", "sub", DECOMPOSED, "fo\u0308ld"))
+    fields = {"levels": {"sub": "sub"}, "group_column": COMPOSED, "splits": "f\u00f6ld"}
+    assert len(load_dataset(shop_config(tmp_path, **fields)).splits["train"]) == 20
+    del fields["splits"]
+    for split in load_dataset(shop_config(tmp_path, **fields)).splits.values():
+        assert {str(int(i) ^ 1) for i in split.ids if int(i) < 20} <= set(split.ids)
 
 
 @pytest.mark.parametrize(

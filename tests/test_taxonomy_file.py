@@ -4,7 +4,7 @@ import pytest
 
 from fashion_jax.data.taxonomy_file import paths_by_name, read_taxonomy_file
 from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import class_labels, class_name
+from fashion_jax.hierarchy import Taxonomy, class_labels, class_name
 
 TWO, THREE = ["main", "sub"], ["main", "sub", "type"]
 
@@ -85,3 +85,10 @@ def test_names_are_paths_and_back(tmp_path):
         assert class_labels(class_name(path)) == path
     taxonomy = read(tmp_path, "A: [x, Other]\nB: [Other]\n")
     assert paths_by_name(taxonomy) == {"x": [("A", "x")], "Other": [("A", "Other"), ("B", "Other")]}
+
+
+def test_labels_find_the_classes_of_a_taxonomy_with_accents_in_the_other_form(tmp_path):
+    """As evaluate needs for a run of before, whose classes are as the table had them."""
+    decomposed = Taxonomy.from_paths(["main", "sub"], [("Damen", "Ro\u0308cke"), ("Damen", "Hosen")])
+    assert decomposed.label_ids([("Damen", "R\u00f6cke")])["sub"].tolist() == [1]
+    assert paths_by_name(decomposed)["R\u00f6cke"] == [("Damen", "Ro\u0308cke")]

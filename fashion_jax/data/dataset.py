@@ -21,6 +21,7 @@ from fashion_jax.data.presence import usable, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.record_images import RecordNames
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
 from fashion_jax.data.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.tfds_source import read_records
@@ -98,7 +99,7 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
         UserError: names the first that is missing, or the zip that cannot be used.
     """
     named = config.data.taxonomy and not split
-    names = {"data.taxonomy": Path(os.path.expanduser(config.data.taxonomy))} if named else {}
+    names = {"data.taxonomy": stored_path(Path(os.path.expanduser(config.data.taxonomy)))} if named else {}
     folder = _path(config)
     if config.data.source in ("csv", "folder") and os.path.isfile(folder):
         check_archive(folder)
@@ -195,7 +196,9 @@ def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftO
         folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed, noise)
     else:
         folder = _folder(config)
-    return *without_repeats(read_table(_source_config(config), folder)), folder
+    table, ragged = read_table(_source_config(config), folder)
+    table, repeated = without_repeats(table)
+    return table, ragged | repeated, folder
 
 
 def _joined(*accounts: LeftOut) -> LeftOut:
@@ -211,13 +214,14 @@ def _folder(config: ConfigDict) -> Path:
 
 
 def _path(config: ConfigDict) -> Path:
-    return Path(os.path.expanduser(config.data.path)).absolute()
+    return stored_path(Path(os.path.expanduser(config.data.path)).absolute())
 
 
 def _split_files(config: ConfigDict, folder: Path) -> dict[str, Path]:
     """Field -> file, of the splits that are files."""
     splits = config.data.splits if isinstance(config.data.splits, dict) else {}
-    return {f"data.splits.{split}": folder / name for split, name in splits.items() if isinstance(name, str)}
+    named = {split: folder / name for split, name in splits.items() if isinstance(name, str)}
+    return {f"data.splits.{split}": stored_path(path) for split, path in named.items()}
 
 
 def _source_config(config: ConfigDict) -> ConfigDict:

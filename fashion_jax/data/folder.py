@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 from fashion_jax.data.splits import FOLDERS, LeftOut
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.table import LabelPaths, Labels, Table, check_folder
-from fashion_jax.data.taxonomy_file import paths_by_name, same_letters
+from fashion_jax.data.taxonomy_file import paths_by_name
 from fashion_jax.data.walk import READ_ANYWAY, is_image, printable_name, walk
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_name
+from fashion_jax.letters import all_composed, composed
 
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 _LIKE_SPLITS = {*_SPLITS, "training", "testing", "dev"}
@@ -57,7 +58,7 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
     columns = {}
     if places.splits:
         columns[FOLDERS] = Strings(split for split, _ in places.distinct).select(codes)
-    ids = Strings(map(printable_name, names))
+    ids = Strings(all_composed(list(map(printable_name, names))))
     return Table(ids, Files(str(folder), Strings(names)), labels, np.arange(len(ids)), columns), left_out
 
 
@@ -119,7 +120,7 @@ class _Places:
             if not split:
                 return _NO_SPLIT, -1
             folders = folders[1:]
-        folders = [same_letters(printable_name(name)) for name in folders]
+        folders = [composed(printable_name(name)) for name in folders]
         if len(folders) == len(self._levels):
             labels = tuple(folders)
         elif len(folders) == 1 and self._paths:

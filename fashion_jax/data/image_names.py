@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fashion_jax.data.columns import Columns
+from fashion_jax.data.stored_names import StoredNames, listed_names
 from fashion_jax.data.walk import is_hidden, is_image
 from fashion_jax.errors import UserError
+from fashion_jax.letters import composed
 
 
 def pattern_columns(patterns: Sequence[str]) -> list[str]:
@@ -28,14 +30,16 @@ class ImageNames:
         self._fields = pattern_columns(patterns)
         self._patterns = [[self._by_place(piece) for piece in pattern.split("*")] for pattern in patterns]
         self._folder = folder
-        self._listed: dict[str, list[str]] = {}
+        self._stored = StoredNames(folder)
+        self._listed: dict[str, tuple[list[str], list[str]]] = {}
         self._owner: dict[str, str] = {}  # name -> id of its row
         self._guesses = any("*" in pattern for pattern in patterns)  # so that it could take another row's image
 
     def of_rows(self, columns: Columns) -> tuple[list[str], np.ndarray]:
         """The images of rows, whether they are there or not: names, and int [names] which row each is of.
 
-        No row has a name twice. A pattern with a * that no file fits stands for itself.
+        Names are as on disk, where accents may be decomposed. No row has a name twice. A pattern with a * that no file
+        fits stands for itself.
 
         Raises:
             UserError: an image fits the patterns of two rows.
@@ -43,6 +47,8 @@ class ImageNames:
         values = [columns[field] for field in self._fields]
         if len(self._patterns) == 1 and not self._guesses:
             names = list(map(self._patterns[0][0].format, *values))
+            if not all(map(str.isascii, names)):
+                names = list(map(self._stored.find, names))
             return names, np.arange(len(names))
         rows = [self._of_row(row) for row in zip(*values, strict=True)]
         if self._guesses:
@@ -62,26 +68,29 @@ class ImageNames:
         names: dict[str, None] = {}
         for pieces in self._patterns:
             literal = [piece.format(*values) for piece in pieces]
-            found = self._fitting(literal) if len(literal) > 1 else literal
-            names.update(dict.fromkeys(found or ["*".join(literal)]))
+            found = self._fitting(literal) if len(literal) > 1 else []
+            names.update(dict.fromkeys(found or [self._stored.find("*".join(literal))]))
         return list(names)
 
     def _fitting(self, pieces: Sequence[str]) -> list[str]:
         """The images whose name is the pieces with anything between them, by name."""
         folder, slash, start = pieces[0].rpartition("/")
-        listed = self._images_in(folder)
+        folder = self._stored.find(folder)
+        listed, stored = self._images_in(folder)
         found = []
         for i in range(bisect.bisect_left(listed, start), len(listed)):
             if not listed[i].startswith(start):
                 break
             if _fits(listed[i], [start, *pieces[1:]]):
-                found.append(folder + slash + listed[i])
+                found.append(folder + slash + stored[i])
         return found
 
-    def _images_in(self, folder: str) -> list[str]:
+    def _images_in(self, folder: str) -> tuple[list[str], list[str]]:
+        """The names of the images in a folder, composed and sorted; and the same as they stand on disk."""
         if folder not in self._listed:
-            names = listed_names(os.path.join(self._folder, folder))
-            self._listed[folder] = sorted(name for name in names if is_image(name) and not is_hidden(name))
+            names = [x for x in listed_names(os.path.join(self._folder, folder)) if is_image(x) and not is_hidden(x)]
+            pairs = sorted((composed(name), name) for name in names)
+            self._listed[folder] = [name for name, _ in pairs], [name for _, name in pairs]
         return self._listed[folder]
 
     def _check_owner(self, row_id: str, names: Sequence[str]) -> None:
@@ -91,14 +100,6 @@ class ImageNames:
                     f"The image {name!r} fits data.image for the rows {self._owner[name]!r} and {row_id!r}: "
                     "write patterns that tell them apart, such as images/{id}_*.jpg."
                 )
-
-
-def listed_names(folder: str) -> list[str]:
-    """The names in a folder; none where it is not there or cannot be read."""
-    try:
-        return os.listdir(folder)
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return []
 
 
 def _fits(name: str, pieces: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fashion_jax.data.archive import extracted_whole
 from fashion_jax.data.cache import cache_root
+from fashion_jax.data.stored_names import StoredNames
 from fashion_jax.data.walk import READ_ANYWAY, walk
 from fashion_jax.errors import UserError
 
@@ -23,13 +24,15 @@ class Input(NamedTuple):
 
 def find_inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
     """Every file that the paths name, folders and zips opened, in the order of the paths and then by name."""
+    stored = StoredNames("")
     for path in paths:
-        if os.path.isdir(path):
-            yield from _inside(path, path)
-        elif os.path.splitext(path)[1].lower() == ".zip" and os.path.isfile(path):
-            yield from _zipped(path, cache_dir)
+        file = stored.find(path)
+        if os.path.isdir(file):
+            yield from _inside(path, file)
+        elif os.path.splitext(file)[1].lower() == ".zip" and os.path.isfile(file):
+            yield from _zipped(path, file, cache_dir)
         else:
-            yield Input(path, path)
+            yield Input(path, file)
 
 
 def _inside(name: str, folder: str) -> Iterator[Input]:
@@ -39,10 +42,10 @@ def _inside(name: str, folder: str) -> Iterator[Input]:
             yield Input(os.path.join(name, path) if path else name, os.path.join(folder, path), error)
 
 
-def _zipped(path: str, cache_dir: str) -> Iterator[Input]:
+def _zipped(name: str, file: str, cache_dir: str) -> Iterator[Input]:
     try:
-        folder = extracted_whole(Path(path), cache_root(cache_dir))
+        folder = extracted_whole(Path(file), cache_root(cache_dir))
     except UserError as error:
-        yield Input(path, path, str(error))
+        yield Input(name, file, str(error))
         return
-    yield from _inside(path, str(folder))
+    yield from _inside(name, str(folder))

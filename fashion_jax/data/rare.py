@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from fashion_jax.data.splits import Assigned
 from fashion_jax.data.table import LabelPaths, Labels, Table
 from fashion_jax.hierarchy import Taxonomy, class_name
+from fashion_jax.letters import composed
 
 OTHER = "Other"
 
@@ -28,7 +29,7 @@ def merge_rare(config: ConfigDict, table: Table, train: np.ndarray) -> Table:
 
 def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
     """The table with the classes that a run has merged, or never seen, as its "Other" of their parents."""
-    known = {name for names in taxonomy.classes.values() for name in names}
+    known = {composed(name) for names in taxonomy.classes.values() for name in names}
     distinct = table.paths.distinct
     for depth in range(1, len(taxonomy.levels) + 1):
         distinct = [

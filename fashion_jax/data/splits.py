@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Strings
-from fashion_jax.data.table import Table
+from fashion_jax.data.table import LeftOut, Table
 from fashion_jax.errors import UserError
+from fashion_jax.letters import all_composed, composed
 
-LeftOut = dict[str, list[str]]  # reason -> ids
 FOLDERS = ""  # the column of a table whose splits have folders, which no config can name
 Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in the table, in the table's order
 
@@ -83,7 +84,7 @@ def _from_column(
     """Splits, int [images] which of them each image is in (-1: none), and the good ones that are in none."""
     names = list(dict.fromkeys(["train", "validation", *sorted(also)]))
     values = table.columns[column]
-    of = values.places(Strings(names))
+    of = values.places(Strings(map(composed, names)))
     left_out: LeftOut = {}
     for i in np.flatnonzero((of < 0) & good):
         left_out.setdefault(f"{column} is {values[i]!r}", []).append(table.ids[i])
@@ -94,7 +95,7 @@ def _from_files(
     table: Table, splits: dict[str, str], folder: Path, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
     """As _from_column."""
-    listed = [Strings(_read_ids(folder / name, split)) for split, name in splits.items()]
+    listed = [Strings(_read_ids(stored_path(folder / name), split)) for split, name in splits.items()]
     names, everywhere = list(splits), Strings.join(listed)
     owner = np.repeat(np.arange(len(names)), [len(ids) for ids in listed])
     first = everywhere.places(everywhere)
@@ -117,7 +118,7 @@ def _from_files(
 def _read_ids(path: Path, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return list(dict.fromkeys(image_id for line in lines if (image_id := line.strip())))
+        return list(dict.fromkeys(all_composed([image_id for line in lines if (image_id := line.strip())])))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"data.splits.{split} is {str(path)!r}, which cannot be read ({error}): name a file with an id per line."

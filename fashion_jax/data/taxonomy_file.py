@@ -7,14 +7,15 @@ Lower body: [pants, shorts, skirt]            # with more the lists stand deeper
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_labels
+from fashion_jax.letters import composed
 
 _MAX_CLASSES = 100_000  # a few lines of YAML can stand for endless ones
 
@@ -26,7 +27,7 @@ def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
         UserError: the file cannot be read, holds no tree of classes, or has other levels.
     """
     try:
-        text = Path(os.path.expanduser(name)).read_text(encoding="utf-8-sig")
+        text = stored_path(Path(os.path.expanduser(name))).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.taxonomy is {name!r}, which cannot be read ({error}).") from error
     if name.lower().endswith((".yaml", ".yml")):
@@ -42,13 +43,8 @@ def paths_by_name(taxonomy: Taxonomy) -> dict[str, list[tuple[str, ...]]]:
     paths = defaultdict(list)
     for name in taxonomy.classes[taxonomy.levels[-1]]:
         path = class_labels(name)
-        paths[path[-1]].append(path)
+        paths[composed(path[-1])].append(path)
     return dict(paths)
-
-
-def same_letters(label: str) -> str:
-    """The label with its accents composed: names of folders and of files come either way."""
-    return unicodedata.normalize("NFC", label)
 
 
 def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, ...]]:
@@ -85,7 +81,7 @@ class _Tree:
         for child, below in children:
             if child.id != "scalar" or not child.value.strip():
                 raise self._wrong(child, f"a name of a class at the level {self._levels[depth]!r} should stand here")
-            label = same_letters(child.value.strip())
+            label = composed(child.value.strip())
             if label in seen:
                 raise self._wrong(child, f"{label!r} stands twice{f' under {above[-1]!r}' if above else ''}")
             seen.add(label)

@@ -18,6 +18,7 @@ from fashion_jax.data.taxonomy_file import paths_by_name
 from fashion_jax.data.tfds_set import open_tfds_set
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_labels, class_name
+from fashion_jax.letters import composed
 
 _IDS = (ID, "file_name", "image/filename")  # features that name an image
 _LABEL = "label"
@@ -131,9 +132,10 @@ def _codes(records: RecordSet, feature: str, values: np.ndarray) -> tuple[list[s
             raise UserError(
                 f"The TFDS set in {str(records.folder)!r} is damaged (a record has no {feature!r}): restore it."
             )
-        return [*names, ""], np.where((values >= 0) & (values < len(names)), values, len(names))
+        return [*map(composed, names), ""], np.where((values >= 0) & (values < len(names)), values, len(names))
     distinct, codes = np.unique(values, return_inverse=True)
-    return [x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in distinct.tolist()], codes
+    texts = (x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in distinct.tolist())
+    return list(map(composed, texts)), codes
 
 
 def _paths_of_levels(records: RecordSet, values: dict[str, np.ndarray], features: Sequence[str]) -> LabelPaths:
@@ -171,7 +173,7 @@ def _ids(records: RecordSet, rows: np.ndarray) -> Strings:
     """What the set calls its images; else their split and place in it."""
     if feature := next((name for name in _IDS if records.classes.get(name, ()) is None), ""):
         ids = _values(records, rows, [feature])[feature]
-        return Strings(x.decode("utf-8", "backslashreplace") if isinstance(x, bytes) else str(x) for x in ids)
+        return Strings(composed(x.decode("utf-8", "backslashreplace") if isinstance(x, bytes) else str(x)) for x in ids)
     parts = sorted(records.splits.items(), key=lambda item: item[1].start)
     of = np.searchsorted([part.stop for _, part in parts], rows, side="right")
     return Strings(

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fashion_jax.data.columns import read_columns
+from fashion_jax.data.ragged import has_blank_end
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.letters import composed
 
 DECODES = ("independent", "marginal", "conditional", "joint")
 # The chain rule keeps calibrated heads calibrated, and the coarse classes as their own head has them; joint counts the
@@ -178,13 +180,19 @@ def read_costs(path: Path, taxonomy: Taxonomy) -> np.ndarray:
     Classes are named as in taxonomy.json, such as Apparel/Topwear; the table is a CSV or Parquet of COST_COLUMNS.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or names an unknown class, a pair twice or a wrong cost.
+        UserError: the file cannot be read, lacks a column, has a row with more or fewer cells than the header, or names
+            an unknown class, a pair twice or a wrong cost.
     """
     names = [_leaf_name(leaf, taxonomy) for leaf in leaf_paths(taxonomy)]
-    places = {name: i for i, name in enumerate(names)}
+    places = {composed(name): i for i, name in enumerate(names)}
     costs, seen = tree_costs(taxonomy), set()
-    parts = read_columns(path, COST_COLUMNS, optional=())
-    rows = (row for part in parts for row in zip(*(part[name] for name in COST_COLUMNS), strict=True))
+    parts = list(read_columns(path, COST_COLUMNS, optional=()))
+    if ragged := [row for part in parts for row in part.ragged if not has_blank_end(row)]:
+        raise UserError(
+            f"Line {ragged[0].line} of {path} has {len(ragged[0].cells)} cells, but the header {ragged[0].width}: "
+            "quote cells that hold the delimiter."
+        )
+    rows = (row for columns, _ in parts for row in zip(*(columns[name] for name in COST_COLUMNS), strict=True))
     for number, (*pair, cost) in enumerate(rows, 1):
         where = f"Row {number} of {path}"
         for column, name in zip(COST_COLUMNS, pair, strict=False):
