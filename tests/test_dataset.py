@@ -144,6 +144,13 @@ def test_an_other_that_is_too_small_itself_is_left_out(tmp_path):
     assert len(load_split(config, dataset.taxonomy, "validation")) == len(dataset.splits["validation"]) == 9
 
 
+def test_a_merged_class_is_one_of_the_taxonomy(tmp_path):
+    """Two images are too few for Apparel/Other; and one of a validation class alone makes no class."""
+    for rows, minimum in ((few(Hats=2, Scarves=1), 4), ({30: {"subCategory": "Hats"}}, 1)):
+        dataset = load(tmp_path, changed(rows), min_images_per_class=minimum, rare_classes="merge")
+        assert "merged" not in dataset.summary(8) and "Apparel/Other" not in dataset.taxonomy.classes["sub"]
+
+
 def test_merging_works_at_every_level_and_takes_a_real_other_in(tmp_path):
     """Two rare mains become one, of one sub; a sub that is called Other is of it too."""
     changes = {

@@ -8,7 +8,8 @@ import pytest
 from configs import clothing
 from fashion_jax.data import walk as walk_module
 from fashion_jax.data.dataset import ALL, check_paths, load_dataset, load_split
-from fashion_jax.data.walk import READ_ANYWAY, Found, walk
+from fashion_jax.data.inputs import find_inputs
+from fashion_jax.data.walk import OF_A_RUN, READ_ANYWAY, Found, walk
 from fashion_jax.errors import UserError
 from tests.shop import shop_config, smallest_image
 
@@ -108,12 +109,62 @@ def test_validation_may_be_shortened(tmp_path, name):
     assert dataset.taxonomy.classes["main"] == ("Apparel", "Shoes")
 
 
-@pytest.mark.parametrize("names", [("test", "train"), ("Train", "Val")])
-def test_folders_that_look_like_splits_are_no_classes(tmp_path, names):
+@pytest.mark.parametrize(
+    "names", [("Train", "Validation"), ("TRAIN", "Val"), ("training", "dev"), ("Training", "Valid", "Testing")]
+)
+def test_usual_names_of_splits_are_taken_in_any_case(tmp_path, names):
+    folder = write_tree(tmp_path, *in_splits(**dict(zip("abc", names, strict=False))))
+    dataset = load(folder)
+    assert count(dataset) == dict(zip(("train", "validation", "test"), [30] * len(names), strict=False))
+    assert all(image_id.startswith(names[0]) for image_id in dataset.splits["train"].ids)
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (("test", "train"), {"train": "train", "validation": "test"}),
+        (("Dev", "Test"), {"train": "FOLDER", "validation": "Dev"}),
+        (("train", "Train"), {"train": "Train", "validation": "FOLDER"}),
+    ],
+)
+def test_folders_that_look_like_splits_are_no_classes(tmp_path, names, advice):
     folder = write_tree(tmp_path, *in_splits(a=names[0], b=names[1]))
-    with pytest.raises(UserError, match=rf"'{names[0]}' and '{names[1]}' below .* look like splits, not classes"):
+    with pytest.raises(UserError, match="look like splits, not classes") as refused:
         load(folder)
+    assert str(advice) in str(refused.value)
     assert count(load(folder, splits={"train": names[1], "validation": names[0]})) == {"train": 30, "validation": 30}
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path):
+    folder = write_tree(tmp_path, *in_splits(a="train", b="val", c="Validation"))
+    with pytest.raises(UserError, match=r"'Validation' and 'val' below .* could all be the split 'validation'"):
+        load(folder)
+
+
+def test_a_single_folder_that_looks_like_a_split_is_refused(tmp_path):
+    folder = write_tree(tmp_path, *(f"train/{name}" for name in ONE_LEVEL))
+    with pytest.raises(UserError, match=rf"'train', the only folder .* set data\.path to '{folder}/train'"):
+        load(folder)
+    toys = load(write_tree(tmp_path, *(f"car/{name}" for name in ONE_LEVEL)))
+    assert toys.taxonomy.classes["main"] == ("car", "train")
+
+
+def test_what_runs_have_made_is_no_data(tmp_path):
+    """A work directory beside the images, one around them, and a report that evaluate has written."""
+    folder = write_tree(tmp_path / "shop", *TWO_LEVELS)
+    expected = load(folder).summary(8)
+    made = ("checkpoints/8/x", "report/figures/a.png", "predictions/x/b.png", "config.json", "taxonomy.json", "lock")
+    write_tree(folder / "runs" / "a", *made)
+    write_tree(folder / "b", "config.json", "taxonomy.json", "data.json", "report/a.png")
+    write_tree(folder / "measured", "index.html", "label_errors.csv", "sub/curves.png", "curves.png")
+    dataset = load(folder)
+    assert dataset.left_out == {OF_A_RUN: ["b", "measured", "runs/a"]}
+    assert {name: split["classes"] for name, split in dataset.summary(8)["splits"].items()} == {
+        name: split["classes"] for name, split in expected["splits"].items()
+    }
+    write_tree(folder, *made)
+    assert {"checkpoints", "predictions", "report"} <= set(load(folder).left_out[OF_A_RUN])
+    assert len(list(find_inputs([str(folder)], ""))) == 30 + 3
 
 
 def test_a_deep_folder_of_a_split_is_told(tmp_path):
@@ -235,6 +286,18 @@ def test_folders_that_do_not_fit_are_one_sentence(tmp_path, names, data, sentenc
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.path is .*nowhere', which is not a folder or a zip"):
         check_paths(config_of(tmp_path / "nowhere"))
+
+
+def test_composed_and_decomposed_names_of_splits_and_inputs(tmp_path):
+    composed, decomposed = "Pr\u00fcfung", "Pru\u0308fung"
+    folder = write_tree(tmp_path / decomposed, *in_splits(a="train", b=decomposed))
+    dataset = load(tmp_path / composed, splits={"train": "train", "validation": composed})
+    assert count(dataset) == {"train": 30, "validation": 30} and all(
+        image_id.startswith(composed) for image_id in dataset.splits["validation"].ids
+    )
+    assert [x.file for x in find_inputs([str(tmp_path / composed)], "")] == [
+        x.file for x in find_inputs([str(folder)], "")
+    ]
 
 
 def test_composed_and_decomposed_accents_are_the_same_class(tmp_path):

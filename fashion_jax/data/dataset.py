@@ -128,15 +128,15 @@ def load_dataset(config: ConfigDict) -> Dataset:
     if config.data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
         left_out |= {"in another split too": list(table.ids.select(leaked))} if len(leaked) else {}
-    merged: dict[str, dict[str, int]] = {}
+    before = table.paths
     if config.data.rare_classes == "merge":
-        before, table = table.paths, merge_rare(config, table, assigned["train"])
-        merged = merged_counts(before, table.paths, np.concatenate(list(assigned.values())))
+        table = merge_rare(config, table, assigned["train"])
     assigned, rare = drop_rare(config, table, assigned)
     if rare:
         left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
     _check_sizes(config, assigned)
     taxonomy = fixed or _taxonomy(config, table.paths.select(assigned["train"]))
+    merged = merged_counts(before, table.paths, np.concatenate(list(assigned.values())), taxonomy)
     splits = {name: _split(table.select(images), taxonomy) for name, images in assigned.items()}
     _check_trained(config, taxonomy, table.paths, splits["train"])
     return Dataset(taxonomy, splits, left_out, merged, _by_ids(leaks, table))

@@ -11,19 +11,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.data.splits import FOLDERS, LeftOut
+from fashion_jax.data.stored_names import StoredNames
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.table import LabelPaths, Labels, Table, check_folder
 from fashion_jax.data.taxonomy_file import paths_by_name
-from fashion_jax.data.walk import READ_ANYWAY, is_image, printable_name, walk
+from fashion_jax.data.walk import PASSED_OVER, is_hidden, is_image, printable_name, walk
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_name
 from fashion_jax.letters import all_composed, composed
 
-_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-_LIKE_SPLITS = {*_SPLITS, "training", "testing", "dev"}
+_USUAL = {
+    **dict.fromkeys(["train", "training"], "train"),
+    **dict.fromkeys(["validation", "valid", "val", "dev"], "validation"),
+    **dict.fromkeys(["test", "testing"], "test"),
+}  # name of a folder in small letters -> split
 _NO_IMAGE = "not an image by its name"
 _NO_SPLIT = "in the folder of no split"
-_HARMLESS = (_NO_IMAGE, _NO_SPLIT, READ_ANYWAY)
+_HARMLESS = (_NO_IMAGE, _NO_SPLIT, *PASSED_OVER)
 
 
 def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
@@ -65,32 +69,59 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
 def split_folders(splits: Any, folder: Path) -> dict[str, str]:
     """Top folder -> split, where data.splits names folders; or does not name files, and the usual folders are there.
 
-    Usual is train beside validation, or one of its shorter names.
+    Usual is train beside validation, or other words for them, in capital or small letters.
     """
-    named = isinstance(splits, dict) and all(isinstance(name, str) for name in splits.values())
-    if named and all(os.path.isdir(folder / name) for name in splits.values()):
-        top = {os.path.normpath(name): split for split, name in splits.items()}
-        if deep := [name for name in top if os.sep in name or name in (os.curdir, os.pardir)]:
-            raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
-        return top
-    if named:
-        return {}
-    usual = {name: split for name, split in _SPLITS.items() if os.path.isdir(folder / name)}
-    if {"train", "validation"} <= {*usual.values()}:
-        return usual
-    _check_no_splits(folder)
-    return {}
-
-
-def _check_no_splits(folder: Path) -> None:
-    """That no folders are taken for classes that are splits by their names."""
+    if isinstance(splits, dict) and all(isinstance(name, str) for name in splits.values()):
+        return _named_folders(splits, folder)
     with os.scandir(folder) as entries:
-        names = sorted(printable_name(entry.name) for entry in entries if entry.is_dir())
-    if len(alike := [name for name in names if name.casefold() in _LIKE_SPLITS]) > 1:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+    usual: dict[str, list[str]] = {}
+    for name in names:
+        if name.casefold() in _USUAL:
+            usual.setdefault(_USUAL[name.casefold()], []).append(name)
+    if not usual.keys() >= {"train", "validation"}:
+        _check_no_splits(folder, usual, len(names))
+        return {}
+    for split, alike in usual.items():
+        if len(alike) > 1:
+            raise UserError(
+                f"{' and '.join(map(repr, alike))} below {str(folder)!r} could all be the split {split!r}: name the "
+                f"folder of each split in data.splits, such as {_advice(usual)}."
+            )
+    return {alike[0]: split for split, alike in usual.items()}
+
+
+def _named_folders(splits: dict[str, str], folder: Path) -> dict[str, str]:
+    """Folder -> split, of the config's data.splits; empty where these are no folders."""
+    stored = StoredNames(str(folder))
+    names = {os.path.normpath(stored.find(name)): split for split, name in splits.items()}
+    if not all(os.path.isdir(folder / name) for name in names):
+        return {}
+    if deep := [name for name in names if os.sep in name or name in (os.curdir, os.pardir)]:
+        raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
+    return names
+
+
+def _check_no_splits(folder: Path, usual: dict[str, list[str]], num_folders: int) -> None:
+    """That no folders are taken for classes that are splits by their names; a single one may be a class of toys."""
+    alike = [name for names in usual.values() for name in names]
+    if len(alike) > 1:
         raise UserError(
-            f"{' and '.join(map(repr, alike))} below {str(folder)!r} look like splits, not classes: name them in "
-            f"data.splits, such as {{'train': {alike[-1]!r}, 'validation': {alike[0]!r}}}."
+            f"{' and '.join(map(repr, sorted(alike)))} below {str(folder)!r} look like splits, not classes: name them "
+            f"in data.splits, such as {_advice(usual)}."
         )
+    if alike and num_folders == 1:
+        raise UserError(
+            f"{alike[0]!r}, the only folder in {str(folder)!r}, looks like a split, not a class: set data.path to "
+            f"{str(folder / alike[0])!r}, or put the folder of another split beside it."
+        )
+
+
+def _advice(usual: dict[str, list[str]]) -> dict[str, str]:
+    """What data.splits could be; without a folder for validation the test images serve."""
+    names = {split: alike[0] for split, alike in usual.items()}
+    validation = names.get("validation") or names.get("test", "FOLDER")
+    return {"train": names.get("train", "FOLDER"), "validation": validation}
 
 
 class _Places:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fashion_jax.data.archive import extracted_whole
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.stored_names import StoredNames
-from fashion_jax.data.walk import READ_ANYWAY, walk
+from fashion_jax.data.walk import PASSED_OVER, walk
 from fashion_jax.errors import UserError
 
 
@@ -38,7 +38,7 @@ def find_inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
 def _inside(name: str, folder: str) -> Iterator[Input]:
     """The files in a folder and below it."""
     for path, error in walk(folder):
-        if error != READ_ANYWAY:
+        if error not in PASSED_OVER:
             yield Input(os.path.join(name, path) if path else name, os.path.join(folder, path), error)
 
 

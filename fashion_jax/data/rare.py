@@ -54,12 +54,15 @@ def drop_rare(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Ass
     return assigned, list(table.ids.select(np.concatenate(dropped)))
 
 
-def merged_counts(before: LabelPaths, after: LabelPaths, images: np.ndarray) -> dict[str, dict[str, int]]:
-    """Class with "Other" in its path -> classes that were merged into it -> images, of those chosen (int [n])."""
+def merged_counts(
+    before: LabelPaths, after: LabelPaths, images: np.ndarray, taxonomy: Taxonomy
+) -> dict[str, dict[str, int]]:
+    """Class of the taxonomy with "Other" in its path -> what was merged into it -> images, of some (int [n])."""
+    classes = {name for names in taxonomy.classes.values() for name in names}
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     totals = np.bincount(before.codes[images], minlength=len(before.distinct))
     for old, new, total in zip(before.distinct, after.distinct, totals.tolist(), strict=True):
-        if old != new and total:
+        if old != new and total and _name(new) in classes:
             counts[_name(new)][_name(old)] = total
     return {name: dict(sorted(counts[name].items())) for name in sorted(counts)}
 

@@ -13,9 +13,13 @@ IMAGE_SUFFIXES = (
     *(".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
 READ_ANYWAY = "a link to a folder that is read anyway"
+OF_A_RUN = "made by a run of this program, and no data"
+PASSED_OVER = (READ_ANYWAY, OF_A_RUN)  # what stands for a folder in which no image is missed
 
 # What systems leave beside images, in lower case.
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+
+_MADE_IN_A_WORKDIR = {"checkpoints", "predictions", "report"}
 
 
 class Found(NamedTuple):
@@ -33,8 +37,9 @@ class Found(NamedTuple):
 def walk(folder: str) -> Iterator[Found]:
     """The files in a folder and below it, ordered by name; hidden ones and those of systems are passed over.
 
-    A link to a file is a file. A link to a folder is followed once, and only to what is neither in the folder, nor
-    above it, nor in or above what has been followed already: so no folder is read twice, and no circle walked.
+    A folder below it that is the work directory or the report of a run is found as such, without what is in it. A link
+    to a file is a file. A link to a folder is followed once, and only to what is neither in the folder, nor above it,
+    nor in or above what has been followed already: so no folder is read twice, and no circle walked.
     """
     links = _Links(folder)
     pending = list(_entries(folder, ""))[::-1]
@@ -42,7 +47,7 @@ def walk(folder: str) -> Iterator[Found]:
         kind, path, error = pending.pop()
         if kind == "link" and not links.follow(os.path.join(folder, path)):
             yield Found(path, READ_ANYWAY)
-        elif kind == "file":
+        elif kind == "file" or error:
             yield Found(path, error)
         else:
             pending += list(_entries(folder, path))[::-1]
@@ -97,15 +102,29 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
     except OSError as error:
         yield "file", path, f"the folder cannot be read ({error.strerror})"
         return
+    names = {entry.name for entry in entries}
+    if path and (_is_workdir(names) or _is_report(names)):
+        yield "folder", path, OF_A_RUN
+        return
     for entry in entries:
         place = os.path.join(path, entry.name)
         if entry.is_symlink():
             is_folder = os.path.isdir(entry.path)
             yield ("link", place, "") if is_folder else ("file", place, "" if _is_file(entry) else obstacle(entry.path))
         elif entry.is_dir():
-            yield "folder", place, ""
+            yield "folder", place, OF_A_RUN if entry.name in _MADE_IN_A_WORKDIR and _is_workdir(names) else ""
         else:
             yield "file", place, "" if _is_file(entry) else obstacle(entry.path)
+
+
+def _is_workdir(names: set[str]) -> bool:
+    """Whether files of these names lie where a run is kept, begun or ended."""
+    return "config.json" in names and ("checkpoints" in names or {"taxonomy.json", "data.json"} <= names)
+
+
+def _is_report(names: set[str]) -> bool:
+    """Whether files of these names lie in a report, which evaluate writes anywhere."""
+    return {"index.html", "label_errors.csv"} <= names
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
