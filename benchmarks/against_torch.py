@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.twin import measure_with_twin
+from fashion_jax.atomic import write_text
 from fashion_jax.command_line import Parser, run_command
 from fashion_jax.config import load_config
 from fashion_jax.errors import UserError
-from fashion_jax.writers import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,10 +59,10 @@ def _compare(arguments: list[str]) -> None:
         raise UserError(f"--steps is {flags.steps}, but must be at least 1.")
     flags.output.mkdir(parents=True, exist_ok=True)
     for name in flags.cases or CASES:
-        write_atomically(_file(flags.output, name), json.dumps(_measure(CASES[name], flags.steps), indent=1) + "\n")
+        write_text(_file(flags.output, name), json.dumps(_measure(CASES[name], flags.steps), indent=1) + "\n")
         print(CASES[name].title, flush=True)
     results = {name: json.loads(path.read_text()) for name in CASES if (path := _file(flags.output, name)).exists()}
-    write_atomically(flags.output / "against_torch.md", table(results))
+    write_text(flags.output / "against_torch.md", table(results))
     draw(results, flags.output / "against_torch.png")
     print(table(results))
 

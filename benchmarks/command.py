@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fashion_jax.atomic import write_text
 from fashion_jax.command_line import Overrides, Parser, parse_overrides
 from fashion_jax.errors import UserError
+from fashion_jax.outputs import output
 
 
 def create_parser(name: str, usage: str, description: str, config: str | None = "configs/mtl.py") -> Parser:
@@ -59,10 +61,7 @@ def origin() -> dict[str, Any]:
 
 
 def write_json(path: Path, result: Any) -> None:
-    """Writes the result; a UserError where that fails."""
-    from fashion_jax.writers import write_atomically
-
-    try:
-        write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"--json is {str(path)!r}, which cannot be written ({error}): name another file.") from error
+    """Writes the result; a UserError or RunError where that fails."""
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    with output(path) as file:
+        write_text(file, text, "name another --json")

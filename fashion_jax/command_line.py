@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import logging
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from fashion_jax.errors import (
     EXIT_FAILURE,
@@ -34,9 +38,23 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}: see --help.")
 
 
-def run_command(command: Callable[[list[str]], None], arguments: Sequence[str] | None) -> int:
-    """Runs a command with arguments (by default those of the process); returns the exit status."""
+def run_command(
+    command: Callable[[list[str]], None],
+    arguments: Sequence[str] | None,
+    at_start: Callable[[], None] = lambda: None,
+) -> int:
+    """Runs a command with arguments and returns its exit status.
+
+    Args:
+        command: what to run.
+        arguments: None takes those of the process, which is then the command's own: its standard streams are made
+            such that what cannot be printed is lost and nothing else.
+        at_start: called first in a process of the command's own.
+    """
     is_program, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
+    if is_program:
+        _mend_streams()
+        at_start()
     for name, value in _QUIET_TENSORFLOW.items():
         os.environ.setdefault(name, value)
     if is_program and "--verbose" not in arguments:
@@ -96,6 +114,43 @@ def check_has_checkpoint(workdir: Path) -> None:
         raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
 
 
+class _Stream(io.FileIO):
+    """A standard stream whose reader may end, or whose disk may be full: then what is written to it is lost."""
+
+    def write(self, data: bytes | memoryview) -> int:
+        with contextlib.suppress(OSError):
+            while (written := super().write(data)) is None:  # it does not block, and its reader is slow
+                select.select([], [self], [])
+            return written
+        return len(data)
+
+
+def _mend_streams() -> None:
+    """Makes printing harmless: to a stream that is closed, broken or full, and of names that it cannot encode."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # a file that is opened later would get this number, and what libraries print there
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+
+
+def _lasting(stream: TextIO | None) -> TextIO:
+    if stream is None:  # it was closed when the process began
+        return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")
+    try:
+        raw = _Stream(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):  # it is no file, as in a notebook
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
 def _say_nothing(unraisable: object) -> None:
     """In place of sys.unraisablehook: what gets there comes from libraries' threads, as tensorstore's on a full disk.
 
@@ -112,18 +167,3 @@ def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:
         traceback.print_exc()
     print("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence), file=sys.stderr)
     return status
-
-
-def make_folder(flag: str, folder: Path) -> None:
-    """Makes the folder of a flag, so that what cannot be written is told before any work.
-
-    Raises:
-        UserError: it cannot be made, or nothing written to it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise UserError(f"{flag} is {str(folder)!r}, which cannot be written: name a folder.")

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.atomic import write_text
-from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, make_folder, parse_overrides, run_command
+from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
 from fashion_jax.config import load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
+from fashion_jax.outputs import check_output, folder_of_flag, output
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -47,13 +47,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
     if not 0 <= flags.shots[1] <= flags.shots[0]:
         raise UserError(f"--shots is {flags.shots[0]} {flags.shots[1]}, but must be two numbers, the larger one first.")
-    for name, path in (("json", flags.json), ("label-errors", flags.label_errors)):
-        if path and not path.absolute().parent.is_dir():
-            raise UserError(f"--{name} is {str(path)!r}, but there is no such folder: make it, or name another.")
-        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-            raise UserError(f"--{name} is {str(path)!r}, which cannot be written: name a file in a folder of yours.")
-    if flags.report and flags.report.exists() and not flags.report.is_dir():
-        raise UserError(f"--report is {str(flags.report)!r}, which is no folder: name another.")
+    check_output("--json", flags.json)
+    check_output("--label-errors", flags.label_errors)
     return flags, overrides
 
 
@@ -107,8 +102,14 @@ def _evaluate(arguments: list[str]) -> None:
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
         check_paths(config, flags.split)
-    if flags.report:
-        make_folder("--report", flags.report)
+    with folder_of_flag("--report", flags.report):
+        _measure(configs, flags, overrides, arguments)
+
+
+def _measure(
+    configs: dict[Path, ConfigDict], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]
+) -> None:
+    """Measures the runs, prints what is found, and writes the files that the flags name."""
     from fashion_jax.scoring.seeds import over_seeds
     from fashion_jax.text_tables import result_tables
 
@@ -119,12 +120,14 @@ def _evaluate(arguments: list[str]) -> None:
         rows[group["runs"][0]]["over_seeds"] = group
     print(result_tables(rows))
     if flags.json:
-        write_text(flags.json, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False))
+        with output(flags.json) as file:
+            write_text(file, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False), "name another --json")
     if flags.label_errors:
         from fashion_jax.report.tables import write_csv
         from fashion_jax.scoring.label_errors import COLUMNS
 
-        write_csv(flags.label_errors, COLUMNS, suspects)
+        with output(flags.label_errors) as file:
+            write_csv(file, COLUMNS, suspects)
         print(f"{flags.label_errors}: labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected.")
     if flags.report:
         _write_report(runs, rows, flags, arguments)
@@ -141,10 +144,7 @@ def _write_report(
     for run, row in zip(runs, rows, strict=True):
         known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
         contents.append(evaluated_contents(run.trained, run.config, run.split, run.log_probs, row, **known))
-    try:
-        page = write_pages(directory, contents)
-    except OSError as error:
-        raise UserError(f"--report is {str(directory)!r}, which cannot be written ({error}): name another.") from error
+    page = write_pages(directory, contents)
     print(printable(f"Report: {page}"))
 
 

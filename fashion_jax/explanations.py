@@ -16,13 +16,13 @@ from jax import Array
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import replacing
 from fashion_jax.config import image_shape
 from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.data.pipeline import decode_files
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.losses import level_log_probs
 from fashion_jax.models import Classifier, create_model
-from fashion_jax.report.drawing import replacing
 from fashion_jax.sharding import fetch, put_batch
 from fashion_jax.train_step import jit_on_batches
 from fashion_jax.trained import Trained

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: SIGTERM and SIGUSR1 (pre-emption), SIGINT (Ctrl-C).
+"""Signals that ask a run to stop: SIGTERM and SIGUSR1 (pre-emption), SIGHUP (a lost terminal), SIGINT (Ctrl-C).
 
 Python's own handlers wait for the main thread, which may be compiling for minutes. So a thread of its own reads the
 signals as they come. While there is something to save, it only notes the first one, for the loop to ask; otherwise,
@@ -14,7 +14,7 @@ import threading
 
 from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Interrupted
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 _received: list[int] = []  # in the order of their coming
 _can_save = False
@@ -23,12 +23,16 @@ _is_agreed = False  # among processes, to stop
 
 
 def watch() -> None:
-    """Starts to watch for signals; called once, by the process of a command, in its main thread."""
+    """Starts to watch for signals; called once, by the process of a command, in its main thread.
+
+    Under nohup, SIGHUP is ignored at the start, and stays so.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
     for number in _SIGNALS:
-        signal.signal(number, lambda *_: None)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     threading.Thread(target=_read, args=(reader,), daemon=True, name="signals").start()
 
 

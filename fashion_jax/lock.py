@@ -10,9 +10,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
-from fashion_jax.errors import UserError
+from fashion_jax.atomic import open_regular, unwritable
+from fashion_jax.errors import RunError, UserError
+
+_ATTEMPTS = 10
+_MAX_BYTES = 4096
 
 
 @contextlib.contextmanager
@@ -31,31 +34,67 @@ def locked(
         activity: what a process does that holds it.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process has it, or the file of the lock is a link or no file.
     """
-    with (workdir / "lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{flag} is {str(workdir)!r}, where {_holder(file)} {activity}: wait for it, or name another."
-            ) from error
-        except OSError as error:
-            say(f"{workdir} cannot be locked ({error.strerror}): see to it that nothing else writes there.")
-        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        file.truncate(0)
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": started}) + "\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+    path = workdir / "lock"
+    is_new = not os.path.lexists(path)
 
+    def refused(holder: str) -> UserError:
+        return UserError(f"{flag} is {str(workdir)!r}, where {holder} {activity}: wait for it, or name another.")
 
-def _holder(file: TextIO) -> str:
-    file.seek(0)
+    descriptor = _locked(path, say, refused)
     try:
-        holder = json.loads(file.read())
+        _write_holder(descriptor)
+        yield
+    except BaseException:
+        if is_new:  # a start that fails leaves nothing
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _locked(path: Path, say: Callable[[str], None], refused: Callable[[str], UserError]) -> int:
+    """Opens the file of the lock and locks it; returns the descriptor."""
+    for _ in range(_ATTEMPTS):
+        try:
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise refused(holder) from error
+        except OSError as error:
+            say(f"{path.parent} cannot be locked ({error.strerror}): make sure that nothing else writes there.")
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)  # another process has removed the file meanwhile: this lock would keep nobody out
+    raise RunError(f"{path} is removed again and again by other processes: find them, or name another folder.")
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _write_holder(descriptor: int) -> None:
+    """Names this process; on a full disk the lock holds without that."""
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": started}) + "\n"
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, _MAX_BYTES, 0))
         return f"process {holder['pid']} on {holder['host']}, started {holder['started']},"
-    except (ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return "another process"

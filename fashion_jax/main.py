@@ -22,7 +22,7 @@ _HEARTBEAT, _SHUTDOWN = 30, 20
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains as the arguments say; returns the exit status."""
-    return run_command(_train, arguments)
+    return run_command(_train, arguments, at_start=interruption.watch)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
@@ -108,5 +108,4 @@ def _join() -> None:
 
 
 if __name__ == "__main__":
-    interruption.watch()
     sys.exit(main())

@@ -54,7 +54,6 @@ def evaluated_contents(
 
 def write_pages(directory: Path, runs: Sequence[PageContents]) -> Path:
     """Writes the page of a run with its figures and tables, or the page that compares several; returns its path."""
-    directory.mkdir(parents=True, exist_ok=True)
     page = directory / "index.html"
     if len(runs) == 1:
         write_folder(directory, runs[0])

@@ -10,15 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, make_folder, parse_overrides, run_command
+from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
 from fashion_jax.config import OF_PIXELS, load_run_config, ways_to_predict
 from fashion_jax.data.inputs import Input, find_inputs
 from fashion_jax.errors import UserError
+from fashion_jax.outputs import check_output, folder_of_flag, output
 from fashion_jax.report.tables import TABLES, write_table
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.decisions import COST_COLUMNS, DECODES, DEFAULT_DECODE
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from fashion_jax.scoring.deciding import Decider
     from fashion_jax.trained import Trained
 
@@ -122,11 +125,10 @@ def _check_decisions(flags: argparse.Namespace, otherwise: list[str]) -> None:
         )
 
 
-def _check_output(output: Path) -> None:
-    if output.suffix.lower() not in TABLES:
-        raise UserError(f"--output is {str(output)!r}, but its name must end in one of {', '.join(TABLES)}.")
-    if output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
-        raise UserError(f"--output is {str(output)!r}, which cannot be written: name a file in a folder that is there.")
+def _check_output(path: Path) -> None:
+    if path.suffix.lower() not in TABLES:
+        raise UserError(f"--output is {str(path)!r}, but its name must end in one of {', '.join(TABLES)}.")
+    check_output("--output", path)
 
 
 def _predict(arguments: list[str]) -> None:
@@ -136,8 +138,12 @@ def _predict(arguments: list[str]) -> None:
     inputs = list(find_inputs(flags.input, config.data.cache_dir))
     if not inputs or not any(map(os.path.lexists, flags.input)):
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
-    if flags.explain:
-        make_folder("--explain", flags.explain)
+    with folder_of_flag("--explain", flags.explain):
+        _answer(flags, overrides, config, inputs)
+
+
+def _answer(flags: argparse.Namespace, overrides: Overrides, config: ConfigDict, inputs: Sequence[Input]) -> None:
+    """Predicts the classes of the inputs, and writes the files that the flags name."""
     from fashion_jax.compilation_cache import enable_compilation_cache
     from fashion_jax.trained import load_trained
 
@@ -154,7 +160,8 @@ def _predict(arguments: list[str]) -> None:
     began = time.monotonic()
     rows, rate = _rows(trained, decider, inputs, trained.batch_size(flags.batch_size))
     seconds = time.monotonic() - began
-    write_table(flags.output, _columns(decider), rows)
+    with output(flags.output) as path:
+        write_table(path, _columns(decider), rows)
     _say(flags.output, rows, seconds)
     _say_decisions(decider, rate)
     if flags.explain:

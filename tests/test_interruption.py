@@ -46,12 +46,24 @@ def interrupted(*arguments: str, signals: list[int]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=str
+    ("number", "status"),
+    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)],
+    ids=str,
 )
 def test_a_signal_waits_while_there_is_something_to_save(number, status):
     name = signal.Signals(number).name
     sentence = f"Stopped by {name} after step 7, which is saved: run the same command again to go on.\n"
     assert interrupted("hold", signals=[number]) == (status, sentence)
+
+
+def test_under_nohup_a_lost_terminal_stops_nothing():
+    command = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-c", PROGRAM, "hold"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        run.stdout.readline()
+        run.send_signal(signal.SIGHUP)
+        run.send_signal(signal.SIGTERM)
+        _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 75 and "Stopped by SIGTERM after step 7" in stderr
 
 
 def test_with_nothing_to_save_it_ends_at_once_even_inside_c_code():

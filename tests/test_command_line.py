@@ -1,0 +1,72 @@
+"""What the commands share: standard streams that may break."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROGRAM = """
+import subprocess, sys
+from pathlib import Path
+from fashion_jax.command_line import run_command
+from fashion_jax.writers import Terminal
+
+def command(arguments):
+    terminal = Terminal()
+    for i in range(2000):
+        terminal.say(f"\\u978b {i} " + "x" * 100)
+        print("Gr\\u00f6\\u00dfe", file=sys.stderr)
+    print("\\udcff")
+    subprocess.run(["sh", "-c", "echo printed by a library"])
+    Path(arguments[0]).write_text("done")
+
+sys.exit(run_command(command, None))
+"""
+
+
+def ends_well(path, redirection: str = "", pipe: str = "", environment=None) -> str:
+    """Runs PROGRAM in a shell, checks its status and that it came to its end; returns what it has printed."""
+    command = f'{{ "$1" -c "$2" "$3" {redirection}; echo "status $?" >&4; }} {pipe}'
+    done = subprocess.run(
+        ["sh", "-c", f"exec 4>'{path}.status'; {command}", "sh", sys.executable, PROGRAM, path],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | (environment or {}),
+    )
+    assert path.with_name(path.name + ".status").read_text() == "status 0\n"
+    assert path.read_text() == "done"
+    assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
+    return (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&- <&-", ">/dev/full", ">/dev/full 2>/dev/full"])
+def test_a_stream_that_is_closed_or_full_loses_what_is_printed_and_nothing_else(tmp_path, redirection):
+    ends_well(tmp_path / "out", redirection)
+
+
+def test_a_reader_that_ends_stops_nothing(tmp_path):
+    assert ends_well(tmp_path / "out", "2>/dev/null", "| head -n 1").startswith("鞋 0 x")
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
+    printed = ends_well(tmp_path / "out", environment={"LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    assert "\\u978b 1999 x" in printed and "Gr\\xf6\\xdfe" in printed and "\\udcff" in printed
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
+    """What libraries print to descriptors 1 and 2 would go into it."""
+    program = (
+        "import os, sys\n"
+        "from fashion_jax.command_line import run_command\n"
+        "def command(arguments):\n"
+        "    with open(arguments[0], 'w') as file:\n"
+        "        os.write(1, b'printed'), os.write(2, b'printed')\n"
+        "        file.write(f'{file.fileno() > 2}')\n"
+        "sys.exit(run_command(command, None))\n"
+    )
+    command = ["sh", "-c", '"$1" -c "$2" "$3" >&- 2>&- <&-', "sh", sys.executable, program, tmp_path / "file"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert (tmp_path / "file").read_text() == "True"
