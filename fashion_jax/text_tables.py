@@ -75,7 +75,7 @@ def _levels(rows: Sequence[Row]) -> str:
     for row in rows:
         notes.setdefault(row["note"], []).append(row["workdir"])
     said = [f"{', '.join(runs)}: {note}" for note, runs in notes.items() if note]
-    return "\n".join([_columns(lines), "Intervals hold 95 % of bootstrap resamples of the images.", *said])
+    return "\n".join([_columns(lines), "Intervals of 95 %: where the score would lie on all images like these.", *said])
 
 
 def _more(rows: Sequence[Row]) -> str:

@@ -17,7 +17,7 @@ from fashion_jax.scoring.calibration import (
     path_probabilities,
 )
 from fashion_jax.scoring.decisions import DECODES, DEFAULT_DECODE, contradiction_rate, decode, predicted_classes
-from fashion_jax.scoring.intervals import bootstrap_intervals, mean_interval, paired_test
+from fashion_jax.scoring.intervals import paired_test, score_intervals, share_interval
 from fashion_jax.scoring.scores import (
     level_scores,
     paths_known,
@@ -37,7 +37,6 @@ def assess(
     temperatures: Mapping[str, float] | None = None,
     *,
     thresholds: tuple[int, int] = (1000, 100),
-    seed: int = 0,
     cross_fit: bool = False,
 ) -> dict[str, Any]:
     """Scores by level and by decode; NaN for what is undefined.
@@ -49,7 +48,6 @@ def assess(
         train_counts: level -> int [classes], training images.
         temperatures: level -> that of the run; None where it has none.
         thresholds: of shot_scores.
-        seed: of the bootstrap.
         cross_fit: whether the temperatures were fitted on these very images. Then what "calibrated" says comes from
             temperatures fitted again, for each fold on the others.
 
@@ -63,14 +61,14 @@ def assess(
     levels = {}
     for level in taxonomy.levels:
         x, true = log_probs[level], labels[level]
-        intervals = bootstrap_intervals(x, true, seed=seed)
+        intervals = score_intervals(x, true)
         shots = shot_scores(x.argmax(1), true, train_counts[level], thresholds)
         levels[level] = level_scores(x, true) | {"intervals": intervals} | shots
         known = temperatures is not None and level in temperatures
         levels[level]["temperature"] = temperatures[level] if known else None
         after = cross_fitted(x, true) if cross_fit else calibrated[level]
         levels[level]["calibrated"] = _calibration(after, true) if known else None
-    return {"levels": levels, "decodes": {how: _decoded(calibrated, labels, taxonomy, how, seed) for how in DECODES}}
+    return {"levels": levels, "decodes": {how: _decoded(calibrated, labels, taxonomy, how) for how in DECODES}}
 
 
 def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -84,7 +82,7 @@ def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def _decoded(
-    log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str, seed: int
+    log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str
 ) -> dict[str, Any]:
     decoded = decode(log_probs, taxonomy, how)
     predicted = predicted_classes(decoded, taxonomy, how)
@@ -97,7 +95,7 @@ def _decoded(
         levels[level] = scores | {"ece": ece}
     return tree_scores(predicted, labels, taxonomy) | {
         "contradiction_rate": contradiction_rate(predicted, taxonomy),
-        "intervals": {"path_accuracy": mean_interval(right_paths(predicted, labels, taxonomy), seed=seed)},
+        "intervals": {"path_accuracy": share_interval(right_paths(predicted, labels, taxonomy))},
         "levels": levels,
     }
 
@@ -115,8 +113,6 @@ def compare(
     second: Mapping[str, np.ndarray],
     labels: Mapping[str, np.ndarray],
     taxonomy: Taxonomy,
-    *,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Level -> paired_test() of two runs' calibrated log-probabilities of images; of several levels PATH too.
 
@@ -125,17 +121,16 @@ def compare(
         second: of the run that may differ from it.
         labels: level -> labels [images].
         taxonomy: of these levels; the path is decoded by DEFAULT_DECODE.
-        seed: of the bootstrap's resamples.
     """
     tests = {}
     for level in taxonomy.levels:
         known = labels[level] != UNKNOWN
         right = [x[level][known].argmax(1) == labels[level][known] for x in (first, second)]
-        tests[level] = paired_test(*right, seed=seed)
+        tests[level] = paired_test(*right)
     if len(taxonomy.levels) == 1:
         return tests
     decoded = [
         predicted_classes(decode(x, taxonomy, DEFAULT_DECODE), taxonomy, DEFAULT_DECODE) for x in (first, second)
     ]
-    tests[PATH] = paired_test(*(right_paths(predicted, labels, taxonomy) for predicted in decoded), seed=seed)
+    tests[PATH] = paired_test(*(right_paths(predicted, labels, taxonomy) for predicted in decoded))
     return tests

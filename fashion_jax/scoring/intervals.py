@@ -1,4 +1,9 @@
-"""How sure a score is: 95 % bootstrap intervals, and tests of two runs on the same images."""
+"""How sure a score is: 95 % intervals, and tests of two runs on the same images.
+
+An interval says where the score would lie on all images of the same kind. Each is the exact one of a binomial share
+(Clopper and Pearson 1934) of as many images as would vary as much as the score does (Korn and Graubard 1998): it
+contains its score, stays in 0 to 1, and has a width where all images are right.
+"""
 
 from __future__ import annotations
 
@@ -8,118 +13,166 @@ import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN
 
-RESAMPLES = 1000
 LEVEL = 0.95
 INTERVALS = ("accuracy", "macro_f1", "auroc")
 
-_PART = 100  # resamples at a time, so that their weights take little memory
+_QUANTILE = 1.959964  # of the normal distribution, at (1 + LEVEL) / 2
+_COLUMNS = 64  # classes at a time whose scores are copied
 
 Interval = list[float]  # low, high
 
 
-def bootstrap_intervals(
-    log_probs: np.ndarray, labels: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Interval]:
-    """INTERVALS -> 95 % percentile interval over resampled images (Efron and Tibshirani 1993); NaN if undefined.
+def score_intervals(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
+    """INTERVALS -> 95 % interval of that score of evaluate_level; NaN if undefined.
 
-    Accuracy and macro-F1 are those of evaluate_level in each resample. AUROC is taken linear in the images' weights
-    around its value on all images, by its structural components (DeLong et al. 1988): its own bootstrap would sort
-    every class anew each time.
+    Macro-F1 and AUROC are taken linear in the images around their value (the delta method, and DeLong et al. 1988).
+    For the variance, every class has two images more than it has, a right and a wrong one: five images that are all
+    right are no proof that the class has no errors.
 
     Args:
         log_probs: [images, C].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
-        resamples: their number.
-        seed: of the resampling.
     """
-    known = labels != UNKNOWN
-    log_probs, labels = np.asarray(log_probs, np.float64)[known], labels[known]
-    if not len(labels):
+    labels, known = np.asarray(labels), np.flatnonzero(labels != UNKNOWN)
+    if not len(known):
         return {name: [math.nan, math.nan] for name in INTERVALS}
-    classes = np.arange(log_probs.shape[1])
-    true, guess = labels[:, None] == classes, log_probs.argmax(1)[:, None] == classes
-    rank, value = _placements(log_probs, true)
-    features = np.concatenate([true & guess, true, guess, rank * true, rank * ~true], axis=1).astype(np.float32)
-    generator = np.random.default_rng(seed)
-    sums = np.concatenate([_weights(generator, len(labels), n) @ features for n in _parts(resamples)])
-    hits, support, predicted, positive, negative = np.split(sums.astype(np.float64), 5, axis=1)
-    sizes = support + predicted
-    with np.errstate(invalid="ignore", divide="ignore"):  # a class that a resample lacks is left out of its mean
-        f1 = _row_means(2 * hits / sizes)
-        auroc = _row_means(positive / support + negative / (len(labels) - support) - value)
-    values = zip(INTERVALS, (hits.sum(1) / len(labels), f1, auroc.clip(0, 1)), strict=True)
-    return {name: _interval(x) for name, x in values}
+    guess = log_probs.argmax(1)[known]
+    true = labels[known]
+    return {
+        "accuracy": share_interval(true == guess),
+        "macro_f1": _macro_f1_interval(true, guess, log_probs.shape[1]),
+        "auroc": _auroc_interval(log_probs, known, true),
+    }
 
 
-def _placements(scores: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components [images, C], and the AUROC [C] that they are the means of.
+def share_interval(correct: np.ndarray) -> Interval:
+    """Exact 95 % interval of the mean of bool [images]; NaN of none."""
+    return list(_exact(float(np.mean(correct)), len(correct))) if len(correct) else [math.nan, math.nan]
 
-    Of an image of the class the share of the others below it, of another image the share of the class's above it;
-    ties count half.
+
+def _exact(share: float, images: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share of a number of images, which need not be whole."""
+    from scipy.special import betaincinv
+
+    right, tail = share * images, (1 - LEVEL) / 2
+    wrong = images - right
+    low = float(betaincinv(right, wrong + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, wrong, 1 - tail)) if wrong > 0 else 1.0
+    return min(low, share), max(high, share)
+
+
+def _macro_f1_interval(labels: np.ndarray, guess: np.ndarray, num_classes: int) -> Interval:
+    """Over the classes that are true or predicted somewhere; one that has no image has an F1 of 0, for sure."""
+    right = labels == guess
+    support, predicted = (np.bincount(x, minlength=num_classes) for x in (labels, guess))
+    hits = np.bincount(labels[right], minlength=num_classes)
+    sizes = np.maximum(support + predicted, 1)
+    count = np.count_nonzero(support + predicted)
+    f1 = 2 * hits / sizes
+    smoothed = np.where(support > 0, 2 * (hits + 1) / (support + predicted + 4), 0)
+    loss = smoothed / sizes  # of a class's F1 by each image more that is labelled or predicted so
+    influence = 2 * right / sizes[labels] - loss[labels] - loss[guess]
+    further = np.stack([2 / sizes - 2 * loss, -2 * loss])
+    images = _effective_images(influence, labels, further.sum(0), (further**2).sum(0), smoothed.sum(), count)
+    value = f1.sum() / count
+    biases = [bias.sum() / count for bias in _f1_biases(labels, guess, support, hits, sizes)]
+    low, high = (_exact(float(np.clip(value - bias, 0, 1)), images) for bias in (max(biases), min(biases)))
+    return [min(low[0], value), max(high[1], value)]
+
+
+def _f1_biases(
+    labels: np.ndarray, guess: np.ndarray, support: np.ndarray, hits: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """By how much F1 [classes] is too high on average, to second order, and it is a quotient: two estimates.
+
+    The first is for images that were drawn class by class, so many of each (as our own splits are), the other for
+    images that were drawn from all. Over many classes with few images each, this is more than what chance does.
     """
-    from scipy.stats import rankdata
-
-    positives = true.sum(0)
-    negatives = len(true) - positives
-    components = np.empty(scores.shape)
-    for k in range(scores.shape[1]):
-        inside, column = true[:, k], scores[:, k]
-        ranks = rankdata(column)
-        components[inside, k] = (ranks[inside] - rankdata(column[inside])) / max(negatives[k], 1)
-        components[~inside, k] = 1 - (ranks[~inside] - rankdata(column[~inside])) / max(positives[k], 1)
-    undefined = (positives == 0) | (negatives == 0) | np.isnan(scores).any(0)
-    value = np.where(undefined, np.nan, (components * true).sum(0) / np.maximum(positives, 1))
-    return np.nan_to_num(components), value
+    f1 = 2 * hits / sizes
+    cells, counts = np.unique(labels.astype(np.int64) * len(sizes) + guess, return_counts=True)
+    true, predicted = np.divmod(cells, len(sizes))
+    variances = counts * (1 - counts / support[true]) * support[true] / np.maximum(support[true] - 1, 1)
+    of_predicted = np.bincount(predicted, variances, len(sizes))
+    of_hits = np.bincount(true, variances * (true == predicted), len(sizes))
+    return (f1 * of_predicted - 2 * of_hits) / sizes**2, -f1 * (1 - f1) / sizes
 
 
-def _parts(resamples: int) -> list[int]:
-    return [min(_PART, resamples - start) for start in range(0, resamples, _PART)]
-
-
-def _weights(generator: np.random.Generator, images: int, resamples: int) -> np.ndarray:
-    """float32 [resamples, images]: how often each image was drawn with replacement."""
-    drawn = generator.integers(images, size=(resamples, images)) + images * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images).astype(np.float32)
-
-
-def _row_means(values: np.ndarray) -> np.ndarray:
-    """Means over the columns of finite values [resamples, classes]; NaN where there are none."""
-    finite = np.isfinite(values)
-    count = finite.sum(1)
-    return np.where(count > 0, np.where(finite, values, 0).sum(1) / np.maximum(count, 1), np.nan)
-
-
-def _interval(values: np.ndarray) -> Interval:
-    values = values[~np.isnan(values)]
-    if not len(values):
+def _auroc_interval(log_probs: np.ndarray, known: np.ndarray, labels: np.ndarray) -> Interval:
+    """Over the classes with images inside and outside; the wrong image more is one whose score is by chance."""
+    support = np.bincount(labels, minlength=log_probs.shape[1])
+    others = len(labels) - support
+    classes = np.flatnonzero((support > 0) & (others > 0))
+    value, influence = np.full(len(support), np.nan), np.zeros(len(labels))
+    for part in np.split(classes, range(_COLUMNS, len(classes), _COLUMNS)):
+        for k, scores in zip(part, np.ascontiguousarray(log_probs[:, part].T)[:, known], strict=True):
+            if not np.isnan(scores).any():
+                inside = labels == k
+                below, above = _placements(scores, inside)
+                value[k] = below.mean()
+                influence[inside] += (below - value[k]) / support[k]
+                influence[~inside] += (above - value[k]) / others[k]
+    defined = ~np.isnan(value)
+    if not defined.any():
         return [math.nan, math.nan]
-    return np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    # A placement of 1, and one by chance, uniform in 0 to 1: they count in their class, and in one they are taken for.
+    fewest = np.where(np.arange(len(support)) == support.argmax(), np.partition(others, 1)[1], others.min())
+    weight = np.where(defined, 1 / np.maximum(support, 1) + 1 / np.maximum(fewest, 1), 0)
+    value = np.nan_to_num(value)
+    further, squared = weight * (1 + 1 / 2 - 2 * value), weight**2 * ((1 - value) ** 2 + 1 / 3 - value + value**2)
+    smoothed = np.where(defined, (value * support + 1 + 1 / 2) / (support + 2), 0)
+    images = _effective_images(influence, labels, further, squared, smoothed.sum(), np.count_nonzero(defined))
+    return list(_exact(min(float(value.sum() / np.count_nonzero(defined)), 1.0), images))
 
 
-def mean_interval(correct: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """95 % percentile bootstrap interval of the mean of bool [images]; NaN of none.
+def _placements(scores: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's structural components, of the images of a class and of all others; ties count half.
 
-    The number of right ones in a resample is binomial, and drawn as such.
+    Of an image of the class the share of the others below it, of another image the share of the class's above it.
     """
-    if not len(correct):
-        return [math.nan, math.nan]
-    drawn = np.random.default_rng(seed).binomial(len(correct), np.mean(correct), resamples)
-    return _interval(drawn / len(correct))
+    own = np.sort(scores[inside])
+    fewer, upto = (np.searchsorted(own, scores[~inside], side) for side in ("left", "right"))  # of own below it
+    places = np.searchsorted(own, scores[inside], "left")
+    less, at_most = (np.bincount(x, minlength=len(own) + 1).cumsum()[places] for x in (upto, fewer))
+    return (less + at_most) / (2 * len(fewer)), 1 - (fewer + upto) / (2 * len(own))
 
 
-def paired_test(
-    correct_a: np.ndarray, correct_b: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, float | Interval]:
+def _effective_images(
+    influence: np.ndarray,
+    labels: np.ndarray,
+    further: np.ndarray,
+    further_squared: np.ndarray,
+    smoothed: float,
+    num_classes: int,
+) -> float:
+    """The number of images of which a share of right ones has the variance of a mean over classes.
+
+    Args:
+        influence: [images], what each adds to the sum over the classes.
+        labels: int [images].
+        further: [classes], the sum of the influences of each class's two images more.
+        further_squared: [classes], of their squares.
+        smoothed: the sum over the classes with these images.
+        num_classes: over which the mean is.
+    """
+    support = np.bincount(labels, minlength=len(further))
+    mean, square = (
+        (np.bincount(labels, x, len(further)) + more) / (support + 2)
+        for x, more in ((influence, further), (influence**2, further_squared))
+    )
+    variance = (support * square).sum() - (support * mean).sum() ** 2 / len(labels)
+    value = smoothed / num_classes
+    return float(value * (1 - value) * num_classes**2 / variance)
+
+
+def paired_test(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, float | Interval]:
     """Whether two runs differ in accuracy on the same images.
 
     Args:
         correct_a: bool [images], whether the first run is right.
         correct_b: bool [images], of the second run.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Returns:
-        difference (accuracy of b less that of a), interval (its 95 % paired percentile bootstrap), only_a and only_b
+        difference (accuracy of b less that of a), interval (its 95 % one, by Bonett and Price 2012), only_a and only_b
         (images that one alone has right), and p_value of McNemar's exact test (a two-sided binomial one, of 1/2).
     """
     from scipy.stats import binomtest
@@ -129,8 +182,9 @@ def paired_test(
     test = {"only_a": only_a, "only_b": only_b}
     if not count:
         return test | {"difference": math.nan, "interval": [math.nan, math.nan], "p_value": math.nan}
-    shares = np.array([only_b, only_a, count - only_a - only_b]) / count
-    drawn = np.random.default_rng(seed).multinomial(count, shares, resamples)
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    interval = _interval((drawn[:, 0] - drawn[:, 1]) / count)
-    return test | {"difference": (only_b - only_a) / count, "interval": interval, "p_value": p_value}
+    difference = (only_b - only_a) / count
+    middle, either = (only_b - only_a) / (count + 2), (only_a + only_b + 2) / (count + 2)
+    half = _QUANTILE * math.sqrt((either - middle**2) / (count + 2))
+    interval = [min(max(middle - half, -1), difference), max(min(middle + half, 1), difference)]
+    return test | {"difference": difference, "interval": interval, "p_value": p_value}
