@@ -9,6 +9,7 @@ import numpy as np
 from fashion_jax.data.record_files import IdxImages, read_idx
 from fashion_jax.data.record_images import ImageFormat
 from fashion_jax.data.record_set import RecordSet
+from fashion_jax.data.tfds_builders import features_of_name
 from fashion_jax.errors import UserError
 
 _SPLITS = {"train": "train", "t10k": "test"}  # start of the files' names -> split
@@ -67,12 +68,12 @@ def open_idx_set(path: Path, files: dict[str, tuple[Path, Path]], name: str) -> 
 
 def idx_classes(name: str, count: int) -> list[str]:
     """The names of the numbers of an IDX file's classes, as the TFDS set of that name has them; else the numbers."""
-    import tensorflow_datasets as tfds
-
     if not name:
         return [str(i) for i in range(count)]
     try:
-        names = list(tfds.builder(name).info.features["label"].names)
+        names = list(features_of_name(name)["label"].names)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"data.tfds is {name!r}, but TFDS knows no such set with a label: name one.") from error
     if len(names) < count:

@@ -17,7 +17,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy, class_labels
 from fashion_jax.letters import composed
 
-_MAX_CLASSES = 100_000  # a few lines of YAML can stand for endless ones
+MAX_CLASSES = 100_000  # a few lines of YAML can stand for endless ones
 
 
 def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
@@ -57,8 +57,8 @@ def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, 
         paths = []
         for path in _Tree(name, levels).paths(root, ()):
             paths.append(path)
-            if len(paths) > _MAX_CLASSES:
-                raise UserError(f"{name} holds more than {_MAX_CLASSES:,} classes: name fewer.")
+            if len(paths) > MAX_CLASSES:
+                raise UserError(f"{name} holds more than {MAX_CLASSES:,} classes: name fewer.")
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name} is not YAML ({reason}): write lines as 'Upper body: [shirt, t-shirt]'.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import zipfile
 import zlib
@@ -17,12 +18,15 @@ from ml_collections import ConfigDict
 from fashion_jax.atomic import replacing
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.idx_set import idx_files, open_idx_set
+from fashion_jax.data.pillow_decoding import MAX_PIXELS
 from fashion_jax.data.prepared import is_prepared, read_index
 from fashion_jax.data.record_files import ArrayRecords, Records, TfRecords
 from fashion_jax.data.record_images import ImageFormat
 from fashion_jax.data.record_set import RecordSet, Values
+from fashion_jax.data.taxonomy_file import MAX_CLASSES
 from fashion_jax.data.tf_import import import_tensorflow
-from fashion_jax.errors import RunError, UserError, first_line
+from fashion_jax.data.tfds_builders import builder_of_directory, builder_of_name, damaged
+from fashion_jax.errors import RunError, UserError
 
 _CHUNK = 512  # records at a time
 _READERS = {"array_record": ArrayRecords, "tfrecord": TfRecords}
@@ -40,7 +44,7 @@ def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
             "put it there, or leave data.path empty for TFDS's own."
         )
     if path and (path / "dataset_info.json").is_file():
-        return _of_builder(_builder_of_directory(path), config)
+        return _of_builder(builder_of_directory(path), config)
     if path and (files := idx_files(path)):
         return open_idx_set(path, files, config.data.tfds)
     if path and is_prepared(path):
@@ -50,47 +54,7 @@ def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
             f"data.path is {str(path)!r}, which is no directory of one TFDS set (it has no dataset_info.json): name "
             "one, or the set in data.tfds."
         )
-    return _of_builder(_builder(config.data.tfds, path), config)
-
-
-def _builder_of_directory(path: Path) -> Any:
-    import tensorflow_datasets as tfds
-
-    try:
-        return tfds.builder_from_directory(str(path))
-    except (OSError, MemoryError, ImportError):
-        raise
-    except Exception as error:  # whatever TFDS raises of files that are cut off or changed
-        raise _damaged(path, error) from error
-
-
-def _damaged(folder: Path, error: Exception) -> UserError:
-    return UserError(
-        f"The TFDS set in {str(folder)!r} is damaged ({type(error).__name__}: {first_line(error)}): copy it anew."
-    )
-
-
-def _builder(name: str, data_dir: Path | None) -> Any:
-    """The TFDS set, downloaded where it is not on the disk."""
-    import tensorflow_datasets as tfds
-
-    options = {"data_dir": str(data_dir)} if data_dir else {}
-    try:
-        builder = tfds.builder(name, **options)
-        if not os.path.isdir(builder.data_dir):
-            builder = tfds.builder(name, file_format="array_record", **options)
-            builder.download_and_prepare()
-        return builder
-    except tfds.core.DatasetNotFoundError as error:
-        raise UserError(
-            f"data.tfds is {name!r}, which is no set of TFDS {tfds.__version__}: name one of its sets."
-        ) from error
-    except Exception as error:  # whatever a download or the making of a set raises
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"The TFDS set {name!r} is not in {str(data_dir or '~/tensorflow_datasets')!r} and cannot be made there "
-            f"({type(error).__name__}: {reason}): set data.path to a folder that has it."
-        ) from error
+    return _of_builder(builder_of_name(config.data.tfds, path), config)
 
 
 def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
@@ -102,8 +66,7 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
         start = sum(count for _, count in shards)
         shards += list(zip(map(os.fspath, split.filepaths), split.shard_lengths, strict=True))
         splits[name] = slice(start, start + split.num_examples)
-    if missing := [path for path, _ in shards if not os.path.isfile(path)]:
-        raise UserError(f"{len(missing)} files of the TFDS set are missing, such as {missing[0]!r}: copy it anew.")
+    _check_shards(Path(builder.data_dir), shards)
     starts = dict(zip((path for path, _ in shards), np.cumsum([0, *(n for _, n in shards)])[:-1], strict=True))
     records = _READERS[kind](shards)
 
@@ -122,7 +85,7 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
             except (UserError, OSError, MemoryError):
                 raise
             except Exception as error:  # whatever the readers raise of records that are cut off or changed
-                raise _damaged(folder, error) from error
+                raise damaged(folder, error) from error
 
         return _cached(config, shards, split, features, parsed)
 
@@ -136,6 +99,24 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
         rows_of=rows_of,
         values=values,
     )
+
+
+def _check_shards(folder: Path, shards: Sequence[tuple[str, int]]) -> None:
+    """Checks what dataset_info.json says of the files: it may name any path, and any number of records."""
+    if missing := [path for path, _ in shards if not os.path.isfile(path)]:
+        raise UserError(f"{len(missing)} files of the TFDS set are missing, such as {missing[0]!r}: copy it anew.")
+    inside = os.path.abspath(folder)
+    for path, count in shards:
+        if os.path.dirname(os.path.abspath(path)) != inside:
+            raise UserError(
+                f"The dataset_info.json in {str(folder)!r} names the file {path!r}, which is not in that folder: copy "
+                "the set anew."
+            )
+        if count > (size := os.path.getsize(path)):
+            raise UserError(
+                f"The dataset_info.json in {str(folder)!r} says that {path!r} has {count:,} records, but the file has "
+                f"only {size:,} bytes: copy the set anew."
+            )
 
 
 def _instructions(builder: Any, text: str) -> list[Any]:
@@ -170,6 +151,7 @@ def _is_raw_image(feature: Any) -> bool:
         or None in feature.shape
         or feature.shape[2] not in (1, 3)
         or feature.np_dtype != np.uint8
+        or math.prod(feature.shape) > 3 * MAX_PIXELS
     ):
         return False
     zeros = np.zeros(feature.shape, np.uint8)
@@ -182,6 +164,11 @@ def _classes(features: Any) -> dict[str, list[str] | None]:
     classes: dict[str, list[str] | None] = {}
     for name, feature in features.items():
         if isinstance(feature, tfds.features.ClassLabel):
+            if (feature.num_classes or 0) > MAX_CLASSES:
+                raise UserError(
+                    f"The feature {name!r} of the TFDS set has {feature.num_classes:,} classes, more than "
+                    f"{MAX_CLASSES:,}: copy the set anew."
+                )
             classes[name] = list(feature.names)
         elif isinstance(feature, tfds.features.Text) or (feature.shape == () and feature.np_dtype == np.int64):
             classes[name] = None
