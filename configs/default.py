@@ -107,7 +107,9 @@ def get_config() -> ConfigDict:
         # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
         # auto: device on accelerators and host elsewhere, where they take at most a quarter of what is free.
         cache="auto",
-        cache_dir="",  # catalogues, extracted zips, the check of files, compiled programs; empty: ~/.cache/fashion_jax
+        # catalogues, extracted zips, the check of files, compiled programs; empty: ~/.cache/fashion_jax. Programs are
+        # loaded from here, so it is taken from flags and config files only, and from no run's config.json.
+        cache_dir="",
         catalogue=section(  # the generated one
             num_images=6000,
             seed=0,

@@ -45,6 +45,9 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
 def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     """The config of the run in workdir, with other data, or another way to predict, where overrides say so.
 
+    The run may be somebody else's: of its config.json is taken what describes the model and the data, and not the
+    folder of the cache, from which compiled programs would be loaded.
+
     Raises:
         UserError: workdir holds no run, or a field is unknown, one of the training, or has a wrong value.
     """
@@ -56,6 +59,7 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
             f"--workdir is {str(workdir)!r}, which holds no run (its config.json cannot be read): "
             "name the --workdir of a training."
         ) from error
+    _leave_out_places(config)
     for field, text in overrides:
         if not field.startswith(("data.", "rare_classes.post_hoc")) and field != "eval_flip":
             raise UserError(
@@ -98,9 +102,19 @@ def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> 
 
 def _read_json(path: str) -> ConfigDict:
     try:
-        return read_config(Path(path).read_text(encoding="utf-8"), path)
+        config = read_config(Path(path).read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config is {path!r}, which cannot be read ({error}): name a config file.") from error
+    _leave_out_places(config)
+    return config
+
+
+def _leave_out_places(config: ConfigDict) -> None:
+    """Takes out of a config.json what only flags, config files and the environment may say: where the cache is.
+
+    Its compiled programs are loaded and run, so that whoever names the folder decides what is computed.
+    """
+    config.data.cache_dir = ""
 
 
 def read_config(text: str, name: str) -> ConfigDict:

@@ -51,8 +51,12 @@ def small_resnet10() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(shared_folder(tmp_path_factory, "catalogues"))
+def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The default cache, which runs are evaluated with: no command takes the cache from a run's config.json."""
+    root = shared_folder(tmp_path_factory, "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root))
+        yield str(root / "fashion_jax")
 
 
 @pytest.fixture

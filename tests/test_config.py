@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from fashion_jax import config_checks
-from fashion_jax.config import check_config, config_to_json, flatten, load_config, read_config
+from fashion_jax.config import check_config, config_to_json, flatten, load_config, load_run_config, read_config
 from fashion_jax.config_combinations import best_metric
 from fashion_jax.errors import UserError
 
@@ -392,6 +392,18 @@ def test_reading_a_config_executes_nothing():
     tree = json.loads(config_to_json(default.get_config()))
     tree["data"]["path"] = "__import__('os').abort()"
     assert read_config(json.dumps(tree), "config.json").data.path == tree["data"]["path"]
+
+
+def test_the_folder_of_the_cache_is_taken_from_no_config_json(tmp_path):
+    """Compiled programs are loaded from it: only flags and config files may name it."""
+    (tmp_path / "config.json").write_text(config_to_json(with_value("data.cache_dir", "/planted")))
+    mine = [("data.cache_dir", "/mine")]
+    for read in (
+        lambda *more: load_run_config(tmp_path, *more),
+        lambda *more: load_config(f"{tmp_path}/config.json", *more),
+    ):
+        assert read().data.cache_dir == ""
+        assert read(mine).data.cache_dir == "/mine"
 
 
 def test_training_checks_a_config_made_by_hand(tmp_path):

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from ml_collections import ConfigDict
 
 from configs import default
+from fashion_jax import evaluate
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.predict import main
 from fashion_jax.train import train_and_evaluate
@@ -56,3 +58,19 @@ def test_hostile_names_do_no_harm(config, tmp_path, monkeypatch, capsys):
     assert "\x1b" not in out + err and "\u202e" not in out + err
     assert not (tmp_path / "harmed").exists() and not (tmp_path / "etc").exists()
     assert json.loads((run / "taxonomy.json").read_text())["levels"] == ["main", "sub"]
+
+
+def test_evaluate_and_predict_use_no_cache_that_a_run_names(finished_run, tmp_path, monkeypatch):
+    """Its compiled programs would be loaded: a planted one changed the answers."""
+    run, planted = tmp_path / "run", tmp_path / "planted"
+    shutil.copytree(finished_run, run)
+    tree = json.loads((run / "config.json").read_text())
+    tree["data"]["cache_dir"] = str(planted)
+    (run / "config.json").write_text(json.dumps(tree))
+    used = []
+    monkeypatch.setattr("fashion_jax.compilation_cache.enable_compilation_cache", used.append)
+    write_image(tmp_path / "new" / "a.png")
+    shutil.make_archive(str(tmp_path / "new"), "zip", tmp_path / "new")
+    assert main(["--workdir", str(run), "--input", str(tmp_path / "new.zip"), "--output", f"{tmp_path}/p.csv"]) == 0
+    assert evaluate.main(["--workdir", str(run)]) == 0
+    assert used == ["", ""] and not planted.exists()
