@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
+from fashion_jax.checkpoint_writer import CheckpointWriter
 from fashion_jax.digests import Unusable, digests_of
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.identity import Identity, inspect_steps
-from fashion_jax.restoring import quiet, restore_step
-from fashion_jax.sharding import fetch, meet
+from fashion_jax.place import Place
+from fashion_jax.restoring import restore_step
+from fashion_jax.sharding import agreed, fetch, meet
 from fashion_jax.step_folders import check_names, list_steps, set_aside
 
 _MARGIN = 16 << 20  # bytes that a save takes besides the state's
@@ -44,6 +44,7 @@ class Checkpoints:
         is_scheduled: Callable[[int], bool] = lambda step: True,
         rollback_steps: int = 0,
         identity: Identity | None = None,
+        place: Place | None = None,
     ):
         """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
 
@@ -52,18 +53,21 @@ class Checkpoints:
         Read-only, nothing is made or cleaned up: a training may be writing to the directory.
 
         What is saved carries the identity of the run, and what is restored is compared with it.
+
+        `place` is the work directory: nothing is saved any more once it is no longer where it was.
         """
         self._identity = identity or Identity()
         self.scores: dict[int, float] = {}  # step -> score, higher is better
         self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
-        self._saving: int | None = None  # the step of the latest save
         self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
         self._say, self._is_scheduled, self._rollback_steps = say, is_scheduled, rollback_steps
-        self._manager: ocp.CheckpointManager | None = None
+        self._place = place
+        self._writer: CheckpointWriter | None = None
 
     def steps(self) -> list[int]:
         """The saved steps, whole or damaged, ascending."""
-        self._wait()
+        if self._writer is not None:
+            self._writer.join()
         return list_steps(self._directory)
 
     @property
@@ -75,15 +79,13 @@ class Checkpoints:
         """The saved step with the highest finite score, the earliest of equals; the latest without scores."""
         return next(iter(self._best_first()), None)
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """orbax's PreservationPolicy."""
-        del context
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        scheduled = sorted(step for step in steps if self._is_scheduled(step))
+    def _superseded(self, steps: list[int]) -> list[int]:
+        """Those of the saved steps that are not needed any more."""
+        scheduled = [step for step in steps if self._is_scheduled(step)]
         safe = [step for step in scheduled if step <= max(steps) - self._rollback_steps][-1:]
-        kept = {*sorted(steps)[-self._keep :], *self._by_score(steps)[:1]}
+        kept = {*steps[-self._keep :], *self._by_score(steps)[:1]}
         kept |= {step for step in scheduled if step >= sum(safe)}
-        return [step in kept for step in steps]
+        return [step for step in steps if step not in kept]
 
     def _by_score(self, steps: Sequence[int]) -> list[int]:
         scored = [step for step in sorted(steps) if math.isfinite(self.scores.get(step, math.nan))]
@@ -100,21 +102,20 @@ class Checkpoints:
         A save that fails, now or in the background, is told, harms no earlier one, and is due again a little later.
 
         Raises:
-            RunError: too many in a row have failed.
+            RunError: too many in a row have failed, or the work directory is no longer where it was.
         """
+        self.check_place()
         self._settled()
-        if step in self.steps():  # a resumed run evaluates again what is already saved
+        if agreed(step in self.steps()):  # a resumed run evaluates again what is already saved
             return
         try:
-            self._saving = step
             self._check_space(state)
             arrays = fetch(state)
-            digests = ocp.args.JsonSave(digests_of(arrays, self._identity.label(step)))
             # of device arrays each process saves a slice, by a program that is compiled first: one alone need not
             saved = arrays if jax.process_count() == 1 else state
-            items = ocp.args.Composite(state=ocp.args.StandardSave(saved), digests=digests)
-            with quiet():
-                self._opened().save(step, args=items, force=True)
+            if self._writer is None:
+                self._writer = CheckpointWriter(self._directory, self._superseded)
+            self._writer.start(step, saved, digests_of(arrays, self._identity.label(step)))
         except Exception as error:
             self._failed(error)
 
@@ -122,7 +123,8 @@ class Checkpoints:
         """Saves a TrainState and returns when it is on disk; fails only with a RunError, as save does."""
         while True:
             self.save(step, state)
-            if self._settled() and step in self.steps():
+            is_settled = self._settled()
+            if agreed(is_settled and step in self.steps()):
                 return
             time.sleep(max(self._retry_at - time.monotonic(), 0))
 
@@ -131,30 +133,27 @@ class Checkpoints:
 
         Of several processes none knows this of the others: they try again with the next regular save.
         """
-        if self._manager is not None and not self._manager.is_saving_in_progress():
+        if self._writer is not None and self._writer.is_done:
             self._settled()
-        failed = self._failures > 0 and self._manager is None
+        failed = self._failures > 0 and self._writer is None
         return failed and jax.process_count() == 1 and time.monotonic() >= self._retry_at
 
     def _settled(self) -> bool:
         """Waits for the save in the background; False where it has failed."""
-        if self._manager is None:
-            return self._failures == 0
-        try:
-            with quiet():
-                self._manager.wait_until_finished()
-        except Exception as error:
-            self._failed(error)
-            return self._failures == 0
-        self._failures = 0
-        return True
+        if self._writer is not None and self._writer.is_pending:
+            try:
+                problem = self._writer.wait()
+            except Exception as error:
+                self._failed(error)
+            else:
+                self._failures = 0
+                if problem:
+                    self._say(f"Old checkpoints in {self._directory} cannot be removed ({first_line(problem)}).")
+        return self._failures == 0
 
     def _failed(self, error: Exception) -> None:
-        self.close()  # which makes orbax forget the step that it lists although it is not there
-        if self._saving in self.steps():  # so what has failed came after it
-            self._failures = 0
-            self._say(f"Old checkpoints in {self._directory} cannot be removed ({first_line(error)}): see to it.")
-            return
+        self.check_place()
+        self.close()  # what is left of the save is removed with the next one
         self._failures += 1
         reason = f"Saving a checkpoint failed ({first_line(error)})"
         if self._failures > len(_PAUSES):
@@ -165,20 +164,39 @@ class Checkpoints:
         self._retry_at = time.monotonic() + _PAUSES[self._failures - 1]
         self._say(f"{reason}; the earlier ones are whole, and it is tried again.")
 
-    def _check_space(self, state: Any) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _MARGIN
-        space = os.statvfs(self._directory)
-        free = space.f_bavail * space.f_frsize
-        if free < needed:
-            raise OSError(f"{free / 2**20:.0f} MiB are free in {self._directory}, {needed / 2**20:.0f} are needed")
+    def check_place(self) -> None:
+        """Checks that the work directory, and the checkpoints in it, are where they were."""
+        for place in (self._place, self._writer and self._writer.place):
+            if place is not None:
+                place.check()
 
-    def _opened(self) -> ocp.CheckpointManager:
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(preservation_policy=self, cleanup_tmp_directories=True)
-            with quiet():
-                self._manager = ocp.CheckpointManager(self._directory, options=options)
-        return self._manager
+    def check_room(self, state: Any) -> None:
+        """Checks that the disk has room for what is saved of a state (arrays, or their abstract twins).
+
+        That is two saves: a checkpoint is only removed once the next one is whole. Where there is one already, it
+        takes one more.
+
+        Raises:
+            RunError: there is less; the sentence names both sizes.
+        """
+        count = 1 if self.steps() else 2
+        free, needed = self._free(), count * _size(state)
+        if free < needed:
+            raise RunError(
+                f"{_mib(free)} are free on the disk of {self._directory.parent}, but {_mib(needed)} are needed to save "
+                f"checkpoints of this model ({count} of {_mib(_size(state))}): make room there, or use a --workdir on "
+                "another disk."
+            )
+
+    def _check_space(self, state: Any) -> None:
+        free, needed = self._free(), _size(state)
+        if free < needed:
+            raise OSError(f"{_mib(free)} are free in {self._directory}, {_mib(needed)} are needed")
+
+    def _free(self) -> int:
+        """The bytes that this user may still write beside the checkpoints."""
+        space = os.statvfs(self._directory.parent)
+        return space.f_bavail * space.f_frsize
 
     def restore(self, step: int, like: Any) -> Any:
         """The arrays of a step; see restoring.restore_step for `like` and what is raised."""
@@ -244,28 +262,29 @@ class Checkpoints:
         """Moves steps to where they are out of the way of new ones; only once another step is known to be good."""
         if self._read_only or not steps:
             return
-        self.close()  # orbax would go on listing them
         if jax.process_index() == 0:
             set_aside(self._directory, steps)
         meet("set aside")
 
     def discard_after(self, step: int) -> None:
         """Removes the later steps, the newest first."""
+        self.check_place()
         later = [saved for saved in reversed(self.steps()) if saved > step]
-        self.close()
         if jax.process_index() == 0:
             for saved in later:
                 shutil.rmtree(self._directory / str(saved))
         meet("discard")
 
-    def _wait(self) -> None:
-        """Until nothing is under way, whatever becomes of it."""
-        with contextlib.suppress(Exception):
-            if self._manager is not None:
-                self._manager.wait_until_finished()
-
     def close(self) -> None:
-        with contextlib.suppress(Exception), quiet():  # told already, where a save or another process has failed
-            if self._manager is not None:
-                self._manager.close()
-        self._manager = None
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+
+def _size(state: Any) -> int:
+    """The bytes that a save of a state takes at most."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + _MARGIN
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"

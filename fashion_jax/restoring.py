@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from fashion_jax.digests import Unusable, check_digests, check_structure
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.identity import Identity, read_step
+from fashion_jax.place import Place
 from fashion_jax.sharding import fetch
 
 
@@ -41,8 +42,8 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
         partial_restore=isinstance(like, dict),
     )
     try:
-        with quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            state = checkpointer.restore(folder / "state", args=item)
+        with quiet(), Place(folder) as place, ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            state = checkpointer.restore(place.path / "state", args=item)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         raise RunError(
             f"The checkpoint of step {step} in {directory} cannot be loaded ({first_line(error)}): free some memory, "

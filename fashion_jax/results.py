@@ -99,6 +99,7 @@ def write_results(run: Run, state: TrainState) -> None:
     log_probs = predict_validation(run, state, best)
     if jax.process_index():
         return
+    run.checkpoints.check_place()
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
     write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
     calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)

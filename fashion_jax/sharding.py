@@ -106,6 +106,13 @@ def meet(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def agreed(answer: bool) -> bool:
+    """The answer of the first process, which all processes of the run ask for at the same time."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
+
+
 def fetch(tree: Any) -> Any:
     """The only way from the devices to the host: waits for replicated arrays, returns numpy arrays."""
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)

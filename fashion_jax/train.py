@@ -31,6 +31,7 @@ from fashion_jax.evaluation import score
 from fashion_jax.lock import locked
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
+from fashion_jax.place import Place
 from fashion_jax.results import end_epoch, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
@@ -67,12 +68,13 @@ def train_and_evaluate(
     changes = open_workdir(workdir, config)
     if not has_checkpoint(workdir):
         check_sources(config)
-    with locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext():
+    lock = locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext()
+    with Place(workdir) as place, place.blamed(), lock:
         dataset = load_dataset(config)
         changes += check_same_data(workdir, dataset)
         if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
             terminal.say(warning)
-        run = _create_run(config, workdir, dataset, mesh, terminal)
+        run = _create_run(config, place, dataset, mesh, terminal)
         try:
             with _others_may_end():
                 return _resume(run, changes)
@@ -100,6 +102,8 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
     """From where the run is to its end, all files written; changes are what is another than before, in words."""
     start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
     run.start_at(state)
+    if start < run.num_steps:
+        run.checkpoints.check_room(run.abstract_state)
     write_run_files(run.workdir, run.config, run.dataset, run.position, changes)
     for change in changes:
         run.terminal.say(f"{change}: from here on.")
@@ -140,7 +144,7 @@ def _introduction(run: Run) -> str:
     )
 
 
-def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> Run:
+def _create_run(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> Run:
     taxonomy = dataset.taxonomy
     num_images = len(dataset.splits["train"])
     model = create_model(config, taxonomy, mesh)
@@ -148,7 +152,7 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh,
     balance = create_class_balance(config, class_counts(dataset.splits["train"], taxonomy))
     run = Run(
         config=config,
-        workdir=workdir,
+        workdir=place.directory,
         dataset=dataset,
         mesh=mesh,
         train_fn=jit_train_step(config, model, tx, taxonomy, mesh, num_images, balance),
@@ -158,9 +162,14 @@ def _create_run(config: ConfigDict, workdir: Path, dataset: Dataset, mesh: Mesh,
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         terminal=terminal,
     )
-    folder, keep = workdir / "checkpoints", config.checkpoint.keep
-    back = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
-    run.checkpoints = Checkpoints(folder, keep, say=terminal.say, is_scheduled=run.is_scheduled, rollback_steps=back)
+    run.checkpoints = Checkpoints(
+        place.directory / "checkpoints",
+        config.checkpoint.keep,
+        say=terminal.say,
+        is_scheduled=run.is_scheduled,
+        rollback_steps=config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0,
+        place=place,
+    )
     return run
 
 

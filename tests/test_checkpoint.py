@@ -1,20 +1,25 @@
 """Checkpoints that are damaged, of another model, on other devices, or do not fit on the disk."""
 
+import json
 import math
 import os
+import re
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax import checkpoint
+from fashion_jax import checkpoint, checkpoint_writer, restoring
 from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.digests import digests_of
+from fashion_jax.checkpoint_writer import CheckpointWriter, look_at
+from fashion_jax.digests import Unusable, digests_of
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.models import create_model
 from fashion_jax.optimizer import create_optimizer
+from fashion_jax.place import Place
 from fashion_jax.sharding import create_mesh, fetch, put_batch
 from fashion_jax.step_folders import has_step
 from fashion_jax.train_state import abstract_train_state, create_train_state
@@ -130,9 +135,10 @@ def test_a_full_disk_is_told_at_once_and_tried_again(saved, said, monkeypatch):
 
 def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monkeypatch):
     """Without waiting for the next save."""
-    shutil.rmtree(tmp_path / "checkpoints" / "3")  # as if it had not come to the disk
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.ocp.CheckpointManager, "wait_until_finished", _fail)
+        patched.setattr(checkpoint_writer.ocp.AsyncCheckpointer, "wait_until_finished", _fail)
+        saved.save(4, small_state(4))
+        saved.steps()  # waits
         assert not saved.is_retry_due()
     assert said == ["Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: 10**9)
@@ -140,26 +146,146 @@ def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monk
 
 
 def test_old_checkpoints_that_cannot_be_removed_do_not_stop_the_run(saved, said, tmp_path, monkeypatch):
-    real, told = checkpoint.ocp.CheckpointManager.wait_until_finished, []
+    def fail(path):
+        raise OSError("busy")
 
-    def fail_once(self):
+    monkeypatch.setattr(checkpoint_writer.shutil, "rmtree", fail)
+    saved.save_now(4, small_state(4))
+    saved.save_now(4, small_state(4))
+    assert saved.steps() == [2, 3, 4] and not saved.is_retry_due()
+    assert said == [f"Old checkpoints in {tmp_path / 'checkpoints'} cannot be removed (busy)."]
+
+
+def _spoils_digests(state: Path) -> None:
+    path = state.parent / "digests" / "metadata"
+    path.write_text(path.read_text().replace("sha256", "sha257").replace(" ", "  ", 1))
+
+
+def _largest_file(state: Path) -> Path:
+    return max((path for path in state.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda state: (state / "manifest.ocdbt").unlink(), "manifest.ocdbt, the index of its arrays, is missing"),
+        (lambda state: shutil.rmtree(state / "ocdbt.process_0"), "No such file"),
+        (lambda state: os.truncate(_largest_file(state), 1000), "is too short"),
+        (lambda state: (state.parent / "digests" / "metadata").write_text("{}"), "its digests are not those"),
+        (lambda state: shutil.rmtree(state.parent / "digests"), "No such file"),
+    ],
+)
+def test_a_save_that_is_not_complete_is_a_failed_save(tmp_path, said, monkeypatch, harm, reason):
+    """It is told and tried again, is neither the latest nor the best, and no older one goes for it."""
+    monkeypatch.setattr(checkpoint, "_PAUSES", (0, 0))
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, say=said.append)
+    checkpoints.scores = {2: 1.0}
+    state = small_state() | {"large": jax.random.uniform(jax.random.key(0), (100, 100))}
+    checkpoints.save_now(1, state)
+    real, harmed = checkpoint_writer.ocp.AsyncCheckpointer.wait_until_finished, []
+
+    def harm_once(self):
         real(self)
-        if not told and (tmp_path / "checkpoints" / "4").exists():
-            told.append(True)
-            raise OSError("busy")
+        if not harmed and (tmp_path / "checkpoints" / "2").exists():
+            harmed.append(harm(tmp_path / "checkpoints" / "2" / "state"))
 
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "wait_until_finished", fail_once)
-    saved.save_now(4, small_state(4))
-    saved.save_now(4, small_state(4))
-    assert 4 in saved.steps() and not saved.is_retry_due()
-    assert told and said == [f"Old checkpoints in {tmp_path / 'checkpoints'} cannot be removed (busy): see to it."]
+    monkeypatch.setattr(checkpoint_writer.ocp.AsyncCheckpointer, "wait_until_finished", harm_once)
+    checkpoints.save(2, state)
+    assert checkpoints.steps() == [1] and checkpoints.best_step == 1 and harmed
+    assert checkpoints.is_retry_due()
+    assert len(said) == 1 and said[0].startswith("Saving a checkpoint failed (") and reason in said[0]
+    checkpoints.save_now(2, state)
+    assert checkpoints.steps() == [2] and len(said) == 1
+    assert os.listdir(tmp_path / "checkpoints") == ["2"]
+
+
+def test_arrays_of_every_kind_are_found_after_a_save(tmp_path):
+    """A look at a save must not take a good one for a bad one."""
+    kinds = ("bool", "int8", "uint8", "int32", "uint32", "float16", "float32")
+    state = {kind: jnp.zeros((3, 2), kind) for kind in kinds}
+    state |= {"nested": [(jnp.zeros(()), {"a.b": jnp.ones(5000)})], "many": [jnp.full(i + 1, i) for i in range(300)]}
+    digests = digests_of(fetch(state))
+    writer = CheckpointWriter(tmp_path / "checkpoints", lambda steps: [])
+    writer.start(1, fetch(state), digests)
+    assert writer.wait() is None
+    writer.close()
+    digests["arrays"]["more"] = "float32[7,7] 0"
+    (tmp_path / "checkpoints" / "1" / "digests" / "metadata").write_text(json.dumps(digests))
+    with pytest.raises(Unusable, match=r"it has 309 of 310 arrays \(missing: float32\[7,7\]\)"):
+        look_at(tmp_path / "checkpoints" / "1", digests)
+
+
+@pytest.mark.parametrize("name", ["run [v2]", "a\\b", "*", "?", "[!a]", "Größe 尺寸", "~", "~root", "%41", "a:b", "#x"])
+def test_directories_of_every_name_hold_checkpoints(tmp_path, said, name):
+    checkpoints = Checkpoints(tmp_path / name / "checkpoints", keep=1, say=said.append)
+    (tmp_path / name).mkdir()
+    checkpoints.save_now(1, small_state(1))
+    checkpoints.save_now(2, small_state(2))
+    assert checkpoints.restore_latest(small_state())[0] == 2 and checkpoints.steps() == [2] and not said
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("moved", ["run", "run/checkpoints"])
+def test_a_directory_that_has_been_moved_ends_the_run(tmp_path, said, moved, replaced):
+    """At the next save, while another is under way too; nothing is made where it was."""
+    run, there = tmp_path / "run", tmp_path / "there"
+    run.mkdir()
+    with Place(run) as place:
+        checkpoints = Checkpoints(run / "checkpoints", keep=2, say=said.append, place=place)
+        checkpoints.save_now(1, small_state(1))
+        checkpoints.save(2, small_state(2))
+        (tmp_path / moved).rename(there)
+        if replaced:
+            (tmp_path / moved).mkdir()
+        with pytest.raises(RunError, match=f"{re.escape(str(tmp_path / moved))} has been moved, .*--workdir"):
+            checkpoints.save(3, small_state(3))
+        checkpoints.close()
+    assert not any((tmp_path / moved).iterdir()) if replaced else not (tmp_path / moved).exists()
+    folder = there / "checkpoints" if moved == "run" else there
+    assert Checkpoints(folder, keep=2).restore_latest(small_state())[0] == 2 and not said
+
+
+def test_a_deleted_directory_is_not_made_again(tmp_path, said):
+    (tmp_path / "run").mkdir()
+    with Place(tmp_path / "run") as place:
+        checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", keep=2, say=said.append, place=place)
+        checkpoints.save_now(1, small_state(1))
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(RunError, match="has been moved, deleted or replaced"):
+            checkpoints.save_now(2, small_state(2))
+        with pytest.raises(RunError, match="has been moved, deleted or replaced"), place.blamed():
+            (tmp_path / "run" / "metrics.jsonl").open("a")
+        checkpoints.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_for_two_saves_is_told_before_the_first(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+    like = {"w": jax.ShapeDtypeStruct((1 << 20, 10), jnp.float32)}  # 40 MiB, and 16 more
+    stat = os.statvfs(".")
+
+    def is_enough(mib: int) -> bool:
+        free = os.statvfs_result([1 << 20, 1 << 20, *stat[2:4], mib, *stat[5:]])
+        monkeypatch.setattr(checkpoint.os, "statvfs", lambda path: free)
+        try:
+            checkpoints.check_room(like)
+        except RunError as error:
+            assert f"{mib} MiB are free" in str(error) and "--workdir on another disk" in str(error)
+            assert ("112 MiB are needed" in str(error)) == (not checkpoints.steps())
+            return False
+        return True
+
+    assert [is_enough(111), is_enough(112)] == [False, True]
+    checkpoints.save_now(1, small_state())
+    assert [is_enough(55), is_enough(56)] == [False, True]
 
 
 def test_a_state_that_memory_has_no_room_for_is_not_damaged(saved, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", fail)
+    monkeypatch.setattr(restoring.ocp.Checkpointer, "restore", fail)
     with pytest.raises(RunError, match=r"step 3 in .* cannot be loaded \(RESOURCE_EXHAUSTED.*free some memory"):
         saved.restore_latest(small_state())
     assert saved.steps() == [1, 2, 3]

@@ -117,7 +117,7 @@ def misplaced_libraries(project: Project) -> Iterator[str]:
             elif is_within(target, "flax.linen"):
                 allowed = is_within(name, f"{PACKAGE}.models")
             elif is_within(target, "orbax"):
-                allowed = name in (f"{PACKAGE}.checkpoint", f"{PACKAGE}.restoring")
+                allowed = name in (f"{PACKAGE}.checkpoint_writer", f"{PACKAGE}.restoring")
             else:
                 continue
             if not allowed:
@@ -172,7 +172,7 @@ CLEAN = {
     "fashion_jax/train_state.py": "from fashion_jax.models import create_model\n",
     "fashion_jax/config.py": "from fashion_jax.errors import UserError\nimport jaxtyping\n",
     "fashion_jax/errors.py": "import json\n",
-    "fashion_jax/checkpoint.py": "import orbax.checkpoint as ocp\n",
+    "fashion_jax/restoring.py": "import orbax.checkpoint as ocp\n",
     "fashion_jax/writers.py": "def create():\n    import tensorflow as tf\n    from clu import metric_writers\n",
     "fashion_jax/data/pipeline.py": "import tensorflow as tf\n",
     "fashion_jax/models/__init__.py": "from flax import linen as nn\nfrom fashion_jax.models import resnet\n",
