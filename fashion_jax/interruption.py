@@ -18,7 +18,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 _received: list[int] = []  # in the order of their coming
 _can_save = False
-_polls = 0
+_is_shared = False  # among the processes of a run
+_polls = 0  # calls of `requested` since then
 _is_agreed = False  # among processes, to stop
 
 
@@ -39,10 +40,11 @@ def watch() -> None:
 def share_among_processes() -> None:
     """Leaves SIGTERM to JAX's preemption service, by which all processes stop at the same step.
 
-    Called after jax.distributed.initialize, which needs SIGTERM unhandled; the other signals are passed on to it.
+    Called after jax.distributed.initialize, which takes over SIGTERM; the other signals are passed on to it. Nothing
+    else may ask that service: it compares the number of a poll with the agreed one, and misses it after another's.
     """
-    global _polls
-    _polls = 1
+    global _is_shared
+    _is_shared = True
 
 
 def hold(on: bool) -> None:
@@ -54,11 +56,11 @@ def hold(on: bool) -> None:
 def requested() -> bool:
     """Whether to stop; of several processes, all are told at the same of their calls, which must be as many."""
     global _polls, _is_agreed
-    if not _polls:
+    if not _is_shared:
         return bool(_received)
     from jax.experimental import multihost_utils
 
-    _polls += 1
+    _polls += 1  # from 1 on: that is what the service agrees on where nobody has polled yet
     _is_agreed = _is_agreed or multihost_utils.reached_preemption_sync_point(_polls)  # which says so once
     return _is_agreed
 
@@ -86,9 +88,12 @@ def _read(reader: int) -> None:
 
 def _take(number: int) -> None:
     _received.append(number)
-    if _can_save and len(_received) == 1:
-        if _polls and number != signal.SIGTERM:
-            os.kill(os.getpid(), signal.SIGTERM)
+    is_first = len(_received) == 1
+    if _is_shared and (number != signal.SIGINT or (_can_save and is_first)):
+        if number != signal.SIGTERM:
+            os.kill(os.getpid(), signal.SIGTERM)  # however often it comes: one process alone must not end
+        return
+    if _can_save and is_first:
         return
     name = signal.Signals(number).name
     lost = "without saving again" if _can_save else "with nothing to save"
