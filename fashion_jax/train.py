@@ -22,6 +22,7 @@ from fashion_jax.class_balance import class_counts, create_class_balance
 from fashion_jax.command_line import has_checkpoint
 from fashion_jax.config import check_config, image_shape
 from fashion_jax.data.dataset import Dataset, load_dataset
+from fashion_jax.data.findings import count_notes, left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.tf_import import import_tensorflow
@@ -72,8 +73,8 @@ def train_and_evaluate(
     with Place(workdir) as place, place.blamed(), lock:
         dataset = load_dataset(config)
         changes += check_same_data(workdir, dataset)
-        if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
-            terminal.say(warning)
+        for finding in _findings(config, dataset):
+            terminal.say(finding)
         run = _create_run(config, place, dataset, mesh, terminal)
         try:
             with _others_may_end():
@@ -132,6 +133,18 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
     write_results(run, state)
     meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
     return run.metrics_file.lines
+
+
+def _findings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
+    """Lines that say what a user should know of the data before it is trained on."""
+    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
+        yield warning
+    for warning in dataset.warnings:
+        yield f"Warning: {warning}."
+    train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
+    left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
+    notes = "; ".join(count_notes(dataset.taxonomy, train, validation, left_over))
+    yield from (f"Note: {note}." for note in (notes, left_out_note(dataset.left_out)) if note)
 
 
 def _introduction(run: Run) -> str:

@@ -167,6 +167,13 @@ def test_merging_works_at_every_level_and_takes_a_real_other_in(tmp_path):
     assert "Apparel/Other" in load(tmp_path, rows, min_images_per_class=2, rare_classes="merge").taxonomy.classes["sub"]
 
 
+def test_labels_that_look_alike_are_told_even_where_only_validation_has_one(tmp_path):
+    assert load(tmp_path).warnings == [] and "warnings" not in load(tmp_path).summary(8)
+    dataset = load(tmp_path, changed({30: {"subCategory": "topwear"}}))
+    assert "'Topwear' and 'topwear' under 'Apparel'" in dataset.warnings[0]
+    assert dataset.summary(8)["warnings"] == dataset.warnings
+
+
 def test_no_class_with_enough_images_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"lower data\.min_images_per_class"):
         load(tmp_path, min_images_per_class=1000)

@@ -80,6 +80,29 @@ def test_the_page_says_what_the_run_has_reached(tmp_path):
     assert "after step 14: batch_size is <b> instead of 16." in page.text
 
 
+def test_the_top_of_the_page_says_what_the_data_lacks(tmp_path):
+    contents = make_contents(tmp_path, classes=5)
+    data = {**contents.data, "warnings": ["classes look alike: <b>"]}
+    contents = dataclasses.replace(
+        contents, data=data, log_probs={k: np.eye(len(x), x.shape[1]) for k, x in contents.log_probs.items()}
+    )
+    page = page_of(tmp_path, contents)
+    top = page.text.partition("Measured on")[0]
+    assert "Classes look alike: <b>." in top and "5 classes have fewer than 10 training images" in top
+    assert "15 training images" in top and "never predicted" not in top
+    contents = dataclasses.replace(
+        contents, log_probs={k: np.eye(1, x.shape[1]).repeat(len(x), 0) for k, x in contents.log_probs.items()}
+    )
+    assert "4 classes are never predicted" in page_of(tmp_path, contents).text
+
+
+def test_a_run_of_before_has_a_page_without_what_its_data_json_lacks(tmp_path):
+    contents = make_contents(tmp_path)
+    train = {name: value for name, value in contents.data["splits"]["train"].items() if name != "left_over_per_epoch"}
+    page = page_of(tmp_path, dataclasses.replace(contents, data={"splits": {"train": train}}))
+    assert "no validation images" not in page.text and "fewer than 10 training images" in page.text
+
+
 def test_an_image_that_cannot_be_read_does_not_stop_the_page(tmp_path):
     contents = make_contents(tmp_path)
     for file in contents.train.files + contents.split.files:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from fashion_jax.data.archive import check_archive, extracted
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.catalogue import catalogue_folder
+from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.folder import read_folder
 from fashion_jax.data.leaks import Leaks, find_leaks, without_leaks
 from fashion_jax.data.presence import usable, without_repeats
@@ -22,7 +23,7 @@ from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_c
 from fashion_jax.data.record_images import RecordNames
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
 from fashion_jax.data.stored_names import stored_path
-from fashion_jax.data.table import LabelPaths, Table, check_folder, read_table, table_file
+from fashion_jax.data.table import LabelPaths, Labels, Table, check_folder, read_table, table_file
 from fashion_jax.data.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.tfds_source import read_records
 from fashion_jax.errors import UserError
@@ -64,6 +65,7 @@ class Dataset:
         left_out: reason -> ids of the images that are in no split.
         merged: class "Other" -> the rare classes in it -> their images, in all splits.
         leaks: two splits -> pairs of ids of images that are equal, one of each.
+        warnings: what may be wrong with the labels, in words.
     """
 
     taxonomy: Taxonomy
@@ -71,9 +73,10 @@ class Dataset:
     left_out: LeftOut
     merged: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     leaks: dict[str, list[list[str]]] = dataclasses.field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     def summary(self, batch_size: int) -> dict[str, Any]:
-        """What data.json holds: images per split and class, unknown labels; what was left out, merged, leaks."""
+        """What data.json holds: images per split and class, what was left out, merged, and found wrong."""
         splits = {}
         for name, split in self.splits.items():
             classes = {
@@ -85,7 +88,7 @@ class Dataset:
             splits[name]["ids_sha256"] = digest_of_ids(split.ids)
         splits["train"]["left_over_per_epoch"] = len(self.splits["train"]) % batch_size
         leaks = {name: {"images": len(pairs), "ids": pairs} for name, pairs in self.leaks.items()}
-        found = {"merged": self.merged, "leaks": leaks}
+        found = {"merged": self.merged, "leaks": leaks, "warnings": list(self.warnings)}
         return {"splits": splits, "left_out": self.left_out} | {name: value for name, value in found.items() if value}
 
 
@@ -136,10 +139,12 @@ def load_dataset(config: ConfigDict) -> Dataset:
         left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
     _check_sizes(config, assigned)
     taxonomy = fixed or _taxonomy(config, table.paths.select(assigned["train"]))
-    merged = merged_counts(before, table.paths, np.concatenate(list(assigned.values())), taxonomy)
+    images = np.concatenate(list(assigned.values()))
+    merged = merged_counts(before, table.paths, images, taxonomy)
     splits = {name: _split(table.select(images), taxonomy) for name, images in assigned.items()}
     _check_trained(config, taxonomy, table.paths, splits["train"])
-    return Dataset(taxonomy, splits, left_out, merged, _by_ids(leaks, table))
+    warnings = label_warnings(list(config.data.levels), _distinct(table.paths.select(images)))
+    return Dataset(taxonomy, splits, left_out, merged, _by_ids(leaks, table), warnings)
 
 
 def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
@@ -246,9 +251,13 @@ def _check_sizes(config: ConfigDict, assigned: Assigned) -> None:
         raise UserError(f"batch_size is {config.batch_size}, but the training split has only {count} images: lower it.")
 
 
+def _distinct(paths: LabelPaths) -> list[Labels]:
+    """The labels that images have, each once."""
+    return [paths.distinct[code] for code in np.unique(paths.codes)]
+
+
 def _taxonomy(config: ConfigDict, paths: LabelPaths) -> Taxonomy:
-    occurring = np.unique(paths.codes)
-    taxonomy = Taxonomy.from_paths(list(config.data.levels), [paths.distinct[code] for code in occurring])
+    taxonomy = Taxonomy.from_paths(list(config.data.levels), _distinct(paths))
     for level, column in config.data.levels.items():
         if not taxonomy.classes[level]:
             raise UserError(f"No training row has a label at the level {level!r}: fill its column, {column!r}.")

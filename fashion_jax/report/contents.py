@@ -128,9 +128,9 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error
 
 
-def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """Level -> training images of each class, int [classes], by what data.json holds."""
-    counts = data["splits"]["train"]["classes"]
+def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "train") -> dict[str, np.ndarray]:
+    """Level -> training images, or those of another split, of each class, int [classes], by what data.json holds."""
+    counts = data["splits"][split]["classes"]
     return {
         level: np.array([counts[level][name] for name in names], np.int64) for level, names in taxonomy.classes.items()
     }

@@ -10,6 +10,7 @@ from fashion_jax.report.calibration import calibration
 from fashion_jax.report.classes import classes
 from fashion_jax.report.confusions import confusions
 from fashion_jax.report.contents import PageContents
+from fashion_jax.report.findings import findings
 from fashion_jax.report.rendering import Section, write_html
 from fashion_jax.report.results import header, results
 
@@ -36,5 +37,6 @@ def write_page(path: Path, contents: PageContents) -> None:
         name=contents.name,
         split=contents.split_name,
         header=header(contents),
+        findings=findings(contents),
         sections=[(section, data) for section, data in described if data is not None],
     )

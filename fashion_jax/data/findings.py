@@ -1,0 +1,154 @@
+"""What a user should know of the data before and after training, in words: for the terminal and the report page."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from fashion_jax.hierarchy import Taxonomy, class_name
+from fashion_jax.letters import is_disguised, look
+
+FEW_IMAGES = 10  # of training, below which little is learned of a class
+
+_MAX_NAMED = 5
+_MAX_LETTERS = 60  # of a name
+
+
+def label_warnings(levels: Sequence[str], paths: Iterable[Sequence[str]]) -> list[str]:
+    """Names that may be one class written in two ways, and levels that may not go from coarse to fine.
+
+    Args:
+        levels: names, coarse to fine.
+        paths: a label per level, "" where not known; of all splits.
+    """
+    children = _children(len(levels), paths)
+    return [*_look_alikes(children), *_wrong_orders(levels, children)]
+
+
+def count_notes(
+    taxonomy: Taxonomy, train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray], left_over: int
+) -> list[str]:
+    """Classes with few images to train on or none to validate, and images that an epoch leaves out.
+
+    Args:
+        taxonomy: of the run.
+        train: level -> training images of each class, int [classes].
+        validation: the same of the validation images; empty where not known.
+        left_over: training images that fill no batch.
+    """
+    notes = []
+    rare = [(name, int(n)) for name, n in _finest(taxonomy, train) if n < FEW_IMAGES]
+    if rare:
+        named = _listed([f"{_name(name)} ({n})" for name, n in sorted(rare, key=lambda pair: pair[1])])
+        notes.append(f"{_classes(rare, 'has', 'have')} fewer than {FEW_IMAGES} training images: {named}")
+    absent = [name for name, n in _finest(taxonomy, validation) if not n] if validation else []
+    if absent:
+        notes.append(f"{_classes(absent, 'has', 'have')} no validation images: {_listed(list(map(_name, absent)))}")
+    if left_over:
+        images = "1 training image" if left_over == 1 else f"{left_over:,} training images"
+        notes.append(f"each epoch leaves out {images}, other ones each time, which fill no batch")
+    return notes
+
+
+def never_predicted(taxonomy: Taxonomy, log_probs: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> str:
+    """The classes that are the likeliest of no image, those with most images first; "" where there are none.
+
+    Args:
+        taxonomy: of the run.
+        log_probs: level -> [images, classes].
+        counts: level -> images of each class, int [classes].
+    """
+    predicted = {level: np.bincount(x.argmax(1), minlength=x.shape[1]) for level, x in log_probs.items()}
+    images = dict(_finest(taxonomy, counts))
+    never = sorted((name for name, n in _finest(taxonomy, predicted) if not n), key=lambda name: -images[name])
+    if not never:
+        return ""
+    named = _listed([f"{_name(name)} ({images[name]:,} images)" for name in never])
+    return f"{_classes(never, 'is', 'are')} never predicted: {named}"
+
+
+def left_out_note(left_out: Mapping[str, Sequence[str]]) -> str:
+    """What was left out of the data and why, with an example each; "" where nothing was."""
+    reasons = [f"{len(ids):,} because of “{reason}”, such as {ids[0]}" for reason, ids in left_out.items() if ids]
+    return f"left out, all named in data.json: {_listed(reasons, '; ')}" if reasons else ""
+
+
+def _children(depth: int, paths: Iterable[Sequence[str]]) -> list[dict[tuple[str, ...], set[str]]]:
+    """For each level: path of a parent -> labels below it."""
+    children: list[dict[tuple[str, ...], set[str]]] = [defaultdict(set) for _ in range(depth)]
+    for path in paths:
+        for i, label in enumerate(itertools.takewhile(bool, path)):
+            children[i][tuple(path[:i])].add(label)
+    return children
+
+
+def _look_alikes(children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list[str]:
+    """A sentence on all classes of one parent that a reader takes for the same, or cannot see."""
+    groups = []
+    for level in children:
+        for parent, labels in sorted(level.items()):
+            alike = defaultdict(list)
+            for label in sorted(labels):
+                alike[look(label)].append(label)
+            under = f" under {_name(class_name(parent))}" if parent else ""
+            groups += [_listed(list(map(_name, x)), " and ") + under for x in alike.values() if len(x) > 1]
+            groups += [f"{_name(x[0])}{under}, which is blank" for key, x in alike.items() if not key and len(x) == 1]
+    if not groups:
+        return []
+    return [f"classes look alike: {_listed(groups, '; ')}; write those that are one class in one way"]
+
+
+def _wrong_orders(levels: Sequence[str], children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list[str]:
+    """A sentence for each two levels that do not seem to go from coarse to fine."""
+    warnings = []
+    names = [set().union(*level.values()) for level in children]
+    for i in range(1, len(levels)):
+        parents = defaultdict(int)
+        for labels in children[i].values():
+            for label in labels:
+                parents[label] += 1
+        shared = [label for label, number in parents.items() if number > 1]
+        if not names[i]:
+            continue
+        if len(names[i - 1]) > len(names[i]):
+            found = f"has {len(names[i]):,} different names, fewer than the {len(names[i - 1]):,} of {levels[i - 1]!r}"
+        elif 2 * len(shared) > len(names[i]):
+            most = max(sorted(shared), key=parents.__getitem__)
+            found = (
+                f"has {len(shared):,} of its {len(names[i]):,} names under several classes of {levels[i - 1]!r}, such "
+                f"as {_name(most)} under {parents[most]:,}, and each of them is a class of its own"
+            )
+        else:
+            continue
+        warnings.append(f"the level {levels[i]!r} {found}: check that data.levels goes from coarse to fine")
+    return warnings
+
+
+def _finest(taxonomy: Taxonomy, counts: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
+    """The classes without children, and their counts: a class that has few has children that have few."""
+    found = []
+    for i, level in enumerate(taxonomy.levels):
+        below = taxonomy.levels[i + 1 : i + 2]
+        with_children = set(taxonomy.parents[below[0]]) if below else set()
+        pairs = zip(taxonomy.classes[level], counts[level].tolist(), strict=True)
+        found += [pair for k, pair in enumerate(pairs) if k not in with_children]
+    return found
+
+
+def _classes(found: Sequence[object], one: str, many: str) -> str:
+    return f"1 class {one}" if len(found) == 1 else f"{len(found):,} classes {many}"
+
+
+def _name(name: str) -> str:
+    """A class in quotes, cut where it is long, with escapes for what cannot be seen."""
+    short = name if len(name) <= _MAX_LETTERS else f"{name[:_MAX_LETTERS]}…"
+    return ascii(short) if is_disguised(short) else repr(short)
+
+
+def _listed(texts: Sequence[str], between: str = ", ") -> str:
+    """The first few, and how many more there are."""
+    named = between.join(texts[:_MAX_NAMED])
+    return f"{named} and {len(texts) - _MAX_NAMED:,} more" if len(texts) > _MAX_NAMED else named
