@@ -21,6 +21,7 @@ from fashion_jax.config import load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
 from fashion_jax.outputs import check_output, folder_of_flag, output
+from fashion_jax.scoring.temperature import calibrated_levels
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -174,11 +175,9 @@ class _Run:
         return self.calibration.temperatures if self.calibration else {}
 
     @functools.cached_property
-    def calibrated(self) -> dict[str, np.ndarray]:
+    def calibrated(self) -> dict[str, Any]:
         """log_probs by the temperatures; as they are where there are none."""
-        from fashion_jax.scoring.calibration import apply_temperatures
-
-        return apply_temperatures(self.log_probs, self.temperatures)
+        return calibrated_levels(self.log_probs, self.temperatures)
 
 
 def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides) -> _Run:
@@ -266,6 +265,7 @@ def _suspects(runs: list[_Run]) -> list[list[Any]]:
     Raises:
         UserError: the runs have other classes, or images in common.
     """
+    from fashion_jax.scoring.blocks import joined, probabilities
     from fashion_jax.scoring.label_errors import label_error_rows
 
     taxonomy = runs[0].trained.taxonomy
@@ -281,7 +281,7 @@ def _suspects(runs: list[_Run]) -> list[list[Any]]:
             "--label-errors joins runs that were each kept from other images, but these have images in common: "
             "give one run, or those of every data.fold."
         )
-    probs = {level: np.exp(np.concatenate([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
+    probs = {level: probabilities(joined([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
     labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}
     return label_error_rows(ids, probs, labels, taxonomy)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -18,8 +19,15 @@ from fashion_jax.errors import UserError, first_line
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.metrics import evaluate_level
 from fashion_jax.models import head_names
+from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.sharding import fetch, put_batch
 from fashion_jax.train_state import TrainState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ROW_GROUP = 2**20  # probabilities: the writer keeps a group of rows in memory until it is whole
 
 EvalFn = Callable[..., dict[str, Any]]  # the jitted eval_step: (params, model_state, batch) -> log-probabilities
 
@@ -68,18 +76,30 @@ def score(config: ConfigDict, line: dict[str, Any]) -> float:
 
 def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:
     """A Parquet table: id, and per level LEVEL_true (null where unknown), _predicted and _probabilities."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, Any] = {"id": list(split.ids)}
-    for level, values in log_probs.items():
-        names = taxonomy.classes[level]
-        columns[f"{level}_true"] = [None if i == UNKNOWN else names[i] for i in split.labels[level]]
-        columns[f"{level}_predicted"] = [names[i] for i in values.argmax(axis=-1)]
-        columns[f"{level}_probabilities"] = pa.array(list(np.exp(values.astype(np.float64))))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+    classes = sum(values.shape[1] for values in log_probs.values())
+    parts = (_predictions(rows, taxonomy, split, log_probs) for rows in row_blocks(len(split), classes, _ROW_GROUP))
+    first = next(parts)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
+        for part in itertools.chain([first], parts):
+            writer.write_table(part)
+
+
+def _predictions(rows: np.ndarray, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> pa.Table:
+    """Some rows of the table of predictions."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {"id": pa.array([split.ids[i] for i in rows], pa.string())}
+    for level, values in log_probs.items():
+        names, block = taxonomy.classes[level], values[rows]
+        true = [None if i == UNKNOWN else names[i] for i in split.labels[level][rows]]
+        probs, ends = np.exp(block.astype(np.float64)), np.arange(len(rows) + 1, dtype=np.int32) * len(names)
+        columns[f"{level}_true"] = pa.array(true, pa.string())
+        columns[f"{level}_predicted"] = pa.array([names[i] for i in block.argmax(axis=-1)], pa.string())
+        columns[f"{level}_probabilities"] = pa.ListArray.from_arrays(ends, probs.ravel())
+    return pa.table(columns)
 
 
 def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -90,17 +110,28 @@ def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarr
     """
     import pyarrow.parquet as pq
 
-    log_probs, labels = {}, {}
     try:
-        table = pq.read_table(path)
-        for level, names in taxonomy.classes.items():
-            ids = {name: i for i, name in enumerate(names)} | {None: UNKNOWN}
-            labels[level] = np.array([ids[name] for name in table[f"{level}_true"].to_pylist()], int)
-            probs = np.array(table[f"{level}_probabilities"].to_pylist(), np.float64).reshape(-1, len(names))
-            with np.errstate(divide="ignore"):
-                log_probs[level] = np.log(probs)
+        with pq.ParquetFile(path, buffer_size=2**20) as file:
+            return _read_levels(file, taxonomy)
     except (OSError, ValueError, LookupError) as error:
         raise UserError(
             f"{path} cannot be read ({first_line(error)}): let the run write its predictions again."
         ) from error
+
+
+def _read_levels(file: pq.ParquetFile, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    count, log_probs, labels = file.metadata.num_rows, {}, {}
+    for level, names in taxonomy.classes.items():
+        ids = {name: i for i, name in enumerate(names)} | {None: UNKNOWN}
+        log_probs[level], labels[level] = np.empty((count, len(names))), np.empty(count, int)
+        columns, start = [f"{level}_true", f"{level}_probabilities"], 0
+        for batch in file.iter_batches(max(_ROW_GROUP // len(names), 1), columns=columns, use_threads=False):
+            rows = slice(start, start := start + len(batch))
+            true, probs = (batch[column] for column in columns)
+            labels[level][rows] = [ids[name] for name in true.to_pylist()]
+            if {*probs.value_lengths().to_pylist()} != {len(names)}:
+                raise ValueError(f"{columns[1]} has not a value for each class")
+            numbers = probs.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(names))
+            with np.errstate(divide="ignore"):
+                np.log(numbers, out=log_probs[level][rows])
     return log_probs, labels

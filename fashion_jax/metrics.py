@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from fashion_jax.hierarchy import UNKNOWN
+from fashion_jax.scoring.blocks import row_blocks
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 NUM_BINS = 512  # of the score histograms
 MAX_SCORE = 16.0  # log-odds beyond it share the outermost bins
@@ -90,8 +96,9 @@ def summarize(accumulators: dict[str, np.ndarray]) -> dict[str, float]:
     count = int(accumulators["count"])
     if count == 0:
         return dict.fromkeys((*METRICS, "auroc_tied_mass"), float("nan"))
-    confusion = np.asarray(accumulators["confusion"], np.int64)
-    hits, sizes = np.diagonal(confusion), confusion.sum(0) + confusion.sum(1)
+    confusion = np.asarray(accumulators["confusion"])
+    hits = np.diagonal(confusion).astype(np.int64)
+    sizes = confusion.sum(0, dtype=np.int64) + confusion.sum(1, dtype=np.int64)
     auroc, tied_mass = _histogram_auroc(np.asarray(accumulators["histogram"], np.float64))
     return {
         "loss": float(accumulators["loss_sum"]) / count,
@@ -121,19 +128,18 @@ def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float
         log_probs: [images, C].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
-    from sklearn.metrics import f1_score
-
-    log_probs, labels = known_images(log_probs, labels)
-    if not len(labels):
+    images, labels = known_images(labels)
+    if not len(images):
         return dict.fromkeys(METRICS, float("nan"))
-    predictions = log_probs.argmax(1)
-    present = np.union1d(labels, predictions)
-    auroc = _auroc(log_probs, labels)
+    predictions = np.asarray(log_probs).argmax(1)[images]
+    hits, support, predicted = class_counts(labels, predictions, log_probs.shape[1])
+    present = support + predicted > 0
+    auroc, _ = one_versus_rest(log_probs, images, labels)
     defined = auroc[~np.isnan(auroc)]
     return {
-        "loss": float(-log_probs[np.arange(len(labels)), labels].mean()),
+        "loss": float(-log_probs[images, labels].astype(np.float64).mean()),
         "accuracy": float(np.mean(predictions == labels)),
-        "macro_f1": float(f1_score(labels, predictions, labels=present, average="macro", zero_division=0)),
+        "macro_f1": float(np.mean(2 * hits[present] / (support + predicted)[present])),
         "auroc": float(defined.mean()) if len(defined) else float("nan"),
     }
 
@@ -144,9 +150,8 @@ def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float
     AUROC is NaN for a class that has no image, or all of them. F1, precision and recall are NaN for a class
     that is neither true nor predicted anywhere, so that macro-F1 is the mean of the others.
     """
-    log_probs, labels = known_images(log_probs, labels)
-    confusion = confusion_matrix(labels, log_probs.argmax(1), log_probs.shape[1])
-    hits, support, predicted = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
+    images, labels = known_images(labels)
+    hits, support, predicted = class_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
     absent = support + predicted == 0
     columns = {
         "f1": 2 * hits / np.maximum(support + predicted, 1),
@@ -154,35 +159,74 @@ def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float
         "recall": hits / np.maximum(support, 1),
     }
     columns = {name: np.where(absent, np.nan, column) for name, column in columns.items()}
-    columns |= {"auroc": _auroc(log_probs, labels), "support": support}
+    columns |= {"auroc": one_versus_rest(log_probs, images, labels)[0], "support": support}
     return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> csr_array:
     """int64 [num_classes, num_classes], rows true, columns predicted; labels and predictions are [images].
 
-    Images whose label is UNKNOWN (-1) are left out.
+    It is sparse, since of thousands of classes nearly all cells are empty. Images whose label is UNKNOWN (-1) are left
+    out.
     """
-    known = labels != UNKNOWN
-    cells = np.asarray(labels, np.int64)[known] * num_classes + np.asarray(predictions)[known]
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    from scipy.sparse import csr_array
+
+    images, labels = known_images(labels)
+    cells, counts = np.unique(labels * num_classes + np.asarray(predictions)[images], return_counts=True)
+    return csr_array((counts, np.divmod(cells, num_classes)), shape=(num_classes, num_classes))
 
 
-def known_images(log_probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of log-probabilities [images, C], in float64, and of labels [images] that are not UNKNOWN (-1)."""
-    labels = np.asarray(labels)
-    known = labels != UNKNOWN
-    return np.asarray(log_probs)[known].astype(np.float64), labels[known]
+def class_counts(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int64 [num_classes] each: a class's images that are predicted right, all of its images, and those called so."""
+    pairs = labels[predictions == labels], labels, predictions
+    hits, support, predicted = (np.bincount(classes, minlength=num_classes) for classes in pairs)
+    return hits, support, predicted
 
 
-def _auroc(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[C]: one-versus-rest AUROC, NaN for classes without positives or negatives, or with a NaN score."""
-    from sklearn.metrics import roc_auc_score
+def known_images(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the images whose label is not UNKNOWN (-1), and their labels, both int64."""
+    images = np.flatnonzero(np.asarray(labels) != UNKNOWN)
+    return images, np.asarray(labels, np.int64)[images]
 
-    scores = np.maximum(log_probs, np.finfo(np.float64).min)  # scikit-learn refuses the logarithm of zero
-    support = np.bincount(labels, minlength=scores.shape[1])
-    defined = (support > 0) & (support < len(labels)) & ~np.isnan(scores).any(0)
-    auroc = np.full(scores.shape[1], np.nan)
-    for k in np.flatnonzero(defined):
-        auroc[k] = roc_auc_score(labels == k, scores[:, k])
-    return auroc
+
+def one_versus_rest(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision [C] of each class against all others, as scikit-learn defines them.
+
+    Both are NaN for a class without images, or with a NaN among its scores, and AUROC also for a class that has them
+    all.
+
+    Args:
+        log_probs: [images, C].
+        images: int [known], the rows that count.
+        labels: int [known], of these rows.
+    """
+    auroc, average_precision = np.full((2, log_probs.shape[1]), np.nan)
+    for classes in row_blocks(np.unique(labels), len(images)):
+        columns = np.ascontiguousarray(log_probs[images[:, None], classes].T)
+        for k, scores in zip(classes, columns, strict=True):
+            if not np.isnan(scores).any():
+                auroc[k], average_precision[k] = _ranking_scores(scores, labels == k)
+    return auroc, average_precision
+
+
+def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """AUROC, NaN where all images are positive, and average precision, of scores [images] and bool [images].
+
+    The sums are in scikit-learn's order, without what its functions cost for each class: corners of the curve that lie
+    on a line are left out, so that AUROC has the same bits.
+    """
+    order = np.argsort(scores)[::-1]
+    ranked = scores[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # images of one score are taken together
+    hits = positive[order].cumsum()[last]
+    false = last + 1 - hits
+    average_precision = np.sum(np.diff(hits, prepend=0) * (hits / (last + 1))) / hits[-1]
+    if not false[-1]:
+        return np.nan, average_precision
+    corner = np.ones(len(last), bool)
+    corner[1:-1] = (np.diff(false, 2) != 0) | (np.diff(hits, 2) != 0)
+    x = np.append(0, false[corner]) / false[-1]
+    y = np.append(0, hits[corner]) / hits[-1]
+    return np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0), average_precision

@@ -8,15 +8,14 @@ import pytest
 from fashion_jax.scoring.calibration import (
     Abstention,
     answers,
-    apply_temperature,
     calibration_error,
     coverage_curve,
-    cross_fitted,
-    fit_temperature,
+    path_probabilities,
     reliability,
     threshold_for_precision,
 )
 from fashion_jax.scoring.decisions import decode, predicted_classes
+from fashion_jax.scoring.temperature import apply_temperature, cross_fitted, fit_temperature
 from tests.trees import SHOP
 
 
@@ -37,7 +36,7 @@ def test_temperature_halves_the_error_on_other_images(temperature):
     before = calibration_error(other, other_labels)
     after = calibration_error(apply_temperature(other, fitted), other_labels)
     assert before > 0.05 and after <= max(0.01, before / 2)
-    assert calibration_error(cross_fitted(other, other_labels), other_labels) <= max(0.01, before / 2)
+    assert calibration_error(cross_fitted(other, other_labels, fitted), other_labels) <= max(0.01, before / 2)
 
 
 def test_the_temperature_of_log_probabilities_is_that_of_logits():
@@ -106,21 +105,22 @@ def decoded_shop():
     sub = [[0.9, 0.05, 0.05], [0.5, 0.45, 0.05], [0.3, 0.3, 0.4], [0.2, 0.2, 0.6]]
     with np.errstate(divide="ignore"):
         decoded = decode({"main": np.log(main), "sub": np.log(sub)}, SHOP, "conditional")
-    return decoded, predicted_classes(decoded, SHOP, "conditional")
+    predicted = predicted_classes(decoded, SHOP, "conditional")
+    return {level: path_probabilities(decoded[level], classes) for level, classes in predicted.items()}, predicted
 
 
 def test_answers_stop_where_they_are_no_longer_sure():
-    decoded, predicted = decoded_shop()
-    sure = Abstention.of_probability(SHOP, 0.6).sure(decoded, predicted, SHOP)
+    probabilities, predicted = decoded_shop()
+    sure = Abstention.of_probability(SHOP, 0.6).sure(probabilities, predicted, SHOP)
     assert sure["main"].tolist() == [0, 0, -1, 1] and sure["sub"].tolist() == [0, -1, -1, -1]
     assert answers(sure, SHOP) == ["Apparel/Dress", "Apparel", "unsure", "Gift"]
 
 
 def test_thresholds_for_a_wanted_precision():
-    decoded, predicted = decoded_shop()
+    probabilities, predicted = decoded_shop()
     labels = {"main": np.array([0, 0, 0, 1]), "sub": np.array([0, 1, -1, -1])}
-    abstention = Abstention.of_precision(decoded, predicted, labels, 1.0)
-    assert abstention.thresholds["sub"] == pytest.approx(np.exp(decoded["sub"][0, 0]))
-    assert abstention.thresholds["main"] == pytest.approx(np.exp(decoded["main"][1, 0]))
-    sure = abstention.sure(decoded, predicted, SHOP)
+    abstention = Abstention.of_precision(probabilities, predicted, labels, 1.0)
+    assert abstention.thresholds["sub"] == pytest.approx(probabilities["sub"][0])
+    assert abstention.thresholds["main"] == pytest.approx(probabilities["main"][1])
+    sure = abstention.sure(probabilities, predicted, SHOP)
     assert answers(sure, SHOP) == ["Apparel/Dress", "Apparel", "unsure", "Gift"]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fashion_jax.scoring.calibration import Abstention, apply_temperatures
+from fashion_jax.scoring.calibration import Abstention
 from fashion_jax.scoring.deciding import Decider
 from fashion_jax.scoring.decisions import contradiction_rate, decode, tree_costs
+from fashion_jax.scoring.temperature import apply_temperatures
 from tests.trees import PLAIN, SHOP, random_log_probs
 
 TEMPERATURES = {"main": 2.0, "sub": 0.7}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.scoring.calibration import calibration_error, fit_temperature
+from fashion_jax.scoring.calibration import calibration_error
 from fashion_jax.scoring.run_calibration import read_calibration, write_calibration
+from fashion_jax.scoring.temperature import fit_temperature
 from tests.test_calibration import overconfident
 from tests.trees import PLAIN
 

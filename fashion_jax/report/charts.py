@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 236, 150  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 34, 228, 8, 128  # of its axes
 _MAX_BANDS = 120  # epochs, up to which each has a tooltip
 _MAX_DOTS = 30  # points of a curve, up to which each is a dot
+_MAX_POINTS = 300  # of a curve, more than a chart has pixels
 
 Points = tuple[np.ndarray, np.ndarray]  # x and y, [points] each; y is NaN for a gap
 Ticks = list[tuple[float, str]]  # position, text
@@ -70,7 +71,7 @@ def overlay(series: Mapping[str, Points]) -> Chart | None:
     epochs = sorted({float(x) for xs, _ in series.values() for x in xs})
     x_ticks = [x for x in _ticks(first, last, 5, True) if x in epochs]
     drawn = {
-        name: (_horizontal(x, first - 0.5, last + 0.5), _vertical(y, ticks[0], ticks[-1]))
+        name: _thinned(_horizontal(x, first - 0.5, last + 0.5), _vertical(y, ticks[0], ticks[-1]))
         for name, (x, y) in series.items()
     }
     return Chart(
@@ -131,6 +132,18 @@ def _path(xs: np.ndarray, ys: np.ndarray) -> str:
             parts.append(f"L{x:.1f} {y:.1f}" if joined else f"M{x:.1f} {y:.1f}h0")
         joined = bool(np.isfinite(y))
     return "".join(parts)
+
+
+def _thinned(xs: np.ndarray, ys: np.ndarray) -> Points:
+    """A curve of at most _MAX_POINTS: of a longer one the lowest and the highest point of each stretch."""
+    if len(xs) <= _MAX_POINTS:
+        return xs, ys
+    kept: list[int] = []
+    for stretch in np.array_split(np.arange(len(xs)), _MAX_POINTS // 2):
+        finite = stretch[np.isfinite(ys[stretch])]
+        ends = {finite[ys[finite].argmin()], finite[ys[finite].argmax()]} if len(finite) else {stretch[0]}
+        kept += sorted(ends)
+    return xs[kept], ys[kept]
 
 
 def _points(xs: np.ndarray, ys: np.ndarray) -> list[tuple[float, float]]:

@@ -13,10 +13,13 @@ import numpy as np
 from fashion_jax import metrics
 from fashion_jax.config import flatten
 from fashion_jax.report import charts
+from fashion_jax.report.classes import MAX_ROWS
 from fashion_jax.report.contents import PageContents, class_names
+from fashion_jax.report.figures import file_stem
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.results import METRICS, TREE_METRICS, Metric, cell, with_corrected
 from fashion_jax.report.sections import CURVES, devices, series
+from fashion_jax.report.tables import write_csv
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.decisions import DEFAULT_DECODE
 from fashion_jax.scoring.pairing import Measured, compare_shared
@@ -38,7 +41,11 @@ Runs = Sequence[PageContents]
 
 
 def write_comparison(path: Path, runs: Runs) -> None:
-    """Writes the page of at least two runs that were measured on a split; the first is what others are held against."""
+    """Writes the page of at least two runs that were measured on a split, and beside it tables of many classes.
+
+    The first run is what the others are held against.
+    """
+    write_classes(path.parent, runs)
     described = [(section, section.describe(runs)) for section in SECTIONS]
     write_html(
         path,
@@ -153,10 +160,39 @@ def curves(runs: Runs) -> dict[str, Any] | None:
 
 def classes(runs: Runs) -> dict[str, Any] | None:
     """F1 of each class of every run, those that changed most first, of levels with the same classes in all."""
+    levels = [
+        {
+            "level": level,
+            "rows": rows[:MAX_ROWS],
+            "classes": len(rows),
+            "nested": level != runs[0].taxonomy.levels[0],
+            "file": class_file(level),
+        }
+        for level, rows in _class_rows(runs).items()
+    ]
+    return {"levels": levels, "letters": [letter(i) for i in range(len(runs))]} if levels else None
+
+
+def class_file(level: str) -> str:
+    """The name of the file that has all classes of a level."""
+    return f"compared_{file_stem(level)}.csv"
+
+
+def write_classes(directory: Path, runs: Runs) -> None:
+    """Writes a table of each level whose classes are too many for the page: F1 of every run, and training images."""
+    columns = ("class", *(f"f1_{letter(i)}" for i in range(len(runs))), "training_images")
+    for level, rows in _class_rows(runs).items():
+        if len(rows) > MAX_ROWS:
+            table = ([row["path"], *row["f1"], row["training"]] for row in rows)
+            write_csv(directory / class_file(level), columns, table)
+
+
+def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
+    """Level, the finest first -> its classes, those whose F1 changed most first."""
     shared = [runs[0].taxonomy.common(run.taxonomy) for run in runs]
     if None in shared:
-        return None
-    levels = []
+        return {}
+    found = {}
     for level in reversed(min((taxonomy.levels for taxonomy in shared), key=len)):
         names, trained = class_names(runs[0].taxonomy, level), runs[0].train_counts(level).tolist()
         f1 = np.array(
@@ -164,12 +200,17 @@ def classes(runs: Runs) -> dict[str, Any] | None:
         )
         change = f1[1:] - f1[0]
         largest = np.nan_to_num(np.abs(change), nan=-1).max(0)
-        rows = [
-            {"name": names[k], "f1": f1[:, k].tolist(), "change": change[:, k].tolist(), "training": trained[k]}
+        found[level] = [
+            {
+                "name": names[k],
+                "path": runs[0].taxonomy.classes[level][k],
+                "f1": f1[:, k].tolist(),
+                "change": change[:, k].tolist(),
+                "training": trained[k],
+            }
             for k in np.argsort(-largest, kind="stable")
         ]
-        levels.append({"level": level, "rows": rows, "nested": level != runs[0].taxonomy.levels[0]})
-    return {"levels": levels, "letters": [letter(i) for i in range(len(runs))]}
+    return found
 
 
 def cost(runs: Runs) -> dict[str, Any]:

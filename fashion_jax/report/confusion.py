@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix, laid out in inches, so that it reads well from 1 to 150 classes."""
+"""The picture of a confusion matrix, laid out in inches, so that it reads well, of at most 150 classes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
+    from scipy.sparse import csr_array
 
 _EMPTY = "#eceef1"  # colour of the rows of classes without images
 _MAX_COUNTED = 30  # classes, up to which the counts are printed
 _MAX_TITLE = 60  # characters
+MAX_CLASSES = 150  # of a matrix that a person can read
 _PATH_SEPARATOR = re.compile(r"(?<!\\)/")
 
 
-def write_confusion(matrix: np.ndarray, names: Sequence[str], title: str, path: Path) -> None:
+def write_confusion(matrix: np.ndarray | csr_array, names: Sequence[str], title: str, path: Path) -> None:
     """Draws a confusion matrix, coloured by the share of the true class, with the accuracy in the title.
 
     Classes show the last label of their path, grouped by what stands before it. Up to 30 classes, the cells
-    show their counts; beyond, the figure is larger than a screen so that the names can be read.
+    show their counts; beyond, the figure is larger than a screen so that the names can be read. Of more than
+    MAX_CLASSES it shows the legible_classes, and says how many are left out.
 
     Args:
         matrix: int [C, C], rows true, columns predicted.
@@ -35,26 +38,64 @@ def write_confusion(matrix: np.ndarray, names: Sequence[str], title: str, path: 
         title: what is shown.
         path: of the PNG.
     """
-    matrix = np.asarray(matrix)
-    small = len(names) <= _MAX_COUNTED
-    cell = min(0.9, max(0.36, 8.6 / len(names))) if small else max(0.085, 11 / len(names))
+    from scipy.sparse import csr_array
+
+    counts = csr_array(matrix)
+    chosen = legible_classes(counts)
+    shown_names, part, support = [names[k] for k in chosen], excerpt(counts, chosen), counts.sum(1)
+    small = len(chosen) <= _MAX_COUNTED
+    cell = min(0.9, max(0.36, 8.6 / len(chosen))) if small else max(0.085, 11 / len(chosen))
     with style():
         figure = create_figure(dpi=100 if small else 150)
         ax = figure.add_axes((0, 0, 1, 1))
         ax.grid(visible=False)
-        colors = _draw_cells(ax, matrix, cell)
-        margins = _draw_names(ax, names, cell)
-        width = _draw_titles(figure, matrix, title)
-        _place(figure, ax, colors, cell * len(names), margins, width)
+        colors = _draw_cells(ax, part, support[chosen], cell)
+        margins = _draw_names(ax, shown_names, cell)
+        accuracy = f"accuracy {100 * counts.trace() / support.sum():.1f} %" if support.any() else "no images"
+        width = _draw_titles(figure, f"{shown(title, _MAX_TITLE)}: {accuracy}", _legend(support, chosen))
+        _place(figure, ax, colors, cell * len(chosen), margins, width)
         save_figure(figure, path)
 
 
-def _draw_cells(ax: Axes, matrix: np.ndarray, cell: float) -> QuadMesh:
-    """Draws the cells, `cell` inches wide, and returns what a colour bar needs."""
+def legible_classes(counts: csr_array) -> np.ndarray:
+    """The ids of the classes that a matrix shows, ascending: all of them, or MAX_CLASSES.
+
+    These are the classes of the largest confusions, and where there are not so many the most frequent ones.
+    """
+    if counts.shape[0] <= MAX_CLASSES:
+        return np.arange(counts.shape[0])
+    cells = counts.tocoo()
+    wrong = cells.row != cells.col
+    rows, columns = cells.row[wrong], cells.col[wrong]
+    largest = np.argsort(-cells.data[wrong], kind="stable")
+    confused = np.stack([rows[largest], columns[largest]], axis=1).ravel()
+    frequent = np.argsort(-counts.sum(1), kind="stable")
+    return np.sort([*dict.fromkeys(np.concatenate([confused, frequent]).tolist())][:MAX_CLASSES])
+
+
+def excerpt(counts: csr_array, chosen: np.ndarray) -> np.ndarray:
+    """The cells of some classes, int [chosen, chosen]."""
+    return counts[chosen][:, chosen].toarray()
+
+
+def _legend(support: np.ndarray, chosen: np.ndarray) -> str:
+    legend = f"{int(support.sum()):,} images; colour: share of the true class (row)"
+    if (support[chosen] == 0).any():
+        legend += "; grey: no image of the class"
+    if len(chosen) < len(support):
+        legend = (
+            f"{len(chosen)} of {len(support):,} classes, those most often confused, then the most frequent; "
+            f"{len(support) - len(chosen):,} are left out\n{legend}"
+        )
+    return legend
+
+
+def _draw_cells(ax: Axes, matrix: np.ndarray, support: np.ndarray, cell: float) -> QuadMesh:
+    """Draws the cells, `cell` inches wide, by their share of the support [C]; returns what a colour bar needs."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
-    support = matrix.sum(1, keepdims=True)
+    support = support[:, None]
     shares = np.ma.masked_array(matrix / np.maximum(support, 1), np.broadcast_to(support == 0, matrix.shape))
     counted = len(matrix) <= _MAX_COUNTED
     colors = ax.pcolormesh(
@@ -124,22 +165,17 @@ def _draw_groups(ax: Axes, parents: Sequence[str], depth: float, cell: float, fo
     return np.array([max(widths), font_size / 72 if fits else max(widths)]) + 0.12
 
 
-def _draw_titles(figure: Figure, matrix: np.ndarray, title: str) -> float:
-    """Draws what the matrix is and how to read it; returns the width in inches."""
-    count = int(matrix.sum())
-    accuracy = f"accuracy {100 * np.trace(matrix) / count:.1f} %" if count else "no images"
-    legend = f"{count:,} images; colour: share of the true class (row)"
-    if (matrix.sum(1) == 0).any():
-        legend += "; grey: no image of the class"
-    heading = figure.text(0, 0, f"{shown(title, _MAX_TITLE)}: {accuracy}", fontsize=12, fontweight="bold", va="top")
-    note = figure.text(0, 0, legend, fontsize=8.5, color=GREY, va="top")
-    return max(text_width(heading), text_width(note))
+def _draw_titles(figure: Figure, title: str, legend: str) -> float:
+    """Draws what the matrix is and, in lines, how to read it; returns the width in inches."""
+    lines = [figure.text(0, 0, title, fontsize=12, fontweight="bold", va="top")]
+    lines += [figure.text(0, 0, line, fontsize=8.5, color=GREY, va="top") for line in legend.split("\n")]
+    return max(map(text_width, lines))
 
 
 def _place(figure: Figure, ax: Axes, colors: QuadMesh, side: float, margins: np.ndarray, title_width: float) -> None:
     """Sizes the figure around a matrix whose side is `side` inches and places everything."""
     left, bottom = margins
-    top, right = 0.8, 0.9
+    top, right = 0.26 + 0.27 * len(figure.texts), 0.9
     size = np.array([max(left + side + right, title_width + 0.3), bottom + side + top])
     figure.set_size_inches(size)
     ax.set_position((*(margins / size), *(side / size)))

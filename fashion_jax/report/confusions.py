@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fashion_jax import metrics
+from fashion_jax.report.confusion import excerpt, legible_classes
 from fashion_jax.report.contents import ClassName, PageContents, class_names
 from fashion_jax.report.drawing import shown
 from fashion_jax.report.figures import file_stem
 from fashion_jax.report.rendering import text
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 MAX_PAIRS = 10
 _MAX_OPEN = 70  # classes, up to which a matrix is shown without being asked for
-_MAX_NAMED = 200  # classes, up to which the names fit
 _MAX_LABEL = 22  # characters
 
 
@@ -35,14 +38,17 @@ def confusions(contents: PageContents) -> dict[str, Any]:
     for level in reversed(contents.taxonomy.levels):
         names = class_names(contents.taxonomy, level)
         counts = confusion_counts(contents, level)
+        chosen = legible_classes(counts)
         levels.append(
             {
                 "level": level,
                 "names": names,
                 "images": int(counts.sum()),
-                "wrong": int(counts.sum() - np.trace(counts)),
+                "wrong": int(counts.sum() - counts.trace()),
                 "pairs": confused_pairs(counts),
-                "matrix": matrix(counts, names),
+                "places": {k: place for place, k in enumerate(chosen.tolist())},
+                "left_out": len(names) - len(chosen),
+                "matrix": matrix(counts, names, chosen),
                 "open": len(names) <= _MAX_OPEN,
                 "file": f"confusion_{file_stem(level)}.png",
             }
@@ -50,31 +56,33 @@ def confusions(contents: PageContents) -> dict[str, Any]:
     return {"levels": levels, "finest": contents.taxonomy.levels[-1]}
 
 
-def confusion_counts(contents: PageContents, level: str) -> np.ndarray:
+def confusion_counts(contents: PageContents, level: str) -> csr_array:
     """int64 [C, C], rows true, columns predicted, of the images whose class is known."""
     predicted = np.argmax(contents.log_probs[level], axis=1)
     return metrics.confusion_matrix(contents.split.labels[level], predicted, contents.taxonomy.num_classes(level))
 
 
-def confused_pairs(counts: np.ndarray) -> list[Pair]:
+def confused_pairs(counts: csr_array) -> list[Pair]:
     """The largest cells off the diagonal of a confusion matrix, int [C, C], at most MAX_PAIRS."""
-    wrong, support = counts - np.diag(np.diagonal(counts)), counts.sum(1)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
-    places = [divmod(int(k), len(counts)) for k in order if wrong.flat[k]]
-    return [Pair(i, j, int(counts[i, j]), int(support[i])) for i, j in places]
+    cells, support = counts.tocoo(), counts.sum(1)
+    wrong = np.where(cells.row == cells.col, 0, cells.data)
+    order = [k for k in np.argsort(-wrong, kind="stable")[:MAX_PAIRS] if wrong[k]]
+    return [Pair(*(int(x) for x in (cells.row[k], cells.col[k], wrong[k], support[cells.row[k]]))) for k in order]
 
 
-def matrix(counts: np.ndarray, names: Sequence[ClassName]) -> dict[str, Any]:
-    """A confusion matrix as matrix.js reads it: names as text, margin in pixels, cells as [row, column, count, ...]."""
-    labels = [text(shown(name.label, _MAX_LABEL)) for name in names] if len(names) <= _MAX_NAMED else []
-    rows, columns = np.nonzero(counts)
+def matrix(counts: csr_array, names: Sequence[ClassName], chosen: np.ndarray) -> dict[str, Any]:
+    """The chosen classes' part of a confusion matrix as matrix.js reads it: names as text, margin in pixels, cells as
+    [row, column, count, ...], and support, all images of each class."""
+    names, part = [names[k] for k in chosen], excerpt(counts, chosen)
+    labels = [text(shown(name.label, _MAX_LABEL)) for name in names]
+    rows, columns = np.nonzero(part)
     return {
         "labels": labels,
         "names": [text(name.short) for name in names],
         "parents": [text(name.parent) for name in names],
-        "support": counts.sum(1).tolist(),
-        "margin": max((_width(label) for label in labels), default=0),
-        "cells": np.stack([rows, columns, counts[rows, columns]], axis=1).ravel().tolist(),
+        "support": counts.sum(1)[chosen].tolist(),
+        "margin": max(map(_width, labels)),
+        "cells": np.stack([rows, columns, part[rows, columns]], axis=1).ravel().tolist(),
     }
 
 

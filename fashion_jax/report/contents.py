@@ -15,8 +15,9 @@ import numpy as np
 
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy, class_labels
-from fashion_jax.scoring.calibration import apply_temperatures
+from fashion_jax.scoring.blocks import LazyRows, probabilities
 from fashion_jax.scoring.label_errors import rank_label_errors
+from fashion_jax.scoring.temperature import calibrated_levels
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -81,9 +82,9 @@ class PageContents:
     thresholds: tuple[int, int] = (1000, 100)
 
     @functools.cached_property
-    def calibrated(self) -> dict[str, np.ndarray]:
-        """log_probs by the temperatures; level -> float64 [images, classes]."""
-        return apply_temperatures(self.log_probs, self.temperatures)
+    def calibrated(self) -> dict[str, LazyRows]:
+        """log_probs by the temperatures; level -> [images, classes]."""
+        return calibrated_levels(self.log_probs, self.temperatures)
 
     @property
     def line(self) -> Mapping[str, Any]:
@@ -138,7 +139,7 @@ def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "trai
 
 def suspected_labels(contents: PageContents, level: str) -> tuple[np.ndarray, np.ndarray]:
     """Of the images whose label is suspected, the most suspicious first: their places, and the better classes."""
-    errors = rank_label_errors(np.exp(contents.calibrated[level]), contents.split.labels[level])
+    errors = rank_label_errors(probabilities(contents.calibrated[level]), contents.split.labels[level])
     return errors.images[errors.suspected], errors.suggested[errors.suspected]
 
 

@@ -12,6 +12,7 @@ from fashion_jax.hierarchy import UNKNOWN
 from fashion_jax.report.confusions import confused_pairs, confusion_counts
 from fashion_jax.report.contents import PageContents, class_names, suspected_labels
 from fashion_jax.report.thumbnails import data_uri, thumbnail
+from fashion_jax.scoring.blocks import LazyRows, likeliest, row_blocks
 
 _MAX_IMAGES = 24  # of a gallery
 _MAX_PER_PAIR = 4
@@ -26,7 +27,7 @@ class _Shots:
         self.names = class_names(contents.taxonomy, self.level)
         self.labels = contents.split.labels[self.level]
         self.log_probs = contents.calibrated[self.level]
-        self.predicted = self.log_probs.argmax(1)
+        self.confidences, self.predicted = likeliest(self.log_probs)
         self.pictures: dict[int, str | None] = {}
         self.shots: list[dict[str, Any]] = []
 
@@ -34,7 +35,7 @@ class _Shots:
         """An image: the class that is told first, and another one."""
         if row not in self.pictures:
             self.pictures[row] = thumbnail(self.contents.split.picture(row))
-        label = int(self.labels[row])
+        label, (log_probs,) = int(self.labels[row]), self.log_probs[np.array([row])]
         shot = {
             "row": row,
             "id": self.contents.split.ids[row],
@@ -42,12 +43,12 @@ class _Shots:
             "heat": None,
             "predicted": self.names[self.predicted[row]],
             "said": self.names[said],
-            "probability": float(np.exp(self.log_probs[row, said])),
+            "probability": float(np.exp(log_probs[said])),
             "right": label == said,
             "label": self.names[label],
             "other": self.names[other],
             "other_text": other_text,
-            "other_probability": float(np.exp(self.log_probs[row, other])),
+            "other_probability": float(np.exp(log_probs[other])),
         }
         self.shots.append(shot)
         return shot
@@ -94,7 +95,7 @@ def _errors(shots: _Shots) -> dict[str, Any]:
     """The wrong answers with the highest probability."""
     known = int((shots.labels != UNKNOWN).sum())
     wrong = np.flatnonzero((shots.labels != UNKNOWN) & (shots.predicted != shots.labels))
-    worst = wrong[np.argsort(-shots.log_probs.max(1)[wrong], kind="stable")][:_MAX_IMAGES].tolist()
+    worst = wrong[np.argsort(-shots.confidences[wrong], kind="stable")][:_MAX_IMAGES].tolist()
     if not known:
         words = f"No image has a known label of {shots.level}."
     elif not worst:
@@ -109,7 +110,7 @@ def _pairs(shots: _Shots) -> dict[str, Any]:
     groups = []
     for number, pair in enumerate(confused_pairs(confusion_counts(shots.contents, shots.level)), 1):
         rows = np.flatnonzero((shots.labels == pair.true) & (shots.predicted == pair.predicted))
-        rows = rows[np.argsort(-shots.log_probs.max(1)[rows], kind="stable")][:_MAX_PER_PAIR].tolist()
+        rows = rows[np.argsort(-shots.confidences[rows], kind="stable")][:_MAX_PER_PAIR].tolist()
         heading = shots.names[pair.true], shots.names[pair.predicted]
         shown = [shots.wrong(row) for row in rows]
         groups.append(_group(shown, heading=heading, id=f"pair-{number}", count=pair.count))
@@ -136,10 +137,20 @@ def _doubts(shots: _Shots) -> dict[str, Any]:
     words = "The two likeliest classes are nearly as likely as each other. More training images like these help most."
     if shots.log_probs.shape[1] < 2:
         return _gallery("doubts", "Least certain", "There is one class only.", [])
-    second, first = np.argsort(shots.log_probs, axis=1, kind="stable")[:, -2:].T
-    every = np.arange(len(first))
-    margin = np.exp(shots.log_probs[every, first]) - np.exp(shots.log_probs[every, second])
+    first, second, margin = _two_likeliest(shots.log_probs)
     known = np.flatnonzero(shots.labels != UNKNOWN)
     rows = known[np.argsort(margin[known], kind="stable")][:_MAX_IMAGES].tolist()
     shown = [shots.shot(row, int(first[row]), int(second[row]), "or") for row in rows]
     return _gallery("doubts", "Least certain", words, [_group(shown)])
+
+
+def _two_likeliest(log_probs: LazyRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The likeliest class and the next, int [images], and the difference of their probabilities, [images]."""
+    classes, values = np.empty((2, len(log_probs)), int), np.empty((2, len(log_probs)))
+    for rows in row_blocks(*log_probs.shape):
+        block, every = log_probs[rows], np.arange(len(rows))
+        for i in range(2):
+            classes[i, rows] = block.argmax(1)
+            values[i, rows] = block[every, classes[i, rows]]
+            block[every, classes[i, rows]] = -np.inf
+    return *classes, np.exp(values[0]) - np.exp(values[1])

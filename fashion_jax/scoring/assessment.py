@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.scoring.calibration import (
-    adaptive_calibration_error,
-    apply_temperatures,
-    calibration_error,
-    confidence_error,
-    cross_fitted,
-    path_probabilities,
-)
-from fashion_jax.scoring.decisions import DECODES, DEFAULT_DECODE, contradiction_rate, decode, predicted_classes
+from fashion_jax.scoring.blocks import LazyRows, Table, likeliest, picked
+from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error, confidence_error
+from fashion_jax.scoring.deciding import decoded_classes
+from fashion_jax.scoring.decisions import DECODES, DEFAULT_DECODE, contradiction_rate
 from fashion_jax.scoring.intervals import paired_test, score_intervals, share_interval
 from fashion_jax.scoring.scores import (
     level_scores,
@@ -25,6 +20,7 @@ from fashion_jax.scoring.scores import (
     shot_scores,
     tree_scores,
 )
+from fashion_jax.scoring.temperature import calibrated_levels, cross_fitted
 
 PATH = "path"  # beside the levels, where whole paths are compared
 
@@ -57,7 +53,7 @@ def assess(
         decodes: how -> TREE_SCORES; contradiction_rate; intervals: {path_accuracy: [low, high]};
             levels: level -> accuracy, macro_f1, ece (of the path's probability). Made of calibrated probabilities.
     """
-    calibrated = apply_temperatures(log_probs, temperatures or {})
+    calibrated = calibrated_levels(log_probs, temperatures or {})
     levels = {}
     for level in taxonomy.levels:
         x, true = log_probs[level], labels[level]
@@ -66,14 +62,13 @@ def assess(
         levels[level] = level_scores(x, true) | {"intervals": intervals} | shots
         known = temperatures is not None and level in temperatures
         levels[level]["temperature"] = temperatures[level] if known else None
-        after = cross_fitted(x, true) if cross_fit else calibrated[level]
+        after = cross_fitted(x, true, temperatures[level]) if known and cross_fit else calibrated[level]
         levels[level]["calibrated"] = _calibration(after, true) if known else None
     return {"levels": levels, "decodes": {how: _decoded(calibrated, labels, taxonomy, how) for how in DECODES}}
 
 
-def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    known = labels != UNKNOWN
-    own = log_probs[known, labels[known]]
+def _calibration(log_probs: LazyRows, labels: np.ndarray) -> dict[str, float]:
+    own = picked(log_probs, labels)[labels != UNKNOWN]
     return {
         "loss": float(-own.mean()) if len(own) else float("nan"),
         "ece": calibration_error(log_probs, labels),
@@ -82,15 +77,13 @@ def _calibration(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def _decoded(
-    log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str
+    log_probs: Mapping[str, LazyRows], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str
 ) -> dict[str, Any]:
-    decoded = decode(log_probs, taxonomy, how)
-    predicted = predicted_classes(decoded, taxonomy, how)
+    predicted, probabilities = decoded_classes(log_probs, taxonomy, how)
     levels = {}
     for level in taxonomy.levels:
         known = labels[level] != UNKNOWN
-        confidence = path_probabilities(decoded[level], predicted[level])[known]
-        ece = confidence_error(confidence, (predicted[level] == labels[level])[known])
+        ece = confidence_error(probabilities[level][known], (predicted[level] == labels[level])[known])
         scores = predicted_scores(predicted[level], labels[level], taxonomy.num_classes(level))
         levels[level] = scores | {"ece": ece}
     return tree_scores(predicted, labels, taxonomy) | {
@@ -109,8 +102,8 @@ def right_paths(
 
 
 def compare(
-    first: Mapping[str, np.ndarray],
-    second: Mapping[str, np.ndarray],
+    first: Mapping[str, Table],
+    second: Mapping[str, Table],
     labels: Mapping[str, np.ndarray],
     taxonomy: Taxonomy,
 ) -> dict[str, Any]:
@@ -125,12 +118,10 @@ def compare(
     tests = {}
     for level in taxonomy.levels:
         known = labels[level] != UNKNOWN
-        right = [x[level][known].argmax(1) == labels[level][known] for x in (first, second)]
+        right = [likeliest(x[level])[1][known] == labels[level][known] for x in (first, second)]
         tests[level] = paired_test(*right)
     if len(taxonomy.levels) == 1:
         return tests
-    decoded = [
-        predicted_classes(decode(x, taxonomy, DEFAULT_DECODE), taxonomy, DEFAULT_DECODE) for x in (first, second)
-    ]
+    decoded = [decoded_classes(x, taxonomy, DEFAULT_DECODE)[0] for x in (first, second)]
     tests[PATH] = paired_test(*(right_paths(predicted, labels, taxonomy) for predicted in decoded))
     return tests

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperatures, diagrams of reliability and coverage, and saying "unsure"."""
+"""Whether probabilities mean what they say: diagrams of reliability and coverage, and saying "unsure"."""
 
 from __future__ import annotations
 
@@ -9,75 +9,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.scoring.decisions import finite
+from fashion_jax.scoring.blocks import Table, likeliest, picked
 
 BINS = 15
 UNSURE = "unsure"
 
-_LOG_TEMPERATURES = (math.log(0.02), math.log(50.0))
 
-
-def apply_temperature(log_probs: np.ndarray, temperature: float) -> np.ndarray:
-    """float64 [images, classes]: log-softmax(log_probs / temperature), which is that of the logits too."""
-    scaled = finite(log_probs) / temperature
-    return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-
-
-def apply_temperatures(log_probs: Mapping[str, np.ndarray], temperatures: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Level -> apply_temperature; 1 where a level has none."""
-    return {level: apply_temperature(x, temperatures.get(level, 1.0)) for level, x in log_probs.items()}
-
-
-def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of the least mean negative log-likelihood (Guo et al. 2017), between 0.02 and 50.
-
-    Args:
-        log_probs: [images, classes].
-        labels: int [images]; images whose label is UNKNOWN (-1) are left out. 1 where none is left, or where a
-            log-probability is NaN.
-    """
-    from scipy.optimize import minimize_scalar
-
-    known = labels != UNKNOWN
-    log_probs, labels = finite(log_probs)[known], labels[known]
-    if not len(labels) or np.isnan(log_probs).any():
-        return 1.0
-    shifted = log_probs - log_probs.max(1, keepdims=True)
-    own = shifted[np.arange(len(labels)), labels].mean()
-
-    def loss(log_temperature: float) -> float:
-        inverse = math.exp(-log_temperature)
-        return float(np.log(np.exp(shifted * inverse).sum(1)).mean() - own * inverse)
-
-    return math.exp(minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6}).x)
-
-
-def fit_temperatures(log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Level -> fit_temperature."""
-    return {level: fit_temperature(x, labels[level]) for level, x in log_probs.items()}
-
-
-def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, folds: int = 5) -> np.ndarray:
-    """Calibrated log-probabilities, each fold's by the temperature that the other folds' images have.
-
-    What a calibration error of the images that the temperature was fitted on would be too good for.
-    """
-    calibrated = np.empty(log_probs.shape)
-    fold = np.random.default_rng(0).permutation(len(labels)) % folds
-    for k in range(folds):
-        temperature = fit_temperature(log_probs[fold != k], labels[fold != k])
-        calibrated[fold == k] = apply_temperature(log_probs[fold == k], temperature)
-    return calibrated
-
-
-def confidences(log_probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def confidences(log_probs: Table, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of the images with a known label: the probability of the likeliest class, and whether it is the label."""
     known = labels != UNKNOWN
-    log_probs = np.asarray(log_probs, np.float64)[known]
-    return np.exp(log_probs.max(1, initial=-math.inf)), log_probs.argmax(1) == labels[known]
+    values, classes = likeliest(log_probs)
+    return np.exp(values[known]), classes[known] == labels[known]
 
 
-def reliability(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
+def reliability(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
     """What a reliability diagram shows, over equal-width bins of the likeliest class's probability (Guo et al. 2017).
 
     Args:
@@ -104,7 +49,7 @@ def _diagram(confidence: np.ndarray, correct: np.ndarray, bins: int) -> dict[str
     }
 
 
-def calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> float:
     """ECE: the mean over images of |accuracy - confidence| of their bin in reliability(); NaN of no images."""
     return confidence_error(*confidences(log_probs, labels), bins)
 
@@ -117,7 +62,7 @@ def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BI
     return float(np.average(gaps, weights=diagram["count"][some])) if some.any() else math.nan
 
 
-def adaptive_calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+def adaptive_calibration_error(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> float:
     """As calibration_error, over bins of equally many images (Nguyen and O'Connor 2015)."""
     confidence, correct = confidences(log_probs, labels)
     if not len(confidence):
@@ -127,7 +72,7 @@ def adaptive_calibration_error(log_probs: np.ndarray, labels: np.ndarray, bins: 
     return float(sum(abs(gap.sum()) for gap in gaps) / len(confidence))
 
 
-def coverage_curve(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def coverage_curve(log_probs: Table, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Coverage against accuracy where only the images above a threshold are answered.
 
     Args as in reliability().
@@ -181,7 +126,7 @@ class Abstention:
     @classmethod
     def of_precision(
         cls,
-        decoded: Mapping[str, np.ndarray],
+        probabilities: Mapping[str, np.ndarray],
         candidates: Mapping[str, np.ndarray],
         labels: Mapping[str, np.ndarray],
         precision: float,
@@ -190,12 +135,18 @@ class Abstention:
 
         From the finest level on, each level's is its threshold_for_precision over the images of known labels that no
         finer level answers: these are the ones that it will have to answer, and they are the hard ones.
+
+        Args:
+            probabilities: level -> [images], those of the candidates.
+            candidates: level -> int [images], what would be answered at it, UNKNOWN (-1) for nothing.
+            labels: level -> int [images].
+            precision: wanted, of 0 to 1.
         """
         thresholds = {}
         left = np.ones(len(next(iter(candidates.values()))), bool)
         for level in reversed([*candidates]):
             classes = candidates[level]
-            probability = path_probabilities(decoded[level], classes)
+            probability = probabilities[level]
             answerable = left & (classes != UNKNOWN)
             counted = answerable & (labels[level] != UNKNOWN)
             correct = classes[counted] == labels[level][counted]
@@ -205,7 +156,7 @@ class Abstention:
 
     def sure(
         self,
-        decoded: Mapping[str, np.ndarray],
+        probabilities: Mapping[str, np.ndarray],
         candidates: Mapping[str, np.ndarray],
         taxonomy: Taxonomy,
         *,
@@ -214,7 +165,7 @@ class Abstention:
         """The deepest candidate that is sure, and what stands above it.
 
         Args:
-            decoded: level -> log-probabilities [images, classes].
+            probabilities: level -> [images], those of the candidates.
             candidates: level -> int [images], what would be answered at it, UNKNOWN (-1) for nothing.
             taxonomy: of both.
             consistent: whether above an answer stand its parents; else the candidates of those levels.
@@ -227,7 +178,7 @@ class Abstention:
         for depth in reversed(range(len(taxonomy.levels))):
             level = taxonomy.levels[depth]
             classes = candidates[level]
-            is_enough = path_probabilities(decoded[level], classes) >= self.thresholds[level]
+            is_enough = probabilities[level] >= self.thresholds[level]
             answered = left & (classes != UNKNOWN) & is_enough
             for above in taxonomy.levels[: depth + 1]:
                 known = taxonomy.ancestors(above, of=level)[classes] if consistent else candidates[above]
@@ -236,9 +187,9 @@ class Abstention:
         return sure
 
 
-def path_probabilities(log_probs: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def path_probabilities(log_probs: Table, classes: np.ndarray) -> np.ndarray:
     """[images]: the probability of each image's class of a level, 0 where that is UNKNOWN (-1)."""
-    return np.where(classes == UNKNOWN, 0.0, np.exp(log_probs[np.arange(len(classes)), classes]))
+    return np.where(classes == UNKNOWN, 0.0, np.exp(picked(log_probs, classes)))
 
 
 def answers(sure: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> list[str]:

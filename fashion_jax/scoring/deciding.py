@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.scoring.calibration import Abstention, answers, apply_temperatures, path_probabilities
+from fashion_jax.scoring.blocks import Table, level_blocks, likeliest, stacked
+from fashion_jax.scoring.calibration import Abstention, answers, path_probabilities
 from fashion_jax.scoring.decisions import (
     contradiction_rate,
     decode,
@@ -18,6 +19,7 @@ from fashion_jax.scoring.decisions import (
     minimum_risk,
     predicted_classes,
 )
+from fashion_jax.scoring.temperature import apply_temperatures
 
 
 class Decisions(NamedTuple):
@@ -52,22 +54,34 @@ class Decider:
 
     def decide(self, log_probs: Mapping[str, np.ndarray]) -> Decisions:
         """The decisions on images, by their level -> log-probabilities [images, classes]."""
+        log_probs = {level: log_probs[level] for level in self.taxonomy.levels}
+        parts = [self._decide(block) for block in level_blocks(log_probs)]
+        classes, probabilities = (stacked(columns) for columns in zip(*parts, strict=True))
+        independent = {level: likeliest(x)[1] for level, x in log_probs.items()}
+        rate = contradiction_rate(independent, self.taxonomy)
+        return Decisions(classes, probabilities, answers(classes, self.taxonomy), rate)
+
+    def _decide(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Level -> classes, and level -> their probabilities, of a few images."""
         decoded, classes = self._decoded(log_probs)
         if self.abstention:
             candidates = self._candidates(decoded, classes)
+            probabilities = _probabilities(decoded, candidates)
             consistent = self.how != "independent"
-            classes = self.abstention.sure(decoded, candidates, self.taxonomy, consistent=consistent)
-        probabilities = {level: path_probabilities(decoded[level], x) for level, x in classes.items()}
-        independent = {level: log_probs[level].argmax(1) for level in self.taxonomy.levels}
-        rate = contradiction_rate(independent, self.taxonomy)
-        return Decisions(classes, probabilities, answers(classes, self.taxonomy), rate)
+            classes = self.abstention.sure(probabilities, candidates, self.taxonomy, consistent=consistent)
+        return classes, _probabilities(decoded, classes)
 
     def for_precision(
         self, log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], precision: float
     ) -> Decider:
         """The same, abstaining so that the answers at each level on these images have the wanted precision."""
-        decoded, classes = self._decoded(log_probs)
-        abstention = Abstention.of_precision(decoded, self._candidates(decoded, classes), labels, precision)
+        parts = []
+        for block in level_blocks({level: log_probs[level] for level in self.taxonomy.levels}):
+            decoded, classes = self._decoded(block)
+            candidates = self._candidates(decoded, classes)
+            parts.append((_probabilities(decoded, candidates), candidates))
+        probabilities, candidates = (stacked(columns) for columns in zip(*parts, strict=True))
+        abstention = Abstention.of_precision(probabilities, candidates, labels, precision)
         return dataclasses.replace(self, abstention=abstention)
 
     def _candidates(
@@ -83,3 +97,26 @@ class Decider:
             return decoded, predicted_classes(decoded, self.taxonomy, self.how)
         leaves = minimum_risk(np.exp(leaf_log_probs(decoded, self.taxonomy)), self.costs)
         return decoded, leaf_classes(leaves, self.taxonomy)
+
+
+def _probabilities(decoded: Mapping[str, np.ndarray], classes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {level: path_probabilities(decoded[level], x) for level, x in classes.items()}
+
+
+def decoded_classes(
+    log_probs: Mapping[str, Table], taxonomy: Taxonomy, how: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What predicted_classes makes of decode, level -> int [images], and level -> the probabilities of these classes.
+
+    Args:
+        log_probs: level -> [images, classes], calibrated; all levels of the taxonomy.
+        taxonomy: of the classes.
+        how: one of DECODES.
+    """
+    parts = []
+    for block in level_blocks({level: log_probs[level] for level in taxonomy.levels}):
+        decoded = decode(block, taxonomy, how)
+        classes = predicted_classes(decoded, taxonomy, how)
+        parts.append((classes, _probabilities(decoded, classes)))
+    classes, probabilities = (stacked(columns) for columns in zip(*parts, strict=True))
+    return classes, probabilities

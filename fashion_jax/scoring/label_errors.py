@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.scoring.blocks import Table, picked, row_blocks
 
 COLUMNS = ("id", "level", "given", "suggested", "self_confidence", "margin", "rank", "suspected")
 
@@ -32,7 +33,7 @@ class LabelErrors:
     suspected: np.ndarray
 
 
-def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
+def rank_label_errors(probs: Table, labels: np.ndarray) -> LabelErrors:
     """Confident learning (Northcutt et al. 2021), ranked by the probability of the given label ("self-confidence").
 
     A class's threshold is the mean probability that images labelled so have of it. An image is counted to the
@@ -46,19 +47,22 @@ def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
     images = np.flatnonzero(labels != UNKNOWN)
-    probs, labels = np.asarray(probs, np.float64)[images], labels[images]
-    rows = np.arange(len(labels))
-    own = probs[rows, labels]
-    others = probs.copy()
-    others[rows, labels] = -np.inf
-    suggested = others.argmax(1)
-    margin = own - others[rows, suggested]
+    own, labels = picked(probs, labels)[images], labels[images]
     counts = np.bincount(labels, minlength=probs.shape[1])
     # a class without images has no threshold, and nothing is counted to it
     thresholds = np.where(counts > 0, np.bincount(labels, own, len(counts)) / np.maximum(counts, 1), np.inf)
-    confident = np.where(probs >= thresholds, probs, -np.inf)
-    counted = confident.argmax(1)
-    suspected = np.isfinite(confident[rows, counted]) & (counted != labels) & (margin < 0)
+    suggested, counted = np.empty((2, len(images)), int)
+    others, is_counted = np.empty(len(images)), np.empty(len(images), bool)
+    for places in row_blocks(len(images), probs.shape[1]):
+        block, rows = np.asarray(probs[images[places]], np.float64), np.arange(len(places))
+        confident = np.where(block >= thresholds, block, -np.inf)
+        counted[places] = confident.argmax(1)
+        is_counted[places] = np.isfinite(confident[rows, counted[places]])
+        block[rows, labels[places]] = -np.inf
+        suggested[places] = block.argmax(1)
+        others[places] = block[rows, suggested[places]]
+    margin = own - others
+    suspected = is_counted & (counted != labels) & (margin < 0)
     suggested = np.where(suspected, counted, suggested)
     order = np.argsort(own, kind="stable")
     columns = images, suggested, own, margin, suspected
@@ -66,7 +70,7 @@ def rank_label_errors(probs: np.ndarray, labels: np.ndarray) -> LabelErrors:
 
 
 def label_error_rows(
-    ids: Sequence[str], probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
+    ids: Sequence[str], probs: Mapping[str, Table], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> list[list[Any]]:
     """A row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.scoring.assessment import compare
+from fashion_jax.scoring.blocks import Table, chosen_rows
 
 
 class Measured(NamedTuple):
@@ -17,7 +18,7 @@ class Measured(NamedTuple):
 
     ids: Sequence[str]
     labels: Mapping[str, np.ndarray]
-    log_probs: Mapping[str, np.ndarray]
+    log_probs: Mapping[str, Table]
 
 
 def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tuple[int, dict[str, Any]]:
@@ -32,7 +33,7 @@ def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tup
     if not len(here):
         return 0, {}
     log_probs = [
-        {level: np.asarray(run.log_probs[level])[rows] for level in taxonomy.levels}
+        {level: chosen_rows(run.log_probs[level], rows) for level in taxonomy.levels}
         for run, rows in ((first, here), (second, there))
     ]
     labels = {level: first.labels[level][here] for level in taxonomy.levels}

@@ -15,7 +15,8 @@ from fashion_jax.atomic import write_text
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.ids import digest_of_ids
-from fashion_jax.scoring.calibration import apply_temperature, calibration_error, cross_fitted, fit_temperature
+from fashion_jax.scoring.calibration import calibration_error
+from fashion_jax.scoring.temperature import calibrated, cross_fitted, fit_temperature
 
 _NAME = "calibration.json"
 
@@ -67,8 +68,8 @@ def _level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]
     temperature = fit_temperature(log_probs, labels)
     errors = {
         "ece_before": calibration_error(log_probs, labels),
-        "ece_after": calibration_error(apply_temperature(log_probs, temperature), labels),
-        "ece_cross_fitted": calibration_error(cross_fitted(log_probs, labels), labels),
+        "ece_after": calibration_error(calibrated(log_probs, temperature), labels),
+        "ece_cross_fitted": calibration_error(cross_fitted(log_probs, labels, temperature), labels),
     }
     known = int((labels != UNKNOWN).sum())
     values = {name: value if math.isfinite(value) else None for name, value in errors.items()}

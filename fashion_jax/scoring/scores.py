@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.metrics import confusion_matrix, evaluate_level, known_images
+from fashion_jax.metrics import class_counts, evaluate_level, known_images, one_versus_rest
+from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
 from fashion_jax.scoring.decisions import common_heights, contradiction_rate, leaf_paths
 
@@ -19,6 +20,7 @@ LEVEL_SCORES = (
     *("brier", "ece", "adaptive_ece"),
 )
 TREE_SCORES = ("path_accuracy", "hierarchical_f1", "mistake_severity", "consistency")
+_TOP = 5
 SHOTS = ("head", "middle", "tail")
 
 
@@ -34,33 +36,40 @@ def level_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         log_probs: [images, C].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
-    log_probs, labels = known_images(log_probs, labels)
-    if not len(labels):
+    images, known = known_images(labels)
+    if not len(images):
         return dict.fromkeys(LEVEL_SCORES, math.nan)
-    probs = np.exp(log_probs)
-    confusion = confusion_matrix(labels, log_probs.argmax(1), log_probs.shape[1])
-    hits, support, predicted = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
+    hits, support, predicted = class_counts(known, log_probs.argmax(1)[images], log_probs.shape[1])
     f1 = 2 * hits / np.maximum(support + predicted, 1)
-    one_hot = labels[:, None] == np.arange(log_probs.shape[1])
+    in_top5, squares = _by_image(log_probs, images, known)
     scores = evaluate_level(log_probs, labels) | {
-        "top5": float(np.mean((np.argsort(log_probs, axis=1, kind="stable")[:, -5:] == labels[:, None]).any(1))),
-        "weighted_f1": float((f1 * support).sum() / len(labels)),
-        "average_precision": _average_precision(log_probs, labels),
+        "top5": float(in_top5.mean()),
+        "weighted_f1": float((f1 * support).sum() / len(images)),
+        "average_precision": float(one_versus_rest(log_probs, images, known)[1][support > 0].mean()),
         "balanced_accuracy": float(np.mean(hits[support > 0] / support[support > 0])),
-        "brier": float(((probs - one_hot) ** 2).sum(1).mean()),
+        "brier": float(squares.mean()),
         "ece": calibration_error(log_probs, labels),
         "adaptive_ece": adaptive_calibration_error(log_probs, labels),
     }
     return {name: scores[name] for name in LEVEL_SCORES}
 
 
-def _average_precision(log_probs: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import average_precision_score
+def _by_image(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each image: whether its label is among the five likeliest classes, and its squared error of 0 to 2.
 
-    scores = np.maximum(log_probs, np.finfo(np.float64).min)  # scikit-learn refuses the logarithm of zero
-    if np.isnan(scores).any():
-        return math.nan
-    return float(np.mean([average_precision_score(labels == k, scores[:, k]) for k in np.unique(labels)]))
+    Of classes that are as likely as each other the later ones come first, as scikit-learn counts them.
+    """
+    in_top5, squares = np.empty(len(images), bool), np.empty(len(images))
+    for places in row_blocks(len(images), log_probs.shape[1]):
+        block, own = log_probs[images[places]], labels[places][:, None]
+        of_own = np.take_along_axis(block, own, axis=1)
+        later = np.arange(block.shape[1]) > own
+        ahead = (block > of_own) | (block == of_own) & later
+        in_top5[places] = ahead.sum(1) < _TOP
+        errors = np.exp(block.astype(np.float64))
+        errors[np.arange(len(places)), own[:, 0]] -= 1
+        squares[places] = np.square(errors).sum(1)
+    return in_top5, squares
 
 
 def predicted_scores(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, float]:
@@ -79,10 +88,8 @@ def predicted_scores(predicted: np.ndarray, labels: np.ndarray, num_classes: int
 def paths_known(labels: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
     """bool [images]: whether the labels are known down to a leaf of the tree, as scores over the tree need them."""
     path = np.stack([labels[level] for level in taxonomy.levels], axis=1)
-    known = np.zeros(len(path), bool)
-    for leaf in leaf_paths(taxonomy):
-        known |= (path == leaf).all(1)
-    return known
+    leaves = set(map(tuple, leaf_paths(taxonomy).tolist()))
+    return np.array([tuple(row) in leaves for row in path.tolist()], bool)
 
 
 def tree_scores(

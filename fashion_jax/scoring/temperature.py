@@ -1,0 +1,161 @@
+"""Temperatures: factors by which a level's log-probabilities mean what they say, and how they are fitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fashion_jax.hierarchy import UNKNOWN
+from fashion_jax.scoring.blocks import LazyRows, row_blocks
+from fashion_jax.scoring.decisions import finite
+
+_LOWEST, _HIGHEST = 0.02, 50.0  # temperature
+_SMALL_STEP = 1e-4  # of a logarithm of a temperature
+_MAX_STEPS = 50
+
+
+def apply_temperature(log_probs: np.ndarray, temperature: float) -> np.ndarray:
+    """float64 [images, classes]: log-softmax(log_probs / temperature), which is that of the logits too."""
+    scaled = finite(log_probs) / temperature
+    return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+
+
+def apply_temperatures(log_probs: Mapping[str, np.ndarray], temperatures: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """Level -> apply_temperature; 1 where a level has none."""
+    return {level: apply_temperature(x, temperatures.get(level, 1.0)) for level, x in log_probs.items()}
+
+
+def calibrated(log_probs: np.ndarray, temperature: float | np.ndarray) -> LazyRows:
+    """What apply_temperature returns, without keeping it: each row is computed when it is asked for.
+
+    Args:
+        log_probs: [images, classes].
+        temperature: of all images, or of each, [images].
+    """
+    temperatures = np.broadcast_to(temperature, len(log_probs))[:, None]
+    sums = np.empty((len(log_probs), 1))
+    for rows in row_blocks(*log_probs.shape):
+        sums[rows] = np.logaddexp.reduce(finite(log_probs[rows]) / temperatures[rows], axis=1, keepdims=True)
+    return LazyRows(log_probs.shape, lambda rows: finite(log_probs[rows]) / temperatures[rows] - sums[rows])
+
+
+def calibrated_levels(log_probs: Mapping[str, np.ndarray], temperatures: Mapping[str, float]) -> dict[str, LazyRows]:
+    """Level -> calibrated; the temperature is 1 where a level has none."""
+    return {level: calibrated(x, temperatures.get(level, 1.0)) for level, x in log_probs.items()}
+
+
+def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of the least mean negative log-likelihood (Guo et al. 2017), between 0.02 and 50.
+
+    Args:
+        log_probs: [images, classes].
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out. 1 where none is left, or where a
+            log-probability is NaN.
+    """
+    from scipy.optimize import minimize_scalar
+
+    scores = _Scores.of(log_probs, labels)
+    if not scores.can_be_fitted:
+        return 1.0
+    own = scores.own.mean()
+
+    def loss(log_temperature: float) -> float:
+        inverse = math.exp(-log_temperature)
+        sums = [np.exp(block * inverse).sum(1) for block in scores.blocks()]
+        return float(np.log(np.concatenate(sums)).mean() - own * inverse)
+
+    bounds = math.log(_LOWEST), math.log(_HIGHEST)
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
+
+
+def fit_temperatures(log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Level -> fit_temperature."""
+    return {level: fit_temperature(x, labels[level]) for level, x in log_probs.items()}
+
+
+def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float, folds: int = 5) -> LazyRows:
+    """Calibrated log-probabilities, each fold's by the temperature that the other folds' images have.
+
+    What a calibration error of the images that the temperature was fitted on would be too good for.
+
+    Args:
+        log_probs: [images, classes].
+        labels: int [images].
+        temperature: that of all images, near which those of the folds lie.
+        folds: their number.
+    """
+    fold = np.random.default_rng(0).permutation(len(labels)) % folds
+    scores = _Scores.of(log_probs, labels)
+    at_first = scores.derivatives(1 / temperature)
+    temperatures = np.empty(folds)
+    for k in range(folds):
+        others = fold[scores.images] != k
+        part = _Scores(log_probs, scores.images[others], scores.tops[others], scores.own[others])
+        first = [values[others] for values in at_first]
+        temperatures[k] = _refined(part, temperature, first) if part.can_be_fitted else 1.0
+    return calibrated(log_probs, temperatures[fold])
+
+
+class _Scores(NamedTuple):
+    """Log-probabilities of the images with a known label, less that of each image's likeliest class.
+
+    Attributes:
+        log_probs: [all images, classes].
+        images: int [images], the rows that count.
+        tops: [images], what is subtracted.
+        own: [images], of the image's label.
+    """
+
+    log_probs: np.ndarray
+    images: np.ndarray
+    tops: np.ndarray
+    own: np.ndarray
+
+    @classmethod
+    def of(cls, log_probs: np.ndarray, labels: np.ndarray) -> _Scores:
+        images = np.flatnonzero(labels != UNKNOWN)
+        tops = finite(log_probs.max(1))[images]
+        return cls(log_probs, images, tops, finite(log_probs[images, labels[images]]) - tops)
+
+    @property
+    def can_be_fitted(self) -> bool:
+        return len(self.images) > 0 and not np.isnan(self.tops).any()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The scores of a few images at a time, float64 [some, classes]."""
+        for places in row_blocks(len(self.images), self.log_probs.shape[1]):
+            yield finite(self.log_probs[self.images[places]]) - self.tops[places, None]
+
+    def derivatives(self, inverse: float) -> tuple[np.ndarray, np.ndarray]:
+        """The first and second derivative of each image's log-likelihood loss by the inverse of the temperature."""
+        means, squares = [], []
+        for block in self.blocks():
+            weights = np.exp(block * inverse)
+            total = weights.sum(1)
+            weights *= block
+            means.append(weights.sum(1) / total)
+            squares.append(np.einsum("ij,ij->i", weights, block) / total)
+        mean = np.concatenate(means)
+        return mean - self.own, np.concatenate(squares) - mean**2
+
+
+def _refined(scores: _Scores, temperature: float, first: Sequence[np.ndarray]) -> float:
+    """fit_temperature by Newton's method from a temperature nearby, where the derivatives are `first`.
+
+    The loss is convex in the inverse of the temperature; where a step leaves what the slopes have left over, the middle
+    is taken instead.
+    """
+    low, high, inverse = 1 / _HIGHEST, 1 / _LOWEST, 1 / temperature
+    slopes, curvatures = first
+    for _ in range(_MAX_STEPS):
+        slope, curvature = slopes.mean(), curvatures.mean()
+        low, high = (low, inverse) if slope > 0 else (inverse, high)
+        newton = inverse - slope / max(curvature, 1e-300)
+        last, inverse = inverse, newton if low < newton < high else math.sqrt(low * high)
+        if abs(math.log(inverse / last)) < _SMALL_STEP:  # what is left is about the square of it
+            break
+        slopes, curvatures = scores.derivatives(inverse)
+    return 1 / inverse
