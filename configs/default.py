@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
 
     config.data = section(
         # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg
-        # with a taxonomy; below train/ and validation/, or the like, where they are there) | tfds (of TensorFlow Datasets)
+        # with a taxonomy; below train/ and validation/, or the like, where these exist) | tfds (of TensorFlow Datasets)
         source="catalogue",
         path="",  # folder of the data, or a zip of it; a directory of or with a TFDS set (empty: TFDS's own)
         tfds="",  # the TFDS set, e.g. fashion_mnist or NAME/CONFIG:VERSION, where path is not the directory of one
