@@ -47,8 +47,8 @@ def locked(
         _write_holder(descriptor)
         yield
     except BaseException:
-        if is_new:  # a start that fails leaves nothing
-            path.unlink(missing_ok=True)
+        if is_new and _is_at(descriptor, path):  # a start that fails leaves nothing
+            path.unlink()
         raise
     finally:
         os.ftruncate(descriptor, 0)
@@ -79,7 +79,7 @@ def _locked(path: Path, say: Callable[[str], None], refused: Callable[[str], Use
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

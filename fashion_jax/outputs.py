@@ -60,7 +60,11 @@ def new_folders(path: Path) -> Iterator[None]:
     made: list[Path] = []
     try:
         for folder in reversed([path, *path.parents]):
-            if not folder.is_dir():
+            if folder.is_dir():
+                continue
+            if os.path.lexists(folder):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+            with contextlib.suppress(FileExistsError):  # another process of the run has made it meanwhile
                 folder.mkdir()
                 made.append(folder)
         yield

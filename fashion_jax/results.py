@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from fashion_jax import interruption
-from fashion_jax.atomic import replacing_folder
+from fashion_jax.atomic import remove, replacing_folder
 from fashion_jax.class_balance import class_counts
 from fashion_jax.data.pipeline import eval_batches
 from fashion_jax.evaluation import named_metrics, predict_split, score, split_metrics, write_predictions
@@ -23,6 +23,8 @@ from fashion_jax.scoring.run_calibration import write_calibration
 from fashion_jax.sharding import fetch
 from fashion_jax.train_state import TrainState
 from fashion_jax.writers import duration
+
+_PREDICTIONS = "predictions/validation.parquet"
 
 
 def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
@@ -91,6 +93,17 @@ def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -
         yield batch
 
 
+def has_results(workdir: Path) -> bool:
+    """Whether the files that write_results leaves are all there."""
+    return all((workdir / name).is_file() for name in (_PREDICTIONS, "calibration.json", "report/index.html"))
+
+
+def outdate_report(workdir: Path) -> None:
+    """Removes the page of an earlier end of a run that goes on, so that it is not taken for the page of the next."""
+    if not jax.process_index():
+        remove(workdir / "report")
+
+
 def write_results(run: Run, state: TrainState) -> None:
     """The best checkpoint's predictions on validation, the temperatures that suit them, and the report."""
     best = run.checkpoints.best_step
@@ -101,7 +114,7 @@ def write_results(run: Run, state: TrainState) -> None:
         return
     run.checkpoints.check_place()
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    write_predictions(run.workdir / "predictions" / "validation.parquet", taxonomy, split, log_probs)
+    write_predictions(run.workdir / _PREDICTIONS, taxonomy, split, log_probs)
     calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
     with replacing_folder(run.workdir / "report") as unfinished:
         _write_report(run, unfinished, best, log_probs, calibration.temperatures)

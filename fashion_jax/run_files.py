@@ -9,7 +9,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,23 +49,16 @@ _FREE_FIELDS = {
 }
 
 
-def open_workdir(workdir: Path, config: ConfigDict) -> list[str]:
-    """Makes the directory, or checks that the run in it has the same config.
+def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
+    """Compares the config with that of the run so far, where there is one.
 
     Returns:
         What of the config is allowed to change and has changed, in words.
 
     Raises:
-        UserError: the directory cannot be written, or holds a run of another config.
+        UserError: a field has changed that makes it another run.
     """
-    changes = _check_same_config(workdir / "config.json", config)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({error}): name another.") from error
-    return changes
+    return _check_same_config(workdir / "config.json", config)
 
 
 def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:

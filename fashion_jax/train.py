@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,14 +28,14 @@ from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.dispatch import dispatches, next_batch
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.evaluation import score
-from fashion_jax.lock import locked
 from fashion_jax.models import create_model
+from fashion_jax.opening import check_workdir, opened
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.place import Place
-from fashion_jax.results import end_epoch, stop, write_results
+from fashion_jax.results import end_epoch, has_results, outdate_report, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
-from fashion_jax.run_files import check_same_data, open_workdir, write_run_files
+from fashion_jax.run_files import check_same_config, check_same_data, write_run_files
 from fashion_jax.sharding import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
@@ -66,11 +65,11 @@ def train_and_evaluate(
     check_batch_size(config.batch_size, mesh.size, config.accumulate)
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
-    changes = open_workdir(workdir, config)
+    check_workdir(workdir)
+    changes = check_same_config(workdir, config)
     if not has_checkpoint(workdir):
         check_sources(config)
-    lock = locked(workdir, terminal.say) if jax.process_index() == 0 else contextlib.nullcontext()
-    with Place(workdir) as place, place.blamed(), lock:
+    with opened(workdir, terminal.say, leads=jax.process_index() == 0), Place(workdir) as place, place.blamed():
         dataset = load_dataset(config)
         changes += check_same_data(workdir, dataset)
         for finding in _findings(config, dataset):
@@ -108,10 +107,9 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
     write_run_files(run.workdir, run.config, run.dataset, run.position, changes)
     for change in changes:
         run.terminal.say(f"{change}: from here on.")
-    report = run.workdir / "report"
     run.metrics_file = _open_metrics(run, start)
-    if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and report.exists():
-        run.terminal.say(f"The run in {run.workdir} is complete: {report}")
+    if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and has_results(run.workdir):
+        run.terminal.say(f"The run in {run.workdir} is complete: {run.workdir / 'report'}")
         return run.metrics_file.lines
     run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}" if start else _introduction(run))
     shape = image_shape(run.config)
@@ -122,7 +120,6 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
     state = run.create_state() if state is None else state
     if jax.process_index() == 0:
         run.events = EventWriter(run.workdir)
-        shutil.rmtree(report, ignore_errors=True)
     run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
     written = [line["step"] for line in run.metrics_file.lines]
     if start in run.epoch_ends and start not in written:
@@ -224,6 +221,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
         is_stopped = interruption.requested()
         if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
             check_updates(run, step, state, loss)
+            outdate_report(run.workdir)
             if is_stopped:
                 stop(run, state, step)
             if step in run.epoch_ends:

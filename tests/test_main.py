@@ -127,10 +127,10 @@ def test_a_class_of_a_users_taxonomy_without_training_images_is_refused(refused_
     assert "The class 'Toys'" in sentence and "no training images" in sentence
 
 
-@pytest.mark.parametrize("workdir", ["file", "file/run"])
-def test_a_workdir_that_cannot_be_written_is_refused(refused_shop, tmp_path, workdir):
+@pytest.mark.parametrize(("workdir", "why"), [("file", "is a file"), ("file/run", "cannot be written (Not a dir")])
+def test_a_workdir_that_cannot_be_written_is_refused(refused_shop, tmp_path, workdir, why):
     (tmp_path / "file").touch()
-    assert f"--workdir is '{workdir}', which cannot be written" in refused_shop(f"--workdir={workdir}")
+    assert f"--workdir is '{workdir}', which {why}" in refused_shop(f"--workdir={workdir}")
 
 
 def test_the_workdir_of_another_run_is_refused(refused_shop, shop, tmp_path):
