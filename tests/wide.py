@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -56,8 +57,8 @@ def make_run(
         workdir=workdir,
         dataset=dataset,
         num_steps=10 * epochs,
-        checkpoints=SimpleNamespace(best_step=10 * epochs),
-        terminal=SimpleNamespace(say=lambda text: None),
+        checkpoints=Mock(best_step=10 * epochs),
+        terminal=Mock(),
     )
     return run, {level: _log_probs(drawn["validation"], taxonomy, level, rng) for level in levels}
 

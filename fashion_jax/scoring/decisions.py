@@ -14,6 +14,7 @@ from fashion_jax.data.ragged import has_blank_end
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.letters import composed
+from fashion_jax.scoring.blocks import row_blocks
 
 DECODES = ("independent", "marginal", "conditional", "joint")
 # The chain rule keeps calibrated heads calibrated, and the coarse classes as their own head has them; joint counts the
@@ -153,9 +154,11 @@ def tree_costs(taxonomy: Taxonomy) -> np.ndarray:
     Leaves are those of leaf_paths. 0 for the same leaf, 1 under the same parent, the number of levels at the root.
     """
     paths = leaf_paths(taxonomy)
-    costs = common_heights(paths[:, None], paths[None])
+    costs = np.empty((len(paths), len(paths)))
+    for rows in row_blocks(len(paths), paths.size):
+        costs[rows] = common_heights(paths[rows][:, None], paths[None])
     np.fill_diagonal(costs, 0)
-    return costs.astype(np.float64)
+    return costs
 
 
 def common_heights(paths: np.ndarray, others: np.ndarray) -> np.ndarray:
