@@ -12,6 +12,8 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.config import load_run_config
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.digests import digests_of
+from fashion_jax.place import Place
+from fashion_jax.run_identity import identify
 from fashion_jax.sharding import create_mesh, fetch
 from fashion_jax.writers import Terminal
 from tests.faults.lab import flip
@@ -21,7 +23,9 @@ def main() -> None:
     """20 places drawn from all bytes, and one in each of 10 files; says whether what came back is what was saved."""
     whole, work = map(Path, sys.argv[1:])
     config = load_run_config(whole)
-    run = train._create_run(config, whole, load_dataset(config), create_mesh(), Terminal())
+    dataset = load_dataset(config)
+    identity = identify(whole, config, dataset)
+    run = train._create_run(config, Place(whole), dataset, create_mesh(), Terminal(), identity)
     good = {s: digests_of(fetch(run.checkpoints.restore(s, run.abstract_state))) for s in run.checkpoints.steps()}
     newest, rng = max(good), random.Random(0)
     files = sorted(p for p in (whole / "checkpoints" / str(newest)).rglob("*") if p.is_file() and p.stat().st_size)
