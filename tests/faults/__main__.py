@@ -1,79 +1,110 @@
-"""The whole suite as a table: python -m tests.faults [--json FILE] [NAME ...]."""
+"""The whole suite as a table: python -m tests.faults [--json FILE] [--jobs N] [--keep DIR] [KIND ...]."""
 
 from __future__ import annotations
 
 import argparse
+import collections
+import contextlib
 import json
+import os
+import shutil
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults import inputs, kills, storage
-from tests.faults.lab import Lab, Try
+from tests.faults.kinds import KINDS
+from tests.faults.lab import Fault, Lab, Try
 
-FAULTS = {
-    "SIGKILL": kills.sigkill,
-    "signals": kills.signals,
-    "second writer": kills.second_writer,
-    "one of two processes": kills.one_of_two,
-    "disk full": storage.disk_full,
-    "read-only directory": storage.read_only,
-    "bit flips": storage.bit_flips,
-    "tidied checkpoints": storage.tidied_checkpoints,
-    "clock jump": inputs.clock_jump,
-    "data changes": inputs.data_changes,
-    "not a number": inputs.not_a_number,
-    "labels out of range": inputs.labels_out_of_range,
-    "zip bomb": inputs.zip_bomb,
-}
+MOST_OF_A_KIND = 20
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FAULTS))
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every try there")
+    parser.add_argument("--jobs", type=int, default=2, help="faults at a time (default: 2)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the folders of faults that were lost there")
     flags = parser.parse_args()
-    began, results = time.monotonic(), {}
-    with tempfile.TemporaryDirectory(prefix="faults") as folder:
-        lab = Lab(Path(folder))
-        whole = lab.run(lab.whole)
-        if whole.wait():
-            sys.exit(f"The run without faults fails: {whole.sentence()}")
-        for name in flags.names or FAULTS:
-            results[name] = _tries(name, lab)
+    if unknown := set(flags.kinds) - set(KINDS):
+        parser.error(f"unknown kinds: {', '.join(sorted(unknown))}")
+    began = time.monotonic()
+    with _folder(flags.keep) as folder:
+        results = _inject(Lab(folder), flags.kinds or list(KINDS), flags.jobs, keep=flags.keep is not None)
     print(_table(results))
-    print(f"{(time.monotonic() - began) / 60:.1f} minutes.")
+    tries = [t for of_kind in results.values() for t in of_kind]
+    lost = sum(not t.survived for t in tries)
+    print(f"{len(tries)} faults, {lost} lost, {(time.monotonic() - began) / 60:.1f} minutes.")
     if flags.json:
-        flags.json.write_text(json.dumps({k: [vars(t) for t in tries] for k, tries in results.items()}, indent=1))
-    return int(not all(t.survived for tries in results.values() for t in tries))
+        flags.json.write_text(json.dumps({k: [vars(t) for t in ts] for k, ts in results.items()}, indent=1))
+    return int(lost > 0)
 
 
-def _tries(name: str, lab: Lab) -> list[Try]:
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept:
+        kept.mkdir(parents=True)
+        yield kept.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="faults") as folder:
+        yield Path(folder)
+
+
+def _inject(lab: Lab, kinds: Sequence[str], jobs: int, keep: bool) -> dict[str, list[Try]]:
+    """Kind -> its tries; so many faults at a time, after the run without faults."""
+    whole = lab.train(lab.whole)
+    if whole.wait():
+        sys.exit(f"The run without faults fails: {whole.stderr()}")
+    with ThreadPoolExecutor(jobs) as pool:
+        pending = {
+            kind: [
+                pool.submit(_tries, kind, fault, lab.at(f"{kind.replace(' ', '_')}/{number}"), keep)
+                for number, fault in enumerate(KINDS[kind])
+            ]
+            for kind in kinds
+        }
+        results = {kind: [t for future in futures for t in future.result()] for kind, futures in pending.items()}
+    for kind, tries in results.items():
+        repeated = [name for name, times in collections.Counter(t.name for t in tries).items() if times > 1]
+        if repeated or len(tries) > MOST_OF_A_KIND:
+            sys.exit(f"{kind}: {len(tries)} tries, the same among them: {', '.join(repeated)}")
+    return results
+
+
+def _tries(kind: str, fault: Fault, lab: Lab, keep: bool) -> list[Try]:
     tries, began = [], time.monotonic()
     try:
-        for result in FAULTS[name](lab):
-            tries.append(result)
-            print(f"{name}: {'survived' if result.survived else 'LOST'}: {result.message!r}", flush=True)
+        tries.extend(fault(lab))
     except Exception as error:
         traceback.print_exc()
-        tries.append(Try(False, None, f"the fault could not be injected: {error!r}"))
+        tries.append(Try(lab.folder.name, False, f"the fault could not be injected: {error!r}"))
     finally:
-        for command in lab.commands:
-            command.process.kill()
-            command.process.wait()
-    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+        lab.close()
+    seconds = time.monotonic() - began
+    for t in tries:
+        print(f"{kind}: {t.name}: {'survived' if t.survived else 'LOST'} ({seconds:.0f} s): {t.message!r}", flush=True)
+    if not keep or all(t.survived for t in tries):
+        shutil.rmtree(lab.folder, ignore_errors=True)
     return tries
 
 
 def _table(results: dict[str, list[Try]]) -> str:
-    rows = [("| fault | tries | survived | steps lost, at most | message |"), "| --- | --- | --- | --- | --- |"]
-    for name, tries in results.items():
-        survived, lost = sum(t.survived for t in tries), max((t.lost or 0 for t in tries), default=0)
-        message = next((t.message for t in tries if not t.survived), tries[0].message if tries else "")
-        rows.append(f"| {name} | {len(tries)} | {survived} | {lost} | {message!r} |")
+    rows = ["| fault | tries | survived | steps lost, at most | message of one |", "| --- | --- | --- | --- | --- |"]
+    for kind, tries in results.items():
+        survived, lost = sum(t.survived for t in tries), max((t.lost for t in tries), default=0)
+        longest = max(tries, key=lambda t: len(t.message) * (len(t.message) < 200))
+        shown = next((t for t in tries if not t.survived), longest)
+        message = _in_a_cell(f"{shown.name}: {shown.message}")
+        rows.append(f"| {kind} | {len(tries)} | {survived} | {lost} | {message} |")
     return "\n".join(rows)
+
+
+def _in_a_cell(text: str) -> str:
+    text = " ".join(text.replace(str(tempfile.gettempdir()) + os.sep, "").split()).replace("|", "\\|")
+    return text if len(text) < 240 else f"{text[:240]}…"
 
 
 if __name__ == "__main__":

@@ -2,124 +2,251 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import random
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from tests.faults.lab import EVERY, Command, Lab, Try
+from tests.faults.lab import EVERY, Command, Fault, Lab, Try, end_of, refused
 
-_SIGTERM_IN_EVALUATION = """
+_IN_EVALUATION = """
 import fashion_jax.results as results, os, signal, time
 real = results.predict_split
 def hooked(*arguments):
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.{signal})
     time.sleep(0.5)
     return real(*arguments)
 results.predict_split = hooked
 """
+_BEFORE_SAVE = """
+import fashion_jax.checkpoint as checkpoint, os, signal, time
+real = checkpoint.Checkpoints.save
+def hooked(self, step, *arguments, **options):
+    if step == {step} and not hasattr(self, "sent"):
+        self.sent = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep({seconds})
+    return real(self, step, *arguments, **options)
+checkpoint.Checkpoints.save = hooked
+"""
+Reached = Callable[[Command], object]
 
 
-def _saving(command: Command) -> bool:
-    return any("orbax-checkpoint-tmp" in path.name for path in (command.workdir / "checkpoints").glob("*"))
+def _at_step(step: int) -> Reached:
+    return lambda command: max(command.steps(), default=0) >= step
 
 
-def _reporting(command: Command) -> bool:
-    return (command.workdir / "report.tmp").exists()
+def _announced(command: Command) -> object:
+    return "Training" in command.stdout()
 
 
-def sigkill(lab: Lab) -> Iterator[Try]:
-    """Eight random moments, one during a save, one during the report; then the run is brought to its end."""
-    workdir, moments = lab.folder / "killed", random.Random(0)
-    for attempt in range(10):
-        command, before = lab.run(workdir), 0
-        if attempt == 4:
-            command.until(lambda c=command: c.steps() and _saving(c))
-        elif attempt == 9:
-            command.until(lambda c=command: _reporting(c))
-        else:
-            command.until(lambda c=command, a=attempt: a % 3 == 0 or "Training" in c.stdout() or c.started_at())
-            time.sleep(moments.uniform(0, 4))
-        before = max(command.steps(), default=0)
+def _locked(command: Command) -> object:
+    return (command.workdir / "lock").exists()
+
+
+def _killed(name: str, reached: Reached, then: float, lab: Lab) -> Iterator[Try]:
+    """Killed at a moment, it goes on to the same end; what was saved stays."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir)
+    command.until(lambda: reached(command), then)
+    before = max(command.steps(), default=0)
+    command.process.kill()
+    command.wait()
+    again, same = lab.finish(workdir)
+    yield Try(name, same and again.started_at() >= before, f"went on after step {again.started_at()}", EVERY)
+
+
+def _killed_often(lab: Lab) -> Iterator[Try]:
+    """Killed at six random moments of one run."""
+    workdir, moments = lab.folder / "run", random.Random(0)
+    for _ in range(6):
+        command = lab.train(workdir)
+        command.until(lambda c=command: _announced(c) or c.started_at() or c.has_saved(), moments.uniform(0, 1))
         command.process.kill()
         command.wait()
-        resumed = max(command.steps(), default=0)
-        yield Try(resumed >= before, EVERY, "killed")
     command, same = lab.finish(workdir)
-    yield Try(same, 0, "brought to its end")
+    yield Try("six times", same, f"went on after step {command.started_at()}", EVERY)
 
 
-def signals(lab: Lab) -> Iterator[Try]:
-    """SIGTERM in every phase, SIGINT, SIGUSR1, and a second signal; then the run is brought to its end."""
-    workdir = lab.folder / "signalled"
-    phases = [
-        ("importing", lambda c: time.monotonic() > c.began + 1, [signal.SIGTERM], {}),
-        ("reading data", lambda c: (workdir / "lock").exists(), [signal.SIGTERM], {}),
-        ("compiling", lambda c: "Training" in c.stdout(), [signal.SIGTERM], {"is_cold": True}),
-        ("training", lambda c: c.steps(), [signal.SIGTERM], {}),
-        ("saving", _saving, [signal.SIGTERM], {}),
-        ("saving, twice", _saving, [signal.SIGTERM, signal.SIGTERM], {}),
-        ("evaluating", lambda c: False, [], {"before": _SIGTERM_IN_EVALUATION}),
-        ("training", lambda c: max(c.steps(), default=0) > 25, [signal.SIGINT], {}),
-        ("training", lambda c: max(c.steps(), default=0) > c.started_at() > 0, [signal.SIGUSR1], {}),
-        ("reporting", _reporting, [signal.SIGTERM], {}),
+SIGKILL: list[Fault] = [
+    *(
+        functools.partial(_killed, name, reached, then)
+        for name, reached, then in (
+            ("at once", lambda c: True, 0.1),
+            ("reading data", _locked, 0),
+            ("compiling", _announced, 0.2),
+            ("after the first step saved", _at_step(5), 0),
+            ("after an epoch's last step", _at_step(10), 0),
+            ("in the second epoch", _at_step(15), 0.01),
+            ("in the last epoch", _at_step(25), 0.02),
+            ("saving", Command.is_saving, 0),
+            ("saving the second step", lambda c: c.steps() and c.is_saving(), 0),
+            ("after the last step", _at_step(30), 0),
+            ("writing the predictions", lambda c: (c.workdir / "predictions").exists(), 0),
+            ("writing the page", Command.is_reporting, 0),
+        )
+    ),
+    _killed_often,
+]
+
+
+def _stopped(
+    name: str,
+    numbers: Sequence[int],
+    reached: Reached,
+    lab: Lab,
+    *,
+    status: int = 75,
+    then: float = 0,
+    **options,
+) -> Iterator[Try]:
+    """Asked to stop at a moment, it saves, says so, and goes on to the same end."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, **options)
+    command.until(lambda: reached(command), then)
+    sent = time.monotonic()
+    for number in numbers:
+        command.process.send_signal(number)
+        time.sleep(0.02)
+    ended, said = command.wait(), command.sentence()
+    seconds = time.monotonic() - sent
+    _, same = lab.finish(workdir)
+    yield Try(name, ended == status and "Stopped" in said and same, f"{ended} after {seconds:.1f} s: {said}")
+
+
+def _told_to_go_on(lab: Lab) -> Iterator[Try]:
+    """Under nohup a lost terminal is no reason to stop."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, shell='exec nohup "$@"')
+    command.until(lambda: command.steps())
+    command.process.send_signal(signal.SIGHUP)
+    status = command.wait()
+    yield Try("SIGHUP under nohup", status == 0 and end_of(workdir) == end_of(lab.whole), f"{status}: went on")
+
+
+def _lost_terminal(lab: Lab) -> Iterator[Try]:
+    """The terminal goes away with its window: SIGHUP, and nobody reads stdout and stderr any more."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, shell='"$@" > >(head -n 1) 2>&1 & wait $!')
+    command.until(lambda: command.steps())
+    children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGHUP)
+    status = command.wait()
+    _, same = lab.finish(workdir)
+    yield Try("SIGHUP without a reader", status == 75 and same, f"{status}: went on to the same end")
+
+
+def _signal_faults() -> Iterator[Fault]:
+    term, hup, usr1, interrupt = signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT
+    moments = [
+        ("SIGTERM importing", [term], lambda c: time.monotonic() > c.began + 1, {"is_fresh": True}),
+        ("SIGTERM reading data", [term], _locked, {}),
+        ("SIGTERM compiling", [term], _announced, {"then": 0.1}),
+        ("SIGTERM training", [term], _at_step(5), {}),
+        ("SIGTERM in the last epoch", [term], _at_step(25), {}),
+        ("SIGTERM saving", [term], Command.is_saving, {}),
+        ("SIGTERM twice saving", [term, term], lambda c: c.steps() and c.is_saving(), {}),
+        ("SIGTERM writing the page", [term], Command.is_reporting, {}),
+        ("SIGTERM evaluating", [], lambda c: False, {"before": _IN_EVALUATION.format(signal="SIGTERM")}),
+        ("SIGHUP evaluating", [], lambda c: False, {"before": _IN_EVALUATION.format(signal="SIGHUP")}),
+        ("SIGTERM before a save", [], lambda c: False, {"before": _BEFORE_SAVE.format(step=15, seconds=0)}),
+        ("SIGTERM at an epoch's save", [], lambda c: False, {"before": _BEFORE_SAVE.format(step=20, seconds=0.3)}),
+        ("SIGINT training", [interrupt], _at_step(10), {"status": 130}),
+        ("SIGINT twice", [interrupt, interrupt], _at_step(10), {"status": 130}),
+        ("SIGUSR1 training", [usr1], _at_step(15), {}),
+        ("SIGHUP training", [hup], _at_step(15), {}),
+        ("SIGHUP reading data", [hup], _locked, {}),
     ]
-    for phase, reached, numbers, options in phases:
-        command = lab.run(workdir, **options)
-        command.until(lambda c=command, r=reached: r(c), 0.3 if phase == "compiling" else 0)
-        sent = time.monotonic()
-        for number in numbers:
-            command.process.send_signal(number)
-            time.sleep(0.02)
-        status = command.wait()
-        expected = 130 if signal.SIGINT in numbers else 75
-        seconds = time.monotonic() - sent
-        said = command.sentence()
-        yield Try(status == expected and "Stopped" in said, 0, f"{phase}: {status} after {seconds:.1f} s: {said}")
-    command, same = lab.finish(workdir)
-    yield Try(same, 0, "brought to its end")
+    for name, numbers, reached, options in moments:
+        yield functools.partial(_stopped, name, numbers, reached, **options)
+    yield _told_to_go_on
+    yield _lost_terminal
 
 
-def second_writer(lab: Lab) -> Iterator[Try]:
+SIGNALS: list[Fault] = list(_signal_faults())
+
+
+def _second_writer(lab: Lab) -> Iterator[Try]:
     """A second command on the same workdir; and a lock whose holder was killed, which is no obstacle."""
-    workdir = lab.folder / "shared"
-    first = lab.run(workdir)
-    first.until(lambda: (workdir / "lock").exists())
-    second = lab.run(workdir)
-    status = second.wait()
-    yield Try(status == 2 and f"process {first.process.pid} on" in second.sentence(), 0, second.sentence())
+    workdir = lab.folder / "run"
+    first = lab.train(workdir)
+    first.until(lambda: (workdir / "lock").exists() and (workdir / "lock").read_text())
+    yield refused("while one trains", lab.train(workdir), [f"process {first.process.pid} on"])
     first.process.kill()
     first.wait()
-    command, same = lab.finish(workdir)
-    yield Try(same, 0, "the stale lock: " + (command.sentence() or "went on"))
+    _, same = lab.finish(workdir)
+    yield Try("a stale lock", same, "went on")
 
 
-def one_of_two(lab: Lab) -> Iterator[Try]:
+def _read_while_training(lab: Lab) -> Iterator[Try]:
+    """evaluate reads a run that is being trained; the run does not notice."""
+    workdir = lab.folder / "run"
+    first = lab.train(workdir)
+    first.until(lambda: (workdir / "metrics.jsonl").exists() and first.has_saved())
+    reader = lab.command("evaluate", "--workdir", workdir, "--checkpoint=latest")
+    said = reader.sentence() or reader.stdout().strip().splitlines()[0]
+    is_read = reader.process.returncode == 0 and "accuracy" in reader.stdout()
+    yield Try("a reader", is_read and first.wait() == 0 and end_of(workdir) == end_of(lab.whole), said)
+
+
+SECOND_WRITER: list[Fault] = [_second_writer, _read_while_training]
+
+
+def _one_is_killed(killed: int, lab: Lab) -> Iterator[Try]:
     """Of two processes one is killed: the other ends within 60 s, not with 0; then both go on together."""
-    workdir = lab.folder / "two"
-    for killed in (1, 0):
-        pair = _two(lab, workdir)
-        pair[0].until(pair[0].has_saved)
-        pair[killed].process.kill()
-        sent = time.monotonic()
-        status = pair[1 - killed].wait()
-        seconds = time.monotonic() - sent
-        said = pair[1 - killed].sentence()
-        yield Try(status != 0 and seconds < 60, EVERY, f"process {killed} killed: {status} in {seconds:.0f} s: {said}")
+    workdir = lab.folder / "run"
     pair = _two(lab, workdir)
     pair[0].until(pair[0].has_saved)
-    pair[1].process.send_signal(signal.SIGTERM)
+    pair[killed].process.kill()
+    sent = time.monotonic()
+    status = pair[1 - killed].wait()
+    seconds = time.monotonic() - sent
+    pair = _two(lab, workdir)
     statuses = [command.wait() for command in pair]
-    yield Try(statuses == [75, 75], 0, f"SIGTERM to one: {statuses}: {pair[0].sentence()}")
+    message = f"{status} in {seconds:.0f} s; then {statuses}: {pair[0].sentence() or 'went on'}"
+    name = f"process {killed} killed"
+    yield Try(
+        name, status != 0 and seconds < 60 and statuses == [0, 0] and len(end_of(workdir)[0]) == 3, message, EVERY
+    )
 
 
-def _two(lab: Lab, workdir) -> list[Command]:
+def _one_is_told(number: int, receiver: int, step: int, lab: Lab) -> Iterator[Try]:
+    """One is asked to stop near a checkpoint: both save the same step and stop."""
+    workdir = lab.folder / "run"
+    before = _BEFORE_SAVE.format(step=step, seconds=0).replace("SIGTERM", signal.Signals(number).name)
+    pair = _two(lab, workdir, before if receiver == 0 else "", before if receiver == 1 else "")
+    statuses = [command.wait() for command in pair]
+    name = f"{signal.Signals(number).name} to process {receiver} at step {step}"
+    is_early = max(pair[0].steps(), default=0) < 30
+    yield Try(name, statuses == [75, 75] and is_early, f"{statuses}: {pair[0].sentence()}")
+
+
+def _two(lab: Lab, workdir: Path, *before: str) -> list[Command]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2"}
     return [
-        lab.run(workdir, flags=("--distributed",), variables=variables | {"JAX_PROCESS_ID": str(index)})
+        lab.train(
+            workdir,
+            flags=["--distributed"],
+            variables=variables | {"JAX_PROCESS_ID": str(index)},
+            before=before[index] if before else "",
+        )
         for index in range(2)
     ]
+
+
+TWO_PROCESSES: list[Fault] = [
+    functools.partial(_one_is_killed, 1),
+    functools.partial(_one_is_killed, 0),
+    functools.partial(_one_is_told, signal.SIGTERM, 0, 5),
+    functools.partial(_one_is_told, signal.SIGTERM, 1, 15),
+    functools.partial(_one_is_told, signal.SIGUSR1, 0, 10),
+    functools.partial(_one_is_told, signal.SIGUSR1, 1, 20),
+]

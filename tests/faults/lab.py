@@ -1,8 +1,10 @@
-"""What the faults are made with: the command in a process of its own, and a look at what it leaves."""
+"""What the faults are made with: the commands in processes of their own, and a look at what they leave."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import hashlib
 import json
 import os
 import resource
@@ -10,13 +12,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from tests.faults.forked import Forked, start_server
+from tests.small_trunks import SHRINK_RESNET10
 
 ROOT = Path(__file__).parent.parent.parent
 EVERY = 5  # steps between checkpoints
-STEPS = 75  # 3 epochs of 25 steps
-TIMEOUT = 1200  # seconds, of any wait; long, for machines that have other work to do
+STEPS = 30  # 3 epochs of 10 steps
+UNFORESEEN = "UNFORESEEN"  # begins a sentence that nobody wrote
+TIMEOUT = 600  # seconds, of any wait; long, for machines that have other work to do
 
 
 @dataclasses.dataclass
@@ -24,63 +30,73 @@ class Try:
     """What became of one fault.
 
     Attributes:
-        survived: the run came to the same end as if nothing had happened, or stopped as it should.
-        lost: steps of work that had to be done again.
+        name: of the fault, another for each of its kind.
+        survived: the run came to the same end as if nothing had happened, or stopped as it should and said why.
         message: what was said.
+        lost: steps of work that had to be done again.
     """
 
+    name: str
     survived: bool
-    lost: int | None = None
     message: str = ""
+    lost: int = 0
+
+
+Fault = Callable[["Lab"], Iterator[Try]]
 
 
 class Command:
-    """python -m fashion_jax.main on the smoke config made small, or with Python lines run before it."""
+    """A command of the package in a process of its own: forked, or with an interpreter of its own."""
 
     def __init__(
         self,
         lab: Lab,
-        workdir: Path,
-        fields: Mapping[str, object] = {},
+        module: str,
+        arguments: Sequence[object],
+        workdir: Path | None = None,
+        *,
         before: str = "",
-        is_cold: bool = False,
-        file_limit: int | None = None,
         variables: Mapping[str, str] = {},
-        flags: tuple[str, ...] = (),
+        limits: Mapping[int, int] = {},
+        is_fresh: bool = False,
+        shell: str = "",
     ):
-        program = f"{before}\nimport runpy, sys\nrunpy.run_module('fashion_jax.main', run_name='__main__')"
-        arguments = ["--config", "configs/smoke.py", "--workdir", str(workdir), *flags]
-        arguments += [f"--config.{field}={value}" for field, value in {**lab.fields, **fields}.items()]
-        cache = lab.folder / ("cold" if is_cold else "compiled")
-        if is_cold:
-            shutil.rmtree(cache, ignore_errors=True)
-        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-            "PYTHONUNBUFFERED": "1",
-        }
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit,) * 2)) if file_limit else None
+        """Starts it.
+
+        Args:
+            lab: whose it is.
+            module: of the command.
+            arguments: of the command.
+            workdir: which it trains in.
+            before: Python lines that run first.
+            variables: of its environment.
+            limits: number of a resource -> limit.
+            is_fresh: whether it has an interpreter of its own.
+            shell: a line of bash in which "$@" stands for the fresh command.
+        """
         self.workdir, self.began = workdir, time.monotonic()
         self.out, self.err = (lab.folder / f"{name}{len(lab.commands)}" for name in ("out", "err"))
+        arguments = [str(argument) for argument in arguments]
+        if is_fresh or shell:
+            program = f"{SHRINK_RESNET10}\n{before}\nimport runpy\nrunpy.run_module({module!r}, run_name='__main__')"
+            command = [sys.executable, "-c", program, *arguments]
+            command = ["bash", "-c", shell, "bash", *command] if shell else command
+            with self.out.open("w") as out, self.err.open("w") as err:
+                environment = lab.environment | dict(variables)
+                self.process = subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=out, stderr=err, preexec_fn=lambda: _limit(limits)
+                )
+        else:
+            options = {"before": before, "variables": dict(variables), "limits": dict(limits)}
+            self.process = Forked(module, arguments, **options, out=self.out, err=self.err)
         lab.commands.append(self)
-        with self.out.open("w") as out, self.err.open("w") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", program, *arguments],
-                cwd=ROOT,
-                env=environment | dict(variables),
-                stdout=out,
-                stderr=err,
-                text=True,
-                preexec_fn=limit,
-            )
 
     def until(self, condition: Callable[[], object], then: float = 0) -> bool:
         """Waits for a condition and some seconds more; False where the process ended first."""
         while not condition():
             if self.process.poll() is not None or time.monotonic() > self.began + TIMEOUT:
                 return False
-            time.sleep(0.002)
+            time.sleep(0.001)
         time.sleep(then)
         return self.process.poll() is None
 
@@ -89,23 +105,24 @@ class Command:
             return self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return self.process.wait()
+            return self.process.wait(TIMEOUT)
 
     def stdout(self) -> str:
-        return self.out.read_text()
+        return self.out.read_text(errors="replace") if self.out.exists() else ""
 
     def stderr(self) -> str:
-        return self.err.read_text()
+        return self.err.read_text(errors="replace") if self.err.exists() else ""
 
     def sentence(self) -> str:
-        """The last line of stderr; a traceback is no sentence."""
+        """The last line of stderr, marked where it is not one that somebody wrote for this case."""
         text = self.stderr()
-        return "TRACEBACK" if "Traceback" in text else (text.strip().splitlines() or [""])[-1]
+        last = (text.strip().splitlines() or [""])[-1]
+        return f"{UNFORESEEN}: {last}" if "Traceback" in text or "with --verbose to see where" in last else last
 
     def started_at(self) -> int:
         """The step from which it went on."""
         text = self.stdout()
-        return int(text.split("after step ")[1].split()[0]) if "after step " in text else 0
+        return int(text.split("after step ")[1].split()[0]) if "Resuming" in text else 0
 
     def has_saved(self) -> bool:
         """Whether it has said where it starts, and saved a step since."""
@@ -114,43 +131,106 @@ class Command:
 
     def steps(self) -> list[int]:
         """The checkpoints on disk."""
-        folder = self.workdir / "checkpoints"
-        names = os.listdir(folder) if folder.is_dir() else []
-        return sorted(int(name) for name in names if name.isdigit())
+        return steps(self.workdir)
+
+    def is_saving(self) -> bool:
+        return any("orbax-checkpoint-tmp" in name for name in _names(self.workdir / "checkpoints"))
+
+    def is_reporting(self) -> bool:
+        return any("report" in name and "tmp" in name for name in _names(self.workdir))
 
 
 class Lab:
     """A folder, and the run without faults that all others are compared with."""
 
     def __init__(self, folder: Path):
-        self.folder, self.commands = folder, []
-        self.fields = {
-            "data.cache_dir": folder / "catalogues",
-            "data.catalogue.num_images": 500,
+        self.folder, self.whole = folder, folder / "whole"
+        self.commands: list[Command] = []
+        self.fields: dict[str, object] = {
+            "data.cache_dir": folder / "cache",
+            "data.catalogue.num_images": 200,
             "batch_size": 16,
+            "num_epochs": 3,
             "checkpoint.every_steps": EVERY,
         }
-        self.whole = folder / "whole"
+        self.environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+            "PYTHONUNBUFFERED": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+        }
+        start_server(self.environment)
 
-    def run(self, workdir: Path, **options) -> Command:
-        return Command(self, workdir, **options)
+    def at(self, name: str) -> Lab:
+        """The same with a folder of its own, for one fault."""
+        lab = copy.copy(self)
+        lab.folder, lab.commands = self.folder / name, []
+        lab.folder.mkdir(parents=True)
+        return lab
 
-    def finish(self, workdir: Path, **options) -> tuple[Command, bool]:
-        """Runs to the end; whether that is the end of the run without faults, to the last bit."""
-        command = self.run(workdir, **options)
-        status = command.wait()
-        same = status == 0 and lines(workdir) == lines(self.whole) and digests(workdir) == digests(self.whole)
-        return command, same
+    def train(
+        self, workdir: Path, fields: Mapping[str, object] = {}, flags: Sequence[object] = (), **options
+    ) -> Command:
+        """The training of the run without faults, in another place or with other fields."""
+        fields = [f"--config.{field}={value}" for field, value in {**self.fields, **fields}.items()]
+        arguments = ["--config", "configs/smoke.py", f"--workdir={workdir}", *flags, *fields]
+        return Command(self, "fashion_jax.main", arguments, workdir, **options)
 
-    def copy(self, name: str, at: int = STEPS) -> Path:
+    def finish(self, workdir: Path, fields: Mapping[str, object] = {}, **options) -> tuple[Command, bool]:
+        """Trains to the end; whether that is the end of the run without faults, to the last bit."""
+        command = self.train(workdir, fields, **options)
+        return command, command.wait() == 0 and end_of(workdir) == end_of(self.whole)
+
+    def command(self, name: str, *arguments: object, **options) -> Command:
+        """Another command to its end."""
+        command = Command(self, f"fashion_jax.{name}", arguments, **options)
+        command.wait()
+        return command
+
+    def copy(self, at: int = STEPS, name: str = "run") -> Path:
         """The run without faults, as it was when it had saved step `at`, without its report."""
         workdir = self.folder / name
         shutil.copytree(self.whole, workdir)
         shutil.rmtree(workdir / "report")
-        for step in os.listdir(workdir / "checkpoints"):
-            if step.isdigit() and int(step) > at:
-                shutil.rmtree(workdir / "checkpoints" / step)
+        for step in steps(workdir):
+            if step > at:
+                shutil.rmtree(workdir / "checkpoints" / str(step))
         return workdir
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        for command in self.commands:
+            command.process.kill()
+            command.wait()
+
+
+def is_sentence(said: str) -> bool:
+    """Whether what was said, if anything, was written for this case."""
+    return not said.startswith(UNFORESEEN)
+
+
+def refused(name: str, command: Command, words: Sequence[str], status: int = 2) -> Try:
+    """Whether a command ended with this status and a sentence in which all the words are."""
+    ended, said = command.wait(), command.sentence()
+    has_words = all(word.lower() in said.lower() for word in words)
+    is_right = ended == status and said != "" and is_sentence(said) and has_words
+    return Try(name, is_right, said if is_right else f"{ended}: {said} {command.stderr()[-500:]}")
+
+
+def told(command: Command) -> str:
+    """The lines of a command about checkpoints, and where it went on."""
+    lines = (command.stdout() + command.stderr()).splitlines()
+    words = ("cannot be", "failed", "Resuming", "missing", "from here on", "ignored")
+    return " / ".join(line for line in lines if any(word in line for word in words)) or command.sentence()
+
+
+def end_of(workdir: Path) -> tuple[object, ...]:
+    """What a run has come to: metrics, the arrays of its last step, its predictions; and that it has a page."""
+    predictions = workdir / "predictions" / "validation.parquet"
+    digest = hashlib.sha256(predictions.read_bytes()).hexdigest() if predictions.is_file() else None
+    return lines(workdir), digests(workdir), digest, (workdir / "report" / "index.html").is_file()
 
 
 def lines(workdir: Path) -> list[dict]:
@@ -160,12 +240,29 @@ def lines(workdir: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k != "timing"} for line in read]
 
 
+def steps(workdir: Path) -> list[int]:
+    return sorted(int(name) for name in _names(workdir / "checkpoints") if name.isdigit())
+
+
 def digests(workdir: Path, step: int = STEPS) -> dict | None:
     path = workdir / "checkpoints" / str(step) / "digests" / "metadata"
-    return json.loads(path.read_text()) if path.exists() else None
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found.get("arrays", found)
 
 
 def flip(path: Path, byte: int, bit: int = 0) -> None:
     data = bytearray(path.read_bytes())
     data[byte % len(data)] ^= 1 << bit
     path.write_bytes(data)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _limit(limits: Mapping[int, int]) -> None:
+    for number, limit in limits.items():
+        resource.setrlimit(number, (limit, limit))

@@ -1,111 +1,104 @@
-"""Disks that are full, read-only or damaged, and folders in which somebody has tidied up."""
+"""Disks that are full, read-only or failing, damaged files, and folders in which somebody has tidied up."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
 import random
+import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.faults.lab import STEPS, Lab, Try, flip
+from tests.faults.lab import STEPS, Fault, Lab, Try, flip, is_sentence, refused, told
+
+_FAILING = """
+import errno, os
+def failing(real):
+    def hooked(path, *arguments, **options):
+        name = os.path.basename(os.fsdecode(path)) if not isinstance(path, int) else ""
+        flags = arguments[0] if arguments and isinstance(arguments[0], int) else os.O_WRONLY
+        if {target!r} in name and (real is os_mkdir or flags & (os.O_WRONLY | os.O_RDWR)):
+            raise OSError({number}, os.strerror({number}), os.fspath(path))
+        return real(path, *arguments, **options)
+    return hooked
+os_mkdir = os.mkdir
+os.open, os.mkdir = failing(os.open), failing(os.mkdir)
+"""
 
 
-def bit_flips(lab: Lab) -> Iterator[Try]:
-    """30 places in the newest checkpoint, restored in one process; then 3 through the command."""
-    arguments = f"['', {str(lab.whole)!r}, {str(lab.folder / 'flips')!r}]"
-    before = f"import runpy, sys; sys.argv = {arguments}\nsys.exit(runpy.run_module('tests.faults.restore')['main']())"
-    command = lab.run(lab.folder / "unused", before=before)
-    command.wait()
-    results = [line.split("|") for line in command.stdout().splitlines() if line.startswith("FLIP")]
-    for _, right, lost, name, *said in results:
-        yield Try(right == "True", int(lost), f"{name}: {said[0] if said else 'no harm done'}")
-    yield Try(len(results) == 30, None, f"{len(results)} of 30 restores came back {command.sentence()}")
-    rng = random.Random(1)
-    for attempt in range(3):
-        workdir = lab.copy(f"flip{attempt}")
-        files = [p for p in (workdir / "checkpoints" / str(STEPS)).rglob("*") if p.is_file() and p.stat().st_size > 999]
-        flip(max(files, key=lambda p: p.stat().st_size), rng.randrange(10**6), rng.randrange(8))
-        command, same = lab.finish(workdir)
-        told = "cannot be used" in command.stdout()
-        yield Try(same and told, STEPS - command.started_at(), _told(command.stdout()))
+def _failing_file(number: int, target: str, lab: Lab) -> Iterator[Try]:
+    """Whatever writes one of the run's files gets an error; once the disk is well the run comes to the same end."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, before=_FAILING.format(target=target, number=number))
+    status, said = command.wait(), command.sentence()
+    is_told = status in (1, 2) and target in said and os.strerror(number).lower() in said.lower()
+    again, same = lab.finish(workdir)
+    message = said if is_told and same else f"{status}: {said}; then {again.sentence() or 'the same end'} {same}"
+    yield Try(target, is_told and same, message)
 
 
-def tidied_checkpoints(lab: Lab) -> Iterator[Try]:
-    """Truncated, missing and stray files in checkpoints/; all steps damaged; none left."""
-    for name, harm in _HARMS.items():
-        workdir = lab.copy(name.replace(" ", "_"))
-        harm(workdir / "checkpoints")
-        command, same = lab.finish(workdir)
-        yield Try(same, STEPS - command.started_at(), f"{name}: {_told(command.stdout())}")
-    workdir = lab.copy("all_damaged")
-    for step in (workdir / "checkpoints").iterdir():
-        shutil.rmtree(step / "state")
-    command, _ = lab.finish(workdir)
-    refused = command.process.returncode == 1 and "remove that folder" in command.sentence()
-    yield Try(refused, None, command.sentence())
+_FILES = ("config.json", "taxonomy.json", "data.json", "environment.json", "metrics.jsonl", "lock")
+_LATE_FILES = ("validation.parquet", "calibration.json", "report")
 
 
-def _truncate(folder: Path) -> None:
-    for path in (folder / str(STEPS) / "state").rglob("*"):
-        if path.is_file():
-            os.truncate(path, path.stat().st_size // 2)
-
-
-def _stray(folder: Path) -> None:
-    for name in ("1000", "90.orbax-checkpoint-tmp", "notes"):
-        (folder / name).mkdir()
-    (folder / "80.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
-    (folder / "2000").write_text("a file")
-    (folder / str(STEPS) / "stray").write_text("x")
-
-
-_HARMS = {
-    "truncated files": _truncate,
-    "no state": lambda folder: shutil.rmtree(folder / str(STEPS) / "state"),
-    "no digests": lambda folder: shutil.rmtree(folder / str(STEPS) / "digests"),
-    "damaged metadata": lambda folder: (folder / str(STEPS) / "_CHECKPOINT_METADATA").write_bytes(b"\xff{"),
-    "stray files": _stray,
-}
-
-
-def disk_full(lab: Lab) -> Iterator[Try]:
-    """A file-size limit below the size of a checkpoint; a small tmpfs where one may be mounted, freed or not."""
-    workdir = lab.folder / "limited"
-    command = lab.run(workdir, file_limit=1 << 20)
-    status = command.wait()
-    survived = status == 1 and "Saving a checkpoint failed" in command.sentence()
-    yield Try(survived, None, f"file-size limit: {command.sentence()}")
-    with _tmpfs(lab.folder / "small", 200) as folder:
+def _full_from(step: int, is_freed: bool, lab: Lab) -> Iterator[Try]:
+    """A small disk that is full from a step on: freed in time, or found full by the run's end."""
+    name = f"full from step {step}, {'freed' if is_freed else 'and stays so'}"
+    with _tmpfs(lab.folder / "small", 60) as folder:
         if folder is None:
             return
         workdir, ballast = folder / "run", folder / "ballast"
-        command = lab.run(workdir)
-        command.until(lambda: command.steps())
+        command = lab.train(workdir)
+        command.until(lambda: max(command.steps(), default=0) >= step)
         _fill(ballast)
-        command.until(lambda: "Saving a checkpoint failed" in command.stdout(), 2)
+        if is_freed:
+            command.until(lambda: "failed" in command.stdout() + command.stderr(), 0.1)
+            ballast.unlink(missing_ok=True)
+        status, said = command.wait(), command.sentence()
         ballast.unlink(missing_ok=True)
-        status = command.wait()
-        told = "Saving a checkpoint failed" in command.stdout()
-        _, same = lab.finish(workdir)
-        yield Try(told and same, 0, f"tmpfs, freed in time: {status}: {_told(command.stdout())}")
-        shutil.rmtree(workdir)
-        command = lab.run(workdir)
-        command.until(lambda: command.steps())
-        _fill(ballast)
-        status = command.wait()
-        said = command.sentence()
-        ballast.unlink()
         again, same = lab.finish(workdir)
-        yield Try(status == 1 and same, None, f"tmpfs, full: {said} Then from step {again.started_at()} to the end.")
+        is_right = same and (status in (0, 1) if is_freed else status == 1 and is_sentence(said))
+        yield Try(name, is_right, f"{status}: {said or told(command)} Then from step {again.started_at()} to the end.")
+
+
+def _too_small(lab: Lab) -> Iterator[Try]:
+    """Too little room for two checkpoints is told before the first step."""
+    with _tmpfs(lab.folder / "small", 1) as folder:
+        if folder is None:
+            return
+        command = lab.train(folder / "run")
+        status, said = command.wait(), command.sentence()
+        is_early = not list((folder / "run").glob("checkpoints/*"))
+        yield Try("no room for two saves", status in (1, 2) and is_early and is_sentence(said), said)
+
+
+def _file_size_limit(lab: Lab) -> Iterator[Try]:
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, limits={resource.RLIMIT_FSIZE: 100_000})
+    status, said = command.wait(), command.sentence()
+    _, same = lab.finish(workdir)
+    yield Try("a limit to a file's size", status == 1 and "checkpoint" in said and same, f"{status}: {said}")
+
+
+DISK_FULL: list[Fault] = [
+    *(functools.partial(_failing_file, errno.ENOSPC, name) for name in (*_FILES, *_LATE_FILES)),
+    *(functools.partial(_full_from, step, freed) for step, freed in ((5, True), (5, False), (20, True), (25, False))),
+    _too_small,
+    _file_size_limit,
+]
+FAILING_DISK: list[Fault] = [
+    *(functools.partial(_failing_file, errno.EIO, name) for name in ("metrics.jsonl", "taxonomy.json", *_LATE_FILES)),
+]
 
 
 def _fill(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
-            file.write(bytes(1 << 20))
+            file.write(bytes(1 << 16))
 
 
 @contextlib.contextmanager
@@ -121,20 +114,122 @@ def _tmpfs(folder: Path, mebibytes: int) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def read_only(lab: Lab) -> Iterator[Try]:
-    """A work directory that cannot be written: a mount that is read-only, else one without the permission."""
+def _frozen(lab: Lab) -> Iterator[Try]:
+    """A work directory on a read-only file system."""
     with _tmpfs(lab.folder / "frozen", 10) as folder:
         if folder is None:
-            folder = lab.folder / "frozen"
-            folder.chmod(0o500)
-        else:
-            subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        command = lab.run(folder / "run")
-        status = command.wait()
-        yield Try(status == 2 and "cannot be written" in command.sentence(), 0, command.sentence())
+            return
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield refused("a new run on a read-only disk", lab.train(folder / "run"), ["run", "Read-only"])
 
 
-def _told(stdout: str) -> str:
-    """The lines about checkpoints, and where it went on."""
-    words = ("cannot be used", "failed", "Resuming")
-    return " / ".join(line for line in stdout.splitlines() if any(word in line for word in words))[:400]
+def _frozen_later(lab: Lab) -> Iterator[Try]:
+    """The file system becomes read-only while the run trains, as Linux does after errors; then it is well again."""
+    with _tmpfs(lab.folder / "frozen", 60) as folder:
+        if folder is None:
+            return
+        workdir = folder / "run"
+        command = lab.train(workdir)
+        command.until(lambda: command.steps())
+        command.process.send_signal(19)  # no file is open for writing while it stands still: else remounting is refused
+        frozen = subprocess.run(["mount", "-o", "remount,ro", str(folder)], capture_output=True).returncode == 0
+        command.process.send_signal(18)
+        status, said = command.wait(), command.sentence()
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+        _, same = lab.finish(workdir)
+        is_right = same and (not frozen or (status in (1, 2) and is_sentence(said)))
+        yield Try("read-only in mid-run", is_right, f"{status}: {said}")
+
+
+READ_ONLY: list[Fault] = [_frozen, _frozen_later]
+
+
+def _flipped(attempt: int, lab: Lab) -> Iterator[Try]:
+    """A bit of the newest checkpoint: the damage is told, or does no harm; the run comes to the same end."""
+    rng = random.Random(attempt)
+    workdir = lab.copy()
+    files = sorted(p for p in (workdir / "checkpoints" / str(STEPS)).rglob("*") if p.is_file() and p.stat().st_size)
+    if attempt < 10:
+        path = rng.choices(files, [p.stat().st_size for p in files])[0]
+    else:
+        path = files[attempt * len(files) // 20 % len(files)]
+    flip(path, rng.randrange(10**9), rng.randrange(8))
+    command, same = lab.finish(workdir)
+    name = f"{attempt}: {path.relative_to(workdir / 'checkpoints' / str(STEPS))}"
+    yield Try(name, same, told(command) or "no harm done", STEPS - command.started_at())
+
+
+BIT_FLIPS: list[Fault] = [functools.partial(_flipped, attempt) for attempt in range(20)]
+
+
+def _tidied(name: str, harm: Callable[[Path], None], lab: Lab) -> Iterator[Try]:
+    workdir = lab.copy()
+    harm(workdir / "checkpoints")
+    command, same = lab.finish(workdir)
+    yield Try(name, same, told(command), STEPS - command.started_at())
+
+
+def _truncate(folder: Path) -> None:
+    for path in (folder / str(STEPS) / "state").rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+
+
+def _half_the_files(folder: Path) -> None:
+    files = sorted(path for path in (folder / str(STEPS) / "state").rglob("*") if path.is_file())
+    for path in files[::2]:
+        path.unlink()
+
+
+def _empty_the_files(folder: Path) -> None:
+    for path in (folder / str(STEPS)).rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def _stray(folder: Path) -> None:
+    for name in ("90.orbax-checkpoint-tmp", "notes"):
+        (folder / name).mkdir()
+    (folder / "80.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+    (folder / str(STEPS) / "stray").write_text("x")
+
+
+def _without_manifest(folder: Path) -> None:
+    for path in (folder / str(STEPS)).rglob("manifest.ocdbt"):
+        path.unlink()
+
+
+_HARMS: dict[str, Callable[[Path], None]] = {
+    "truncated files": _truncate,
+    "half of the files": _half_the_files,
+    "empty files": _empty_the_files,
+    "no state": lambda folder: shutil.rmtree(folder / str(STEPS) / "state"),
+    "no digests": lambda folder: shutil.rmtree(folder / str(STEPS) / "digests"),
+    "no manifest": _without_manifest,
+    "damaged metadata": lambda folder: (folder / str(STEPS) / "_CHECKPOINT_METADATA").write_bytes(b"\xff{"),
+    "the newest step removed": lambda folder: shutil.rmtree(folder / str(STEPS)),
+    "stray files": _stray,
+}
+
+
+def _all_damaged(lab: Lab) -> Iterator[Try]:
+    workdir = lab.copy()
+    for step in (workdir / "checkpoints").iterdir():
+        shutil.rmtree(step / "state")
+    yield refused("all damaged", lab.train(workdir), ["checkpoints"], status=1)
+
+
+def _all_removed(lab: Lab) -> Iterator[Try]:
+    """The run begins anew, or is refused in a sentence; it never goes on from nothing in silence."""
+    workdir = lab.copy()
+    shutil.rmtree(workdir / "checkpoints")
+    command, same = lab.finish(workdir)
+    is_refused = command.process.returncode in (1, 2) and is_sentence(command.sentence())
+    yield Try("all removed", same or is_refused, command.sentence() or "began anew, to the same end", STEPS)
+
+
+TIDIED: list[Fault] = [
+    *(functools.partial(_tidied, name, harm) for name, harm in _HARMS.items()),
+    _all_damaged,
+    _all_removed,
+]

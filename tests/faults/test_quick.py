@@ -1,20 +1,18 @@
-"""Of the whole suite (scripts/faults), what takes seconds: a signal, then a bit flip, in the command on a small net."""
+"""Of the whole suite (scripts/faults), what takes seconds: a signal, then a bit flip; and that the suite is sound."""
 
+import collections
 import signal
 
+from tests.faults.__main__ import MOST_OF_A_KIND
+from tests.faults.kinds import KINDS
 from tests.faults.lab import Lab, flip, lines
-from tests.small_trunks import SHRINK_RESNET10
 
 
 def test_stopped_by_a_signal_and_then_damaged_it_goes_on(tmp_path, catalogue_cache):
     lab = Lab(tmp_path)
-    lab.fields |= {
-        "data.cache_dir": catalogue_cache,
-        "data.catalogue.num_images": 200,
-        "num_epochs": 2,
-    }  # 10 steps an epoch
-    workdir = tmp_path / "run"  # 10 steps an epoch
-    command = lab.run(workdir, before=SHRINK_RESNET10)
+    lab.fields |= {"data.cache_dir": catalogue_cache, "num_epochs": 2}  # 10 steps an epoch
+    workdir = tmp_path / "run"
+    command = lab.train(workdir, is_fresh=True)
     command.until(lambda: len(command.steps()) > 1)
     command.process.send_signal(signal.SIGTERM)
     assert command.wait() == 75, command.stderr()
@@ -23,7 +21,12 @@ def test_stopped_by_a_signal_and_then_damaged_it_goes_on(tmp_path, catalogue_cac
     assert command.sentence() == said
     files = [path for path in (workdir / "checkpoints" / str(newest) / "state").rglob("*") if path.is_file()]
     flip(max(files, key=lambda path: path.stat().st_size), byte=10**6 + 1)
-    again = lab.run(workdir, before=SHRINK_RESNET10)
+    again = lab.train(workdir)
     assert again.wait() == 0, again.stderr()
     assert f"The checkpoint of step {newest} in" in again.stdout()
     assert again.steps()[-1] == 20 and len(lines(workdir)) == 2
+
+
+def test_the_suite_has_enough_faults_of_many_kinds():
+    counts = collections.Counter({kind: len(faults) for kind, faults in KINDS.items()})
+    assert counts.total() >= 150 and max(counts.values()) <= MOST_OF_A_KIND and min(counts.values()) > 0

@@ -1,0 +1,24 @@
+"""Decodes a file as training does; prints what came of it and what it cost: python -m tests.faults.decode_one FILE."""
+
+import json
+import resource
+import sys
+
+from fashion_jax.data.decoding import decode, read
+from fashion_jax.data.pillow_decoding import Undecodable
+
+
+def main() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    try:
+        pixels, error = decode(read(sys.argv[1]), (64, 64), "stretch"), ""
+    except Undecodable as why:
+        pixels, error = None, str(why)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    result = {"error": error, "megabytes": (after.ru_maxrss - before.ru_maxrss) / 1024, "seconds": seconds}
+    print(json.dumps(result | {"mean": None if pixels is None else pixels.mean(axis=(0, 1)).tolist()}))
+
+
+if __name__ == "__main__":
+    main()
