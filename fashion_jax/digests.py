@@ -65,11 +65,6 @@ def read_saved(folder: Path) -> Saved:
     return Saved(entries, label)
 
 
-def read_digests(folder: Path) -> dict[str, str]:
-    """The arrays of read_saved."""
-    return read_saved(folder).arrays
-
-
 def check_structure(saved: dict[str, str], like: Any, folder: Path) -> None:
     """Checks that a checkpoint has the arrays that are wanted.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from fashion_jax.errors import UserError
 
@@ -48,3 +50,26 @@ def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs:
         step += (num_images - seen) // batch_size
         ends[step], seen = number + 1, 0
     return ends
+
+
+def check_epochs(epochs: Sequence[Any], position: Position, path: Path) -> None:
+    """Checks that metrics.jsonl has a line for each epoch that is done at a position.
+
+    The last one may lack its line, being killed between its checkpoint and that: it is evaluated again.
+
+    Args:
+        epochs: those of the lines up to the position, in order.
+        position: where the run goes on.
+        path: of the file.
+
+    Raises:
+        UserError: lines are missing, or stand twice.
+    """
+    expected = list(range(1, position.epoch + 1))
+    if epochs == expected or (not position.seen and epochs == expected[:-1]):
+        return
+    wrong = next((epoch for epoch in expected if epochs.count(epoch) != 1), "others")
+    raise UserError(
+        f"{path} must have one line for each of the {position.epoch} epochs that are done after step {position.step}, "
+        f"but has {epochs.count(wrong)} for epoch {wrong}: restore it from a copy, or use another --workdir."
+    )

@@ -16,6 +16,7 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.pipeline import Images
 from fashion_jax.evaluation import EvalFn
+from fashion_jax.identity import Identity
 from fashion_jax.position import BEGINNING, Position, epoch_ends
 from fashion_jax.sharding import fetch, local_rows
 from fashion_jax.train_state import TrainState
@@ -36,6 +37,7 @@ class Run:
     create_state: Callable[[], TrainState]
     abstract_state: TrainState
     terminal: Terminal
+    identity: Identity
     position: Position = BEGINNING  # where this start of the run began, or was rolled back to
     epoch_ends: dict[int, int] = dataclasses.field(default_factory=dict)  # from there on: step -> epoch
     checkpoints: Checkpoints | None = None

@@ -17,36 +17,19 @@ import jax
 from ml_collections import ConfigDict
 
 from fashion_jax.atomic import write_text
+from fashion_jax.command_line import has_checkpoint
 from fashion_jax.config import config_to_json, flatten, read_config
 from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.fingerprint import IMAGES, list_images, write_images
 from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.ids import digest_of_ids
+from fashion_jax.identity import FREE_FIELDS, Identity
 from fashion_jax.position import Position
+from fashion_jax.run_identity import read_environment
 
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
     *("simplejpeg", "opencv-python-headless", "pillow"),  # which make the pixels
 )
-
-# A run may go on with other values of these; any other field would make it another run.
-_FREE_FIELDS = {
-    "num_epochs",  # under cosine, the rest of the run follows the new schedule
-    "batch_size",  # the running epoch goes on with the images that it has not seen
-    "on_nonfinite",
-    "nonfinite.max_in_a_row",
-    "nonfinite.learning_rate_factor",
-    "nonfinite.max_rollbacks",
-    "deterministic",
-    "log_every_steps",
-    "checkpoint.every_steps",
-    "checkpoint.keep",
-    "data.path",
-    "data.taxonomy",  # what it says is compared by taxonomy.json
-    "data.cache",
-    "data.cache_dir",
-    "data.max_bad_fraction",
-}
 
 
 def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
@@ -58,39 +41,32 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     Raises:
         UserError: a field has changed that makes it another run.
     """
-    return _check_same_config(workdir / "config.json", config)
+    return _check_is_whole(workdir) + _check_same_config(workdir / "config.json", config)
 
 
-def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
-    """Compares the data with that of the run so far, where there is one.
-
-    Returns:
-        Which splits have other images than before, in words.
-
-    Raises:
-        UserError: the classes are others.
-    """
-    path = workdir / "taxonomy.json"
-    if path.exists():
-        _check_same_classes(Taxonomy.from_json(_read(path), str(path)), dataset.taxonomy, workdir)
-    try:
-        before = json.loads((workdir / "data.json").read_text(encoding="utf-8"))["splits"]
-        digests = {name: before[name]["ids_sha256"] for name in ("train", "validation")}
-        count = before["train"]["images"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-    changed = {name: digest_of_ids(dataset.splits[name].ids) != digest for name, digest in digests.items()}
-    now = len(dataset.splits["train"])
-    numbers = f"{now:,} images instead of {count:,}" if now != count else "other images"
-    told = {
-        "train": f"The training split has {numbers}, in another order",
-        "validation": "The validation split has other images, which may have been trained on",
-    }
-    return [told[name] for name in told if changed[name]]
+def _check_is_whole(workdir: Path) -> list[str]:
+    """Checks that what a run with checkpoints is known by is there; returns what else is missing, in words."""
+    metrics = workdir / "metrics.jsonl"
+    if not has_checkpoint(workdir):
+        gone = metrics.is_file() and metrics.stat().st_size
+        return [f"No checkpoint is left in {workdir}, so training begins anew and drops its metrics"] if gone else []
+    for name in ("config.json", "taxonomy.json", "data.json"):
+        if not (workdir / name).is_file():
+            raise UserError(
+                f"{workdir / name} is missing, by which the run with these checkpoints is known: restore it from a "
+                "copy, or from a start of the same command in another --workdir, which writes the same file."
+            )
+    is_known = bool(read_environment(workdir))
+    return [] if is_known else [f"{workdir / 'environment.json'} is missing or damaged, and begins anew"]
 
 
 def write_run_files(
-    workdir: Path, config: ConfigDict, dataset: Dataset, position: Position, changes: Sequence[str] = ()
+    workdir: Path,
+    config: ConfigDict,
+    dataset: Dataset,
+    position: Position,
+    identity: Identity,
+    changes: Sequence[str] = (),
 ) -> None:
     """Writes what the run is made of; environment.json also has the history of its starts.
 
@@ -99,6 +75,7 @@ def write_run_files(
         config: of this start.
         dataset: of this start.
         position: where it begins.
+        identity: of the run.
         changes: what is another than before, in words.
 
     Raises:
@@ -109,8 +86,13 @@ def write_run_files(
     data = json.dumps(dataset.summary(config.batch_size), indent=1, ensure_ascii=False)
     write_text(workdir / "config.json", config_to_json(config))
     write_text(workdir / "taxonomy.json", dataset.taxonomy.to_json())
+    write_images(workdir / IMAGES, list_images(dataset.splits), identity.data)
     write_text(workdir / "data.json", data)
-    history = _history(workdir / "environment.json", position, changes)
+    start = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": _commit()}
+    start |= position._asdict() | {"data": identity.data, "changes": list(changes)}
+    run = {"id": identity.run, "since": identity.since}
+    history = {"run": run, "starts": [*read_environment(workdir).get("starts", []), start]}
     write_text(workdir / "environment.json", json.dumps(environment() | history, indent=1))
 
 
@@ -128,17 +110,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _history(path: Path, position: Position, changes: Sequence[str]) -> dict[str, Any]:
-    """The starts of the run so far, and this one; from the beginning where the file is missing or damaged."""
-    try:
-        starts = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
-    except (OSError, ValueError, LookupError, TypeError):
-        starts = []
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    start = {"time": now, "devices": jax.device_count(), "processes": jax.process_count(), "commit": _commit()}
-    return {"starts": [*starts, start | position._asdict() | {"changes": list(changes)}]}
-
-
 def _commit() -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
@@ -153,30 +124,12 @@ def _check_same_config(path: Path, config: ConfigDict) -> list[str]:
     before, now = flatten(read_config(_read(path), str(path))), flatten(config)
     changed = [field for field, value in now.items() if before[field] != value]
     for field in changed:
-        if field not in _FREE_FIELDS:
+        if field not in FREE_FIELDS:
             raise UserError(
                 f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
                 "set it back, or use another --workdir."
             )
     return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
-
-
-def _check_same_classes(before: Taxonomy, now: Taxonomy, workdir: Path) -> None:
-    if before == now:
-        return
-    way_out = "restore it, or use another --workdir."
-    for level in now.levels:
-        here, there = now.classes[level], before.classes.get(level, ())
-        if other := sorted(set(here) ^ set(there)):
-            sides = "the data, but not the run" if other[0] in here else "the run, but not the data"
-            raise UserError(
-                f"The data has other classes than the run in {workdir}: {len(here)} of {level} instead of "
-                f"{len(there)}, and {other[0]!r} is in {sides}: {way_out}"
-            )
-    raise UserError(
-        f"The data has other classes than the run in {workdir}: the levels {', '.join(now.levels)} instead of "
-        f"{', '.join(before.levels)}, or another order or tree: {way_out}"
-    )
 
 
 def _read(path: Path) -> str:

@@ -28,14 +28,18 @@ from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.dispatch import dispatches, next_batch
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.evaluation import score
+from fashion_jax.identity import Identity
 from fashion_jax.models import create_model
 from fashion_jax.opening import check_workdir, opened
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.place import Place
+from fashion_jax.position import check_epochs
 from fashion_jax.results import end_epoch, has_results, outdate_report, stop, write_results
 from fashion_jax.rollback import RollBack, check_updates, roll_back, slowed
 from fashion_jax.run import Run, Stopwatch
-from fashion_jax.run_files import check_same_config, check_same_data, write_run_files
+from fashion_jax.run_files import check_same_config, write_run_files
+from fashion_jax.run_identity import identify
+from fashion_jax.same_data import check_same_data
 from fashion_jax.sharding import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
 from fashion_jax.train_step import jit_eval_step, jit_train_step
@@ -74,7 +78,8 @@ def train_and_evaluate(
         changes += check_same_data(workdir, dataset)
         for finding in _findings(config, dataset):
             terminal.say(finding)
-        run = _create_run(config, place, dataset, mesh, terminal)
+        identity = identify(workdir, config, dataset)
+        run = _create_run(config, place, dataset, mesh, terminal, identity)
         try:
             with _others_may_end():
                 return _resume(run, changes)
@@ -102,12 +107,12 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
     """From where the run is to its end, all files written; changes are what is another than before, in words."""
     start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
     run.start_at(state)
+    run.metrics_file = _open_metrics(run, start)
     if start < run.num_steps:
         run.checkpoints.check_room(run.abstract_state)
-    write_run_files(run.workdir, run.config, run.dataset, run.position, changes)
+    write_run_files(run.workdir, run.config, run.dataset, run.position, run.identity, changes)
     for change in changes:
         run.terminal.say(f"{change}: from here on.")
-    run.metrics_file = _open_metrics(run, start)
     if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and has_results(run.workdir):
         run.terminal.say(f"The run in {run.workdir} is complete: {run.workdir / 'report'}")
         return run.metrics_file.lines
@@ -154,7 +159,9 @@ def _introduction(run: Run) -> str:
     )
 
 
-def _create_run(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> Run:
+def _create_run(
+    config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal, identity: Identity
+) -> Run:
     taxonomy = dataset.taxonomy
     num_images = len(dataset.splits["train"])
     model = create_model(config, taxonomy, mesh)
@@ -171,6 +178,7 @@ def _create_run(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, 
         create_state=lambda: with_trunks(config, create_train_state(config, model, tx, taxonomy, mesh), terminal.say),
         abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
         terminal=terminal,
+        identity=identity,
     )
     run.checkpoints = Checkpoints(
         place.directory / "checkpoints",
@@ -178,13 +186,16 @@ def _create_run(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, 
         say=terminal.say,
         is_scheduled=run.is_scheduled,
         rollback_steps=config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0,
+        identity=identity,
         place=place,
     )
     return run
 
 
 def _open_metrics(run: Run, start: int) -> MetricsFile:
-    metrics_file = MetricsFile(run.workdir / "metrics.jsonl", start, writes=jax.process_index() == 0)
+    path = run.workdir / "metrics.jsonl"
+    check_epochs([line.get("epoch") for line in MetricsFile(path, start, writes=False).lines], run.position, path)
+    metrics_file = MetricsFile(path, start, writes=jax.process_index() == 0)
     run.checkpoints.scores = {line["step"]: score(run.config, line) for line in metrics_file.lines}
     return metrics_file
 

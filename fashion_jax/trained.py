@@ -27,6 +27,7 @@ from fashion_jax.models import create_model
 from fashion_jax.ops.compiler import flops
 from fashion_jax.optimizer import create_optimizer
 from fashion_jax.report.contents import train_counts
+from fashion_jax.run_identity import read_identity
 from fashion_jax.sharding import create_mesh
 from fashion_jax.train_state import TrainState, abstract_train_state
 from fashion_jax.train_step import jit_eval_step
@@ -101,14 +102,16 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     model = create_model(config, taxonomy, mesh)
     like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
-    step, arrays = restore_parts(workdir, config, checkpoint, parts)
+    step, arrays = restore_parts(workdir, config, checkpoint, parts, taxonomy)
     training_only = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
     state = TrainState(step=step, params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
     eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
     return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
 
 
-def restore_parts(workdir: Path, config: ConfigDict, checkpoint: str, like: dict[str, Any]) -> tuple[int, Any]:
+def restore_parts(
+    workdir: Path, config: ConfigDict, checkpoint: str, like: dict[str, Any], taxonomy: Taxonomy | None = None
+) -> tuple[int, Any]:
     """The step of a run's best or latest checkpoint, and those of its arrays that `like` has the abstract twins of.
 
     Args:
@@ -116,13 +119,17 @@ def restore_parts(workdir: Path, config: ConfigDict, checkpoint: str, like: dict
         config: of the run.
         checkpoint: best (by the config's checkpoint.best) or latest; the next one where that is damaged, which is told.
         like: fields of a TrainState, each whole or in part.
+        taxonomy: of the run, where its classes matter.
 
     Raises:
-        UserError: there is no checkpoint, or its arrays have other shapes.
+        UserError: there is no checkpoint, or its arrays have other shapes, or the run's files are not those it was
+            saved with.
         RunError: none can be used.
     """
     check_has_checkpoint(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True, say=_warn)
+    identity = read_identity(workdir, load_run_config(workdir), taxonomy)  # of the config without overrides
+    folder, keep = workdir / "checkpoints", config.checkpoint.keep
+    checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
     try:
         lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
         checkpoints.scores = {line["step"]: score(config, line) for line in lines}

@@ -59,6 +59,8 @@ def test_the_summary_counts_every_image(tmp_path):
     dataset = load(tmp_path, changed({39: {"fold": "spare"}}))
     summary = dataset.summary(8)
     digests = {name: hashlib.sha256("\0".join(x.ids).encode()).hexdigest() for name, x in dataset.splits.items()}
+    for split in summary["splits"].values():
+        assert len(split.pop("labels_sha256")) == len(split.pop("files_sha256")) == 64
     assert summary == {
         "splits": {
             "train": {

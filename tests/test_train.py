@@ -28,7 +28,7 @@ def without_timing(workdir: Path) -> list[dict]:
 
 def digests(workdir: Path, step: int) -> dict[str, str]:
     """The digests of every array of a checkpoint, as the run saved them."""
-    return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())
+    return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())["arrays"]
 
 
 def damage(step: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import os
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from fashion_jax.data.archive import check_archive, extracted
 from fashion_jax.data.cache import cache_root
 from fashion_jax.data.catalogue import catalogue_folder
 from fashion_jax.data.findings import label_warnings
+from fashion_jax.data.fingerprint import split_digests
 from fashion_jax.data.folder import read_folder
-from fashion_jax.data.leaks import Leaks, find_leaks, without_leaks
+from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
 from fashion_jax.data.presence import usable, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.record_images import RecordNames
@@ -28,7 +30,6 @@ from fashion_jax.data.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.tfds_source import read_records
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.ids import digest_of_ids
 
 ALL = "all"  # in place of a split's name: every image
 
@@ -41,11 +42,13 @@ class Split:
         ids: what the user calls the images.
         files: absolute paths.
         labels: level -> int32 [images], UNKNOWN (-1) where not known.
+        contents: uint64 [images], digests of what the files hold; only splits of load_dataset have them.
     """
 
     ids: Sequence[str]
     files: Sequence[str]
     labels: dict[str, np.ndarray]
+    contents: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,6 +78,11 @@ class Dataset:
     leaks: dict[str, list[list[str]]] = dataclasses.field(default_factory=dict)
     warnings: Sequence[str] = ()
 
+    @functools.cached_property
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Split -> digests of its ids, labels and files (see fingerprint.split_digests)."""
+        return {name: split_digests(split.ids, split.labels, split.contents) for name, split in self.splits.items()}
+
     def summary(self, batch_size: int) -> dict[str, Any]:
         """What data.json holds: images per split and class, what was left out, merged, and found wrong."""
         splits = {}
@@ -84,8 +92,7 @@ class Dataset:
                 for level, names in self.taxonomy.classes.items()
             }
             unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
-            splits[name] = {"images": len(split), "unknown_labels": unknown, "classes": classes}
-            splits[name]["ids_sha256"] = digest_of_ids(split.ids)
+            splits[name] = {"images": len(split), "unknown_labels": unknown, "classes": classes} | self.digests[name]
         splits["train"]["left_over_per_epoch"] = len(self.splits["train"]) % batch_size
         leaks = {name: {"images": len(pairs), "ids": pairs} for name, pairs in self.leaks.items()}
         found = {"merged": self.merged, "leaks": leaks, "warnings": list(self.warnings)}
@@ -141,10 +148,11 @@ def load_dataset(config: ConfigDict) -> Dataset:
     taxonomy = fixed or _taxonomy(config, table.paths.select(assigned["train"]))
     images = np.concatenate(list(assigned.values()))
     merged = merged_counts(before, table.paths, images, taxonomy)
-    splits = {name: _split(table.select(images), taxonomy) for name, images in assigned.items()}
-    _check_trained(config, taxonomy, table.paths, splits["train"])
     warnings = label_warnings(list(config.data.levels), _distinct(table.paths.select(images)))
-    return Dataset(taxonomy, splits, left_out, merged, _by_ids(leaks, table), warnings)
+    contents = table.files.contents() if isinstance(table.files, RecordNames) else digests
+    splits = {name: _split(table.select(images), taxonomy, contents[images]) for name, images in assigned.items()}
+    _check_trained(config, taxonomy, table.paths, splits["train"])
+    return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
 
 
 def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
@@ -283,13 +291,9 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, tr
             )
 
 
-def _by_ids(leaks: Leaks, table: Table) -> dict[str, list[list[str]]]:
-    return {" and ".join(splits): [[table.ids[i], table.ids[j]] for i, j in pairs] for splits, pairs in leaks.items()}
-
-
-def _split(table: Table, taxonomy: Taxonomy) -> Split:
+def _split(table: Table, taxonomy: Taxonomy, contents: np.ndarray | None = None) -> Split:
     labels = taxonomy.label_ids(table.paths.distinct)
-    return Split(table.ids, table.files, {level: ids[table.paths.codes] for level, ids in labels.items()})
+    return Split(table.ids, table.files, {level: ids[table.paths.codes] for level, ids in labels.items()}, contents)
 
 
 def _counts(labels: np.ndarray, num_classes: int) -> list[int]:

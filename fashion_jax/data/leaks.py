@@ -54,6 +54,11 @@ def without_leaks(assigned: Assigned, leaks: Leaks) -> tuple[Assigned, np.ndarra
     return assigned | {"train": assigned["train"][~np.isin(assigned["train"], dropped)]}, dropped
 
 
+def leaks_by_ids(leaks: Leaks, ids: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Two splits in words -> pairs of ids of equal images."""
+    return {" and ".join(splits): [[ids[i], ids[j]] for i, j in pairs] for splits, pairs in leaks.items()}
+
+
 def leak_warning(leaks: dict[str, list[list[str]]], dropped: bool) -> str:
     """One line that says what find_leaks has found, by the images' ids; "" where that is nothing."""
     parts = [f"{len(pairs):,} of {splits} (such as {' = '.join(pairs[0])})" for splits, pairs in leaks.items()]

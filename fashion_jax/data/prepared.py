@@ -17,6 +17,7 @@ from fashion_jax.errors import UserError
 
 NAME = "prepared"  # of the TFDS set
 IMAGE, ID = "image", "id"  # features
+CONTENTS = "image/contents"  # column of the index: digests of the files that the images were made of
 INDEX = "index"  # the folder of ids and labels, a file per shard
 PLAN = "prepare.json"  # what the directory is made from, written first
 LEFT_OUT = "left_out.json"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.data.decoding import decode, fit, in_parallel
-from fashion_jax.data.record_files import Records
+from fashion_jax.data.record_files import Records, file_digests
 from fashion_jax.data.tf_import import closed_at_exit, dataset_of, failures, import_tensorflow
 from fashion_jax.errors import UserError, first_line
 
@@ -40,12 +40,23 @@ class RecordNames(Sequence[str]):
         title: of the set.
     """
 
-    def __init__(self, records: Records, rows: np.ndarray, image_format: ImageFormat, title: str):
+    def __init__(
+        self,
+        records: Records,
+        rows: np.ndarray,
+        image_format: ImageFormat,
+        title: str,
+        contents: np.ndarray | None = None,
+    ):
+        """Takes digests of what the images were made of (uint64 [images]) where they are known."""
         self.records, self.rows, self.format, self.title = records, rows, image_format, title
+        self._contents = contents
 
     def select(self, images: Sequence[int] | np.ndarray) -> RecordNames:
         """The names of some images (int [n]), in their order."""
-        return RecordNames(self.records, self.rows[np.asarray(images, np.int64)], self.format, self.title)
+        images = np.asarray(images, np.int64)
+        contents = None if self._contents is None else self._contents[images]
+        return RecordNames(self.records, self.rows[images], self.format, self.title, contents)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,6 +65,18 @@ class RecordNames(Sequence[str]):
         if isinstance(index, slice):
             return RecordNames(self.records, self.rows[index], self.format, self.title)
         return f"{self.title}, record {self.rows[index]}"
+
+    def contents(self) -> np.ndarray:
+        """uint64 [images]: differs where what an image was made of has changed.
+
+        Where that is not known, it differs where the image's file has changed, or its place there.
+        """
+        if self._contents is not None:
+            return self._contents
+        files, counts = zip(*self.records.shards, strict=True)
+        starts = np.cumsum([0, *counts])
+        shard = np.searchsorted(starts, self.rows, side="right") - 1
+        return file_digests(files)[shard] + (self.rows - starts[shard]).astype(np.uint64)
 
     def picture(self, i: int) -> io.BytesIO:
         """An image as a file that Pillow opens."""

@@ -18,7 +18,18 @@ from fashion_jax.config import config_to_json, read_config
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding import DECODER
 from fashion_jax.data.pipeline import canvas_shape, open_images
-from fashion_jax.data.prepared import ID, IMAGE, INDEX, LEFT_OUT, NAME, PLAN, index_file, read_json, source_fields
+from fashion_jax.data.prepared import (
+    CONTENTS,
+    ID,
+    IMAGE,
+    INDEX,
+    LEFT_OUT,
+    NAME,
+    PLAN,
+    index_file,
+    read_json,
+    source_fields,
+)
 from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy
@@ -108,7 +119,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def _check_features(config: ConfigDict) -> None:
-    if taken := {ID, IMAGE} & set(config.data.levels):
+    if taken := {ID, IMAGE, CONTENTS} & set(config.data.levels):
         raise UserError(f"data.levels has {sorted(taken)[0]!r}, which a prepared set needs for itself: rename it.")
 
 
@@ -183,7 +194,7 @@ def _part(shard: Shard) -> Split:
     """The images of a shard."""
     split, part = _dataset(shard.config).splits[shard.split], slice(shard.start, shard.stop)
     labels = {level: ids[part] for level, ids in split.labels.items()}
-    return Split(split.ids[part], split.files[part], labels)
+    return Split(split.ids[part], split.files[part], labels, split.contents[part])
 
 
 def _records(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Iterator[bytes]:
@@ -221,6 +232,7 @@ def _write_index(path: Path, split: Split) -> None:
 
     columns = {ID: pa.array(map(_encoded, split.ids), pa.binary())}
     columns |= {level: pa.array(labels.astype(np.int64)) for level, labels in split.labels.items()}
+    columns[CONTENTS] = pa.array(split.contents)
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
 

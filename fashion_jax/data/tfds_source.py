@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.data.prepared import ID, LEFT_OUT, is_prepared, made_from, read_json
+from fashion_jax.data.prepared import CONTENTS, ID, LEFT_OUT, is_prepared, made_from, read_json
 from fashion_jax.data.record_images import RecordNames
 from fashion_jax.data.record_set import RecordSet
 from fashion_jax.data.splits import FOLDERS, LeftOut
@@ -52,7 +52,8 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     else:
         paths = _paths_by_taxonomy(records, parts, features[0], taxonomy, len(config.data.levels))
     columns = {FOLDERS: of} if of else {}
-    names = RecordNames(records.records, rows, records.format, records.title)
+    contents = _contents(records, rows) if prepared else None
+    names = RecordNames(records.records, rows, records.format, records.title, contents)
     left_out = read_json(records.folder / LEFT_OUT) if prepared else {}
     return Table(_ids(records, rows), names, paths, np.arange(len(rows)), columns), left_out
 
@@ -123,6 +124,14 @@ def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> di
         where[inside] = rows[inside] - part.start + start
         start += part.stop - part.start
     return {name: np.concatenate(found)[where] for name, found in values.items()}
+
+
+def _contents(records: RecordSet, rows: np.ndarray) -> np.ndarray | None:
+    """uint64 [rows]: digests of the files that images were prepared from; None if an earlier version prepared them."""
+    try:
+        return _values(records, rows, [CONTENTS])[CONTENTS]
+    except UserError:  # labels have been read from the same files before, so it is the column that is missing
+        return None
 
 
 def _codes(records: RecordSet, feature: str, values: np.ndarray) -> tuple[list[str], np.ndarray]:

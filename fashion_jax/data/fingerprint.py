@@ -1,0 +1,132 @@
+"""What a run's images are known again by at its next start: ids, labels, and the contents of files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fashion_jax.atomic import replacing
+from fashion_jax.data.strings import Strings
+from fashion_jax.ids import digest_of_ids
+
+COMPARED = ("train", "validation")  # splits: the others take no part in a run
+IMAGES = "images.parquet"  # in the folder of a run
+_DIGEST = b"digest"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageList:
+    """Images and what is compared of them.
+
+    Attributes:
+        ids: what the user calls the images.
+        labels: int32 [images, levels], -1 where not known.
+        contents: uint64 [images], digests of the files.
+    """
+
+    ids: Strings
+    labels: np.ndarray
+    contents: np.ndarray
+
+
+def split_digests(ids: Sequence[str], labels: Mapping[str, np.ndarray], contents: np.ndarray | None) -> dict[str, str]:
+    """Digests of the ids, the labels and the contents of a split's images, in their order."""
+    digest = hashlib.sha256()
+    for level, values in labels.items():
+        digest.update(level.encode() + b"\0" + np.ascontiguousarray(values, np.int32).tobytes())
+    digests = {"ids_sha256": digest_of_ids(ids), "labels_sha256": digest.hexdigest()}
+    if contents is not None:
+        digests["files_sha256"] = hashlib.sha256(np.ascontiguousarray(contents)).hexdigest()
+    return digests
+
+
+def combined(digests: Mapping[str, Mapping[str, str]]) -> str:
+    """One digest of those of the splits that are compared, by their names."""
+    return hashlib.sha256(json.dumps([digests[name] for name in COMPARED], sort_keys=True).encode()).hexdigest()
+
+
+def list_images(splits: Mapping[str, Any]) -> ImageList:
+    """The images of the splits that are compared (each a dataset.Split with contents)."""
+    chosen = [splits[name] for name in COMPARED]
+    return ImageList(
+        Strings.join([split.ids for split in chosen]),
+        np.concatenate([np.stack([*split.labels.values()], axis=1) for split in chosen]),
+        np.concatenate([split.contents for split in chosen]),
+    )
+
+
+def write_images(path: Path, images: ImageList, digest: str) -> None:
+    """Writes a list of images, unless the file holds the one with this digest already."""
+    if _written(path) == digest:
+        return
+    labels = pa.FixedSizeListArray.from_arrays(pa.array(images.labels.reshape(-1)), images.labels.shape[1])
+    columns = {"id": images.ids.to_bytes(), "labels": labels, "contents": images.contents}
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns, metadata={_DIGEST: digest.encode()}), temporary, compression="zstd")
+
+
+def read_images(path: Path, num_levels: int) -> ImageList | None:
+    """The list that write_images has written; None if it cannot be read."""
+    with contextlib.suppress(OSError, KeyError, ValueError, pa.ArrowException):
+        table = pq.read_table(path)
+        ids, labels, contents = (table[name].combine_chunks() for name in ("id", "labels", "contents"))
+        values = labels.flatten().to_numpy().reshape(-1, num_levels)
+        return ImageList(Strings.of_bytes(ids.cast(pa.large_binary())), values, contents.to_numpy())
+    return None
+
+
+def _written(path: Path) -> str:
+    """The digest of the list in a file; empty if there is none."""
+    with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException):
+        return pq.read_schema(path).metadata[_DIGEST].decode()
+    return ""
+
+
+def changed_labels(before: ImageList, now: ImageList) -> list[tuple[int, int]]:
+    """Pairs of indices, before and now, of images whose id has stayed and whose labels have not."""
+    return _changed(before.ids, now.ids, before.labels.T, now.labels.T)
+
+
+def changed_contents(before: ImageList, now: ImageList) -> list[tuple[int, int]]:
+    """Pairs of indices, before and now, of images whose id has stayed and whose file has not."""
+    return _changed(before.ids, now.ids, [before.contents], [now.contents])
+
+
+def _changed(
+    ids_before: Strings, ids_now: Strings, before: Sequence[np.ndarray], now: Sequence[np.ndarray]
+) -> list[tuple[int, int]]:
+    """As changed_labels, by columns of values.
+
+    An id may stand for several images. It has stayed the same if images were only added to it, or only removed.
+    """
+    count = len(ids_before)
+    ids = Strings.join([ids_before, ids_now]).codes()
+    values = _dense([ids, *(np.concatenate(columns) for columns in zip(before, now, strict=True))])
+    (old_ids, new_ids), (old, new) = (np.split(codes, [count]) for codes in (ids, values))
+    gone = np.flatnonzero(~np.isin(old, new) & np.isin(old_ids, new_ids))
+    come = np.flatnonzero(~np.isin(new, old) & np.isin(new_ids, old_ids[gone]))
+    first = dict(zip(old_ids[gone[::-1]].tolist(), gone[::-1].tolist(), strict=True))
+    return [(first[code], i) for i, code in zip(come.tolist(), new_ids[come].tolist(), strict=True)]
+
+
+def _dense(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """int64 [rows]: equal rows have equal numbers."""
+    codes = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values = _codes(column)
+        codes = _codes(codes * (values.max(initial=0) + 1) + values)
+    return codes
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+    """int64 [rows]: equal values have equal numbers, counted up from 0."""
+    return pa.array(values).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)

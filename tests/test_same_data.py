@@ -1,0 +1,186 @@
+"""What of the data may be another at the next start of a run, and what is refused."""
+
+import itertools
+import json
+import os
+
+import numpy as np
+import pytest
+
+from fashion_jax.data.dataset import load_dataset
+from fashion_jax.data.fingerprint import IMAGES, ImageList, changed_contents, changed_labels
+from fashion_jax.data.record_files import file_digests
+from fashion_jax.data.strings import Strings
+from fashion_jax.errors import UserError
+from fashion_jax.position import BEGINNING
+from fashion_jax.run_files import write_run_files
+from fashion_jax.run_identity import identify
+from fashion_jax.same_data import check_same_data
+from tests.shop import products, shop_config, smallest_image, write_shop, write_table
+
+HEADER = ("id", "masterCategory", "subCategory", "fold")
+FOLDS = ["train"] * 24 + ["validation"] * 9 + ["test"] * 3
+ROWS = [(*row, fold) for row, fold in zip(products(36), FOLDS, strict=True)]
+OTHER = ("Apparel", "Dress")
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A shop and the files of a run on it, as if that had saved its first step; starts again when it is called."""
+    shop, workdir = tmp_path / "shop", tmp_path / "run"
+    write_shop(shop, ROWS, HEADER)
+    (workdir / "checkpoints" / "1").mkdir(parents=True)
+
+    def start(**data):
+        config = shop_config(shop, splits="fold", **data)
+        dataset = load_dataset(config)
+        changes = check_same_data(workdir, dataset) if (workdir / "data.json").exists() else []
+        write_run_files(workdir, config, dataset, BEGINNING, identify(workdir, config, dataset), changes)
+        return changes
+
+    start()
+    return shop, workdir, start
+
+
+def rewrite(shop, rows, header=HEADER):
+    write_table(shop / "styles.csv", rows, header)
+
+
+def other_label(row):
+    return (row[0], *(("Footwear", "Shoes") if row[1:3] == OTHER else OTHER), row[3])
+
+
+def test_the_same_data_is_no_change(begun, tmp_path):
+    shop, workdir, start = begun
+    for image in (shop / "images").iterdir():
+        os.utime(image, ns=(1, 1))
+    assert start() == []
+    shop.rename(tmp_path / "moved")
+    (tmp_path / "shop").symlink_to("moved")
+    assert start(cache_dir=str(tmp_path / "another")) == []
+    (workdir / IMAGES).unlink()
+    assert start() == [] and (workdir / IMAGES).exists()
+
+
+@pytest.mark.parametrize("which", [5, 30])
+def test_another_label_of_an_image_is_refused(begun, which):
+    shop, workdir, start = begun
+    rewrite(shop, [other_label(row) if i == which else row for i, row in enumerate(ROWS)])
+    with pytest.raises(UserError, match=rf"1 images have other labels .*'{which}', which was '.+' and is '.+'"):
+        start()
+    (workdir / IMAGES).unlink()
+    with pytest.raises(UserError, match="have other labels than in the run"):
+        start()
+
+
+def test_another_file_of_an_image_is_refused(begun):
+    shop, workdir, start = begun
+    (shop / "images" / "7.jpg").write_bytes(smallest_image("another"))
+    with pytest.raises(UserError, match=r"1 images have other files .*'7': restore"):
+        start()
+    (workdir / IMAGES).write_bytes(b"damaged")
+    with pytest.raises(UserError, match="have other files than in the run"):
+        start()
+
+
+def test_what_a_run_does_not_see_may_change(begun):
+    shop, _, start = begun
+    rewrite(shop, [other_label(row) if row[3] == "test" else row for row in ROWS])
+    (shop / "images" / "35.jpg").write_bytes(smallest_image("another"))
+    assert start() == []
+
+
+def test_images_may_come_and_go(begun):
+    shop, _, start = begun
+    more = [(str(100 + i), *OTHER, "train") for i in range(3)]
+    write_shop(shop, [*more, *ROWS[1:]], HEADER)
+    (told,) = start()
+    assert "26 images instead of 24" in told
+    assert start() == []
+    rewrite(shop, [*more, *(row if i != 30 else (*row[:3], "train") for i, row in enumerate(ROWS) if i)])
+    assert len(start()) == 2, "an image of the other split"
+
+
+@pytest.mark.parametrize("images", ["there", "missing"])
+def test_images_that_stay_are_compared_where_others_come(begun, images):
+    shop, workdir, start = begun
+    write_shop(shop, [*ROWS[1:3], other_label(ROWS[3]), *ROWS[4:], ("100", *OTHER, "train")], HEADER)
+    if images == "missing":
+        (workdir / IMAGES).unlink()
+    with pytest.raises(UserError, match=r"'3', which was" if images == "there" else rf"{IMAGES} cannot be read"):
+        start()
+
+
+def test_labels_that_change_with_the_split_are_refused(begun):
+    shop, _, start = begun
+    rewrite(shop, [(*other_label(row)[:3], "validation") if i == 4 else row for i, row in enumerate(ROWS)])
+    with pytest.raises(UserError, match="'4', which was"):
+        start()
+
+
+def test_runs_of_before_have_only_ids_to_compare(begun):
+    shop, workdir, start = begun
+    data = json.loads((workdir / "data.json").read_text())
+    for split in data["splits"].values():
+        split.pop("labels_sha256"), split.pop("files_sha256")
+    (workdir / "data.json").write_text(json.dumps(data))
+    (workdir / IMAGES).unlink()
+    write_shop(shop, [*ROWS[1:], ("100", *OTHER, "train")], HEADER)
+    assert len(start()) == 1 and (workdir / IMAGES).exists()
+    rewrite(shop, [*ROWS[1:4], other_label(ROWS[4]), *ROWS[5:], ("100", *OTHER, "train")])
+    with pytest.raises(UserError, match="'4', which was"):
+        start()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"splits": {}}', '{"splits": {"train": {"ids_sha256": 3}}}'])
+def test_a_damaged_data_json_is_refused(begun, text):
+    _, workdir, start = begun
+    (workdir / "data.json").write_text(text)
+    with pytest.raises(UserError, match=r"data\.json cannot be read .*restore it"):
+        start()
+    (workdir / "checkpoints" / "1").rmdir()
+    assert start() == [], "nothing has been trained yet"
+
+
+def test_an_id_of_several_images_stays_if_they_only_come_or_go():
+    def images(*rows: tuple[str, int]) -> ImageList:
+        labels = np.zeros((len(rows), 2), np.int32)
+        return ImageList(Strings(name for name, _ in rows), labels, np.array([x for _, x in rows], np.uint64))
+
+    before = images(("a", 1), ("a", 2), ("b", 3))
+    for now in ([("a", 1), ("b", 3)], [("b", 3), ("a", 2), ("a", 9), ("a", 1)], [("c", 1)]):
+        assert changed_contents(before, images(*now)) == []
+    assert changed_contents(before, images(("b", 3), ("a", 1), ("a", 9))) == [(1, 2)]
+    assert changed_contents(before, images(("b", 1), ("a", 1))) == [(2, 0)]
+
+
+def test_changes_among_random_images_are_found():
+    """Against a loop over dicts."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        lists = []
+        for _ in range(2):
+            ids = rng.permutation(30)[: rng.integers(1, 30)]
+            labels = rng.integers(-1, 2, (len(ids), 2)).astype(np.int32)
+            lists.append(ImageList(Strings(map(str, ids)), labels, np.ones(len(ids), np.uint64)))
+        before, now = lists
+        known = {name: i for i, name in enumerate(before.ids)}
+        expected = [
+            (known[name], i)
+            for i, name in enumerate(now.ids)
+            if name in known and (before.labels[known[name]] != now.labels[i]).any()
+        ]
+        assert changed_labels(before, now) == expected
+        assert changed_contents(before, now) == []
+
+
+def test_files_of_records_are_known_by_size_and_content(tmp_path):
+    paths = [tmp_path / name for name in "abcd"]
+    for path, content in zip(paths, (b"", b"x", bytes(10**6), bytes(5 * 10**5) + b"1" * 5 * 10**5), strict=True):
+        path.write_bytes(content)
+    digests = file_digests([str(path) for path in paths])
+    assert all(a != b for a, b in itertools.combinations(digests.tolist(), 2))
+    paths[1].rename(tmp_path / "e")
+    assert file_digests([str(tmp_path / "e")])[0] == digests[1]
+    with pytest.raises(UserError, match="cannot be read"):
+        file_digests([str(tmp_path / "missing")])
