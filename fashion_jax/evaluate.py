@@ -159,7 +159,7 @@ class _Run:
         split: the images.
         log_probs: level -> [images, classes].
         calibration: of calibration.json, where there is one.
-        seconds: that the predictions took.
+        seconds: that the predictions took, reading the images included.
     """
 
     trained: Trained
@@ -168,6 +168,12 @@ class _Run:
     log_probs: dict[str, np.ndarray]
     calibration: RunCalibration | None
     seconds: float
+
+    @property
+    def images_per_second(self) -> float | None:
+        """None for less than a batch: it is filled up, so that one image takes as long as all that fit into it."""
+        count = len(self.split)
+        return count / max(self.seconds, 1e-9) if count >= self.trained.batch_size() else None
 
     @property
     def temperatures(self) -> dict[str, float]:
@@ -200,10 +206,12 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
             "data.levels and the names of the classes."
         )
     trained = load_trained(workdir, flags.checkpoint, overrides)
-    trained.warm_up(split)
+    size = trained.batch_size()
+    compiled = trained.compiled(size)
     began = time.monotonic()
     images = open_images(split, config, image_shape(config), trained.mesh)
-    log_probs = trained.log_probs(eval_batches(split, images, trained.batch_size()), len(split))
+    batches = ({"image": batch["image"]} for batch in eval_batches(split, images, size))
+    log_probs = compiled.log_probs(batches, len(split))
     return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
 
 
@@ -238,7 +246,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
             "variability": {level: variability(lines, level) for level in taxonomy.levels},
             "parameters": trained.num_parameters,
             "flops_per_image": trained.flops_per_image(),
-            "images_per_second": len(split) / max(run.seconds, 1e-9),
+            "images_per_second": run.images_per_second,
             "note": note(run.calibration, trained.step, otherwise, on_own, should_be_own),
         }
     )

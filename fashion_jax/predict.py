@@ -157,12 +157,14 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, config: ConfigDict,
                 f"{flags.checkpoint} is step {trained.step}: use that of step {fitted_to}, or --min-probability."
             )
         print(f"Probabilities are calibrated as those of step {fitted_to}, but are of {trained.step}.", file=sys.stderr)
+    batch_size = trained.batch_size(flags.batch_size)
+    trained = trained.compiled(batch_size)
     began = time.monotonic()
-    rows, rate = _rows(trained, decider, inputs, trained.batch_size(flags.batch_size))
+    rows, rate = _rows(trained, decider, inputs, batch_size)
     seconds = time.monotonic() - began
     with output(flags.output) as path:
         write_table(path, _columns(decider), rows)
-    _say(flags.output, rows, seconds)
+    _say(flags.output, rows, seconds, batch_size)
     _say_decisions(decider, rate)
     if flags.explain:
         _explain(trained, inputs, rows, flags.explain, flags.batch_size)
@@ -247,13 +249,16 @@ def _log_probs(
     return good, errors, {level: values[places] for level, values in log_probs.items()}
 
 
-def _say(path: Path, rows: list[list[Any]], seconds: float) -> None:
-    from fashion_jax.writers import printable
+def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> None:
+    """How many predictions there are, and how fast; of less than a batch, which is filled up, how long they took."""
+    from fashion_jax.writers import printable, rate
 
     failed = sum(bool(row[-1]) for row in rows)
-    without = f"; {failed:,} without, see the column error" if failed else ""
     done = len(rows) - failed
-    print(printable(f"{path}: {done:,} predictions{without}. {done / max(seconds, 1e-9):.0f} images/s."))
+    words = f"{path}: {done:,} prediction{'s' * (done != 1)}"
+    words += f"; {failed:,} without, see the column error" if failed else ""
+    speed = f"{rate(done / max(seconds, 1e-9))} images/s" if done >= batch_size else f"Predicting took {seconds:.1f} s"
+    print(printable(f"{words}. {speed}."))
 
 
 def _say_decisions(decider: Decider, rate: float) -> None:

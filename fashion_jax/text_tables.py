@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.writers import printable
+from fashion_jax.writers import printable, rate
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.run_calibration import RunCalibration
@@ -112,7 +112,7 @@ def _decodes(rows: Sequence[Row]) -> str:
 def _sizes(rows: Sequence[Row]) -> str:
     lines = [("run", "parameters", "MFLOP/image", "images/s here")]
     for row in rows:
-        speed = f"{row['images_per_second']:.0f}"
+        speed = "–" if row["images_per_second"] is None else rate(row["images_per_second"])
         lines.append((row["workdir"], f"{row['parameters']:,}", f"{row['flops_per_image'] / 1e6:,.1f}", speed))
     return _columns(lines)
 

@@ -18,7 +18,6 @@ from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance, create_class_balance
 from fashion_jax.command_line import check_has_checkpoint
 from fashion_jax.config import image_shape, load_run_config
-from fashion_jax.data.dataset import Split
 from fashion_jax.data.pipeline import canvas_shape
 from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split, score
@@ -60,12 +59,15 @@ class Trained:
         """Level -> log-probabilities [count, classes] of the images of batches, the last one filled up."""
         return predict_split(self.state, batches, count, self.eval_fn, self.mesh)
 
-    def warm_up(self, split: Split) -> None:
-        """Compiles what predicts the batches of a split, for its time not to count."""
-        count = self.batch_size()
-        blank = np.zeros((count, *canvas_shape(self.config, image_shape(self.config)), 3), np.uint8)
-        labels = {level: np.zeros(count, labels.dtype) for level, labels in split.labels.items()}
-        self.log_probs(iter([{"image": blank, "labels": labels}]), count)
+    def compiled(self, batch_size: int) -> Trained:
+        """The same, its eval_fn being the compiled program for batches of so many canvases.
+
+        A command calls it before it measures its speed, which then does not contain the time of the compiler.
+        """
+        shape = (batch_size, *canvas_shape(self.config, image_shape(self.config)), 3)
+        batch = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
+        lowered = self.eval_fn.lower(self.state.params, self.state.model_state, batch)
+        return dataclasses.replace(self, eval_fn=lowered.compile())
 
     @property
     def num_parameters(self) -> int:

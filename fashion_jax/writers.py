@@ -85,6 +85,11 @@ class Terminal:
         print(f"\r\x1b[K{text[:width]}", end="", file=self._stream, flush=True)
 
 
+def rate(per_second: float) -> str:
+    """A rate in whole numbers, or below ten with two digits."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+
+
 def duration(seconds: float) -> str:
     """For people: 1:05 or 2:03:10."""
     minutes, seconds = divmod(round(seconds), 60)

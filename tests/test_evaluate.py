@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fashion_jax import evaluate, text_tables
+from fashion_jax import evaluate, text_tables, writers
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.evaluate import main
 from fashion_jax.scoring.label_errors import COLUMNS
@@ -63,6 +63,15 @@ def test_the_json_has_everything(run, tmp_path):
     stem, block = 2 * 16 * 16 * 7 * 7 * 3 * 64, 2 * 2 * 8 * 8 * 9 * 64 * 64  # by the plain formulas
     assert stem + block / 2.25 < row["flops_per_image"] < 1.1 * (stem + block)  # of Winograd, fewer
     assert row["images_per_second"] > 0 and row["tests"] is None
+
+
+def test_of_less_than_a_batch_no_speed_is_told():
+    trained = SimpleNamespace(batch_size=lambda: 16)
+    rates = [
+        evaluate._Run(trained, None, range(count), {}, None, seconds=2.0).images_per_second for count in (1, 15, 16, 99)
+    ]
+    assert rates == [None, None, 8, 49.5]
+    assert {writers.rate(x) for x in (0.512, 9.96, 10.4, 1234.5)} == {"0.51", "10", "1,234"}
 
 
 @pytest.mark.parametrize("flag", ["--json", "--label-errors"])

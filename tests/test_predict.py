@@ -6,11 +6,13 @@ import os
 import shutil
 import zipfile
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fashion_jax import evaluation, trained
 from fashion_jax.data.catalogue import catalogue_folder
 from fashion_jax.evaluation import read_predictions
 from fashion_jax.predict import main
@@ -78,6 +80,22 @@ def test_the_run_s_own_predictions_again_for_any_batch_size(finished_run, valida
         in out
     )
     assert err == ""
+
+
+def test_the_speed_is_without_the_compiler_and_of_a_batch_at_least(validation_files, predict, monkeypatch, capsys):
+    seen = []
+
+    def predict_split(state, batches, count, eval_fn, mesh):
+        seen.append(isinstance(eval_fn, jax.stages.Compiled))  # which compiles nothing more
+        return evaluation.predict_split(state, batches, count, eval_fn, mesh)
+
+    monkeypatch.setattr(trained, "predict_split", predict_split)
+    predict(*validation_files, options=["--batch-size=16"])
+    assert " images/s." in capsys.readouterr().out
+    predict(validation_files[0], options=["--batch-size=16"])
+    out = capsys.readouterr().out
+    assert "1 prediction. " in out and "images/s" not in out and " s." in out
+    assert seen == [True, True]
 
 
 @pytest.mark.parametrize("bad", [[2], [0, 1, 2, 3, 4, 5, 6, 7, 20], range(8, 24), [7, 16, 31, 39]])

@@ -14,7 +14,7 @@ from fashion_jax.report import charts
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.thumbnails import thumbnail
 from fashion_jax.scoring.scores import variability
-from fashion_jax.writers import duration
+from fashion_jax.writers import duration, rate
 
 CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 _MAX_SHEET = 40
@@ -108,7 +108,8 @@ def _throughput(contents: PageContents) -> list[tuple[str, str]]:
         seconds = sum(timing.get(key, 0) for timing in timings)
         rows.append((name, f"{duration(seconds)} {'hours' if seconds >= 3600 else 'minutes'}"))
     if cost:
-        rows.append(("measuring", f"{cost['images_per_second']:,.0f} images/s, reading them included"))
+        if cost["images_per_second"] is not None:
+            rows.append(("measuring", f"{rate(cost['images_per_second'])} images/s, reading them included"))
         rows.append(("parameters", f"{cost['parameters']:,}"))
         rows.append(("operations", f"{cost['flops_per_image'] / 1e6:,.1f} MFLOP an image"))
     return rows
