@@ -112,10 +112,13 @@ def _measure(
 ) -> None:
     """Measures the runs, prints what is found, and writes the files that the flags name."""
     from fashion_jax.scoring.seeds import over_seeds
+    from fashion_jax.suspects import check_joinable, write_suspects
     from fashion_jax.text_tables import result_tables
+    from fashion_jax.writers import printable
 
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
-    suspects = _suspects(runs) if flags.label_errors else []
+    if flags.label_errors:
+        check_joinable(runs)
     rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
     for group in over_seeds((r.config, r.split.ids, row["assessment"]) for r, row in zip(runs, rows, strict=True)):
         rows[group["runs"][0]]["over_seeds"] = group
@@ -124,12 +127,9 @@ def _measure(
         with output(flags.json) as file:
             write_text(file, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False), "name another --json")
     if flags.label_errors:
-        from fashion_jax.report.tables import write_csv
-        from fashion_jax.scoring.label_errors import COLUMNS
-
         with output(flags.label_errors) as file:
-            write_csv(file, COLUMNS, suspects)
-        print(f"{flags.label_errors}: labels by how wrong they look; {sum(s[-1] for s in suspects):,} are suspected.")
+            said = write_suspects(file, runs)
+        print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
     if flags.report:
         _write_report(runs, rows, flags, arguments)
 
@@ -265,33 +265,6 @@ def _tests(first: _Run, run: _Run) -> dict[str, Any]:
     if not count:
         return {"tests": None, "untested": "has no image in common with the first run"}
     return {"tests": tests, "tested_images": count}
-
-
-def _suspects(runs: list[_Run]) -> list[list[Any]]:
-    """The rows of label_errors.COLUMNS of all the runs' images together.
-
-    Raises:
-        UserError: the runs have other classes, or images in common.
-    """
-    from fashion_jax.scoring.blocks import joined, probabilities
-    from fashion_jax.scoring.label_errors import label_error_rows
-
-    taxonomy = runs[0].trained.taxonomy
-    for run in runs:
-        if run.trained.taxonomy != taxonomy:
-            raise UserError(
-                f"{run.trained.workdir} has other classes than {runs[0].trained.workdir}, so that --label-errors "
-                "cannot join them: train them with the same data.taxonomy."
-            )
-    ids = [image for run in runs for image in run.split.ids]
-    if len(set(ids)) < sum(len(set(run.split.ids)) for run in runs):
-        raise UserError(
-            "--label-errors joins runs that were each kept from other images, but these have images in common: "
-            "give one run, or those of every data.fold."
-        )
-    probs = {level: probabilities(joined([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
-    labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}
-    return label_error_rows(ids, probs, labels, taxonomy)
 
 
 def _without_nan(value: Any) -> Any:

@@ -12,7 +12,7 @@ PACKAGE = "fashion_jax"
 COMMANDS = ("main", "evaluate", "predict", "export", "prepare", "sweep", "demo")
 LAYERS = (
     COMMANDS,
-    ("pages",),
+    ("pages", "suspects"),
     ("train", "trained", "transfer", "explanations"),
     ("results", "rollback"),
     ("run",),

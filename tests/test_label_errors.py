@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from fashion_jax.scoring.label_errors import rank_label_errors
+from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_label_errors, rank_levels, verdict
 
 
-def noisy(images: int = 4000, classes: int = 10, noise: float = 0.05, seed: int = 0):
+def noisy(images: int = 4000, classes: int = 10, noise: float = 0.05, seed: int = 0, strength: float = 4):
     """Probabilities of a fair model that does not know the labels, labels with uniform noise, and where it is."""
     generator = np.random.default_rng(seed)
     true = generator.choice(classes, images, p=np.arange(1, classes + 1) / np.arange(1, classes + 1).sum())
-    logits = generator.normal(size=(images, classes)) + 4 * (true[:, None] == np.arange(classes))
+    logits = generator.normal(size=(images, classes)) + strength * (true[:, None] == np.arange(classes))
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     wrong = generator.random(images) < noise
     labels = np.where(wrong, (true + generator.integers(1, classes, images)) % classes, true)
@@ -25,6 +26,62 @@ def test_the_precision_at_the_number_of_errors():
     assert wrong[ranked.images[: wrong.sum()]].mean() >= 0.8
     assert wrong[ranked.images[ranked.suspected]].mean() >= 0.8
     assert 0.5 * wrong.sum() < ranked.suspected.sum() < 1.2 * wrong.sum()
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+@pytest.mark.parametrize("images", [200, 4000])
+def test_suspicions_of_a_good_model_are_kept_with_an_estimate_of_their_precision(noise, images):
+    probs, labels, wrong = noisy(images, noise=noise)
+    ranked = rank_label_errors(probs, labels)
+    count = ranked.suspected.sum()
+    assert 0 < count <= ranked.counted and wrong[ranked.images[ranked.suspected]].mean() > 0.9
+    assert 0.6 < ranked.precision < 1
+    assert f"{count} of {images:,} labels" in verdict(ranked) and f"{100 * ranked.precision:.0f} %" in verdict(ranked)
+
+
+def test_no_more_labels_are_suspected_than_there_seem_to_be_wrong_ones():
+    probs, labels, wrong = noisy(noise=0.05, strength=2.5)  # right for 81 % of the images, were the labels right
+    ranked = rank_label_errors(probs, labels)
+    found = wrong[ranked.images[ranked.suspected]].mean()
+    every = noisy(noise=0, strength=2.5)
+    assert 0 < ranked.suspected.sum() <= ranked.counted and abs(ranked.precision - found) < 0.2
+    assert not rank_label_errors(*every[:2]).suspected.any()
+
+
+@pytest.mark.parametrize("images", [200, 4000])
+@pytest.mark.parametrize("strength", [1.0, 1.7])  # right for 30 and 54 % of the images
+@pytest.mark.parametrize("noise", [0, 0.05])
+def test_a_model_that_errs_often_accuses_no_label(images, strength, noise):
+    probs, labels, _ = noisy(images, noise=noise, strength=strength)
+    ranked = rank_label_errors(probs, labels)
+    assert ranked.counted > 0.1 * images and not ranked.suspected.any() and ranked.precision < 0.4
+    assert "no label is suspected" in verdict(ranked) and f"{ranked.counted:,} of {images:,}" in verdict(ranked)
+    assert np.array_equal(np.sort(ranked.images), np.arange(images)), "all are ranked nevertheless"
+
+
+def test_a_model_that_errs_on_clean_labels_accuses_none():
+    probs, labels, _ = noisy(noise=0, strength=3)
+    assert np.mean(probs.argmax(1) == labels) > 0.8
+    ranked = rank_label_errors(probs, labels)
+    assert ranked.counted > 10 and not ranked.suspected.any() and ranked.precision < 0.4
+
+
+def test_of_no_labels_nothing_is_said():
+    ranked = rank_label_errors(np.eye(4)[:, :2] + 0.1, np.array([0, 1, -1, -1]))
+    assert ranked.counted == 0 and verdict(ranked) == "no label is suspected."
+
+
+def test_rows_have_no_suspicion_that_is_withheld():
+    taxonomy = Taxonomy.from_paths(("main", "sub"), [("m", str(k)) for k in range(10)])
+    for strength in (1.0, 4.0):
+        probs, labels, _ = noisy(500, strength=strength)
+        levels = {"main": np.zeros(500, int), "sub": labels}
+        ranked = rank_levels({"main": np.ones((500, 1)), "sub": probs}, levels, taxonomy)
+        assert list(ranked) == ["sub"], "where there is one class, there is nothing to suggest"
+        rows = label_error_rows([str(i) for i in range(500)], ranked, levels, taxonomy)
+        assert len(rows) == 500 and [row[COLUMNS.index("rank")] for row in rows] == list(range(1, 501))
+        assert sum(row[COLUMNS.index("suspected")] for row in rows) == ranked["sub"].suspected.sum()
+        assert ranked["sub"].suspected.any() == (strength == 4.0)
 
 
 def test_a_hand_worked_ranking():
@@ -53,4 +110,4 @@ def test_a_label_that_is_the_likeliest_class_is_not_suspected_and_the_class_it_i
     probs[0] = [0.3, 0.4, 0.3]
     ranked = rank_label_errors(probs, labels)  # thresholds 0.45, 0.9 and 0.25
     first = ranked.images.tolist().index(0)
-    assert ranked.suspected[first] and ranked.suggested[first] == 2 and ranked.margin[first] == pytest.approx(-0.1)
+    assert ranked.counted == 1 and ranked.suggested[first] == 2 and ranked.margin[first] == pytest.approx(-0.1)

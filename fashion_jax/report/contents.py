@@ -15,8 +15,7 @@ import numpy as np
 
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy, class_labels
-from fashion_jax.scoring.blocks import LazyRows, probabilities
-from fashion_jax.scoring.label_errors import rank_label_errors
+from fashion_jax.scoring.blocks import LazyRows
 from fashion_jax.scoring.temperature import calibrated_levels
 
 if TYPE_CHECKING:
@@ -135,12 +134,6 @@ def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "trai
     return {
         level: np.array([counts[level][name] for name in names], np.int64) for level, names in taxonomy.classes.items()
     }
-
-
-def suspected_labels(contents: PageContents, level: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of the images whose label is suspected, the most suspicious first: their places, and the better classes."""
-    errors = rank_label_errors(probabilities(contents.calibrated[level]), contents.split.labels[level])
-    return errors.images[errors.suspected], errors.suggested[errors.suspected]
 
 
 @dataclasses.dataclass(frozen=True)

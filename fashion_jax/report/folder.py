@@ -9,7 +9,7 @@ from fashion_jax.report.figures import write_report
 from fashion_jax.report.page import write_page
 from fashion_jax.report.tables import write_csv
 from fashion_jax.scoring.blocks import probabilities
-from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows
+from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels
 
 
 def write_folder(directory: Path, contents: PageContents) -> None:
@@ -29,5 +29,6 @@ def write_folder(directory: Path, contents: PageContents) -> None:
 def write_label_errors(path: Path, contents: PageContents) -> None:
     """Writes a row for each label of each level that is suspected to be wrong, the most suspicious first."""
     probs = {level: probabilities(log_probs) for level, log_probs in contents.calibrated.items()}
-    rows = label_error_rows(contents.split.ids, probs, contents.split.labels, contents.taxonomy)
+    ranked = rank_levels(probs, contents.split.labels, contents.taxonomy)
+    rows = label_error_rows(contents.split.ids, ranked, contents.split.labels, contents.taxonomy)
     write_csv(path, COLUMNS, [row for row in rows if row[COLUMNS.index("suspected")]])

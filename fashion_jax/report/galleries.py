@@ -10,9 +10,10 @@ import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN
 from fashion_jax.report.confusions import confused_pairs, confusion_counts
-from fashion_jax.report.contents import PageContents, class_names, suspected_labels
+from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.thumbnails import data_uri, thumbnail
-from fashion_jax.scoring.blocks import LazyRows, likeliest, row_blocks
+from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities, row_blocks
+from fashion_jax.scoring.label_errors import rank_label_errors, verdict
 
 _MAX_IMAGES = 24  # of a gallery
 _MAX_PER_PAIR = 4
@@ -120,16 +121,20 @@ def _pairs(shots: _Shots) -> dict[str, Any]:
 
 def _suspects(shots: _Shots) -> dict[str, Any]:
     """The images whose label is probably wrong, by confident learning."""
-    images, suggested = suspected_labels(shots.contents, shots.level)
-    words = (
-        f"The model would count {len(images):,} images to another class than their label (confident learning, which "
-        "holds for images that it has not learnt from). Where it is right, correct the table."
-    )
+    errors = rank_label_errors(probabilities(shots.log_probs), shots.labels)
+    images, suggested = errors.images[errors.suspected], errors.suggested[errors.suspected]
+    words = verdict(errors)
+    words = words[0].upper() + words[1:]
+    if len(images):
+        words += (
+            " The model would count them to another class (confident learning, which holds for images that it has not "
+            "learnt from). Where it is right, correct the table."
+        )
     shown = [
         shots.shot(row, other, int(shots.labels[row]), "labelled")
         for row, other in zip(images[:_MAX_IMAGES].tolist(), suggested[:_MAX_IMAGES].tolist(), strict=True)
     ]
-    return _gallery("suspects", "Suspected wrong labels", words if shown else "No label is suspected.", [_group(shown)])
+    return _gallery("suspects", "Suspected wrong labels", words, [_group(shown)])
 
 
 def _doubts(shots: _Shots) -> dict[str, Any]:
