@@ -130,13 +130,22 @@ def open_regular(path: Path, flags: int) -> int:
 
 
 def read_text(path: Path) -> str:
-    """Returns what a file holds in UTF-8; a link is followed, and a pipe is refused instead of waited for.
+    """Returns what a file holds, which is UTF-8; see read_bytes.
 
     Raises:
         OSError, UnicodeDecodeError: it cannot be read; `unreadable` makes a sentence of that.
     """
+    return read_bytes(path).decode("utf-8")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns what a file holds; a link is followed, and a pipe is refused instead of waited for.
+
+    Raises:
+        OSError: it cannot be read; `unreadable` makes a sentence of that.
+    """
     descriptor = _checked_regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path)
-    with open(descriptor, encoding="utf-8") as file:
+    with open(descriptor, "rb") as file:
         return file.read()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import read_text
 from fashion_jax.config_checks import ADDED, CHECKS
 from fashion_jax.config_combinations import check_combinations
 from fashion_jax.errors import UserError
@@ -53,7 +54,7 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     """
     path = workdir / "config.json"
     try:
-        config = read_config(path.read_text(encoding="utf-8"), str(path))
+        config = read_config(read_text(path), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--workdir is {str(workdir)!r}, which holds no run (its config.json cannot be read): "

@@ -12,10 +12,9 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.atomic import replacing
+from fashion_jax.atomic import replacing, unreadable
 from fashion_jax.config_combinations import best_metric
 from fashion_jax.data.dataset import Split
-from fashion_jax.errors import UserError, first_line
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.metrics import evaluate_level
 from fashion_jax.models import head_names
@@ -114,9 +113,7 @@ def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarr
         with pq.ParquetFile(path, buffer_size=2**20) as file:
             return _read_levels(file, taxonomy)
     except (OSError, ValueError, LookupError) as error:
-        raise UserError(
-            f"{path} cannot be read ({first_line(error)}): let the run write its predictions again."
-        ) from error
+        raise unreadable(path, error, "let the run write its predictions again") from error
 
 
 def _read_levels(file: pq.ParquetFile, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

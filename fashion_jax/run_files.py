@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from fashion_jax.atomic import write_text
+from fashion_jax.atomic import read_text, unreadable, write_text
 from fashion_jax.command_line import has_checkpoint
 from fashion_jax.config import config_to_json, flatten, read_config
 from fashion_jax.data.dataset import Dataset
@@ -134,6 +134,6 @@ def _check_same_config(path: Path, config: ConfigDict) -> list[str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error
+        raise unreadable(path, error, "restore it, or use another --workdir") from error

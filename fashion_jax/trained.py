@@ -14,12 +14,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import read_text, unreadable
 from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.class_balance import NO_BALANCE, ClassBalance, create_class_balance
 from fashion_jax.command_line import check_has_checkpoint
 from fashion_jax.config import image_shape, load_run_config
 from fashion_jax.data.pipeline import canvas_shape
-from fashion_jax.errors import UserError
 from fashion_jax.evaluation import EvalFn, predict_split, score
 from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.models import create_model
@@ -160,12 +160,10 @@ def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray
     """
     path = workdir / "data.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         return train_counts(data, taxonomy)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error!r}), and its counts of training images are needed: restore it."
-        ) from error
+        raise unreadable(path, error, "restore it, since its counts of training images are needed") from error
 
 
 def _warn(text: str) -> None:
@@ -180,6 +178,6 @@ def read_taxonomy(workdir: Path) -> Taxonomy:
     """
     path = workdir / "taxonomy.json"
     try:
-        return Taxonomy.from_json(path.read_text(encoding="utf-8"), str(path))
+        return Taxonomy.from_json(read_text(path), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error
+        raise unreadable(path, error, "restore it, or use another --workdir") from error

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from fashion_jax.atomic import append_line, write_text
+from fashion_jax.atomic import append_line, read_bytes, unreadable, write_text
 from fashion_jax.errors import UserError
 
 
@@ -24,7 +24,7 @@ class MetricsFile:
         where an earlier line is damaged.
         """
         self._path, self._writes = path, writes
-        text = path.read_bytes() if path.exists() else b""
+        text = _read(path)
         lines = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
         self.lines: list[dict[str, Any]] = [line for line in lines if line["step"] <= last_step]
         kept = "".join(_to_json(line) + "\n" for line in self.lines)
@@ -100,6 +100,15 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """Without the codes by which a file or class name could steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise unreadable(path, error, "restore it, or use another --workdir") from error
 
 
 def _from_json(path: Path, number: int, text: bytes) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_a_run_without_calibration_says_so(finished_run, tmp_path, capsys):
     assert main(arguments) == 0
     assert "has no calibration.json" in capsys.readouterr().err
     (run / "calibration.json").write_text("{}")
-    assert main(arguments) == 2 and "calibration.json is damaged" in capsys.readouterr().err
+    assert main(arguments) == 2 and "calibration.json cannot be read" in capsys.readouterr().err
 
 
 def write_odd(folder) -> dict[str, str]:

@@ -48,5 +48,5 @@ def test_a_damaged_one_is_named(tmp_path, text):
     found = json.loads(path.read_text())
     found["levels"]["sub"]["temperature"] = 0
     path.write_text(json.dumps(found) if text == "change" else text)
-    with pytest.raises(UserError, match=r"calibration\.json is damaged"):
+    with pytest.raises(UserError, match=r"calibration\.json cannot be read"):
         read_calibration(tmp_path, PLAIN)

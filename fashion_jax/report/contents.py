@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fashion_jax.errors import UserError
+from fashion_jax.atomic import read_text, unreadable
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy, class_labels
 from fashion_jax.scoring.blocks import LazyRows
 from fashion_jax.scoring.temperature import calibrated_levels
@@ -123,9 +123,9 @@ def read_contents(workdir: Path, **known: Any) -> PageContents:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore it, or use another --workdir.") from error
+        raise unreadable(path, error, "restore it, or use another --workdir") from error
 
 
 def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "train") -> dict[str, np.ndarray]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.atomic import write_text
-from fashion_jax.errors import UserError
+from fashion_jax.atomic import read_text, unreadable, write_text
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.ids import digest_of_ids
 from fashion_jax.scoring.calibration import calibration_error
@@ -84,7 +83,7 @@ def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None
     """
     path = workdir / _NAME
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(path))
         temperatures = {level: float(found["levels"][level]["temperature"]) for level in taxonomy.levels}
         if not all(0 < temperature < math.inf for temperature in temperatures.values()):
             raise ValueError("a temperature is not above 0")
@@ -92,4 +91,4 @@ def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}): restore it, or delete it to do without.") from error
+        raise unreadable(path, error, "restore it, or delete it to do without") from error
