@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.atomic import remove_temporaries, replacing, write_bytes
+from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
 from fashion_jax.config import config_to_json, read_config
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding import DECODER
@@ -33,6 +33,7 @@ from fashion_jax.data.prepared import (
 from fashion_jax.data.tf_import import import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.outputs import folder_of_flag
 
 _SHARD_BYTES = 32 << 20  # of pixels
 _BATCH = 64  # images decoded at a time
@@ -134,15 +135,15 @@ def _digest(split: Split) -> str:
 
 
 def _open_folder(folder: Path, plan: dict[str, Any]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with folder_of_flag("--output", folder):
         if not (folder / PLAN).exists():
             if next(folder.iterdir(), None):
                 raise UserError(f"--output is {str(folder)!r}, which holds other files: name a new directory.")
             write_bytes(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
-        (folder / INDEX).mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output is {str(folder)!r}, which cannot be written ({error}): name another.") from error
+        try:
+            (folder / INDEX).mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder / INDEX, error) from error
     before = read_json(folder / PLAN)
     for name, value in json.loads(json.dumps(plan)).items():
         if before.get(name) != value:
