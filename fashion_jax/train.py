@@ -123,6 +123,7 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
         run.train_fn = Compiling(run.train_fn, run.abstract_state, batch)
     start_beside(import_tensorflow)  # seconds of Python, as tracing is: after it, beside the compiler
     state = run.create_state() if state is None else state
+    run.checkpoints.check_place()  # TensorFlow makes the directory of its events where there is none
     if jax.process_index() == 0:
         run.events = EventWriter(run.workdir)
     run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)

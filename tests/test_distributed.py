@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -103,3 +105,42 @@ def test_the_page_may_take_longer_than_jax_waits_for_the_last_process(tmp_path, 
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert (tmp_path / "run" / "report").is_dir()
+
+
+SIGNAL_AT_SAVES = """
+import os
+from fashion_jax import checkpoint
+
+def signalling(save):
+    def send_and_save(self, step, state):
+        if step in {steps} and int(os.environ["JAX_PROCESS_ID"]) in {processes}:
+            os.kill(os.getpid(), {number})
+        save(self, step, state)
+    return send_and_save
+
+checkpoint.Checkpoints.save = signalling(checkpoint.Checkpoints.save)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "processes", "steps"),
+    [
+        (signal.SIGTERM, (1,), (3,)),
+        (signal.SIGUSR1, (0,), (3,)),
+        (signal.SIGUSR1, (0, 1), (3, 4, 5)),  # Slurm's --signal, to every task, and not once only
+    ],
+)
+def test_a_signal_near_saves_stops_both_processes_after_the_same_step(
+    tmp_path, catalogue_cache, number, processes, steps
+):
+    """Every step is saved, so that a manager that asks JAX's pre-emption service itself would hide the agreed poll."""
+    fields = {"dtype": "float32", "num_epochs": 200, "checkpoint.every_steps": 1}
+    before = SIGNAL_AT_SAVES.format(steps=steps, processes=processes, number=int(number))
+    started = start_both(tmp_path / "run", overrides("resnet10", catalogue_cache) | fields, before)
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [75, 75], outputs
+    stopped = {re.search(r"Stopped by SIG\w+ after step (\d+), which is saved", output)[1] for output in outputs}
+    assert len(stopped) == 1, outputs
+    saved = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert max(saved) == int(*stopped) and not [path for path in (tmp_path / "run").glob("report*")]

@@ -1,6 +1,8 @@
 """Signals, in processes of their own; and runs that are asked to stop, in this one."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,6 +76,51 @@ def test_with_nothing_to_save_it_ends_at_once_even_inside_c_code():
 def test_the_second_signal_ends_at_once():
     status, stderr = interrupted("hold", "slow", signals=[signal.SIGINT, signal.SIGTERM])
     assert (status, stderr.count("\n")) == (75, 1) and "at once by SIGTERM, without saving" in stderr
+
+
+SHARED_PROGRAM = """
+import os, sys, time
+from fashion_jax import interruption, main
+from fashion_jax.command_line import run_command
+
+def command(numbers):
+    main._join()
+    interruption.share_among_processes()
+    for number in numbers:
+        os.kill(os.getpid(), int(number))
+        time.sleep(0.1)
+    time.sleep(3)  # as a compilation: the others hear of the signal before anyone has polled
+    for step in range(1, 100):
+        if interruption.requested():
+            raise interruption.stopped(step)
+
+interruption.watch()
+sys.exit(run_command(command, sys.argv[1:]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "signals", [([signal.SIGTERM], []), ([], [signal.SIGUSR1]), ([signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1],) * 2]
+)
+def test_signals_before_the_first_step_stop_all_processes_after_it(signals):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARED_PROGRAM, *(str(int(number)) for number in numbers)],
+            cwd=ROOT,
+            env=os.environ | variables | {"JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index, numbers in enumerate(signals)
+    ]
+    outputs = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [75, 75], outputs
+    assert all("after step 1, which is saved" in output for output in outputs), outputs
 
 
 @pytest.mark.usefixtures("no_report")
