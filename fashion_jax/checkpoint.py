@@ -184,7 +184,7 @@ class Checkpoints:
         if free < needed:
             raise RunError(
                 f"{_mib(free)} are free on the disk of {self._directory.parent}, but {_mib(needed)} are needed to save "
-                f"checkpoints of this model ({count} of {_mib(_size(state))}): make room there, or use a --workdir on "
+                f"checkpoints of this model ({_mib(_size(state))} each): make room there, or use a --workdir on "
                 "another disk."
             )
 
