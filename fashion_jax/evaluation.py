@@ -122,7 +122,7 @@ def _read_levels(file: pq.ParquetFile, taxonomy: Taxonomy) -> tuple[dict[str, np
         ids = {name: i for i, name in enumerate(names)} | {None: UNKNOWN}
         log_probs[level], labels[level] = np.empty((count, len(names))), np.empty(count, int)
         columns, start = [f"{level}_true", f"{level}_probabilities"], 0
-        for batch in file.iter_batches(max(_ROW_GROUP // len(names), 1), columns=columns, use_threads=False):
+        for batch in _batches(file, columns, max(_ROW_GROUP // len(names), 1)):
             rows = slice(start, start := start + len(batch))
             true, probs = (batch[column] for column in columns)
             labels[level][rows] = [ids[name] for name in true.to_pylist()]
@@ -132,3 +132,9 @@ def _read_levels(file: pq.ParquetFile, taxonomy: Taxonomy) -> tuple[dict[str, np
             with np.errstate(divide="ignore"):
                 np.log(numbers, out=log_probs[level][rows])
     return log_probs, labels
+
+
+def _batches(file: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """Some columns, at most so many rows at a time: group by group, or the reader keeps all that it has read."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)

@@ -128,19 +128,26 @@ def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float
         log_probs: [images, C].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
+    found = exact_scores(log_probs, labels)
+    return {name: found[name] for name in METRICS}
+
+
+def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """METRICS as evaluate_level, and average_precision, the mean over the classes with images."""
     images, labels = known_images(labels)
     if not len(images):
-        return dict.fromkeys(METRICS, float("nan"))
+        return dict.fromkeys((*METRICS, "average_precision"), float("nan"))
     predictions = np.asarray(log_probs).argmax(1)[images]
     hits, support, predicted = class_counts(labels, predictions, log_probs.shape[1])
     present = support + predicted > 0
-    auroc, _ = one_versus_rest(log_probs, images, labels)
+    auroc, average_precision = one_versus_rest(log_probs, images, labels)
     defined = auroc[~np.isnan(auroc)]
     return {
         "loss": float(-log_probs[images, labels].astype(np.float64).mean()),
         "accuracy": float(np.mean(predictions == labels)),
         "macro_f1": float(np.mean(2 * hits[present] / (support + predicted)[present])),
         "auroc": float(defined.mean()) if len(defined) else float("nan"),
+        "average_precision": float(average_precision[support > 0].mean()),
     }
 
 

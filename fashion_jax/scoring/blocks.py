@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
+from fashion_jax.processors import usable_processors
+
+Result = TypeVar("Result")
+
 SMALL = 2**17  # numbers in a block: 1 MiB of float64, which stays in a processor's cache
 LARGE = 2**18  # where a block costs much, whatever its size
+_MAX_THREADS = 4  # each has a block and what is made of it in memory
 
 
 class LazyRows:
@@ -45,6 +52,15 @@ def row_blocks(rows: int | np.ndarray, columns: int, numbers: int = SMALL) -> It
     return (rows[start : start + size] for start in range(0, max(len(rows), 1), size))
 
 
+def map_blocks(function: Callable[[np.ndarray], Result], blocks: Iterable[np.ndarray]) -> list[Result]:
+    """What a function makes of each block, in order; several are computed at once."""
+    blocks = list(blocks)
+    if len(blocks) == 1:
+        return [function(blocks[0])]
+    with ThreadPoolExecutor(min(usable_processors(), _MAX_THREADS)) as pool:
+        return list(pool.map(function, blocks))
+
+
 def likeliest(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Each row's largest value, float64 [images], and the class that has it, the first of equals, int [images]."""
     classes, values = np.zeros(len(table), int), np.full(len(table), -np.inf)
@@ -63,11 +79,13 @@ def picked(table: Table, classes: np.ndarray) -> np.ndarray:
     return values
 
 
-def level_blocks(tables: Mapping[str, Table]) -> Iterator[dict[str, np.ndarray]]:
-    """Some rows after the other of the tables of all levels."""
-    images = len(next(iter(tables.values())))
-    for rows in row_blocks(images, sum(table.shape[1] for table in tables.values()), LARGE):
-        yield {level: np.asarray(table[rows]) for level, table in tables.items()}
+def map_levels(function: Callable[[dict[str, np.ndarray]], Result], tables: Mapping[str, Table]) -> list[Result]:
+    """What a function makes of some rows after the other of the tables of all levels, as map_blocks."""
+    images, classes = len(next(iter(tables.values()))), sum(table.shape[1] for table in tables.values())
+    return map_blocks(
+        lambda rows: function({level: np.asarray(table[rows]) for level, table in tables.items()}),
+        row_blocks(images, classes, LARGE),
+    )
 
 
 def stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

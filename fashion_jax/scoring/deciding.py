@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.scoring.blocks import Table, level_blocks, likeliest, stacked
+from fashion_jax.scoring.blocks import Table, likeliest, map_levels, stacked
 from fashion_jax.scoring.calibration import Abstention, answers, path_probabilities
 from fashion_jax.scoring.decisions import (
     contradiction_rate,
@@ -55,7 +55,7 @@ class Decider:
     def decide(self, log_probs: Mapping[str, np.ndarray]) -> Decisions:
         """The decisions on images, by their level -> log-probabilities [images, classes]."""
         log_probs = {level: log_probs[level] for level in self.taxonomy.levels}
-        parts = [self._decide(block) for block in level_blocks(log_probs)]
+        parts = map_levels(self._decide, log_probs)
         classes, probabilities = (stacked(columns) for columns in zip(*parts, strict=True))
         independent = {level: likeliest(x)[1] for level, x in log_probs.items()}
         rate = contradiction_rate(independent, self.taxonomy)
@@ -75,14 +75,16 @@ class Decider:
         self, log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], precision: float
     ) -> Decider:
         """The same, abstaining so that the answers at each level on these images have the wanted precision."""
-        parts = []
-        for block in level_blocks({level: log_probs[level] for level in self.taxonomy.levels}):
-            decoded, classes = self._decoded(block)
-            candidates = self._candidates(decoded, classes)
-            parts.append((_probabilities(decoded, candidates), candidates))
+        parts = map_levels(self._answerable, {level: log_probs[level] for level in self.taxonomy.levels})
         probabilities, candidates = (stacked(columns) for columns in zip(*parts, strict=True))
         abstention = Abstention.of_precision(probabilities, candidates, labels, precision)
         return dataclasses.replace(self, abstention=abstention)
+
+    def _answerable(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Level -> the probabilities of what could be answered on a few images, and level -> these classes."""
+        decoded, classes = self._decoded(log_probs)
+        candidates = dict(self._candidates(decoded, classes))
+        return _probabilities(decoded, candidates), candidates
 
     def _candidates(
         self, decoded: Mapping[str, np.ndarray], classes: Mapping[str, np.ndarray]
@@ -113,10 +115,12 @@ def decoded_classes(
         taxonomy: of the classes.
         how: one of DECODES.
     """
-    parts = []
-    for block in level_blocks({level: log_probs[level] for level in taxonomy.levels}):
+
+    def decoded_block(block: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         decoded = decode(block, taxonomy, how)
         classes = predicted_classes(decoded, taxonomy, how)
-        parts.append((classes, _probabilities(decoded, classes)))
+        return classes, _probabilities(decoded, classes)
+
+    parts = map_levels(decoded_block, {level: log_probs[level] for level in taxonomy.levels})
     classes, probabilities = (stacked(columns) for columns in zip(*parts, strict=True))
     return classes, probabilities

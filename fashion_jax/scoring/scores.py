@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.metrics import class_counts, evaluate_level, known_images, one_versus_rest
+from fashion_jax.metrics import class_counts, exact_scores, known_images
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
 from fashion_jax.scoring.decisions import common_heights, contradiction_rate, leaf_paths
@@ -42,10 +42,9 @@ def level_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     hits, support, predicted = class_counts(known, log_probs.argmax(1)[images], log_probs.shape[1])
     f1 = 2 * hits / np.maximum(support + predicted, 1)
     in_top5, squares = _by_image(log_probs, images, known)
-    scores = evaluate_level(log_probs, labels) | {
+    scores = exact_scores(log_probs, labels) | {
         "top5": float(in_top5.mean()),
         "weighted_f1": float((f1 * support).sum() / len(images)),
-        "average_precision": float(one_versus_rest(log_probs, images, known)[1][support > 0].mean()),
         "balanced_accuracy": float(np.mean(hits[support > 0] / support[support > 0])),
         "brier": float(squares.mean()),
         "ece": calibration_error(log_probs, labels),

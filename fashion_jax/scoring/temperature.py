@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fashion_jax.hierarchy import UNKNOWN
-from fashion_jax.scoring.blocks import LazyRows, row_blocks
+from fashion_jax.scoring.blocks import LazyRows, Result, map_blocks, row_blocks
 from fashion_jax.scoring.decisions import finite
 
 _LOWEST, _HIGHEST = 0.02, 50.0  # temperature
@@ -37,8 +37,11 @@ def calibrated(log_probs: np.ndarray, temperature: float | np.ndarray) -> LazyRo
     """
     temperatures = np.broadcast_to(temperature, len(log_probs))[:, None]
     sums = np.empty((len(log_probs), 1))
-    for rows in row_blocks(*log_probs.shape):
+
+    def add(rows: np.ndarray) -> None:
         sums[rows] = np.logaddexp.reduce(finite(log_probs[rows]) / temperatures[rows], axis=1, keepdims=True)
+
+    map_blocks(add, row_blocks(*log_probs.shape))
     return LazyRows(log_probs.shape, lambda rows: finite(log_probs[rows]) / temperatures[rows] - sums[rows])
 
 
@@ -64,7 +67,7 @@ def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         inverse = math.exp(-log_temperature)
-        sums = [np.exp(block * inverse).sum(1) for block in scores.blocks()]
+        sums = scores.map(lambda block: np.exp(block * inverse).sum(1))
         return float(np.log(np.concatenate(sums)).mean() - own * inverse)
 
     bounds = math.log(_LOWEST), math.log(_HIGHEST)
@@ -124,22 +127,24 @@ class _Scores(NamedTuple):
     def can_be_fitted(self) -> bool:
         return len(self.images) > 0 and not np.isnan(self.tops).any()
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The scores of a few images at a time, float64 [some, classes]."""
-        for places in row_blocks(len(self.images), self.log_probs.shape[1]):
-            yield finite(self.log_probs[self.images[places]]) - self.tops[places, None]
+    def map(self, function: Callable[[np.ndarray], Result]) -> list[Result]:
+        """What a function makes of the scores of a few images at a time, float64 [some, classes]."""
+        return map_blocks(
+            lambda places: function(finite(self.log_probs[self.images[places]]) - self.tops[places, None]),
+            row_blocks(len(self.images), self.log_probs.shape[1]),
+        )
 
     def derivatives(self, inverse: float) -> tuple[np.ndarray, np.ndarray]:
         """The first and second derivative of each image's log-likelihood loss by the inverse of the temperature."""
-        means, squares = [], []
-        for block in self.blocks():
+
+        def moments(block: np.ndarray) -> np.ndarray:
             weights = np.exp(block * inverse)
             total = weights.sum(1)
             weights *= block
-            means.append(weights.sum(1) / total)
-            squares.append(np.einsum("ij,ij->i", weights, block) / total)
-        mean = np.concatenate(means)
-        return mean - self.own, np.concatenate(squares) - mean**2
+            return np.stack([weights.sum(1), np.einsum("ij,ij->i", weights, block)]) / total
+
+        mean, square = np.concatenate(self.map(moments), axis=1)
+        return mean - self.own, square - mean**2
 
 
 def _refined(scores: _Scores, temperature: float, first: Sequence[np.ndarray]) -> float:
