@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.twin import measure_with_twin
 from fashion_jax.atomic import write_text
 from fashion_jax.command_line import Parser, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.errors import UserError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.hlo import Program
 from benchmarks.tpu import ASSUMPTIONS, CHIPS, bound_seconds, over_budget, scaling, traffic
 from fashion_jax.command_line import run_command
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.sta
     """The trainer's step for devices that need not be here, and the bytes of its state."""
     import jax
 
-    from benchmarks.train_step import synthetic_taxonomy
-    from fashion_jax.config import image_shape
-    from fashion_jax.data.pipeline import canvas_shape
+    from benchmarks.compiled_step import synthetic_taxonomy
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import canvas_shape
+    from fashion_jax.devices.mesh import check_batch_size, create_mesh
     from fashion_jax.models import create_model
-    from fashion_jax.optimizer import create_optimizer
-    from fashion_jax.sharding import check_batch_size, create_mesh
-    from fashion_jax.train_state import abstract_batch, abstract_train_state
-    from fashion_jax.train_step import jit_train_step
+    from fashion_jax.step.optimizer import create_optimizer
+    from fashion_jax.step.train_state import abstract_batch, abstract_train_state
+    from fashion_jax.step.train_step import jit_train_step
 
     mesh = create_mesh(devices)
     check_batch_size(config.batch_size, mesh.size, config.accumulate)

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from benchmarks.command import create_parser, origin, parse, write_json
-from benchmarks.train_step import compile_step, summary
+from benchmarks.compiled_step import compile_step, summary
 from fashion_jax.command_line import Overrides, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.data.augmentation import PRESETS
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fashion_jax.atomic import write_text
-from fashion_jax.command_line import Overrides, Parser, parse_overrides
+from fashion_jax.command_line import Overrides, Parser, output, parse_overrides
 from fashion_jax.errors import UserError
-from fashion_jax.outputs import output
 
 
 def create_parser(name: str, usage: str, description: str, config: str | None = "configs/mtl.py") -> Parser:
@@ -54,7 +53,7 @@ def parse(parser: Parser, arguments: list[str], **lows: int) -> tuple[argparse.N
 
 def origin() -> dict[str, Any]:
     """The commit and the environment that a result comes from, as two fields."""
-    from fashion_jax.run_files import environment
+    from fashion_jax.workdir.start import environment
 
     described = environment()
     return {"commit": described.pop("commit"), "environment": described}

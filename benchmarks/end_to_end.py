@@ -20,18 +20,25 @@ from ml_collections import ConfigDict
 from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
-from fashion_jax.config import image_shape, load_config
+from fashion_jax.config.loading import image_shape, load_config
+from fashion_jax.data.batches.pipeline import (
+    Images,
+    canvas_shape,
+    decode_files,
+    eval_batches,
+    open_images,
+    train_batches,
+)
 from fashion_jax.data.dataset import Dataset, load_dataset
-from fashion_jax.data.pipeline import Images, canvas_shape, decode_files, eval_batches, open_images, train_batches
-from fashion_jax.data.tf_import import import_tensorflow
+from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.devices.compiler import flops
+from fashion_jax.devices.mesh import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
-from fashion_jax.evaluation import EvalFn, predict_split
 from fashion_jax.models import create_model
-from fashion_jax.ops.compiler import flops
-from fashion_jax.optimizer import create_optimizer
-from fashion_jax.sharding import check_batch_size, create_mesh, fetch, put_batch
-from fashion_jax.train_state import TrainState, abstract_batch, create_train_state
-from fashion_jax.train_step import jit_eval_step, jit_train_step
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.prediction import EvalFn, predict_split
+from fashion_jax.step.train_state import TrainState, abstract_batch, create_train_state
+from fashion_jax.step.train_step import jit_eval_step, jit_train_step
 
 _WARM = 2  # steps before those that are measured
 _MAX_PREDICTED = 1024  # files

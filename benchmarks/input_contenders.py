@@ -55,8 +55,8 @@ def _files(folder: Path) -> list[str]:
 
 def _decoding(files: list[str]) -> Epoch:
     """JPEGs to pixels at their full size, on all processors, and nothing else."""
-    from fashion_jax.data.tf_import import import_tensorflow
-    from fashion_jax.processors import usable_processors
+    from fashion_jax.data.tensorflow_cpu import import_tensorflow
+    from fashion_jax.devices.host import usable_processors
 
     tf = import_tensorflow()
 
@@ -76,8 +76,8 @@ def _pipeline(files: list[str], canvas: int, cache: str) -> Contender:
     import numpy as np
 
     from configs.default import get_config
+    from fashion_jax.data.batches.pipeline import open_images, train_batches
     from fashion_jax.data.dataset import Split
-    from fashion_jax.data.pipeline import open_images, train_batches
 
     config = get_config()
     config.batch_size, config.augment, config.data.cache = BATCH_SIZE, "none", cache

@@ -45,7 +45,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def precision(level: str, rows: list[dict[str, str]], flags: argparse.Namespace) -> tuple[int, float]:
     """The number of wrong labels at a level, and the share of wrong ones among so many that are ranked first."""
-    from fashion_jax.data.catalogue import draw
+    from fashion_jax.data.catalogue.generator import draw
 
     place = 1 + ("main", "sub").index(level)  # of what is drawn: the image and its labels
     wrong = []

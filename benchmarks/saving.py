@@ -16,11 +16,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, origin, parse, write_json
-from benchmarks.train_step import compile_step
-from fashion_jax.checkpoint import Checkpoints
+from benchmarks.compiled_step import compile_step
 from fashion_jax.command_line import Overrides, run_command
-from fashion_jax.config import load_config
-from fashion_jax.sharding import fetch
+from fashion_jax.config.loading import load_config
+from fashion_jax.devices.mesh import fetch
+from fashion_jax.workdir.checkpoints.store import Checkpoints
 
 
 def main(arguments: list[str] | None = None) -> int:

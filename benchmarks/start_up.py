@@ -21,7 +21,7 @@ from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.errors import RunError
 
 # What a training loads before its first step.
-_STACK = "import fashion_jax.train, clu.metric_writers, tensorflow"
+_STACK = "import fashion_jax.training.train, clu.metric_writers, tensorflow"
 _MAIN = [sys.executable, "-m", "fashion_jax.main"]
 _LIMIT = 600  # seconds
 LIMITS = {"help": 1.5, "config_error": 1.5}

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.torch_twin import TwinClassifier, create_twin
 from fashion_jax.command_line import run_command
-from fashion_jax.config import image_shape, load_config
+from fashion_jax.config.combinations import head_names
+from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data.augmentation import MEAN, STD
+from fashion_jax.data.batches.pipeline import eval_batches, open_images, train_batches
 from fashion_jax.data.dataset import Split, load_dataset
-from fashion_jax.data.pipeline import eval_batches, open_images, train_batches
 from fashion_jax.errors import UserError
-from fashion_jax.evaluation import split_metrics
-from fashion_jax.models import head_names
-from fashion_jax.optimizer import learning_rates
+from fashion_jax.scoring.metrics import split_metrics
+from fashion_jax.step.optimizer import learning_rates
 
 
 def main(arguments: list[str] | None = None) -> int:

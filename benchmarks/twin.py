@@ -18,16 +18,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.train_step import CompiledStep, compile_step, described, random_batches, summary, synthetic_taxonomy
-from fashion_jax.config import image_shape
+from benchmarks.compiled_step import CompiledStep, compile_step, described, random_batches, summary, synthetic_taxonomy
+from fashion_jax.config.combinations import head_names
+from fashion_jax.config.loading import image_shape
+from fashion_jax.devices.compiler import flops
+from fashion_jax.devices.host import usable_processors
+from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.models import create_model, head_names
-from fashion_jax.ops.compiler import flops
-from fashion_jax.optimizer import create_optimizer
-from fashion_jax.processors import usable_processors
-from fashion_jax.sharding import create_mesh, fetch
-from fashion_jax.train_state import create_train_state
-from fashion_jax.train_step import jit_eval_step
+from fashion_jax.models import create_model
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_state import create_train_state
+from fashion_jax.step.train_step import jit_eval_step
 
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
 _PAUSE = 0.02  # seconds after a turn, for the threads that spin on a little

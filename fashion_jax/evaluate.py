@@ -16,19 +16,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.atomic import write_text
-from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
-from fashion_jax.config import load_run_config, ways_to_predict
+from fashion_jax.command_line import (
+    Overrides,
+    Parser,
+    check_output,
+    folder_of_flag,
+    output,
+    parse_overrides,
+    run_command,
+)
+from fashion_jax.config.loading import load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
-from fashion_jax.outputs import check_output, folder_of_flag, output
 from fashion_jax.scoring.temperature import calibrated_levels
+from fashion_jax.workdir.files import check_has_checkpoint
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from fashion_jax.data.dataset import Split
-    from fashion_jax.scoring.run_calibration import RunCalibration
-    from fashion_jax.trained import Trained
+    from fashion_jax.workdir.calibration_file import RunCalibration
+    from fashion_jax.workdir.trained import Trained
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,10 +119,10 @@ def _measure(
     configs: dict[Path, ConfigDict], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]
 ) -> None:
     """Measures the runs, prints what is found, and writes the files that the flags name."""
+    from fashion_jax.command_line import printable
+    from fashion_jax.report.suspects import check_joinable, write_suspects
+    from fashion_jax.report.text_tables import result_tables
     from fashion_jax.scoring.seeds import over_seeds
-    from fashion_jax.suspects import check_joinable, write_suspects
-    from fashion_jax.text_tables import result_tables
-    from fashion_jax.writers import printable
 
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     if flags.label_errors:
@@ -137,8 +145,8 @@ def _measure(
 def _write_report(
     runs: list[_Run], rows: list[dict[str, Any]], flags: argparse.Namespace, arguments: list[str]
 ) -> None:
-    from fashion_jax.pages import evaluated_contents, write_pages
-    from fashion_jax.writers import printable
+    from fashion_jax.command_line import printable
+    from fashion_jax.report.folder import evaluated_contents, write_pages
 
     directory, contents = flags.report, []
     command = shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
@@ -187,13 +195,14 @@ class _Run:
 
 
 def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides) -> _Run:
-    from fashion_jax.compilation_cache import enable_compilation_cache
-    from fashion_jax.config import image_shape
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import eval_batches, open_images
     from fashion_jax.data.dataset import load_split
-    from fashion_jax.data.pipeline import eval_batches, open_images
-    from fashion_jax.hierarchy import UNKNOWN
-    from fashion_jax.scoring.run_calibration import read_calibration
-    from fashion_jax.trained import load_trained, read_taxonomy
+    from fashion_jax.devices.compilation_cache import enable_compilation_cache
+    from fashion_jax.taxonomy import UNKNOWN
+    from fashion_jax.workdir.calibration_file import read_calibration
+    from fashion_jax.workdir.files import read_taxonomy
+    from fashion_jax.workdir.trained import load_trained
 
     enable_compilation_cache(config.data.cache_dir)
     taxonomy = read_taxonomy(workdir)
@@ -217,13 +226,13 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
 
 def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
     """What is known of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
-    from fashion_jax.evaluation import split_metrics
-    from fashion_jax.hierarchy import UNKNOWN
+    from fashion_jax.report.text_tables import note
     from fashion_jax.scoring.assessment import assess
+    from fashion_jax.scoring.metrics import split_metrics
     from fashion_jax.scoring.scores import variability
-    from fashion_jax.text_tables import note
-    from fashion_jax.trained import read_train_counts
-    from fashion_jax.writers import MetricsFile
+    from fashion_jax.taxonomy import UNKNOWN
+    from fashion_jax.workdir.files import read_train_counts
+    from fashion_jax.workdir.metrics_file import MetricsFile
 
     trained, split, taxonomy = run.trained, run.split, run.trained.taxonomy
     lines = MetricsFile(trained.workdir / "metrics.jsonl", sys.maxsize, writes=False).lines

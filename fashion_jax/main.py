@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from fashion_jax import interruption
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import UserError
+from fashion_jax.training import interruption
 
 # What GPUs take to repeat every bit: no atomic adds, and an error where an operation has no other way.
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
@@ -75,12 +75,12 @@ def _train(arguments: list[str]) -> None:
     if flags.distributed:
         _join()
         interruption.share_among_processes()
-    from fashion_jax.compilation_cache import enable_compilation_cache
-    from fashion_jax.sharding import check_batch_size
+    from fashion_jax.devices.compilation_cache import enable_compilation_cache
+    from fashion_jax.devices.mesh import check_batch_size
 
     enable_compilation_cache(config.data.cache_dir)
     check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
-    from fashion_jax.train import train_and_evaluate
+    from fashion_jax.training.train import train_and_evaluate
 
     train_and_evaluate(config, workdir)
 

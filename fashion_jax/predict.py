@@ -10,20 +10,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import Overrides, Parser, check_has_checkpoint, parse_overrides, run_command
-from fashion_jax.config import OF_PIXELS, load_run_config, ways_to_predict
-from fashion_jax.data.inputs import Input, find_inputs
+from fashion_jax.command_line import (
+    Overrides,
+    Parser,
+    check_output,
+    folder_of_flag,
+    output,
+    parse_overrides,
+    run_command,
+)
+from fashion_jax.config.loading import OF_PIXELS, load_run_config, ways_to_predict
+from fashion_jax.data.sources.inputs import Input, find_inputs
 from fashion_jax.errors import UserError
-from fashion_jax.outputs import check_output, folder_of_flag, output
-from fashion_jax.report.tables import TABLES, write_table
 from fashion_jax.scoring.calibration import UNSURE
-from fashion_jax.scoring.decisions import COST_COLUMNS, DECODES, DEFAULT_DECODE
+from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
+from fashion_jax.serving.table_files import TABLES, write_table
+from fashion_jax.workdir.files import check_has_checkpoint
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from fashion_jax.scoring.deciding import Decider
-    from fashion_jax.trained import Trained
+    from fashion_jax.scoring.decider import Decider
+    from fashion_jax.workdir.trained import Trained
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -144,8 +152,8 @@ def _predict(arguments: list[str]) -> None:
 
 def _answer(flags: argparse.Namespace, overrides: Overrides, config: ConfigDict, inputs: Sequence[Input]) -> None:
     """Predicts the classes of the inputs, and writes the files that the flags name."""
-    from fashion_jax.compilation_cache import enable_compilation_cache
-    from fashion_jax.trained import load_trained
+    from fashion_jax.devices.compilation_cache import enable_compilation_cache
+    from fashion_jax.workdir.trained import load_trained
 
     enable_compilation_cache(config.data.cache_dir)
     decider, fitted_to = _decider(flags)
@@ -172,12 +180,12 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, config: ConfigDict,
 
 def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
     """As the flags and the run's calibration.json say; and the step that this was fitted to, where there is one."""
-    from fashion_jax.evaluation import read_predictions
     from fashion_jax.scoring.calibration import Abstention
-    from fashion_jax.scoring.deciding import Decider
-    from fashion_jax.scoring.decisions import read_costs, tree_costs
-    from fashion_jax.scoring.run_calibration import read_calibration
-    from fashion_jax.trained import read_taxonomy
+    from fashion_jax.scoring.decider import Decider
+    from fashion_jax.scoring.tree_decoding import read_costs, tree_costs
+    from fashion_jax.workdir.calibration_file import read_calibration
+    from fashion_jax.workdir.files import read_taxonomy
+    from fashion_jax.workdir.predictions import read_predictions
 
     taxonomy = read_taxonomy(flags.workdir)
     calibration = read_calibration(flags.workdir, taxonomy)
@@ -228,8 +236,8 @@ def _log_probs(
     trained: Trained, files: Sequence[str], batch_size: int
 ) -> tuple[list[int], dict[int, str], dict[str, Any]]:
     """The indices of the files that can be decoded, the errors of the others, and the former's log-probabilities."""
-    from fashion_jax.config import image_shape
-    from fashion_jax.data.pipeline import decode_files
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import decode_files
 
     good: list[int] = []
     places: list[int] = []  # of the good ones in the results: files that failed leave gaps at the ends of batches
@@ -251,7 +259,7 @@ def _log_probs(
 
 def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> None:
     """How many predictions there are, and how fast; of less than a batch, which is filled up, how long they took."""
-    from fashion_jax.writers import printable, rate
+    from fashion_jax.command_line import printable, rate
 
     failed = sum(bool(row[-1]) for row in rows)
     done = len(rows) - failed
@@ -262,7 +270,7 @@ def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> 
 
 
 def _say_decisions(decider: Decider, rate: float) -> None:
-    from fashion_jax.writers import printable
+    from fashion_jax.command_line import printable
 
     if rate == rate:  # of no images it is NaN
         text = f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images."
@@ -279,9 +287,9 @@ def _explain(
     """The overlays of the predicted classes, at the levels that are sure, named by the rows of the table from 0 on."""
     import numpy as np
 
-    from fashion_jax.explanations import explain_files
-    from fashion_jax.hierarchy import UNKNOWN
-    from fashion_jax.writers import printable
+    from fashion_jax.command_line import printable
+    from fashion_jax.serving.grad_cam import explain_files
+    from fashion_jax.taxonomy import UNKNOWN
 
     numbers = [i for i, row in enumerate(rows) if not row[-1]]
     classes = {}

@@ -16,10 +16,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
-from fashion_jax.config import image_shape, load_config
+from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.lock import locked
+from fashion_jax.workdir.lock import locked
 
 # Beam's DirectRunner would hand the pipeline to a program that it downloads; the runner inside of Beam's own package
 # is named by its class.
@@ -101,9 +101,9 @@ def prepare(
     Raises:
         UserError: the data, the directory or the options are wrong.
     """
+    from fashion_jax.data.batches.pipeline import canvas_shape
     from fashion_jax.data.dataset import load_dataset
-    from fashion_jax.data.pipeline import canvas_shape
-    from fashion_jax.data.shards import describe, is_complete, plan_shards
+    from fashion_jax.data.preparing import describe, is_complete, plan_shards
 
     options = options or _beam_options([])
     dataset = load_dataset(config)
@@ -157,7 +157,7 @@ def _beam_options(options: list[str]) -> Any:
 def _run(missing: Sequence[Any], total: int, options: Any) -> None:
     import apache_beam as beam
 
-    from fashion_jax.data.shards import write_shard
+    from fashion_jax.data.preparing import write_shard
 
     pipeline = beam.Pipeline(options=options)
     shards = pipeline | "Shards" >> beam.Create(missing) | "Spread" >> beam.Reshuffle()

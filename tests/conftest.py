@@ -18,9 +18,9 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from fashion_jax import results
-from fashion_jax.config import load_config
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.config.loading import load_config
+from fashion_jax.training import epoch_end as results
+from fashion_jax.training.train import train_and_evaluate
 from tests.small_trunks import shrink_resnet10
 
 ROOT = Path(__file__).parent.parent

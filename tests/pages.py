@@ -8,10 +8,11 @@ from PIL import Image
 
 from configs import default
 from fashion_jax.data.dataset import Dataset, Split
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.report.contents import PageContents, train_counts
+from fashion_jax.report.contents import PageContents
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.assessment import assess
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.workdir.files import train_counts
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "img", "br", "input"}

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import default
+from fashion_jax.data.batches.image_stores import Images
+from fashion_jax.data.batches.pipeline import train_batches
 from fashion_jax.data.dataset import Split
-from fashion_jax.data.images import Images
-from fashion_jax.data.pipeline import train_batches
 
 HEADER = ("id", "masterCategory", "subCategory")
 LABELS = (("Apparel", "Topwear"), ("Apparel", "Dress"), ("Footwear", "Shoes"))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fashion_jax.accumulation import join, loss_and_gradient, split
+from fashion_jax.devices.mesh import batch_sharding, check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
-from fashion_jax.losses import soft_cross_entropy
-from fashion_jax.sharding import batch_sharding, check_batch_size, create_mesh, fetch, put_batch
-from tests.test_train_step import build, random_batch
+from fashion_jax.step.accumulation import join, loss_and_gradient, split
+from fashion_jax.step.losses import soft_cross_entropy
+from tests.steps import build, random_batch
 
 STEPS = 2
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import aot, tpu
 from benchmarks.hlo import Program
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """HloModule step, is_scheduled=true

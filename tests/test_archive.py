@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fashion_jax.data import archive as module
-from fashion_jax.data.archive import check_archive, extracted, extracted_whole
 from fashion_jax.data.dataset import check_paths, load_dataset
+from fashion_jax.data.sources import archive as module
+from fashion_jax.data.sources.archive import check_archive, extracted, extracted_whole
 from fashion_jax.errors import UserError
 from tests.shop import products, shop_config, write_shop
 

@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.scoring.assessment import assess, compare
-from fashion_jax.scoring.decisions import DECODES
 from fashion_jax.scoring.scores import LEVEL_SCORES, SHOTS, TREE_SCORES
 from fashion_jax.scoring.temperature import apply_temperatures
+from fashion_jax.scoring.tree_decoding import DECODES
+from fashion_jax.taxonomy import Taxonomy
 from tests.trees import PLAIN, SHOP, random_labels, random_log_probs
 
 

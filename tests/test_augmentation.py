@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax import config_checks
+from fashion_jax.config import fields as config_checks
 from fashion_jax.data.augmentation import PRESETS, normalize, prepare_eval, prepare_train
 from fashion_jax.data.augmentation.erasing import random_erasing
 from fashion_jax.data.augmentation.geometry import random_resized_crop, shrink
 from fashion_jax.data.augmentation.mixing import dominant_labels, random_mix, soft_targets, swap_pairs
 from fashion_jax.data.augmentation.policies import SLOTS, apply_policy
 from fashion_jax.data.augmentation.presets import TRIVIAL_AUGMENT
-from fashion_jax.sharding import batch_sharding, create_mesh, replicated
+from fashion_jax.devices.mesh import batch_sharding, create_mesh, replicated
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.devices.mesh import create_mesh, put_batch
 from fashion_jax.models import create_model
 from fashion_jax.models.batch_norm import BatchNorm
-from fashion_jax.sharding import create_mesh, put_batch
+from fashion_jax.taxonomy import Taxonomy
 
 
 def apply(x: np.ndarray, num_groups: int = 1, train: bool = True):

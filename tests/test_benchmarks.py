@@ -7,9 +7,9 @@ import math
 import jax
 import pytest
 
-from benchmarks import against_torch, augmentation, saving, twin
+from benchmarks import against_torch, augmentation, compiled_step, saving, twin
 from benchmarks import train_step as benchmark
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from tests.conftest import ROOT
 
 TINY = ["--config", str(ROOT / "configs" / "smoke.py"), "--config.batch_size=8"]  # resnet10, 32 px
@@ -72,13 +72,13 @@ def test_train_step_shows_the_result(result):
 
 
 def test_percentiles():
-    assert benchmark.summary([0.0, *map(float, range(1, 11))]) == {"min": 0, "median": 5, "p90": 9, "max": 10}
+    assert compiled_step.summary([0.0, *map(float, range(1, 11))]) == {"min": 0, "median": 5, "p90": 9, "max": 10}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_taxonomy_fits_any_number_of_levels(count):
     levels = ["a", "b", "c"][:count]
-    taxonomy, paths = benchmark.synthetic_taxonomy(levels)
+    taxonomy, paths = compiled_step.synthetic_taxonomy(levels)
     assert [taxonomy.num_classes(level) for level in levels] == [4, 21, 21][:count]
     assert all((ids >= 0).all() for ids in taxonomy.label_ids(paths).values())
 

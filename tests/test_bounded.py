@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_array
 
-from fashion_jax.evaluation import read_predictions, write_predictions
-from fashion_jax.report import charts
-from fashion_jax.report.confusion import MAX_CLASSES, excerpt, legible_classes
-from fashion_jax.scoring.run_calibration import write_calibration
+from fashion_jax.report.figures import charts
+from fashion_jax.report.figures.confusion import MAX_CLASSES, excerpt, legible_classes
+from fashion_jax.workdir.calibration_file import write_calibration
+from fashion_jax.workdir.predictions import read_predictions, write_predictions
 from tests.pages import read_page
 from tests.wide import end_run, make_run
 

@@ -14,17 +14,10 @@ from fashion_jax.scoring.calibration import (
     reliability,
     threshold_for_precision,
 )
-from fashion_jax.scoring.decisions import decode, predicted_classes
 from fashion_jax.scoring.temperature import apply_temperature, cross_fitted, fit_temperature
+from fashion_jax.scoring.tree_decoding import decode, predicted_classes
+from tests.probabilities import overconfident
 from tests.trees import SHOP
-
-
-def overconfident(images: int, seed: int, temperature: float = 3.0, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from a softmax, and log-probabilities that say them `temperature` times too surely."""
-    generator = np.random.default_rng(seed)
-    logits = generator.normal(0, 2, (images, classes))
-    labels = (logits + generator.gumbel(size=logits.shape)).argmax(1)
-    return apply_temperature(logits, 1 / temperature).astype(np.float32), labels
 
 
 @pytest.mark.parametrize("temperature", [0.4, 3.0])

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from fashion_jax.data import catalogue
-from fashion_jax.data.canvas import Canvas
-from fashion_jax.data.drawings import DRAWINGS
+from fashion_jax.data.catalogue import generator as catalogue
+from fashion_jax.data.catalogue.canvas import Canvas
+from fashion_jax.data.catalogue.drawings import DRAWINGS
 from fashion_jax.errors import UserError
 from tests.conftest import ROOT
 
@@ -163,7 +163,7 @@ def test_workers_end_with_a_parent_that_is_killed():
     program = (
         "import multiprocessing, os\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
-        "from fashion_jax.data.catalogue import _end_with_parent\n"
+        "from fashion_jax.data.catalogue.generator import _end_with_parent\n"
         "pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _end_with_parent)\n"
         "print(pool.submit(os.getpid).result(), flush=True)\n"
         "os._exit(0)\n"

@@ -12,19 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax import checkpoint, checkpoint_writer, restoring
-from fashion_jax.checkpoint import Checkpoints
-from fashion_jax.checkpoint_writer import CheckpointWriter, look_at
-from fashion_jax.digests import Unusable, digests_of
+from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.models import create_model
-from fashion_jax.optimizer import create_optimizer
-from fashion_jax.place import Place
-from fashion_jax.sharding import create_mesh, fetch, put_batch
-from fashion_jax.step_folders import has_step
-from fashion_jax.train_state import abstract_train_state, create_train_state
-from fashion_jax.train_step import jit_train_step
-from tests.test_train_step import TAXONOMY, random_batch
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_state import abstract_train_state, create_train_state
+from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.workdir.checkpoints import restoring
+from fashion_jax.workdir.checkpoints import store as checkpoint
+from fashion_jax.workdir.checkpoints import writer as checkpoint_writer
+from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
+from fashion_jax.workdir.checkpoints.step_folders import has_step
+from fashion_jax.workdir.checkpoints.store import Checkpoints
+from fashion_jax.workdir.checkpoints.writer import CheckpointWriter, look_at
+from fashion_jax.workdir.place import Place
+from tests.steps import TAXONOMY, random_batch
 
 
 def small_state(value: float = 1.0) -> dict:

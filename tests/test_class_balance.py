@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from configs import default
-from fashion_jax.class_balance import NO_BALANCE, class_counts, class_weights, create_class_balance
+from fashion_jax.data.batches.draws import draw_chances
+from fashion_jax.data.batches.pipeline import epoch_order
 from fashion_jax.data.dataset import Split
-from fashion_jax.data.draws import draw_chances
-from fashion_jax.data.pipeline import epoch_order
 from fashion_jax.evaluate import main as evaluate
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.losses import soft_cross_entropy
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.step.class_balance import NO_BALANCE, class_counts, class_weights, create_class_balance
+from fashion_jax.step.losses import soft_cross_entropy
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training.train import train_and_evaluate
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "z")])
 LOGITS = np.array([[1.0, 2.0, -1.0], [0.5, -0.5, 0.0]])

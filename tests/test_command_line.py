@@ -12,7 +12,7 @@ PROGRAM = """
 import subprocess, sys
 from pathlib import Path
 from fashion_jax.command_line import run_command
-from fashion_jax.writers import Terminal
+from fashion_jax.training.terminal import Terminal
 
 def command(arguments):
     terminal = Terminal()

@@ -8,8 +8,8 @@ import pytest
 
 from fashion_jax.data.dataset import Split
 from fashion_jax.report import comparison
-from fashion_jax.report.contents import train_counts
 from fashion_jax.scoring.assessment import assess
+from fashion_jax.workdir.files import train_counts
 from tests.pages import EVIL, make_contents, read_page
 
 

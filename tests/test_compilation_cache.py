@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from fashion_jax.compilation_cache import enable_compilation_cache
-from fashion_jax.train import train_and_evaluate
-from tests.test_train import digests, without_timing
+from fashion_jax.devices.compilation_cache import enable_compilation_cache
+from fashion_jax.training.train import train_and_evaluate
+from tests.run_files import digests, without_timing
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 
 from benchmarks.hlo import Program
 from fashion_jax import models
+from fashion_jax.devices.mesh import create_mesh, put_batch
 from fashion_jax.models import create_model
-from fashion_jax.optimizer import create_optimizer
-from fashion_jax.sharding import create_mesh, put_batch
-from fashion_jax.train_state import abstract_batch, abstract_train_state
-from fashion_jax.train_step import jit_train_step
-from tests.test_train_step import TAXONOMY, build, random_batch
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_state import abstract_batch, abstract_train_state
+from fashion_jax.step.train_step import jit_train_step
+from tests.steps import TAXONOMY, build, random_batch
 
 _SMALL = 1000  # bytes: counters and statistics
 

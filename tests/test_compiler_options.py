@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.ops.compiler import ONCE, OPTIONS, compiler_options
+from fashion_jax.devices.compiler import ONCE, OPTIONS, compiler_options
 
 
 def _compiled_text(options: dict[str, str]) -> str:

@@ -10,9 +10,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from fashion_jax import config_checks
-from fashion_jax.config import check_config, config_to_json, flatten, load_config, load_run_config, read_config
-from fashion_jax.config_combinations import best_metric
+from fashion_jax.config import fields as config_checks
+from fashion_jax.config.combinations import best_metric
+from fashion_jax.config.loading import check_config, config_to_json, flatten, load_config, load_run_config, read_config
 from fashion_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -407,7 +407,7 @@ def test_the_folder_of_the_cache_is_taken_from_no_config_json(tmp_path):
 
 
 def test_training_checks_a_config_made_by_hand(tmp_path):
-    from fashion_jax.train import train_and_evaluate
+    from fashion_jax.training.train import train_and_evaluate
 
     with pytest.raises(UserError, match="learning_rate is nan"):
         train_and_evaluate(with_value("learning_rate", math.nan), tmp_path / "run")

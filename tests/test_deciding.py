@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fashion_jax.scoring.calibration import Abstention
-from fashion_jax.scoring.deciding import Decider
-from fashion_jax.scoring.decisions import contradiction_rate, decode, tree_costs
+from fashion_jax.scoring.decider import Decider
 from fashion_jax.scoring.temperature import apply_temperatures
+from fashion_jax.scoring.tree_decoding import contradiction_rate, decode, tree_costs
 from tests.trees import PLAIN, SHOP, random_log_probs
 
 TEMPERATURES = {"main": 2.0, "sub": 0.7}

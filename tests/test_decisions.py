@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.scoring.decisions import (
+from fashion_jax.scoring.tree_decoding import (
     DECODES,
     contradiction_rate,
     contradictions,
@@ -17,6 +16,7 @@ from fashion_jax.scoring.decisions import (
     read_costs,
     tree_costs,
 )
+from fashion_jax.taxonomy import Taxonomy
 from tests.trees import LEVELS, PLAIN, SHOP, random_log_probs, random_taxonomy
 
 CONSISTENT = DECODES[1:]

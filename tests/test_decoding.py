@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.data import decoding
-from fashion_jax.data.decoding import decode, fit, in_parallel, read, to_rgb
-from fashion_jax.data.headers import read_header
-from fashion_jax.data.pillow_decoding import Undecodable, decode_by_pillow
+from fashion_jax.data.decoding import decode as decoding
+from fashion_jax.data.decoding.decode import decode, fit, in_parallel, read, to_rgb
+from fashion_jax.data.decoding.jpeg_header import read_header
+from fashion_jax.data.decoding.pillow import Undecodable, decode_by_pillow
 from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, photo, write_zoo
 
 WHOLE = (10_000, 10_000)  # more than any image has, so that none is decoded at a reduced scale

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax import train
-from fashion_jax.dispatch import dispatches, next_batch
-from fashion_jax.optimizer import create_optimizer
-from fashion_jax.sharding import batch_sharding, create_mesh, fetch, put_batch, put_batches
-from fashion_jax.train import train_and_evaluate
-from fashion_jax.train_step import jit_train_step
-from tests.test_train import digests, without_timing
-from tests.test_train_step import TAXONOMY, build, random_batch
+from fashion_jax.devices.mesh import batch_sharding, create_mesh, fetch, put_batch, put_batches
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.training import train
+from fashion_jax.training.dispatch import dispatches, next_batch
+from fashion_jax.training.train import train_and_evaluate
+from tests.run_files import digests, without_timing
+from tests.steps import TAXONOMY, build, random_batch
 
 
 def test_no_dispatch_spans_a_boundary_and_each_is_whole_or_single():

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fashion_jax.config import load_config
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.config.loading import load_config
+from fashion_jax.training.train import train_and_evaluate
 from tests.conftest import ROOT
 from tests.small_trunks import SHRINK_RESNET10
 
@@ -109,7 +109,7 @@ def test_the_page_may_take_longer_than_jax_waits_for_the_last_process(tmp_path, 
 
 SIGNAL_AT_SAVES = """
 import os
-from fashion_jax import checkpoint
+from fashion_jax.workdir.checkpoints import store as checkpoint
 
 def signalling(save):
     def send_and_save(self, step, state):

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fashion_jax import evaluate, text_tables, writers
-from fashion_jax.checkpoint import Checkpoints
+from fashion_jax import evaluate
 from fashion_jax.evaluate import main
+from fashion_jax.report import text_tables
 from fashion_jax.scoring.label_errors import COLUMNS
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.training import terminal as writers
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.pages import read_page
 from tests.shop import products, write_image, write_shop
 from tests.trees import MAIN_ALONE, PLAIN, SHOP, random_log_probs

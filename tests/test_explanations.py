@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax import explanations
 from fashion_jax.data.augmentation import MEAN, STD
-from fashion_jax.explanations import create_grad_cam, jit_heat_maps, overlay
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.models import Classifier, resnet, vgg
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.heads import LinearHead
 from fashion_jax.models.layers import tapped
 from fashion_jax.predict import main
-from fashion_jax.sharding import create_mesh
-from fashion_jax.trained import load_trained
+from fashion_jax.serving import grad_cam as explanations
+from fashion_jax.serving.grad_cam import create_grad_cam, jit_heat_maps, overlay
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.workdir.trained import load_trained
 from tests.shop import write_image
 from tests.small_trunks import shrink_trunks
-from tests.test_predict import read
+from tests.table_rows import read
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "z")])
 KERNEL = np.array([[1.0, -2.0, 0.0], [0.5, 1.0, 0.0], [-1.0, 0.0, 0.0]])  # no place speaks for the last class

@@ -8,8 +8,10 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import same_color
 
-from fashion_jax import metrics
-from fashion_jax.report import confusion, drawing, figures
+from fashion_jax.report.figures import confusion
+from fashion_jax.report.figures import curves as figures
+from fashion_jax.report.figures import style as drawing
+from fashion_jax.scoring import metrics
 
 HOSTILE = [
     "$x^{",

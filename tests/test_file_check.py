@@ -6,15 +6,15 @@ import os
 import numpy as np
 import pytest
 
-from fashion_jax.config import load_config
-from fashion_jax.data import file_check
+from fashion_jax.config.loading import load_config
 from fashion_jax.data.dataset import load_dataset, load_split
-from fashion_jax.data.file_check import check_files, first_unusable
+from fashion_jax.data.decoding import file_check
+from fashion_jax.data.decoding.file_check import check_files, first_unusable
 from fashion_jax.data.leaks import find_leaks, leak_warning
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.predict import main as predict
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.training.train import train_and_evaluate
 from tests.conftest import ROOT
 from tests.shop import LABELS, products, shop_config, smallest_image, write_shop, write_table
 from tests.zoo import write_zoo

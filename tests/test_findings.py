@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.findings import count_notes, label_warnings, left_out_note, never_predicted
-from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.letters import composed, look
+from fashion_jax.taxonomy import Taxonomy
 
 TWO = ["main", "sub"]
 

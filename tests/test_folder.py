@@ -6,10 +6,10 @@ import zipfile
 import pytest
 
 from configs import clothing
-from fashion_jax.data import walk as walk_module
 from fashion_jax.data.dataset import ALL, check_paths, load_dataset, load_split
-from fashion_jax.data.inputs import find_inputs
-from fashion_jax.data.walk import OF_A_RUN, READ_ANYWAY, Found, walk
+from fashion_jax.data.sources import walk as walk_module
+from fashion_jax.data.sources.inputs import find_inputs
+from fashion_jax.data.sources.walk import OF_A_RUN, READ_ANYWAY, Found, walk
 from fashion_jax.errors import UserError
 from tests.shop import shop_config, smallest_image
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from fashion_jax.sharding import fetch, put_batch
-from tests.test_train_step import build, random_batch
+from fashion_jax.devices.mesh import fetch, put_batch
+from tests.steps import build, random_batch
 
 
 def gpus() -> list[jax.Device]:

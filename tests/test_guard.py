@@ -6,14 +6,15 @@ import numpy as np
 import optax
 import pytest
 
-from fashion_jax import guard, interruption, train_step
-from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.errors import Interrupted, RunError
-from fashion_jax.guard import clip, epoch_summary, init_guard
-from fashion_jax.ops.norm import global_norm
-from fashion_jax.train import train_and_evaluate
-from fashion_jax.train_state import TrainState
-from tests.test_train import digests, without_timing
+from fashion_jax.step import guard, train_step
+from fashion_jax.step.global_norm import global_norm
+from fashion_jax.step.guard import clip, epoch_summary, init_guard
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.training import interruption
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.checkpoints.store import Checkpoints
+from tests.run_files import digests, without_timing
 
 TX = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
 

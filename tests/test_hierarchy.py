@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import Taxonomy, class_name
+from fashion_jax.taxonomy import Taxonomy, class_name
 from tests.trees import MAIN_ALONE, PLAIN, SHOP
 
 LEVELS = ("main", "sub", "type")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fashion_jax.sharding import create_mesh
+from fashion_jax.devices.mesh import create_mesh
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="page faults are counted as glibc's malloc has them")

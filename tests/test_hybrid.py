@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from fashion_jax import optimizer
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.data.augmentation.mixing import soft_targets
+from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
 from fashion_jax.models import create_model, trunk_paths
 from fashion_jax.models.hybrid import GatedFusion
-from fashion_jax.sharding import create_mesh, fetch, put_batch
-from fashion_jax.train import train_and_evaluate
-from fashion_jax.train_state import create_train_state
-from fashion_jax.train_step import _loss
-from fashion_jax.trained import load_trained
-from fashion_jax.transfer import check_sources, with_trunks
+from fashion_jax.step import optimizer
+from fashion_jax.step.train_state import create_train_state
+from fashion_jax.step.train_step import _loss
+from fashion_jax.training.init_from import check_sources, with_trunks
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.trained import load_trained
 from tests.conftest import ROOT
 from tests.small_trunks import shrink_trunks
-from tests.test_train_step import TAXONOMY, build, random_batch
+from tests.steps import TAXONOMY, build, random_batch
 
 
 def make_hybrid(config, **fields):

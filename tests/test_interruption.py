@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from fashion_jax import interruption
 from fashion_jax.errors import Interrupted
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.training import interruption
+from fashion_jax.training.train import train_and_evaluate
 from tests.conftest import ROOT
-from tests.test_train import digests, without_timing
+from tests.run_files import digests, without_timing
 
 PROGRAM = """
 import hashlib, sys, time
-from fashion_jax import interruption
+from fashion_jax.training import interruption
 from fashion_jax.command_line import run_command
 
 def command(arguments):
@@ -80,7 +80,7 @@ def test_the_second_signal_ends_at_once():
 
 SHARED_PROGRAM = """
 import os, sys, time
-from fashion_jax import interruption, main
+from fashion_jax.training import interruption, main
 from fashion_jax.command_line import run_command
 
 def command(numbers):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, rankdata
 
-from fashion_jax.metrics import evaluate_level
 from fashion_jax.scoring.intervals import INTERVALS, _placements, paired_test, score_intervals, share_interval
-from tests.test_scores import examples
+from fashion_jax.scoring.metrics import evaluate_level
+from tests.probabilities import examples
 
 
 def drawn(generator, labels, strengths):

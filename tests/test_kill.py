@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_train import digests, without_timing
+from tests.run_files import digests, without_timing
 
 pytestmark = pytest.mark.long
 

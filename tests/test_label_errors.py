@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_label_errors, rank_levels, verdict
+from fashion_jax.taxonomy import Taxonomy
 
 
 def noisy(images: int = 4000, classes: int = 10, noise: float = 0.05, seed: int = 0, strength: float = 4):

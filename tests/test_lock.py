@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.lock import locked
+from fashion_jax.workdir.lock import locked
 from tests.conftest import ROOT
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from fashion_jax.lock import locked
+from fashion_jax.workdir.lock import locked
 with locked(Path(sys.argv[1]), print):
     print("ready", flush=True)
     time.sleep(60)

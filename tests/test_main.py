@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fashion_jax import main as command
-from fashion_jax.config import config_to_json, load_config
+from fashion_jax.config.loading import config_to_json, load_config
 from fashion_jax.errors import RunError
 from fashion_jax.main import main
 from tests.shop import products, write_shop, write_table
@@ -193,7 +193,7 @@ def test_help_is_no_failure(capsys):
 
 
 def test_the_workdir_defaults_to_the_name_of_the_config(monkeypatch):
-    from fashion_jax import train
+    from fashion_jax.training import train
 
     calls = []
     monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: calls.append((config.seed, workdir)))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from fashion_jax import metrics
+from fashion_jax.scoring import metrics
+from fashion_jax.step import metrics as training_metrics
 
 
 def _data(seed: int, num_images: int = 300, num_classes: int = 7, scale: float = 2.0):
@@ -23,8 +24,8 @@ def _data(seed: int, num_images: int = 300, num_classes: int = 7, scale: float =
 
 
 def _accumulated(log_probs: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
-    accumulators = metrics.init_accumulators({"sub": log_probs.shape[1]})["sub"]
-    step = jax.jit(metrics.accumulate)
+    accumulators = training_metrics.init_accumulators({"sub": log_probs.shape[1]})["sub"]
+    step = jax.jit(training_metrics.accumulate)
     for start in range(0, len(labels), batch_size):
         batch = slice(start, start + batch_size)
         losses = -np.take_along_axis(log_probs[batch], labels[batch, None], axis=1)[:, 0]
@@ -102,7 +103,7 @@ def test_a_single_true_class_has_no_auroc(num_classes):
     assert got["loss"] == pytest.approx(np.log(num_classes))
     assert (got["accuracy"], got["macro_f1"]) == (1, 1)
     assert np.isnan(got["auroc"])
-    summary = metrics.summarize(_accumulated(log_probs, labels, 2))
+    summary = training_metrics.summarize(_accumulated(log_probs, labels, 2))
     assert (summary["accuracy"], summary["macro_f1"]) == (1, 1)
     assert np.isnan([summary["auroc"], summary["auroc_tied_mass"]]).all()
 
@@ -125,7 +126,7 @@ def test_accumulators_do_not_depend_on_the_batches():
 def test_summary_agrees_with_the_exact_metrics(scale, tied_mass):
     log_probs, labels = _data(7, scale=scale)
     exact = metrics.evaluate_level(log_probs, labels)
-    summary = metrics.summarize(_accumulated(log_probs, labels, 60))
+    summary = training_metrics.summarize(_accumulated(log_probs, labels, 60))
     for name in ("loss", "accuracy", "macro_f1"):
         assert summary[name] == pytest.approx(exact[name], rel=1e-5)
     assert abs(summary["auroc"] - exact["auroc"]) <= summary["auroc_tied_mass"] + 1e-9
@@ -135,19 +136,19 @@ def test_summary_agrees_with_the_exact_metrics(scale, tied_mass):
 def test_auroc_tells_scores_apart_that_are_all_almost_one():
     complement = np.array([1e-3, 1e-4, 1e-5, 1e-6])
     log_probs = np.stack([np.log1p(-complement), np.log(complement)], axis=1)
-    summary = metrics.summarize(_accumulated(log_probs, np.array([1, 0, 0, 0], np.int32), 4))
+    summary = training_metrics.summarize(_accumulated(log_probs, np.array([1, 0, 0, 0], np.int32), 4))
     assert summary["auroc"] == 1
     assert summary["auroc_tied_mass"] == 0
 
 
 def test_scores_that_are_all_equal_are_all_tied():
-    summary = metrics.summarize(_accumulated(np.full((6, 2), np.log(0.5)), np.array([0, 1] * 3, np.int32), 6))
+    summary = training_metrics.summarize(_accumulated(np.full((6, 2), np.log(0.5)), np.array([0, 1] * 3, np.int32), 6))
     assert summary["auroc"] == summary["auroc_tied_mass"] == 0.5
 
 
 def test_certain_predictions_stay_finite():
     log_probs = np.where(np.eye(3, dtype=bool), 0.0, -np.inf)
-    summary = metrics.summarize(_accumulated(log_probs, np.arange(3, dtype=np.int32), 3))
+    summary = training_metrics.summarize(_accumulated(log_probs, np.arange(3, dtype=np.int32), 3))
     exact = metrics.evaluate_level(log_probs, np.arange(3))
     assert summary == {"loss": 0, "accuracy": 1, "macro_f1": 1, "auroc": 1, "auroc_tied_mass": 0}
     assert exact == {"loss": 0, "accuracy": 1, "macro_f1": 1, "auroc": 1}
@@ -158,18 +159,18 @@ def test_nothing_counted_is_nan():
     labels[:] = -1
     accumulators = _accumulated(log_probs, labels, 6)
     assert not any(np.any(value) for value in accumulators.values())
-    assert np.isnan(list(metrics.summarize(accumulators).values())).all()
+    assert np.isnan(list(training_metrics.summarize(accumulators).values())).all()
     assert np.isnan(list(metrics.evaluate_level(log_probs, labels).values())).all()
     assert np.isnan(list(metrics.evaluate_level(log_probs[:0], labels[:0]).values())).all()
     assert [row["support"] for row in metrics.per_class(log_probs, labels)] == [0] * 7
 
 
 def test_accumulators_follow_the_dtype():
-    assert metrics.init_accumulators({"main": 2}, jnp.bfloat16)["main"]["loss_sum"].dtype == jnp.float32
+    assert training_metrics.init_accumulators({"main": 2}, jnp.bfloat16)["main"]["loss_sum"].dtype == jnp.float32
     with jax.enable_x64(True):
-        accumulators = metrics.init_accumulators({"main": 2}, jnp.float64)["main"]
+        accumulators = training_metrics.init_accumulators({"main": 2}, jnp.float64)["main"]
         log_probs = jnp.log(jnp.array([[0.25, 0.75]], jnp.float64))
-        add = jax.jit(metrics.accumulate)
+        add = jax.jit(training_metrics.accumulate)
         added = add(accumulators, losses=-log_probs[:, 0], log_probs=log_probs, labels=jnp.array([0]))
     assert {name: value.dtype for name, value in added.items()} == {n: v.dtype for n, v in accumulators.items()}
     assert added["loss_sum"].dtype == jnp.float64

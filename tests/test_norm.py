@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from fashion_jax.ops.norm import global_norm
+from fashion_jax.step.global_norm import global_norm
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-14)])

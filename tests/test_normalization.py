@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fashion_jax.devices.mesh import batch_sharding, create_mesh, replicated
 from fashion_jax.ops import normalization
 from fashion_jax.ops.normalization import largest_normalized, normalize, normalize_pooled
 from fashion_jax.ops.pooling import max_pool3x3
-from fashion_jax.sharding import batch_sharding, create_mesh, replicated
 from tests.gradients import value_and_gradients
 
 EPSILON = 1e-5

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from fashion_jax import train
 from fashion_jax.errors import UserError
-from fashion_jax.opening import check_workdir, opened
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.training import train
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.opening import check_workdir, opened
 
 FILES = ("config.json", "taxonomy.json", "data.json", "environment.json", "calibration.json", "metrics.jsonl", "lock")
 FOLDERS = ("checkpoints", "predictions", "report")

@@ -4,15 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from fashion_jax.config import image_shape
+from fashion_jax.config.loading import image_shape
+from fashion_jax.data.batches.pipeline import open_images, train_batches
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.pipeline import open_images, train_batches
+from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models import batch_norm, layers
 from fashion_jax.ops import convolution
 from fashion_jax.ops.normalization import normalize
-from fashion_jax.sharding import fetch, put_batch
-from tests.test_pooling import plain
-from tests.test_train_step import build, random_batch
+from tests.plain_pooling import plain
+from tests.steps import build, random_batch
 
 
 @pytest.fixture

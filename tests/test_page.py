@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_array
 
-from fashion_jax.report import galleries
-from fashion_jax.report.augmentation import augmentation
-from fashion_jax.report.classes import excess_confidence
-from fashion_jax.report.confusions import confused_pairs
 from fashion_jax.report.folder import write_folder
 from fashion_jax.report.page import SECTIONS
 from fashion_jax.report.rendering import percent, points, text
+from fashion_jax.report.sections import galleries
+from fashion_jax.report.sections.augmentation import augmentation
+from fashion_jax.report.sections.classes import excess_confidence
+from fashion_jax.report.sections.confusion import confused_pairs
 from tests.pages import EVIL, make_contents, page_of, read_page
 
 SHAPES = {

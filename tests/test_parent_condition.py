@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.class_balance import NO_BALANCE
 from fashion_jax.data.augmentation.mixing import soft_targets
+from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.models.heads import LinearHead, ParentCondition
-from fashion_jax.sharding import fetch, put_batch
-from fashion_jax.train_step import _loss
+from fashion_jax.step.class_balance import NO_BALANCE
+from fashion_jax.step.train_step import _loss
 from tests.small_trunks import shrink_trunks
-from tests.test_train_step import TAXONOMY, build, random_batch
+from tests.steps import TAXONOMY, build, random_batch
 
 SIZES = {"main": 2, "sub": 3, "type": 4}
 LEVELS = list(SIZES)

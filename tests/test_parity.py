@@ -14,14 +14,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from configs import default
 from fashion_jax.data.augmentation.mixing import soft_targets
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.losses import soft_cross_entropy
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.heads import MainHead, SubHead
 from fashion_jax.models.resnet import resnet34
 from fashion_jax.models.vgg import VGG16
-from fashion_jax.optimizer import create_optimizer, learning_rates
+from fashion_jax.step.losses import soft_cross_entropy
+from fashion_jax.step.optimizer import create_optimizer, learning_rates
+from fashion_jax.taxonomy import Taxonomy
 from tests.parity import inputs
 
 

@@ -9,13 +9,7 @@ import pytest
 
 from fashion_jax.ops.pooling import max_pool2x2, max_pool3x3
 from tests.gradients import value_and_gradients
-
-
-def plain(x, size):
-    side = size // 2 - (size == 2)
-    padding = ((0, 0), (side, side), (side, side), (0, 0))
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, 2, 2, 1), padding)
-
+from tests.plain_pooling import plain
 
 POOLS = {2: max_pool2x2, 3: max_pool3x3}
 

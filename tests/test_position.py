@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from fashion_jax import train
-from fashion_jax.data.pipeline import epoch_order, train_batches
+from fashion_jax.data.batches.pipeline import epoch_order, train_batches
 from fashion_jax.errors import UserError
-from fashion_jax.position import BEGINNING, Position, epoch_ends
-from fashion_jax.train import train_and_evaluate
-from tests.test_train import without_timing
+from fashion_jax.training import train
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
+from tests.run_files import without_timing
 
 
 def test_epochs_end_where_fewer_images_are_left_than_a_batch_takes():

@@ -1,6 +1,5 @@
 """The predict command: one row per input whatever it is, as the run itself predicts, in three formats."""
 
-import csv
 import json
 import os
 import shutil
@@ -12,23 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fashion_jax import evaluation, trained
-from fashion_jax.data.catalogue import catalogue_folder
-from fashion_jax.evaluation import read_predictions
+from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.predict import main
 from fashion_jax.scoring.calibration import Abstention
-from fashion_jax.scoring.deciding import Decider
-from fashion_jax.scoring.decisions import tree_costs
-from fashion_jax.scoring.run_calibration import read_calibration
-from fashion_jax.trained import read_taxonomy
+from fashion_jax.scoring.decider import Decider
+from fashion_jax.scoring.tree_decoding import tree_costs
+from fashion_jax.step import prediction as evaluation
+from fashion_jax.workdir import trained
+from fashion_jax.workdir.calibration_file import read_calibration
+from fashion_jax.workdir.files import read_taxonomy
+from fashion_jax.workdir.predictions import read_predictions
 from tests.shop import write_image
+from tests.table_rows import read
 
 COLUMNS = ["path", "main", "main_probability", "sub", "sub_probability", "error"]
-
-
-def read(path) -> list[dict]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.config import load_config
-from fashion_jax.data import shards
+from fashion_jax.config.loading import load_config
+from fashion_jax.data import preparing as shards
+from fashion_jax.data.batches.pipeline import decode_rows, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
-from fashion_jax.data.pipeline import decode_rows, eval_batches, open_images
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.training.train import train_and_evaluate
 from tests.shop import batches_of_steps, products, shop_config, write_image, write_shop, write_table
 
 beam = pytest.importorskip("apache_beam", reason="Apache Beam, the extra prepare, is not installed")

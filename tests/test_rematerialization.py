@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fashion_jax.models import create_model
-from fashion_jax.rematerialization import with_remat
-from fashion_jax.train_step import _loss
-from tests.test_train_step import TAXONOMY, random_batch
+from fashion_jax.models.rematerialization import with_remat
+from fashion_jax.step.train_step import _loss
+from tests.steps import TAXONOMY, random_batch
 
 
 def loss_of(config, remat: str, name: str = "resnet10", draw=jax.jit):

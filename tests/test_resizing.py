@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.data.resizing import resized
+from fashion_jax.data.decoding.resizing import resized
 from tests.zoo import photo
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import calibration_error
-from fashion_jax.scoring.run_calibration import read_calibration, write_calibration
 from fashion_jax.scoring.temperature import fit_temperature
-from tests.test_calibration import overconfident
+from fashion_jax.workdir.calibration_file import read_calibration, write_calibration
+from tests.probabilities import overconfident
 from tests.trees import PLAIN
 
 IDS = [str(i) for i in range(500)]

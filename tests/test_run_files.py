@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fashion_jax.digests import _digest, read_saved
 from fashion_jax.errors import UserError
 from fashion_jax.evaluate import main as evaluate
-from fashion_jax.train import train_and_evaluate
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.checkpoints.digests import _digest, read_saved
 
 pytestmark = pytest.mark.usefixtures("no_report")
 

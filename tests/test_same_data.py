@@ -9,13 +9,13 @@ import pytest
 
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.fingerprint import IMAGES, ImageList, changed_contents, changed_labels
-from fashion_jax.data.record_files import file_digests
+from fashion_jax.data.records.record_files import file_digests
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
-from fashion_jax.position import BEGINNING
-from fashion_jax.run_files import write_run_files
-from fashion_jax.run_identity import identify
-from fashion_jax.same_data import check_same_data
+from fashion_jax.workdir.position import BEGINNING
+from fashion_jax.workdir.run_identity import identify
+from fashion_jax.workdir.same_data import check_same_data
+from fashion_jax.workdir.start import write_run_files
 from tests.shop import products, shop_config, smallest_image, write_shop, write_table
 
 HEADER = ("id", "masterCategory", "subCategory", "fold")

@@ -16,16 +16,8 @@ from fashion_jax.scoring.scores import (
     tree_scores,
     variability,
 )
+from tests.probabilities import examples
 from tests.trees import SHOP
-
-
-def examples(images: int = 400, classes: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities that are right half of the time, and labels; one class has no images, some are unknown."""
-    generator = np.random.default_rng(seed)
-    labels = generator.choice(classes - 1, images, p=np.arange(1, classes) / np.arange(1, classes).sum())
-    logits = generator.normal(size=(images, classes)) + 1.5 * (labels[:, None] == np.arange(classes))
-    log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    return log_probs, np.where(generator.random(images) < 0.1, -1, labels)
 
 
 @pytest.mark.parametrize("classes", [3, 9])

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fashion_jax.config import load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.report import comparison
 from fashion_jax.report.rendering import percent
+from fashion_jax.report.text_tables import _seeds
 from fashion_jax.scoring.seeds import over_seeds, seed_groups, spread
-from fashion_jax.text_tables import _seeds
 from tests.pages import make_contents, read_page
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.sharding import create_mesh, local_rows
+from fashion_jax.devices.mesh import create_mesh, local_rows
 from tests.conftest import ROOT
 
 V5E, V5P = "TPU v5 lite", "TPU v5"
@@ -77,10 +77,10 @@ _TWO_PROCESSES = """
 import os, jax, numpy as np
 from jax.sharding import AxisType, Mesh
 from types import SimpleNamespace
-from fashion_jax.data.images import DeviceImages
-from fashion_jax.dispatch import next_batch
-from fashion_jax.evaluation import predict_split
-from fashion_jax.sharding import fetch, local_rows, put_batch, put_batches, replicated
+from fashion_jax.data.batches.image_stores import DeviceImages
+from fashion_jax.training.dispatch import next_batch
+from fashion_jax.step.prediction import predict_split
+from fashion_jax.devices.mesh import fetch, local_rows, put_batch, put_batches, replicated
 
 port, process = os.environ["PORT"], int(os.environ["PROCESS"])
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)

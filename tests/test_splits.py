@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fashion_jax.data.splits import FOLDERS, assign_splits
+from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Table
+from fashion_jax.data.splits import assign_splits
 from fashion_jax.data.strings import Files, Strings
-from fashion_jax.data.table import LabelPaths, Table
 from fashion_jax.errors import UserError
 from tests.shop import shop_config
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fashion_jax.data import presence
+from fashion_jax.data import usable as presence
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.file_check import Checked
+from fashion_jax.data.decoding.file_check import Checked
+from fashion_jax.data.sources.table import read_table
 from fashion_jax.data.strings import Files, Strings
-from fashion_jax.data.table import read_table
 from fashion_jax.errors import UserError
 from tests.shop import HEADER, products, shop_config, smallest_image, write_shop, write_table
 

@@ -8,7 +8,7 @@ import math
 import pyarrow.parquet as pq
 import pytest
 
-from fashion_jax.report.tables import write_csv, write_table
+from fashion_jax.serving.table_files import write_csv, write_table
 
 BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
 FORMULAS = [

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fashion_jax.data.taxonomy_file import paths_by_name, read_taxonomy_file
+from fashion_jax.data.sources.taxonomy_file import paths_by_name, read_taxonomy_file
 from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import Taxonomy, class_labels, class_name
+from fashion_jax.taxonomy import Taxonomy, class_labels, class_name
 
 TWO, THREE = ["main", "sub"], ["main", "sub", "type"]
 

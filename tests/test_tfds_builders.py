@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.idx_set import idx_classes
-from fashion_jax.data.tfds_builders import builder_of_directory, builder_of_name
+from fashion_jax.data.records.idx_set import idx_classes
+from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name
 from fashion_jax.errors import UserError
 from tests.test_tfds_source import config_of, sets  # noqa: F401  (fixtures)
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.config import check_config, load_config
+from fashion_jax.config.loading import check_config, load_config
+from fashion_jax.data.batches.order import ShuffledIndices
+from fashion_jax.data.batches.pipeline import epoch_order, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
-from fashion_jax.data.idx_set import idx_files
-from fashion_jax.data.order import ShuffledIndices
-from fashion_jax.data.pipeline import epoch_order, eval_batches, open_images
-from fashion_jax.data.record_files import read_idx
-from fashion_jax.data.record_images import RecordImages
+from fashion_jax.data.records.idx_set import idx_files
+from fashion_jax.data.records.record_files import read_idx
+from fashion_jax.data.records.record_images import RecordImages
 from fashion_jax.errors import UserError
 from tests.shop import batches_of_steps, shop_config
 
@@ -280,6 +280,6 @@ def test_the_order_without_an_index_has_every_image_once(count):
 def test_the_order_without_an_index_is_that_of_seed_and_epoch(monkeypatch):
     orders = {(seed, epoch): tuple(ShuffledIndices(seed, epoch, 100)[:100]) for seed in (0, 1) for epoch in (0, 1)}
     assert len(set(orders.values())) == 4
-    monkeypatch.setattr("fashion_jax.data.pipeline.MAX_PERMUTED", 99)
+    monkeypatch.setattr("fashion_jax.data.batches.pipeline.MAX_PERMUTED", 99)
     assert tuple(epoch_order(1, 1, 100)[:100]) == orders[1, 1]
     assert len(epoch_order(1, 1, 99)) == 99

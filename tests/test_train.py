@@ -11,24 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sk
 
-from fashion_jax import results, rollback, sharding, train
-from fashion_jax.checkpoint import Checkpoints
 from fashion_jax.data.dataset import load_dataset
+from fashion_jax.devices import mesh as sharding
+from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.sharding import create_mesh
-from fashion_jax.train import train_and_evaluate
-
-
-def without_timing(workdir: Path) -> list[dict]:
-    path = workdir / "metrics.jsonl"
-    lines = map(json.loads, path.read_text().splitlines() if path.exists() else [])
-    return [{k: v for k, v in line.items() if k != "timing"} for line in lines]
-
-
-def digests(workdir: Path, step: int) -> dict[str, str]:
-    """The digests of every array of a checkpoint, as the run saved them."""
-    return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())["arrays"]
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training import epoch_end as results
+from fashion_jax.training import rollback, train
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.checkpoints.store import Checkpoints
+from tests.run_files import digests, without_timing
 
 
 def damage(step: Path) -> None:

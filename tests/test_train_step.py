@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.augmentation.mixing import soft_targets
-from fashion_jax.hierarchy import Taxonomy
-from fashion_jax.losses import level_log_probs, soft_cross_entropy
-from fashion_jax.models import create_model
-from fashion_jax.optimizer import create_optimizer, momentum
-from fashion_jax.sharding import create_mesh, fetch, put_batch
-from fashion_jax.train_state import create_train_state
-from fashion_jax.train_step import jit_eval_step, jit_train_step
-
-TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("b", "w")])
+from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.step.losses import level_log_probs, soft_cross_entropy
+from fashion_jax.step.optimizer import momentum
+from fashion_jax.step.train_step import jit_eval_step
+from tests.steps import TAXONOMY, build, random_batch
 
 
 @pytest.fixture
@@ -25,23 +21,6 @@ def config(tiny_config):
     tiny_config.batch_size = 8
     tiny_config.augment = "none"
     return tiny_config
-
-
-def random_batch(size: int = 8) -> dict:
-    rng = np.random.default_rng(0)
-    sub = rng.integers(0, 5, size).astype(np.int32)
-    main = TAXONOMY.ancestors("main", of="sub")[sub].astype(np.int32)
-    images = rng.integers(0, 256, (size, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
-    return {"image": images, "labels": {"main": main, "sub": sub}}
-
-
-def build(config, devices=None, steps_per_epoch=100, taxonomy=TAXONOMY):
-    mesh = create_mesh(devices)
-    model = create_model(config, taxonomy, mesh)
-    tx = create_optimizer(config)
-    state = create_train_state(config, model, tx, taxonomy, mesh)
-    step = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch * config.batch_size)
-    return mesh, model, state, step
 
 
 def build_to_over_fit(config):

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from fashion_jax.command_line import duration, printable
 from fashion_jax.errors import UserError
-from fashion_jax.writers import MetricsFile, Terminal, duration, printable
+from fashion_jax.training.terminal import Terminal
+from fashion_jax.workdir.metrics_file import MetricsFile
 
 
 class Screen(io.StringIO):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.taxonomy import Taxonomy
 
 LEVELS = ("main", "sub", "type")
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from configs import default
-from fashion_jax import results
 from fashion_jax.data.dataset import Dataset, Split
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training import run_end
 
 EPOCHS = 5
 
@@ -66,8 +66,8 @@ def make_run(
 def end_run(run: SimpleNamespace, log_probs: dict[str, np.ndarray]) -> None:
     """What a training does once its last step is done, but for the predicting."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "predict_validation", lambda *_: log_probs)
-        results.write_results(run, None)
+        patch.setattr(run_end, "predict_validation", lambda *_: log_probs)
+        run_end.write_results(run, None)
 
 
 def _labels(finest: np.ndarray, taxonomy: Taxonomy) -> dict[str, np.ndarray]:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from fashion_jax.atomic import remove_temporaries, replacing_folder, unwritable
 
 _ABANDONED = 86_400  # seconds, longer than anything is being written
-
-
-def cache_root(cache_dir: str) -> Path:
-    """The folder that data.cache_dir names; where it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
-    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
-    return Path(os.path.abspath(os.path.expanduser(cache_dir or default)))
 
 
 def make_once(

@@ -13,23 +13,23 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.data.archive import check_archive, extracted
-from fashion_jax.data.cache import cache_root
-from fashion_jax.data.catalogue import catalogue_folder
+from fashion_jax.config.loading import cache_root
+from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.fingerprint import split_digests
-from fashion_jax.data.folder import read_folder
 from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
-from fashion_jax.data.presence import usable, without_repeats
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
-from fashion_jax.data.record_images import RecordNames
+from fashion_jax.data.records.record_images import RecordNames
+from fashion_jax.data.sources.archive import check_archive, extracted
+from fashion_jax.data.sources.folder import read_folder
+from fashion_jax.data.sources.stored_names import stored_path
+from fashion_jax.data.sources.table import LabelPaths, Labels, Table, check_folder, read_table, table_file
+from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
+from fashion_jax.data.sources.tfds import read_records
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
-from fashion_jax.data.stored_names import stored_path
-from fashion_jax.data.table import LabelPaths, Labels, Table, check_folder, read_table, table_file
-from fashion_jax.data.taxonomy_file import read_taxonomy_file
-from fashion_jax.data.tfds_source import read_records
+from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.errors import UserError
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 ALL = "all"  # in place of a split's name: every image
 

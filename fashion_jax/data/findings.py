@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from fashion_jax.hierarchy import Taxonomy, class_name
 from fashion_jax.letters import is_disguised, look
+from fashion_jax.taxonomy import Taxonomy, class_name
 
 FEW_IMAGES = 10  # of training, below which little is learned of a class
 

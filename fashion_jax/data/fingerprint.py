@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fashion_jax.atomic import replacing
-from fashion_jax.data.strings import Strings
-from fashion_jax.ids import digest_of_ids
+from fashion_jax.data.strings import Strings, digest_of_ids
 
 COMPARED = ("train", "validation")  # splits: the others take no part in a run
 IMAGES = "images.parquet"  # in the folder of a run

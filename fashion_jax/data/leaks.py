@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fashion_jax.data.decoding import unreadable
+from fashion_jax.data.decoding.decode import unreadable
 from fashion_jax.data.splits import Assigned
 from fashion_jax.errors import UserError
 

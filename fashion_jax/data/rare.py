@@ -8,10 +8,10 @@ from collections import defaultdict
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.data.sources.table import LabelPaths, Labels, Table
 from fashion_jax.data.splits import Assigned
-from fashion_jax.data.table import LabelPaths, Labels, Table
-from fashion_jax.hierarchy import Taxonomy, class_name
 from fashion_jax.letters import composed
+from fashion_jax.taxonomy import Taxonomy, class_name
 
 OTHER = "Other"
 

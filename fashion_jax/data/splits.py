@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.data.stored_names import stored_path
+from fashion_jax.data.sources.stored_names import stored_path
+from fashion_jax.data.sources.table import FOLDERS, LeftOut, Table
 from fashion_jax.data.strings import Strings
-from fashion_jax.data.table import LeftOut, Table
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
 
-FOLDERS = ""  # the column of a table whose splits have folders, which no config can name
 Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in the table, in the table's order
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -95,3 +96,8 @@ class Files(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return (os.path.join(self.folder, name) for name in self.names)
+
+
+def digest_of_ids(ids: Sequence[str]) -> str:
+    """Of the ids in their order, in hexadecimal."""
+    return hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()

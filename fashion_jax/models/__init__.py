@@ -9,15 +9,15 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from fashion_jax.config_combinations import trunk_names
-from fashion_jax.hierarchy import Taxonomy
+from fashion_jax.config.combinations import head_names, trunk_names
+from fashion_jax.devices.mesh import replicated
 from fashion_jax.models import resnet
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.heads import HEADS, ParentCondition
 from fashion_jax.models.hybrid import Hybrid
 from fashion_jax.models.layers import run_trunk
 from fashion_jax.models.vgg import VGG16
-from fashion_jax.sharding import replicated
+from fashion_jax.taxonomy import Taxonomy
 
 # On how many devices each computes the heads of the whole batch, statistics of BatchNorm included, from features that
 # are gathered: two collectives less for each BatchNorm that waits for the one before. It costs every device the work of
@@ -116,11 +116,3 @@ def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
 def trunk_paths(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     """Name of each trunk in the model of a config -> where its parameters and its statistics are."""
     return {name: ("trunk", name) if name != config.model.name else ("trunk",) for name in trunk_names(config)}
-
-
-def head_names(config: ConfigDict) -> dict[str, str]:
-    """Level -> name of its head, for the levels that have one, coarse to fine."""
-    levels = list(config.data.levels)
-    if not config.model.heads:
-        return {level: "main" if i == 0 else "sub" for i, level in enumerate(levels)}
-    return {level: config.model.heads[level] for level in levels if level in config.model.heads}

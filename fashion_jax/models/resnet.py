@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from fashion_jax.models.layers import Conv, tapped
+from fashion_jax.models.rematerialization import KEEP_STATISTICS
 from fashion_jax.ops.pooling import max_pool3x3
-from fashion_jax.rematerialization import KEEP_STATISTICS
 
 
 class BasicBlock(nn.Module):

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax import metrics
-from fashion_jax.config import flatten
-from fashion_jax.report import charts
-from fashion_jax.report.classes import MAX_ROWS
+from fashion_jax.command_line import duration
+from fashion_jax.config.loading import flatten
 from fashion_jax.report.contents import PageContents, class_names
-from fashion_jax.report.figures import file_stem
+from fashion_jax.report.figures import charts
+from fashion_jax.report.figures.curves import file_stem
 from fashion_jax.report.rendering import Section, percent, write_html
-from fashion_jax.report.results import METRICS, TREE_METRICS, Metric, cell, with_corrected
-from fashion_jax.report.sections import CURVES, devices, series
-from fashion_jax.report.tables import write_csv
+from fashion_jax.report.sections.classes import MAX_ROWS
+from fashion_jax.report.sections.curves import CURVES, series
+from fashion_jax.report.sections.run import devices
+from fashion_jax.report.sections.scores import METRICS, TREE_METRICS, Metric, cell, with_corrected
+from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import PATH
-from fashion_jax.scoring.decisions import DEFAULT_DECODE
 from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
 from fashion_jax.scoring.seeds import SCORES, over_seeds
-from fashion_jax.writers import duration
+from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
+from fashion_jax.serving.table_files import write_csv
 
 _RARITY = (
     Metric("head", "Accuracy, frequent classes", "of classes with many training images (head)", percent),

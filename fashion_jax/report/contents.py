@@ -5,35 +5,23 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.atomic import read_text, unreadable
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy, class_labels
 from fashion_jax.scoring.blocks import LazyRows
 from fashion_jax.scoring.temperature import calibrated_levels
+from fashion_jax.serving.grad_cam import Explain
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_labels
+from fashion_jax.workdir.files import _read_json, train_counts
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from fashion_jax.data.dataset import Split
-
-
-class Explain(Protocol):
-    """What shows where a model looked."""
-
-    def __call__(self, rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> Mapping[str, Sequence[Any]]:
-        """Level -> a PIL image for each of rows of the split, the picture under a heat map; None where there is none.
-
-        Args:
-            rows: indices into the split.
-            classes: level -> int [rows], the class whose reasons are wanted; all levels.
-        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,26 +102,11 @@ def read_contents(workdir: Path, **known: Any) -> PageContents:
     Raises:
         UserError: a file is missing or damaged.
     """
-    from fashion_jax.writers import MetricsFile
+    from fashion_jax.workdir.metrics_file import MetricsFile
 
     lines = MetricsFile(workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
     environment, data = (_read_json(workdir / name) for name in ("environment.json", "data.json"))
     return PageContents(workdir=workdir, environment=environment, data=data, lines=lines, **known)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(read_text(path))
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error, "restore it, or use another --workdir") from error
-
-
-def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "train") -> dict[str, np.ndarray]:
-    """Level -> training images, or those of another split, of each class, int [classes], by what data.json holds."""
-    counts = data["splits"][split]["classes"]
-    return {
-        level: np.array([counts[level][name] for name in names], np.int64) for level, names in taxonomy.classes.items()
-    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fashion_jax.report import data_section, galleries, sections
-from fashion_jax.report.augmentation import augmentation
-from fashion_jax.report.calibration import calibration
-from fashion_jax.report.classes import classes
-from fashion_jax.report.confusions import confusions
 from fashion_jax.report.contents import PageContents
-from fashion_jax.report.findings import findings
 from fashion_jax.report.rendering import Section, write_html
-from fashion_jax.report.results import header, results
+from fashion_jax.report.sections import data as data_section
+from fashion_jax.report.sections import galleries
+from fashion_jax.report.sections import run as run_section
+from fashion_jax.report.sections.augmentation import augmentation
+from fashion_jax.report.sections.calibration import calibration
+from fashion_jax.report.sections.classes import classes
+from fashion_jax.report.sections.confusion import confusions
+from fashion_jax.report.sections.curves import curves
+from fashion_jax.report.sections.findings import findings
+from fashion_jax.report.sections.scores import header, results
+from fashion_jax.report.sections.training_images import images
 
 SECTIONS = (
     Section("results", "Results", results),
@@ -20,11 +24,11 @@ SECTIONS = (
     Section("classes", "Classes", classes),
     Section("galleries", "Images to look at", galleries.galleries),
     Section("calibration", "How sure it is", calibration),
-    Section("curves", "Training", sections.curves),
+    Section("curves", "Training", curves),
     Section("data", "Data", data_section.data),
-    Section("images", "Training images", sections.images),
+    Section("images", "Training images", images),
     Section("augmentation", "What the network is shown", augmentation),
-    Section("run", "Run", sections.run),
+    Section("run", "Run", run_section.run),
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.atomic import replacing
-from fashion_jax.report.drawing import encodable
+from fashion_jax.serving.table_files import encodable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

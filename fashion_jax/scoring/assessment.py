@@ -7,20 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.scoring.blocks import LazyRows, Table, likeliest, picked
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error, confidence_error
-from fashion_jax.scoring.deciding import decoded_classes
-from fashion_jax.scoring.decisions import DECODES, DEFAULT_DECODE, contradiction_rate
+from fashion_jax.scoring.decider import decoded_classes
 from fashion_jax.scoring.intervals import paired_test, score_intervals, share_interval
-from fashion_jax.scoring.scores import (
-    level_scores,
-    paths_known,
-    predicted_scores,
-    shot_scores,
-    tree_scores,
-)
+from fashion_jax.scoring.scores import level_scores, paths_known, predicted_scores, shot_scores, tree_scores
 from fashion_jax.scoring.temperature import calibrated_levels, cross_fitted
+from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE, contradiction_rate
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 PATH = "path"  # beside the levels, where whole paths are compared
 

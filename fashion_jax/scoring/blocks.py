@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fashion_jax.processors import usable_processors
+from fashion_jax.devices.host import usable_processors
 
 Result = TypeVar("Result")
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.scoring.blocks import Table, likeliest, picked
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 BINS = 15
 UNSURE = "unsure"

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN
+from fashion_jax.taxonomy import UNKNOWN
 
 LEVEL = 0.95
 INTERVALS = ("accuracy", "macro_f1", "auroc")

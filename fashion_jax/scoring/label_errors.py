@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
 from fashion_jax.scoring.blocks import Table, picked, row_blocks
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 COLUMNS = ("id", "level", "given", "suggested", "self_confidence", "margin", "rank", "suspected")
 

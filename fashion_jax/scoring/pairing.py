@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fashion_jax.hierarchy import Taxonomy
 from fashion_jax.scoring.assessment import compare
 from fashion_jax.scoring.blocks import Table, chosen_rows
+from fashion_jax.taxonomy import Taxonomy
 
 
 class Measured(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN, Taxonomy
-from fashion_jax.metrics import class_counts, exact_scores, known_images
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
-from fashion_jax.scoring.decisions import common_heights, contradiction_rate, leaf_paths
+from fashion_jax.scoring.metrics import class_counts, exact_scores, known_images
+from fashion_jax.scoring.tree_decoding import common_heights, contradiction_rate, leaf_paths
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 LEVEL_SCORES = (
     *("loss", "accuracy", "top5", "macro_f1", "weighted_f1", "auroc", "average_precision", "balanced_accuracy"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.config import flatten
+from fashion_jax.config.loading import flatten
 
 _ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # the same run at another place
 SCORES = ("loss", "accuracy", "macro_f1", "auroc")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fashion_jax.hierarchy import UNKNOWN
 from fashion_jax.scoring.blocks import LazyRows, Result, map_blocks, row_blocks
-from fashion_jax.scoring.decisions import finite
+from fashion_jax.scoring.tree_decoding import finite
+from fashion_jax.taxonomy import UNKNOWN
 
 _LOWEST, _HIGHEST = 0.02, 50.0  # temperature
 _SMALL_STEP = 1e-4  # of a logarithm of a temperature

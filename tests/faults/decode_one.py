@@ -4,8 +4,8 @@ import json
 import resource
 import sys
 
-from fashion_jax.data.decoding import decode, read
-from fashion_jax.data.pillow_decoding import Undecodable
+from fashion_jax.data.decoding.decode import decode, read
+from fashion_jax.data.decoding.pillow import Undecodable
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.faults.lab import EVERY, Command, Fault, Lab, Try, end_of, refused
 
 _IN_EVALUATION = """
-import fashion_jax.results as results, os, signal, time
+import fashion_jax.training.epoch_end as results, os, signal, time
 real = results.predict_split
 def hooked(*arguments):
     os.kill(os.getpid(), signal.{signal})
@@ -23,7 +23,7 @@ def hooked(*arguments):
 results.predict_split = hooked
 """
 _BEFORE_SAVE = """
-import fashion_jax.checkpoint as checkpoint, os, signal, time
+import fashion_jax.workdir.checkpoints.store as checkpoint, os, signal, time
 real = checkpoint.Checkpoints.save
 def hooked(self, step, *arguments, **options):
     if step == {step} and not hasattr(self, "sent"):

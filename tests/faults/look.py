@@ -6,7 +6,7 @@ import json
 import sys
 
 from fashion_jax.command_line import parse_overrides, run_command
-from fashion_jax.config import check_config, load_config
+from fashion_jax.config.loading import check_config, load_config
 from fashion_jax.data.dataset import check_paths, load_dataset
 
 

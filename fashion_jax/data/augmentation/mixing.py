@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fashion_jax.data.augmentation.erasing import inside
-from fashion_jax.hierarchy import UNKNOWN
+from fashion_jax.taxonomy import UNKNOWN
 
 _MIXUP_ALPHA = 0.2  # torchvision's recipe takes either of the two, with these parameters of the Beta distribution
 _CUTMIX_ALPHA = 1.0

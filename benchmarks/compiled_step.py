@@ -1,0 +1,110 @@
+"""The compiled training step of a config with made-up batches, which several benchmarks measure."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from benchmarks.command import origin
+from benchmarks.peak import peak_flops, peak_memory
+from fashion_jax.config.loading import image_shape
+from fashion_jax.data.batches.pipeline import canvas_shape
+from fashion_jax.devices.compiler import flops
+from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch
+from fashion_jax.models import create_model
+from fashion_jax.step.class_balance import create_class_balance
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_state import TrainState, create_train_state
+from fashion_jax.step.train_step import Batch, jit_train_step
+from fashion_jax.taxonomy import Taxonomy
+
+_MAINS, _SUBS = 4, 21  # classes of the report's data
+
+
+_STEPS_PER_EPOCH = 1000
+
+
+_BATCHES = 4  # enough not to learn them by heart, which would let the gradients vanish
+
+
+def described(config: ConfigDict, step: CompiledStep, seconds: list[float]) -> dict[str, Any]:
+    """What --json writes of measured steps."""
+    speed = config.batch_size / float(np.median(seconds))
+    peak, source = peak_flops(jax.devices(), config.dtype)
+    return {
+        "benchmark": "train_step",
+        "config": config.to_dict(),
+        "image_size": list(image_shape(config)),
+        "batch_size": config.batch_size,
+        "devices": jax.device_count(),
+        **origin(),
+        "compile_seconds": step.compile_seconds,
+        "step_seconds": summary(seconds),
+        "images_per_second": speed,
+        "parameters": sum(x.size for x in jax.tree.leaves(step.state.params)),
+        "flops_per_image": step.flops_per_image,
+        "peak_flops": peak,
+        "peak_is": source,
+        "mfu": peak and step.flops_per_image * speed / peak,
+        "peak_memory_bytes": peak_memory(jax.devices()),
+    }
+
+
+class CompiledStep(NamedTuple):
+    """A step for all devices, and what it can be done with."""
+
+    function: jax.stages.Compiled
+    state: TrainState
+    batches: list[Batch]
+    compile_seconds: float
+    flops_per_image: float
+
+
+def compile_step(config: ConfigDict) -> CompiledStep:
+    """The training step of a checked config over all devices, its first state, and batches.
+
+    Raises:
+        UserError: batch_size does not go over the devices.
+    """
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    mesh = create_mesh()
+    check_batch_size(config.batch_size, mesh.size)
+    taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
+    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
+    balance = create_class_balance(config, {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels})
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    batches = random_batches(config, taxonomy, paths, mesh)
+    began = time.perf_counter()
+    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH * config.batch_size, balance)
+    traced = step_fn.trace(state, batches[0])
+    compiled = traced.lower().compile()
+    seconds = time.perf_counter() - began
+    return CompiledStep(compiled, state, batches, seconds, flops(traced) / config.batch_size)
+
+
+def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:
+    """A taxonomy with 4 classes at the first level and 21 at each further one, and the paths of the finest."""
+    paths = [[f"class {i % _MAINS}"] + [f"class {i}"] * (len(levels) - 1) for i in range(_SUBS)]
+    return Taxonomy.from_paths(levels, paths), paths
+
+
+def random_batches(config: ConfigDict, taxonomy: Taxonomy, paths: list[list[str]], mesh: Mesh) -> list[Batch]:
+    """Noise with random labels, on the devices."""
+    rng = np.random.default_rng(config.seed)
+    shape = (config.batch_size, *canvas_shape(config, image_shape(config)), 3)
+    batches = []
+    for _ in range(_BATCHES):
+        labels = taxonomy.label_ids([paths[i] for i in rng.integers(len(paths), size=config.batch_size)])
+        batches.append(put_batch({"image": rng.integers(0, 256, shape, np.uint8), "labels": labels}, mesh))
+    return jax.block_until_ready(batches)
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    low, median, p90, high = np.percentile(seconds, [0, 50, 90, 100]).tolist()
+    return {"min": low, "median": median, "p90": p90, "max": high}

@@ -1,0 +1,180 @@
+"""What fields of the config that are good by themselves must be together."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from fashion_jax.errors import UserError
+
+_LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")
+
+
+def check_combinations(config: ConfigDict) -> None:
+    """Checks fields that belong together.
+
+    Raises:
+        UserError: names the first that does not suit another, both values, and the way out.
+    """
+    _check_levels(config)
+    _check_model(config)
+    _check_rare_classes(config)
+    _check_sizes(config)
+    _check_source(config.data)
+    _check_effects(config)
+
+
+def best_metric(config: ConfigDict) -> str:
+    """The metric of metrics.jsonl that the best checkpoint has the best value of."""
+    return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
+
+
+def trunk_names(config: ConfigDict) -> tuple[str, ...]:
+    """The trunks of the model."""
+    return ("resnet34", "vgg16") if config.model.name == "hybrid" else (config.model.name,)
+
+
+def _check_levels(config: ConfigDict) -> None:
+    levels, heads = list(config.data.levels), config.model.heads
+    rare = [(f"rare_classes.{name}", config.rare_classes[name]) for name in ("weights", "loss", "post_hoc", "draw")]
+    for field, table in (("model.heads", heads), ("loss_weights", config.loss_weights), *rare):
+        for level in table:
+            if level not in levels:
+                raise UserError(f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}.")
+    if heads and levels[-1] not in heads:
+        raise UserError(
+            f"model.heads must have the finest level, {levels[-1]!r}: add it, or take it out of data.levels."
+        )
+    for level, weight in config.loss_weights.items():
+        if heads and level not in heads and weight:
+            raise UserError(f"loss_weights has {level!r}, but model.heads gives it no head: take it out.")
+    if not any(config.loss_weights.get(level, 1) for level in heads or levels):
+        raise UserError(
+            f"loss_weights is {config.loss_weights!r}, which trains nothing: give a level a weight above 0."
+        )
+    known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in _LEVEL_METRICS)]
+    if best_metric(config) not in known:
+        raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
+
+
+def _check_model(config: ConfigDict) -> None:
+    model, levels = config.model, list(config.data.levels)
+    for field in ("init_from", "frozen"):
+        for name in model[field]:
+            if name not in trunk_names(config):
+                raise UserError(
+                    f"model.{field} has {name!r}, but the model {model.name!r} is made of "
+                    f"{' and '.join(trunk_names(config))}: take it out."
+                )
+    for name in model.frozen:
+        if name not in model.init_from:
+            raise UserError(
+                f"model.frozen has {name!r}, which would stay as it was drawn: name the run that has trained it in "
+                f"model.init_from.{name}."
+            )
+    if not model.condition_on_parent:
+        return
+    if len(levels) < 2:
+        raise UserError(f"model.condition_on_parent is True, but {levels[0]!r}, the only level, has no parent.")
+    for level in levels if model.heads else ():
+        if level not in model.heads:
+            raise UserError(f"model.condition_on_parent is True, but model.heads gives {level!r} no head: add one.")
+
+
+def _check_rare_classes(config: ConfigDict) -> None:
+    heads, chosen = config.model.heads, config.rare_classes
+    shifting = [name for name in ("loss", "post_hoc") if chosen[name]]
+    for name in ("weights", *shifting):
+        for level in chosen[name]:
+            if heads and level not in heads:
+                raise UserError(f"rare_classes.{name} has {level!r}, but model.heads gives it no head: take it out.")
+    for name in shifting:
+        for level in chosen[name]:
+            if others := [other for other in ("weights", *shifting) if other != name and level in chosen[other]]:
+                raise UserError(
+                    f"rare_classes.{name} and rare_classes.{others[0]} both have {level!r}, "
+                    "and would favor its rare classes twice: take it out of one."
+                )
+    if len(chosen.draw) > 1:
+        raise UserError(f"rare_classes.draw has {', '.join(chosen.draw)}, but images are drawn by one level: name one.")
+    if chosen.draw and (others := [name for name in ("weights", *shifting) if chosen[name]]):
+        raise UserError(
+            f"rare_classes.draw and rare_classes.{others[0]} would favor rare classes twice: take one of them out."
+        )
+
+
+def _check_sizes(config: ConfigDict) -> None:
+    size, canvas = ([x, x] if isinstance(x, int) else list(x) for x in (config.image_size, config.data.canvas_size))
+    if config.data.canvas_size and any(c < s for c, s in zip(canvas, size, strict=True)):
+        raise UserError(f"data.canvas_size is {canvas}, but must not be smaller than image_size, {size}.")
+    if config.batch_norm == "group" and config.batch_size % config.batch_norm_group_size:
+        raise UserError(
+            f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
+            f"{config.batch_norm_group_size}, where batch_norm is group."
+        )
+    unit = config.batch_norm_group_size if config.batch_norm == "group" else 2
+    if config.accumulate > 1 and (
+        config.batch_size % config.accumulate or config.batch_size // config.accumulate % unit
+    ):
+        raise UserError(
+            f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
+            f"and a part a multiple of {unit} images."
+        )
+    if config.remat == "blocks" and config.model.name == "vgg16":
+        raise UserError("remat is 'blocks', but vgg16 has none: set it to dots.")
+
+
+def _check_source(data: ConfigDict) -> None:
+    if data.source in ("csv", "folder") and not data.path:
+        raise UserError("data.path is empty: name the folder of the images (and their table).")
+    if data.source == "tfds" and not data.path and not data.tfds:
+        raise UserError("data.tfds is empty: name a set of TFDS, or the folder of one in data.path.")
+    if data.fold >= max(data.folds, 1):
+        raise UserError(f"data.fold is {data.fold}, but must be below data.folds, {data.folds}: the first is 0.")
+    is_divided = isinstance(data.splits, str) or any(isinstance(value, str) for value in data.splits.values())
+    if data.folds and is_divided and data.source != "catalogue":
+        raise UserError(
+            f"data.folds is {data.folds}, but data.splits is {data.splits!r}: set it to fractions, or data.folds to 0."
+        )
+    if data.source == "folder" and data.group_column:
+        raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
+    if data.source == "folder" and isinstance(data.splits, str):
+        raise UserError(
+            f"data.splits is {data.splits!r}, but a folder has no columns: name files or folders, or fractions."
+        )
+    if data.rare_classes == "merge" and data.taxonomy:
+        raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
+
+
+def _check_effects(config: ConfigDict) -> None:
+    """That no field is set which another one makes do nothing."""
+    data, rare = config.data, config.rare_classes
+    if data.rare_classes == "merge" and data.min_images_per_class == 1:
+        raise UserError(
+            "data.rare_classes is 'merge', but with data.min_images_per_class = 1 no class is rare: set how many "
+            "training images a class must have."
+        )
+    if data.drop_leaks and data.source == "tfds":
+        raise UserError(
+            "data.drop_leaks is True, but the records of a TFDS set are not compared: set it to false, or prepare the "
+            "images from their files with it."
+        )
+    if config.model.fusion != "concatenate" and config.model.name != "hybrid":
+        raise UserError(
+            f"model.fusion is {config.model.fusion!r}, but model.name is {config.model.name!r}: only hybrid fuses."
+        )
+    if config.schedule == "cosine" and config.learning_rate_decay != 0.9:
+        raise UserError(
+            f"learning_rate_decay is {config.learning_rate_decay}, but schedule is cosine: set it to exponential."
+        )
+    if rare.tau != 1.0 and "logit_adjustment" not in rare.loss.values():
+        raise UserError(
+            f"rare_classes.tau is {rare.tau}, but no level of rare_classes.loss has logit_adjustment: set one."
+        )
+
+
+def head_names(config: ConfigDict) -> dict[str, str]:
+    """Level -> name of its head, for the levels that have one, coarse to fine."""
+    levels = list(config.data.levels)
+    if not config.model.heads:
+        return {level: "main" if i == 0 else "sub" for i, level in enumerate(levels)}
+    return {level: config.model.heads[level] for level in levels if level in config.model.heads}

@@ -1,0 +1,201 @@
+"""What a good value of each field of the config is, taken by itself."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Callable
+from typing import Any
+
+TRUNKS = ("resnet10", "resnet18", "resnet34", "vgg16")
+
+MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
+
+_NAME = r"[A-Za-z_]\w*"  # of a level or a split
+
+# A check returns what a good value is, or "" where the value is good.
+Check = Callable[[Any], str]
+
+
+def _integer(low: int, high: float = math.inf) -> Check:
+    bound = f"of at least {low}" + (f" and at most {high}" if high < math.inf else "")
+    return lambda x: "" if type(x) is int and low <= x <= high else f"a whole number {bound}"
+
+
+def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Check:
+    def check(x: Any) -> str:
+        good = type(x) in (int, float) and math.isfinite(x) and low <= x <= high and not (open_low and x == low)
+        bound = f"{'above' if open_low else 'of at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
+        return "" if good else f"a finite number {bound}"
+
+    return check
+
+
+def _choice(*values: str) -> Check:
+    return lambda x: "" if x in values else "one of " + ", ".join(values)
+
+
+def _boolean(x: Any) -> str:
+    return "" if type(x) is bool else "True or False"
+
+
+def _text(x: Any) -> str:
+    good = isinstance(x, str) and not re.search("[\0\ud800-\udfff]", x)  # bytes of the command line that are no UTF-8
+    return "" if good else "a text in UTF-8"
+
+
+def _pattern(x: Any) -> str:
+    patterns = [x] if isinstance(x, str) else x
+    if isinstance(patterns, list | tuple) and patterns and all(map(_is_pattern, patterns)):
+        return ""
+    return (
+        "a pattern with a column of the table in braces, such as images/{id}.jpg, in whose last part * stands for "
+        "anything, or a list of patterns"
+    )
+
+
+def _is_pattern(x: Any) -> bool:
+    try:
+        parts = [part[1:] for part in string.Formatter().parse(x) if part[1] is not None]
+    except (ValueError, TypeError):
+        return False
+    good = all(re.fullmatch(r"[^.\[\]*]+", name) and not spec and not form for name, spec, form in parts)
+    return bool(parts) and good and "*" not in x.rpartition("/")[0]
+
+
+def _level_table(check_value: Check, empty: bool) -> Check:
+    def check(x: Any) -> str:
+        if not isinstance(x, dict) or not (x or empty):
+            return "a table of levels, such as {'main': …, 'sub': …}"
+        for level, value in x.items():
+            if not isinstance(level, str) or not re.fullmatch(_NAME, level):
+                return "a table whose levels are named by letters, digits and _"
+            if wrong := check_value(value):
+                return f"a table whose values are each {wrong}"
+        return ""
+
+    return check
+
+
+def _levels(x: Any) -> str:
+    if wrong := _level_table(_text, empty=False)(x):
+        return wrong
+    taken = {"path", "error", "answer", *(f"{level}_probability" for level in x)} & set(x)
+    return f"a table whose levels have other names than {', '.join(sorted(taken))}" if taken else ""
+
+
+def _trunk_list(x: Any) -> str:
+    good = isinstance(x, list | tuple) and all(isinstance(name, str) and name in TRUNKS for name in x)
+    return "" if good and len(set(x)) == len(x) else f"a list of different ones of {', '.join(TRUNKS)}"
+
+
+def _trunk_table(x: Any) -> str:
+    if isinstance(x, dict) and all(name in TRUNKS and value and not _text(value) for name, value in x.items()):
+        return ""
+    return f"a table from one of {', '.join(TRUNKS)} to the --workdir of a run, such as {{'resnet34': 'runs/mtl'}}"
+
+
+def _image_size(x: Any) -> str:
+    sizes = [x] if type(x) is int else x
+    good = isinstance(sizes, list | tuple) and len(sizes) in (1, 2) and all(type(s) is int for s in sizes)
+    if good and not (isinstance(x, list | tuple) and len(x) == 1) and min(sizes) >= MIN_IMAGE_SIZE:
+        return ""
+    return f"an int or (height, width), each at least {MIN_IMAGE_SIZE} (the trunk halves the image five times)"
+
+
+def _canvas_size(x: Any) -> str:
+    return "" if x == 0 and type(x) is int else _image_size(x) and "0, or " + _image_size(x)
+
+
+def _splits(x: Any) -> str:
+    if isinstance(x, str) and x:
+        return ""
+    if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
+        return "the name of a column, or a table with train and validation in it"
+    if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
+        return "a table whose splits are named by letters, digits and _"
+    if "all" in x:
+        return "a table without a split named all, which stands for every image"
+    if all(isinstance(value, str) and value for value in x.values()):
+        return ""
+    fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]
+    if len(fractions) == len(x) and sum(fractions) <= 1 + 1e-9:
+        return ""
+    return "all files of ids, or all fractions between 0 and 1 with a sum of at most 1"
+
+
+CHECKS: dict[str, Check] = {
+    "seed": _integer(0, 2**32 - 1),  # what jax.random.key tells apart
+    "image_size": _image_size,
+    "batch_size": _integer(2),
+    "num_epochs": _integer(1),
+    "learning_rate": _number(0, open_low=True),
+    "momentum": _number(0, 1),
+    "weight_decay": _number(0),
+    "schedule": _choice("cosine", "exponential"),
+    "learning_rate_decay": _number(0, 1, open_low=True),
+    "loss_weights": _level_table(_number(0), empty=True),
+    "batch_norm": _choice("global", "group", "local"),
+    "batch_norm_group_size": _integer(2),
+    "dtype": _choice("float32", "bfloat16", "float64"),
+    "clip_gradient_norm": _number(0),
+    "deterministic": _boolean,
+    "on_nonfinite": _choice("stop", "skip", "rollback"),
+    "nonfinite.max_in_a_row": _integer(1),
+    "nonfinite.learning_rate_factor": _number(0, 1, open_low=True),
+    "nonfinite.max_rollbacks": _integer(1),
+    "accumulate": _integer(1),
+    "steps_per_dispatch": _integer(1),
+    "remat": _choice("none", "dots", "blocks"),
+    "augment": _choice("none", "flip", "light", "medium", "trivial", "strong"),
+    "eval_flip": _boolean,
+    "model.name": _choice(*TRUNKS, "hybrid"),
+    "model.fusion": _choice("concatenate", "gated"),
+    "model.init_from": _trunk_table,
+    "model.frozen": _trunk_list,
+    "model.heads": _level_table(_choice("main", "sub", "classifier", "linear"), empty=True),
+    "model.condition_on_parent": _boolean,
+    "rare_classes.weights": _level_table(_choice("inverse", "effective"), empty=True),
+    "rare_classes.beta": _number(0, 0.999999),
+    "rare_classes.loss": _level_table(_choice("balanced_softmax", "logit_adjustment"), empty=True),
+    "rare_classes.tau": _number(0),
+    "rare_classes.post_hoc": _level_table(_number(0), empty=True),
+    "rare_classes.draw": _level_table(_choice("class_balanced", "square_root"), empty=True),
+    "checkpoint.every_steps": _integer(1),
+    "checkpoint.keep": _integer(1),
+    "checkpoint.best": _text,
+    "data.source": _choice("catalogue", "csv", "folder", "tfds"),
+    "data.path": _text,
+    "data.csv": _text,
+    "data.tfds": _text,
+    "data.image": _pattern,
+    "data.levels": _levels,  # predict has columns of other names
+    "data.taxonomy": _text,
+    "data.splits": _splits,
+    "data.folds": lambda x: "" if type(x) is int and (x == 0 or x >= 2) else "0, or a whole number of at least 2",
+    "data.fold": _integer(0),
+    "data.group_column": _text,
+    "data.min_images_per_class": _integer(1),
+    "data.rare_classes": _choice("drop", "merge"),
+    "data.max_bad_fraction": _number(0, 1),
+    "data.drop_leaks": _boolean,
+    "data.resize": _choice("stretch", "crop", "letterbox"),
+    "data.canvas_size": _canvas_size,
+    "data.cache": _choice("auto", "none", "host", "device"),
+    "data.cache_dir": _text,
+    "data.catalogue.num_images": _integer(1),
+    "data.catalogue.seed": _integer(0),
+    "data.catalogue.label_noise": _number(0, 1),
+    "log_every_steps": _integer(1),
+}
+
+# Fields that the configs of earlier versions lack -> what these versions did.
+ADDED: dict[str, Any] = {
+    "model.fusion": "concatenate",
+    "model.init_from": {},
+    "model.frozen": [],
+    "model.condition_on_parent": False,
+    "data.folds": 0,
+    "data.fold": 0,
+}

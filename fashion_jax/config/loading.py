@@ -1,0 +1,287 @@
+"""Loading a config file, overriding its fields, and checking every one of them. Imports neither jax nor TF."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fashion_jax.atomic import read_text
+from fashion_jax.config.combinations import check_combinations
+from fashion_jax.config.fields import ADDED, CHECKS
+from fashion_jax.errors import UserError
+
+_OF_FILES = ("data.path", "data.csv", "data.image", "data.tfds", "data.group_column")
+
+OF_PIXELS = ("data.resize", "data.canvas_size")
+
+
+def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+    """Runs get_config() of a Python file, or reads a run's config.json, overrides fields, and checks the result.
+
+    Args:
+        path: the config file. Python is executed.
+        overrides: pairs of a field (`learning_rate`, `data.splits.train`) and its value as text.
+
+    Raises:
+        UserError: the file is missing or fails, or a field is unknown or has a wrong value.
+    """
+    config = _read_json(path) if path.endswith(".json") else _run(path)
+    for field, text in overrides:
+        _override(config, field, text)
+    check_config(config)
+    _check_is_read(config, overrides)
+    return config
+
+
+def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+    """The config of the run in workdir, with other data, or another way to predict, where overrides say so.
+
+    The run may be somebody else's: of its config.json is taken what describes the model and the data, and not the
+    folder of the cache, from which compiled programs would be loaded.
+
+    Raises:
+        UserError: workdir holds no run, or a field is unknown, one of the training, or has a wrong value.
+    """
+    path = workdir / "config.json"
+    try:
+        config = read_config(read_text(path), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--workdir is {str(workdir)!r}, which holds no run (its config.json cannot be read): "
+            "name the --workdir of a training."
+        ) from error
+    _leave_out_places(config)
+    for field, text in overrides:
+        if not field.startswith(("data.", "rare_classes.post_hoc")) and field != "eval_flip":
+            raise UserError(
+                f"{field} cannot be changed in a trained run: set fields of data, eval_flip or rare_classes.post_hoc."
+            )
+        _override(config, field, text)
+    check_config(config)
+    _check_is_read(config, overrides)
+    return config
+
+
+def ways_to_predict(workdir: Path, overrides: Iterable[tuple[str, str]]) -> list[str]:
+    """The fields among those that load_run_config lets change by which a run predicts otherwise than in training.
+
+    Raises:
+        UserError: as load_run_config.
+    """
+    fields = [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
+    before, now = load_run_config(workdir), load_run_config(workdir, overrides)
+    return [field for field in fields if _value(before, field) != _value(now, field)]
+
+
+def _value(config: ConfigDict, field: str) -> Any:
+    """Of a field, or of a level in a table; None where the table has none."""
+    node: Any = config
+    for name in field.split("."):
+        node = node.get(name)
+    return node
+
+
+def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Overlays may name files that another source is to read; who names them in a command means them."""
+    for field, text in overrides:
+        if config.data.source == "catalogue" and field in _OF_FILES and text:
+            raise UserError(
+                f"{field} is {text!r}, but data.source is catalogue, which is drawn and reads no files: set "
+                "data.source to csv, folder or tfds."
+            )
+
+
+def _read_json(path: str) -> ConfigDict:
+    try:
+        config = read_config(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config is {path!r}, which cannot be read ({error}): name a config file.") from error
+    _leave_out_places(config)
+    return config
+
+
+def _leave_out_places(config: ConfigDict) -> None:
+    """Takes out of a config.json what only flags, config files and the environment may say: where the cache is.
+
+    Its compiled programs are loaded and run, so that whoever names the folder decides what is computed.
+    """
+    config.data.cache_dir = ""
+
+
+def read_config(text: str, name: str) -> ConfigDict:
+    """The config of a run from its config.json, whose text is given; executes nothing.
+
+    Raises:
+        UserError: text is not a config; the sentence calls it `name`.
+    """
+    try:
+        config = _section("", _with_added(json.loads(text)))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."
+        ) from error
+    try:
+        check_config(config)
+    except UserError as error:
+        raise UserError(f"{name} does not suit this version of the program: {error}") from error
+    return config
+
+
+def _with_added(tree: dict[str, Any]) -> dict[str, Any]:
+    """The plain dict of a run's config with the fields that its version did not have yet."""
+    for field, value in ADDED.items():
+        *sections, name = field.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node.setdefault(name, copy.deepcopy(value))
+    return tree
+
+
+def config_to_json(config: ConfigDict) -> str:
+    """The config as JSON, in the order of its fields."""
+    return json.dumps(config.to_dict(), indent=1, ensure_ascii=False)
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Field -> value; tables (of levels, of splits) are values."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= {f"{name}.{field}": x for field, x in flatten(value).items()}
+        else:
+            flat[name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks that every field is there, known, of the right type and range, and that they fit together.
+
+    Raises:
+        UserError: names the first field that is wrong, its value, and what is right.
+    """
+    _check_tables(config)
+    flat = flatten(config)
+    for field, value in flat.items():
+        if any(known.startswith(f"{field}.") for known in CHECKS):
+            raise UserError(f"{field} is {value!r}, but must be a section, as in configs/default.py.")
+        if field not in CHECKS:
+            raise _unknown(field)
+        _check_field(field, value)
+    if missing := [field for field in CHECKS if field not in flat]:
+        raise UserError(f"The config lacks {missing[0]}: start from get_config() of configs/default.py.")
+    check_combinations(config)
+
+
+def _check_field(field: str, value: Any) -> None:
+    if wrong := CHECKS[field](value):
+        raise UserError(f"{field} is {value!r}, but must be {wrong}.")
+
+
+def _check_tables(config: ConfigDict, prefix: str = "") -> None:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            if prefix + name in CHECKS:
+                raise UserError(f"{prefix}{name} is a ConfigDict, but must be a plain dict, which keeps its order.")
+            _check_tables(value, f"{prefix}{name}.")
+
+
+def image_shape(config: ConfigDict) -> tuple[int, int]:
+    """(height, width) of what the network sees."""
+    size = config.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _run(name: str) -> ConfigDict:
+    path = Path(name)
+    if not os.path.isfile(name) or path.suffix != ".py":
+        raise UserError(
+            f"{name!r} is not a config file: name a Python file with get_config(), such as "
+            "configs/mtl.py, or a run's config.json."
+        )
+    root = str(path.resolve().parent.parent)
+    if root not in sys.path:  # so that an overlay finds configs/default.py from any directory
+        sys.path.append(root)
+    try:
+        spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except (Exception, SystemExit) as error:
+        reason = _first_sentence(error)
+        raise UserError(f"The config file {name!r} fails: {type(error).__name__}: {reason}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config() of {name!r} returns {type(config).__name__}, not a ConfigDict.")
+    return config
+
+
+def _first_sentence(error: BaseException) -> str:
+    text = str(error) or "no message"
+    if match := re.search(r'Key "(\w+)" does not exist', text):  # ml_collections does not say in which section
+        names = {name for field in CHECKS for name in field.split(".")}
+        close = difflib.get_close_matches(match[1], names, n=1)
+        return f"there is no field {match[1]!r}" + (f"; did you mean {close[0]}?" if close else ".")
+    return text.splitlines()[0]
+
+
+def _override(config: ConfigDict, field: str, text: str) -> None:
+    *parents, name = field.split(".")
+    node: Any = config
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, ConfigDict | dict) else None
+    inside_table = isinstance(node, dict)
+    if not isinstance(node, ConfigDict | dict) or not (inside_table or name in node):
+        raise _unknown(field)
+    if isinstance(node.get(name), ConfigDict):
+        raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
+    # a field whose default is a text takes the text as it is, or a list where it may be one; any other a literal
+    value, is_text = _literal(text), isinstance(node.get(name), str) and not inside_table
+    if is_text and not (isinstance(value, list) and not CHECKS[field](value)):
+        value = text
+    if not inside_table:
+        _check_field(field, value)  # before ConfigDict makes 1.0 of True
+    node[name] = value
+
+
+def _literal(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _unknown(field: str) -> UserError:
+    close = difflib.get_close_matches(field, CHECKS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else "configs/default.py has them all."
+    return UserError(f"There is no field {field!r} in the config; {hint}")
+
+
+def _section(name: str, tree: dict[str, Any]) -> ConfigDict:
+    """A section of the config from its plain dict; what the checks know as one field stays a plain dict."""
+    prefix = name and name + "."
+    fields = {
+        field: _section(prefix + field, value)
+        if isinstance(value, dict) and any(known.startswith(f"{prefix}{field}.") for known in CHECKS)
+        else value
+        for field, value in tree.items()
+    }
+    return ConfigDict(fields, type_safe=False, convert_dict=False, sort_keys=False)
+
+
+def cache_root(cache_dir: str) -> Path:
+    """The folder that data.cache_dir names; where it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
+    return Path(os.path.abspath(os.path.expanduser(cache_dir or default)))

@@ -1,0 +1,158 @@
+"""The decoded images of a split: read again each time, kept in the host's memory, or in that of the devices."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from fashion_jax.data.decoding.decode import decode, in_parallel, read
+from fashion_jax.data.decoding.file_check import first_unusable
+from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
+from fashion_jax.devices.mesh import batch_sharding, put_batch, replicated
+from fashion_jax.errors import UserError
+
+_PARALLEL_BATCHES = 2  # any number gives the same ones; with two no thread waits for the last image of a batch
+
+_CHUNK = 64  # images that a cache decodes before it looks whether somebody waits for them
+
+IndexBatches = Callable[[], Iterator[np.ndarray]]
+
+
+class Images(Protocol):
+    """The decoded images of a split."""
+
+    def batches(self, indices: IndexBatches) -> Iterator[Any]:
+        """For each array of indices, uint8 [len(indices), height, width, 3]; all of the same length.
+
+        Numpy arrays, or, where the images are kept there, arrays on the devices: then of the whole batch, of which
+        each process's indices are those of its sharding.local_rows.
+        """
+
+
+class StreamedImages:
+    """Reads and decodes again whenever an image is asked for; holds a few batches."""
+
+    def __init__(self, files: Sequence[str], canvas: tuple[int, int], resize: str):
+        self._files, self._canvas, self._resize = files, canvas, resize
+
+    @closed_at_exit
+    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
+        tf = import_tensorflow()
+        dataset = dataset_of(tf, indices).map(
+            lambda batch: tf.numpy_function(self._decoded, [batch], tf.uint8), _PARALLEL_BATCHES, deterministic=True
+        )
+        asked = indices()
+        try:
+            for pixels in dataset.prefetch(2).as_numpy_iterator():
+                yield pixels
+                next(asked)
+        except failures(tf) as error:
+            raise self._undecodable(next(asked), error) from error
+
+    def _decoded(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 [len(indices), height, width, 3]."""
+        pixels = empty_batch((len(indices), *self._canvas, 3))
+
+        def fill(place: int) -> None:
+            pixels[place] = decode(read(self._files[indices[place]]), self._canvas, self._resize)
+
+        in_parallel(fill, range(len(indices)))
+        return pixels
+
+    def _undecodable(self, indices: np.ndarray, error: Exception) -> Exception:
+        """Names the image that cannot be used, of the batch that failed; tf.data's own error does not."""
+        found = first_unusable([self._files[i] for i in indices])
+        if found is None:
+            return error
+        file, why = found
+        return UserError(
+            f"The image {file!r} cannot be read and decoded ({why}): repair it, or take it out of the data."
+        )
+
+
+class CachedImages:
+    """Decodes everything once, to memory, in a thread: in the order of the first use, so that nothing else waits."""
+
+    def __init__(self, images: StreamedImages, count: int, canvas: tuple[int, int]):
+        self._images, self._pixels = images, np.empty((count, *canvas, 3), np.uint8)
+        self._ready = np.zeros(count, bool)
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
+        for batch in indices():
+            self._wait_for(batch, indices)
+            yield self._pixels[batch]
+
+    def all(self) -> np.ndarray:
+        """Every image, uint8 [images, height, width, 3], once all are decoded."""
+        everything = np.arange(len(self._pixels))
+        self._wait_for(everything, lambda: iter([everything]))
+        return self._pixels
+
+    def _wait_for(self, batch: np.ndarray, indices: IndexBatches) -> None:
+        if not self._thread:  # not a daemon: one inside TensorFlow would abort the interpreter as it ends
+            self._thread = threading.Thread(target=self._fill, args=(indices,), name="decoding")
+            self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._error or self._ready[batch].all())
+            if self._error:
+                raise self._error
+
+    def _fill(self, indices: IndexBatches) -> None:
+        try:
+            order = _order_of_use(indices, len(self._ready))
+            chunk = min(_CHUNK, len(order))
+            padded = np.pad(order, (0, -len(order) % chunk), mode="edge")
+            chunks = padded.reshape(-1, chunk)
+            for places, pixels in zip(chunks, self._images.batches(lambda: iter(chunks)), strict=True):
+                self._pixels[places] = pixels
+                with self._changed:
+                    self._ready[places] = True
+                    self._changed.notify_all()
+                if not threading.main_thread().is_alive():
+                    return
+        except BaseException as error:  # raised where the images are waited for
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+
+class DeviceImages:
+    """Keeps everything on each device of a mesh, and gathers there: only indices go to the devices."""
+
+    def __init__(self, images: CachedImages, mesh: Mesh):
+        self._images, self._mesh = images, mesh
+        self._pixels: jax.Array | None = None
+        self._take = jax.jit(
+            lambda pixels, indices: jnp.take(pixels, indices, axis=0, mode="clip"),
+            in_shardings=(replicated(mesh), batch_sharding(mesh)),
+            out_shardings=batch_sharding(mesh),
+        )
+
+    def batches(self, indices: IndexBatches) -> Iterator[jax.Array]:
+        if self._pixels is None:
+            self._pixels = jax.make_array_from_process_local_data(replicated(self._mesh), self._images.all())
+            del self._images
+        for batch in indices():
+            placed = put_batch({"indices": batch.astype(np.int32)}, self._mesh)
+            yield self._take(self._pixels, placed["indices"])
+
+
+def _order_of_use(indices: IndexBatches, count: int) -> np.ndarray:
+    """Each of so many images once: those of the first batches as they come in them, the others at the end."""
+    drawn, total = [], 0
+    for batch in indices():
+        drawn.append(batch)
+        total += len(batch)
+        if total >= count:
+            break
+    used = np.concatenate([*drawn, np.arange(count)])
+    return used[np.sort(np.unique(used, return_index=True)[1])]

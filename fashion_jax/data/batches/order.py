@@ -1,0 +1,29 @@
+"""The order of the images in an epoch where there are very many."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fashion_jax.data.tensorflow_cpu import import_tensorflow
+
+MAX_PERMUTED = 1 << 20  # images; a permutation of more is never held in memory
+
+
+class ShuffledIndices:
+    """A permutation of range(count) of which only slices are ever computed: tf.random.experimental.index_shuffle."""
+
+    def __init__(self, seed: int, epoch: int, count: int):
+        words = np.random.SeedSequence([seed, epoch]).generate_state(2)
+        self._seed, self._count = words.astype(np.uint32), count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, places: slice) -> np.ndarray:
+        """int64 [n]: the images at a slice of places in the order."""
+        tf = import_tensorflow()
+        indices = np.arange(*places.indices(self._count), dtype=np.int64)
+        if not len(indices):
+            return indices
+        last = np.int64(self._count - 1)
+        return tf.random.experimental.index_shuffle(indices, self._seed, last).numpy()

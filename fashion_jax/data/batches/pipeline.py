@@ -1,0 +1,177 @@
+"""Batches of decoded images on a fixed canvas, in the order of training or one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.data.augmentation import CROPPING
+from fashion_jax.data.batches.cache_mode import cache_mode
+from fashion_jax.data.batches.draws import draw_chances
+from fashion_jax.data.batches.image_stores import CachedImages, DeviceImages, Images, IndexBatches, StreamedImages
+from fashion_jax.data.batches.order import MAX_PERMUTED, ShuffledIndices
+from fashion_jax.data.dataset import Split
+from fashion_jax.data.decoding.decode import decode, in_parallel, read
+from fashion_jax.data.decoding.pillow import Undecodable
+from fashion_jax.data.records.record_images import RecordImages, RecordNames
+
+_CANVAS_MARGIN = 1.25
+
+
+def train_batches(
+    split: Split, images: Images, config: ConfigDict, epoch: int = 0, seen: int = 0, rows: np.ndarray | None = None
+) -> Iterator[dict[str, Any]]:
+    """The batches from a place in the data to the end of the last epoch, of which this process reads some rows.
+
+    The order is a function of (seed, epoch), so any place continues the same sequence.
+
+    Args:
+        split: of training.
+        images: of the split.
+        config: of the run.
+        epoch: how many are over.
+        seen: how many images of the next one are done.
+        rows: of each batch, int [n], in order: sharding.local_rows; None: all.
+    """
+    chances = draw_chances(config, split)
+
+    def indices() -> Iterator[np.ndarray]:
+        first = seen
+        for number in range(epoch, config.num_epochs):
+            order = epoch_order(config.seed, number, len(split), chances)
+            for start in range(first, len(split) - config.batch_size + 1, config.batch_size):
+                yield _taken(order[start : start + config.batch_size], rows)
+            first = 0
+
+    return _labelled(split, images, indices)
+
+
+def eval_batches(
+    split: Split, images: Images, batch_size: int, rows: np.ndarray | None = None
+) -> Iterator[dict[str, Any]]:
+    """Every image once, in order; the last batch is filled up with the first image, to be cut off again.
+
+    Args:
+        split: any.
+        images: of the split.
+        batch_size: of the global batches.
+        rows: of each batch that this process reads, int [n], in order: sharding.local_rows; None: all.
+    """
+
+    def indices() -> Iterator[np.ndarray]:
+        for start in range(0, len(split), batch_size):
+            batch = np.arange(start, start + batch_size)
+            yield _taken(np.where(batch < len(split), batch, 0), rows)
+
+    return _labelled(split, images, indices)
+
+
+def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray | ShuffledIndices:
+    """The images of an epoch in order, to be sliced: a pure function of (seed, epoch).
+
+    A permutation (of very many images one that is never held whole); or, where each image has its chance, so many
+    independent draws with replacement.
+    """
+    if chances is None and count > MAX_PERMUTED:
+        return ShuffledIndices(seed, epoch, count)
+    rng = np.random.default_rng([seed, epoch])
+    return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
+
+
+def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: Mesh | None = None) -> Images:
+    """The images of a split on canvases for images of `shape`: streamed or in memory, as data.cache says.
+
+    They are kept on the devices of the mesh where there is one, and in the host's memory otherwise.
+
+    Raises:
+        UserError: they do not fit into the memory that data.cache asks for; nothing has been decoded.
+    """
+    canvas = canvas_shape(config, shape)
+    open_ = RecordImages if isinstance(split.files, RecordNames) else StreamedImages
+    streamed = open_(split.files, canvas, config.data.resize)
+    mode = cache_mode(config, len(split) * canvas[0] * canvas[1] * 3, mesh)
+    if mode == "none":
+        return streamed
+    cached = CachedImages(streamed, len(split), canvas)
+    return DeviceImages(cached, mesh) if mode == "device" else cached
+
+
+def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of what is decoded to: data.canvas_size, or what the augmentation wants."""
+    canvas = config.data.canvas_size
+    if canvas:
+        return (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+    margin = _CANVAS_MARGIN if config.augment in CROPPING else 1
+    return tuple(round(size * margin) for size in shape)
+
+
+def decode_files(
+    files: Sequence[str], config: ConfigDict, shape: tuple[int, int], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, dict[int, str]]]:
+    """Decodes files that may be anything, in parallel and in order, as training and validation do.
+
+    Args:
+        files: paths.
+        config: of the run.
+        shape: (height, width) of what the network sees.
+        batch_size: how many images at a time.
+
+    Yields:
+        The indices [n] of the next files that could be decoded, their canvases (uint8 [batch_size, height, width, 3],
+        filled up with zeros), and why others could not (index -> words). Each file is in one of them; the last
+        batch may have none.
+    """
+    canvas = canvas_shape(config, shape)
+
+    def attempt(file: str) -> np.ndarray | str:
+        try:
+            return decode(read(file), canvas, config.data.resize)
+        except Undecodable as error:
+            return str(error)
+
+    def batch(start: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        found = dict(enumerate(in_parallel(attempt, files[start : start + batch_size]), start))
+        good = [i for i, pixels in found.items() if not isinstance(pixels, str)]
+        filled = np.zeros((batch_size, *canvas, 3), np.uint8)
+        for place, i in enumerate(good):
+            filled[place] = found[i]
+        return np.array(good, np.int64), filled, {i: why for i, why in found.items() if isinstance(why, str)}
+
+    starts = range(0, max(len(files), 1), batch_size)
+    with ThreadPoolExecutor(1) as ahead:  # decodes a batch while the one before it is used
+        pending = ahead.submit(batch, 0)
+        for start in starts[1:]:
+            following = ahead.submit(batch, start)
+            yield pending.result()
+            pending = following
+        yield pending.result()
+
+
+def decode_rows(
+    split: Split, rows: Sequence[int], config: ConfigDict, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some images of a split, as the network gets them.
+
+    Returns:
+        Which of the rows could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
+    """
+    files, wanted = split.files, np.asarray(rows, np.int64)
+    if isinstance(files, RecordNames) and len(wanted):
+        images = RecordImages(files, canvas_shape(config, shape), config.data.resize)
+        return np.arange(len(wanted)), next(images.batches(lambda: iter([wanted])))
+    indices, canvases, _ = next(decode_files([files[row] for row in rows], config, shape, max(len(rows), 1)))
+    return indices, canvases[: len(indices)]
+
+
+def _taken(batch: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    return batch if rows is None else batch[rows]
+
+
+def _labelled(split: Split, images: Images, indices: IndexBatches) -> Iterator[dict[str, Any]]:
+    for batch, pixels in zip(indices(), images.batches(indices), strict=True):
+        yield {"image": pixels, "labels": {level: labels[batch] for level, labels in split.labels.items()}}

@@ -1,0 +1,1 @@
+"""The generated catalogue of drawn fashion items, which needs no download."""

@@ -1,0 +1,1 @@
+"""From the bytes of an image file to pixels on a canvas, and the check of files before training."""

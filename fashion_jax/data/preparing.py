@@ -1,0 +1,282 @@
+"""Writes a prepared directory: shards of records, each from a fixed part of a split, and what describes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
+from fashion_jax.command_line import folder_of_flag
+from fashion_jax.config.loading import config_to_json, read_config
+from fashion_jax.data.batches.pipeline import canvas_shape, open_images
+from fashion_jax.data.dataset import Dataset, Split, load_dataset
+from fashion_jax.data.decoding.decode import DECODER
+from fashion_jax.data.records.prepared_index import (
+    CONTENTS,
+    ID,
+    IMAGE,
+    INDEX,
+    LEFT_OUT,
+    NAME,
+    PLAN,
+    index_file,
+    read_json,
+    source_fields,
+)
+from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.errors import UserError
+from fashion_jax.taxonomy import Taxonomy
+
+_SHARD_BYTES = 32 << 20  # of pixels
+
+_BATCH = 64  # images decoded at a time
+
+_OPTIONS = "group_size:1,zstd:3"  # each record by itself, so that any can be read alone
+
+_COMPLETE = "dataset_info.json"  # written last
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A part of a split that becomes one file; small, so that it can be sent to any worker.
+
+    Attributes:
+        config: the whole config, as JSON.
+        folder: the prepared directory.
+        split: name.
+        number: of the shard in its split, from 0.
+        count: shards of the split.
+        start: index of the first image.
+        stop: index after the last image.
+        shape: (height, width) of what the network sees.
+    """
+
+    config: str
+    folder: str
+    split: str
+    number: int
+    count: int
+    start: int
+    stop: int
+    shape: tuple[int, int]
+
+    @property
+    def file(self) -> Path:
+        return Path(self.folder, f"{NAME}-{self.split}.array_record-{self.number:05d}-of-{self.count:05d}")
+
+    @property
+    def index(self) -> Path:
+        return index_file(Path(self.folder), self.split, self.number, self.count)
+
+    @property
+    def is_done(self) -> bool:
+        """The index is renamed to its name last."""
+        return self.index.is_file()
+
+
+def plan_shards(
+    config: ConfigDict, dataset: Dataset, folder: Path, shape: tuple[int, int], images_per_shard: int
+) -> list[Shard]:
+    """The shards of a prepared directory, which is made, or goes on being made, for them.
+
+    Args:
+        config: of the data.
+        dataset: what it says.
+        folder: a new or empty directory, or one that an earlier call was given.
+        shape: (height, width) of what the network sees.
+        images_per_shard: 0 takes as many as have 32 MiB of pixels.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written.
+    """
+    _check_features(config)
+    canvas = canvas_shape(config, shape)
+    each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
+    plan = {
+        "source": source_fields(config),
+        "decoder": DECODER,
+        "canvas": list(canvas),
+        "images_per_shard": each,
+        "images": {name: {"count": len(split), "digest": _digest(split)} for name, split in dataset.splits.items()},
+    }
+    _open_folder(folder, plan)
+    shards = []
+    for name, split in dataset.splits.items():
+        starts = range(0, len(split), each)
+        for number, start in enumerate(starts):
+            stop = min(start + each, len(split))
+            place = (name, number, len(starts), start, stop)
+            shards.append(Shard(config_to_json(config), str(folder), *place, tuple(shape)))
+    return shards
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / _COMPLETE).is_file()
+
+
+def _check_features(config: ConfigDict) -> None:
+    if taken := {ID, IMAGE, CONTENTS} & set(config.data.levels):
+        raise UserError(f"data.levels has {sorted(taken)[0]!r}, which a prepared set needs for itself: rename it.")
+
+
+def _digest(split: Split) -> str:
+    """Of the ids and labels of a split."""
+    digest = hashlib.sha256()
+    for image_id in split.ids:
+        digest.update(image_id.encode("utf-8", "surrogateescape") + b"\0")
+    for level, labels in split.labels.items():
+        digest.update(level.encode() + np.ascontiguousarray(labels, np.int32).tobytes())
+    return digest.hexdigest()
+
+
+def _open_folder(folder: Path, plan: dict[str, Any]) -> None:
+    with folder_of_flag("--output", folder):
+        if not (folder / PLAN).exists():
+            if next(folder.iterdir(), None):
+                raise UserError(f"--output is {str(folder)!r}, which holds other files: name a new directory.")
+            write_bytes(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
+        try:
+            (folder / INDEX).mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder / INDEX, error) from error
+    before = read_json(folder / PLAN)
+    for name, value in json.loads(json.dumps(plan)).items():
+        if before.get(name) != value:
+            what = "the source has changed" if name == "images" else f"{name} is {_difference(before.get(name), value)}"
+            raise UserError(
+                f"--output is {str(folder)!r}, which was begun with other data ({what}): name a new directory."
+            )
+
+
+def _difference(before: Any, now: Any) -> str:
+    """The innermost fields in which two differ, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        fields = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        if any(isinstance(now.get(name), dict) for name in fields[:1]):
+            return f"{fields[0]}: {_difference(before.get(fields[0]), now[fields[0]])}"
+        return f"{fields[0]}: {before.get(fields[0])!r} there and {now.get(fields[0])!r} here"
+    return f"{before!r} there and {now!r} here"
+
+
+def write_shard(shard: Shard) -> int:
+    """Writes a shard and its index, each under another name first, unless they are there; returns its images.
+
+    Raises:
+        UserError: an image cannot be read and decoded.
+    """
+    if shard.is_done:
+        return shard.stop - shard.start
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    split = _part(shard)
+    with replacing(shard.file) as temporary:
+        writer = ArrayRecordWriter(str(temporary), _OPTIONS)
+        try:
+            for record in _records(split, read_config(shard.config, "--config"), shard.shape):
+                writer.write(record)
+        finally:
+            writer.close()
+    _write_index(shard.index, split)
+    return len(split)
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(config: str) -> Dataset:
+    """Read once by each process that writes shards."""
+    return load_dataset(read_config(config, "--config"))
+
+
+def _part(shard: Shard) -> Split:
+    """The images of a shard."""
+    split, part = _dataset(shard.config).splits[shard.split], slice(shard.start, shard.stop)
+    labels = {level: ids[part] for level, ids in split.labels.items()}
+    return Split(split.ids[part], split.files[part], labels, split.contents[part])
+
+
+def _records(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Iterator[bytes]:
+    """A serialized tf.train.Example for each image."""
+    tf = import_tensorflow()
+    config = config.copy_and_resolve_references()
+    config.data.cache = "none"
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in range(0, len(split), _BATCH):
+            yield np.minimum(np.arange(start, start + _BATCH), len(split) - 1)
+
+    images, start = open_images(split, config, shape), 0
+    for pixels in images.batches(batches):
+        for image in pixels[: len(split) - start]:
+            feature = {IMAGE: _bytes(tf, image.tobytes()), ID: _bytes(tf, _encoded(split.ids[start]))}
+            for level, labels in split.labels.items():
+                feature[level] = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(labels[start])]))
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            yield example.SerializeToString(deterministic=True)
+            start += 1
+
+
+def _bytes(tf: Any, value: bytes) -> Any:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _encoded(image_id: str) -> bytes:
+    return image_id.encode("utf-8", "surrogateescape")
+
+
+def _write_index(path: Path, split: Split) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {ID: pa.array(map(_encoded, split.ids), pa.binary())}
+    columns |= {level: pa.array(labels.astype(np.int64)) for level, labels in split.labels.items()}
+    columns[CONTENTS] = pa.array(split.contents)
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def describe(config: ConfigDict, dataset: Dataset, folder: Path, shards: list[Shard], canvas: tuple[int, int]) -> None:
+    """Writes what makes a TFDS directory of the shards, and the classes and what was left out."""
+    import tensorflow_datasets as tfds
+
+    remove_temporaries(folder)
+    for left in [*folder.glob(f".{NAME}-*"), *(folder / INDEX).glob(".*")]:
+        left.unlink(missing_ok=True)  # of a process that was killed
+    write_bytes(folder / "config.json", config_to_json(config).encode())
+    write_bytes(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
+    write_bytes(
+        folder / LEFT_OUT, json.dumps(dataset.left_out, indent=1, ensure_ascii=False).encode("utf-8", "replace")
+    )
+    splits = []
+    for name in dataset.splits:
+        parts = [shard for shard in shards if shard.split == name]
+        splits.append(
+            tfds.core.SplitInfo(
+                name=name,
+                shard_lengths=[shard.stop - shard.start for shard in parts],
+                num_bytes=sum(shard.file.stat().st_size for shard in parts),
+            )
+        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(folder),
+        features=_features(dataset.taxonomy, canvas),
+        split_infos=splits,
+        check_data=False,
+        description="Images with their labels by level, made by fashion_jax.prepare.",
+    )
+
+
+def _features(taxonomy: Taxonomy, canvas: tuple[int, int]) -> dict[str, Any]:
+    import tensorflow_datasets as tfds
+
+    features = {IMAGE: tfds.features.Tensor(shape=(*canvas, 3), dtype=np.uint8, encoding="bytes")}
+    features[ID] = tfds.features.Text()
+    for level in taxonomy.levels:
+        features[level] = tfds.features.ClassLabel(names=list(taxonomy.classes[level]))
+    return features

@@ -1,0 +1,1 @@
+"""Images in record files: TensorFlow Datasets, prepared sets and IDX files."""

@@ -1,0 +1,184 @@
+"""Files of records, read by index and in any order: ArrayRecord, TFRecord, and the IDX files of the MNIST family."""
+
+from __future__ import annotations
+
+import bisect
+import gzip
+import hashlib
+import itertools
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fashion_jax.errors import UserError
+
+Shard = tuple[str, int]  # absolute path, number of records
+
+_TFRECORD_HEADER = struct.Struct("<QI")  # length of the record, its checksum
+
+_TFRECORD_FOOTER = 4  # bytes: the checksum of the record
+
+_BLOCKS, _BLOCK = 16, 1 << 14  # of a file, read for its digest; bytes of each
+
+_THREADS = 16  # files read at a time
+
+_IDX_IMAGES, _IDX_LABELS = 0x803, 0x801  # magic numbers
+
+
+class Records(Protocol):
+    """Numbered records, which go to other processes as the names of their files.
+
+    Attributes:
+        shards: the files, and how many records each has.
+    """
+
+    shards: list[Shard]
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        """The records at rows [n]."""
+
+
+class ArrayRecords:
+    """The records of all shards, one after the other."""
+
+    def __init__(self, shards: Sequence[Shard]):
+        self.shards, self._source = list(shards), None
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self.shards)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.shards,)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        if self._source is None:
+            self._source = _array_record_source(self.shards)
+        return self._source.__getitems__([int(row) for row in rows]) if len(rows) else []
+
+
+def _array_record_source(shards: Sequence[Shard]) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    return ArrayRecordDataSource([f"{path}[0:{count}]" for path, count in shards])
+
+
+class TfRecords:
+    """As ArrayRecords: a TFRecord file has no index, so the lengths of its records are walked through once."""
+
+    def __init__(self, shards: Sequence[Shard]):
+        self.shards = list(shards)
+        self._ends = list(itertools.accumulate(count for _, count in shards))
+        self._opened: dict[int, tuple[int, np.ndarray]] = {}  # shard -> file descriptor, int64 [records, 2]
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.shards,)
+
+    def __del__(self) -> None:
+        for descriptor, _ in self._opened.values():
+            os.close(descriptor)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        return [self._read(int(row)) for row in rows]
+
+    def _read(self, row: int) -> bytes:
+        shard = bisect.bisect_right(self._ends, row)
+        with self._lock:
+            if shard not in self._opened:
+                self._opened[shard] = self._open(*self.shards[shard])
+        descriptor, places = self._opened[shard]
+        start, length = places[row - self._ends[shard] + self.shards[shard][1]]
+        return os.pread(descriptor, length, start)
+
+    def _open(self, path: str, count: int) -> tuple[int, np.ndarray]:
+        """The open file, and where each record starts and how long it is."""
+        descriptor = os.open(path, os.O_RDONLY)
+        places, offset, size = np.empty((count, 2), np.int64), 0, os.fstat(descriptor).st_size
+        for i in range(count):
+            header = os.pread(descriptor, _TFRECORD_HEADER.size, offset)
+            length = _TFRECORD_HEADER.unpack(header)[0] if len(header) == _TFRECORD_HEADER.size else size
+            start = offset + _TFRECORD_HEADER.size
+            offset = start + length + _TFRECORD_FOOTER
+            if offset > size:
+                os.close(descriptor)
+                raise UserError(f"The file {path!r} ends after {i} of its {count} records: copy it anew.")
+            places[i] = start, length
+        return descriptor, places
+
+
+class IdxImages:
+    """The images of IDX files, one file after the other, in memory; a record is the pixels of an image."""
+
+    def __init__(self, files: Sequence[str]):
+        self._pixels = [read_idx(Path(file), _IDX_IMAGES) for file in files]
+        self.shape = self._pixels[0].shape[1:]
+        if any(pixels.shape[1:] != self.shape for pixels in self._pixels):
+            raise UserError(f"The images of {', '.join(map(repr, files))} differ in size: put them into two folders.")
+        self.counts = list(map(len, self._pixels))
+        self._ends = list(itertools.accumulate(self.counts))
+        self.shards = list(zip(files, self.counts, strict=True))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ([file for file, _ in self.shards],)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
+        return [self._pixels[k][row - self._ends[k]].tobytes() for row, k in self._places(rows)]
+
+    def _places(self, rows: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
+        return [(int(row), bisect.bisect_right(self._ends, row)) for row in rows]
+
+
+def file_digests(files: Sequence[str]) -> np.ndarray:
+    """uint64 [files]: digests of the sizes of files and of blocks spread over them, but not of their names.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return np.fromiter(pool.map(_file_digest, files), np.uint64, len(files))
+
+
+def _file_digest(path: str) -> int:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.blake2b(struct.pack("<Q", size), digest_size=8)
+            for i in range(_BLOCKS):
+                file.seek(max(size - _BLOCK, 0) * i // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK))
+    except OSError as error:
+        raise UserError(f"The file {path!r} cannot be read ({error}): copy it anew.") from error
+    return int.from_bytes(digest.digest(), "little")
+
+
+def read_idx(path: Path, magic: int = _IDX_LABELS) -> np.ndarray:
+    """uint8, of the shape that the header says: labels [n], or images [n, height, width].
+
+    Raises:
+        UserError: the file cannot be read or is not of the kind.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        found, *shape = struct.unpack_from(f">{1 + (magic & 0xFF)}I", data)
+        pixels = np.frombuffer(data, np.uint8, offset=4 * (1 + len(shape)))
+        if found != magic:
+            raise ValueError(f"its magic number is {found:#x}, not {magic:#x}")
+        return pixels.reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise UserError(f"The IDX file {str(path)!r} cannot be read ({error}): restore it.") from error

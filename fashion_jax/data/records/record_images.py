@@ -1,0 +1,150 @@
+"""The images of a split whose images are records, not files."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.data.decoding.decode import decode, fit, in_parallel
+from fashion_jax.data.records.record_files import Records, file_digests
+from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, failures, import_tensorflow
+from fashion_jax.errors import UserError, first_line
+
+_PARALLEL_READS = 4  # batches; each reads its shards in parallel
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFormat:
+    """How a record holds its image.
+
+    Attributes:
+        feature: its name in a tf.train.Example; "" where the record is the image.
+        shape: (height, width, channels) of raw uint8 pixels; () where it is an encoded image.
+    """
+
+    feature: str = ""
+    shape: tuple[int, ...] = ()
+
+
+class RecordNames(Sequence[str]):
+    """The images of a split in the place of their files: a name for each, and where its record is.
+
+    Attributes:
+        records: of the whole set.
+        rows: int64 [images], the record of each image.
+        format: how a record holds its image.
+        title: of the set.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        rows: np.ndarray,
+        image_format: ImageFormat,
+        title: str,
+        contents: np.ndarray | None = None,
+    ):
+        """Takes digests of what the images were made of (uint64 [images]) where they are known."""
+        self.records, self.rows, self.format, self.title = records, rows, image_format, title
+        self._contents = contents
+
+    def select(self, images: Sequence[int] | np.ndarray) -> RecordNames:
+        """The names of some images (int [n]), in their order."""
+        images = np.asarray(images, np.int64)
+        contents = None if self._contents is None else self._contents[images]
+        return RecordNames(self.records, self.rows[images], self.format, self.title, contents)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return RecordNames(self.records, self.rows[index], self.format, self.title)
+        return f"{self.title}, record {self.rows[index]}"
+
+    def contents(self) -> np.ndarray:
+        """uint64 [images]: differs where what an image was made of has changed.
+
+        Where that is not known, it differs where the image's file has changed, or its place there.
+        """
+        if self._contents is not None:
+            return self._contents
+        files, counts = zip(*self.records.shards, strict=True)
+        starts = np.cumsum([0, *counts])
+        shard = np.searchsorted(starts, self.rows, side="right") - 1
+        return file_digests(files)[shard] + (self.rows - starts[shard]).astype(np.uint64)
+
+    def picture(self, i: int) -> io.BytesIO:
+        """An image as a file that Pillow opens."""
+        content = self.records.read(self.rows[i : i + 1])[0]
+        if self.format.feature:
+            example = import_tensorflow().train.Example.FromString(content)
+            content = example.features.feature[self.format.feature].bytes_list.value[0]
+        if not self.format.shape:
+            return io.BytesIO(content)
+        from PIL import Image
+
+        pixels, file = np.frombuffer(content, np.uint8).reshape(self.format.shape), io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
+        file.seek(0)
+        return file
+
+
+class RecordImages:
+    """Reads and decodes again whenever an image is asked for; pixels that have the canvas's size are only copied."""
+
+    def __init__(self, names: RecordNames, canvas: tuple[int, int], resize: str):
+        self._names, self._canvas, self._resize = names, canvas, resize
+
+    @closed_at_exit
+    def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+        """As images.Images says."""
+        tf = import_tensorflow()
+        dataset = dataset_of(tf, indices).map(
+            lambda i: self._canvases(tf, tf.numpy_function(self._read, [i], tf.string)),
+            num_parallel_calls=_PARALLEL_READS,
+            deterministic=True,
+        )
+        try:
+            yield from dataset.prefetch(2).as_numpy_iterator()
+        except failures(tf) as error:
+            raise self._unreadable(tf, error) from error
+
+    def _read(self, images: np.ndarray) -> np.ndarray:
+        return np.array(self._names.records.read(self._names.rows[images]), object)
+
+    def _canvases(self, tf: Any, records: Any) -> Any:
+        """uint8 [records, height, width, 3]."""
+        contents = tf.ensure_shape(records, [None])
+        if feature := self._names.format.feature:
+            contents = tf.io.parse_example(contents, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
+        if not self._names.format.shape:
+            return tf.numpy_function(self._decoded, [contents], tf.uint8)
+        pixels = tf.reshape(tf.io.decode_raw(contents, tf.uint8), [-1, *self._names.format.shape])
+        if self._names.format.shape == (*self._canvas, 3):
+            return pixels
+        return tf.numpy_function(self._fitted, [pixels], tf.uint8)
+
+    def _decoded(self, contents: np.ndarray) -> np.ndarray:
+        return np.stack(in_parallel(lambda data: decode(data, self._canvas, self._resize), contents.tolist()))
+
+    def _fitted(self, images: np.ndarray) -> np.ndarray:
+        images = images.repeat(3, axis=-1) if images.shape[-1] == 1 else images
+        return np.stack(in_parallel(lambda pixels: fit(pixels, self._canvas, self._resize), images))
+
+    def _unreadable(self, tf: Any, error: Exception) -> Exception:
+        """Names the first image that cannot be read; tf.data's own error does not."""
+        for i, name in enumerate(self._names):
+            try:
+                self._canvases(tf, tf.constant(self._names.records.read(self._names.rows[i : i + 1])))
+            except UserError as found:
+                return found
+            except Exception as reason:
+                return UserError(
+                    f"The image {name} cannot be read and decoded ({first_line(reason)}): restore the set."
+                )
+        return error

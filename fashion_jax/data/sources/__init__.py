@@ -1,0 +1,1 @@
+"""Where images and labels come from: tables, folders, zips and TensorFlow Datasets."""

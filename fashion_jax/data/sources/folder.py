@@ -1,0 +1,187 @@
+"""The folder source: images in folders that are named by their classes, MAIN/SUB/*.jpg or CLASS/*.jpg."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.data.sources.stored_names import StoredNames
+from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table, check_folder
+from fashion_jax.data.sources.taxonomy_file import paths_by_name
+from fashion_jax.data.sources.walk import PASSED_OVER, is_hidden, is_image, printable_name, walk
+from fashion_jax.data.splits import LeftOut
+from fashion_jax.data.strings import Files, Strings
+from fashion_jax.errors import UserError
+from fashion_jax.letters import all_composed, composed
+from fashion_jax.taxonomy import Taxonomy, class_name
+
+_USUAL = {
+    **dict.fromkeys(["train", "training"], "train"),
+    **dict.fromkeys(["validation", "valid", "val", "dev"], "validation"),
+    **dict.fromkeys(["test", "testing"], "test"),
+}  # name of a folder in small letters -> split
+
+_NO_IMAGE = "not an image by its name"
+
+_NO_SPLIT = "in the folder of no split"
+
+_HARMLESS = (_NO_IMAGE, _NO_SPLIT, *PASSED_OVER)
+
+
+def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
+    """The images below a folder, labelled by the names of their folders.
+
+    Args:
+        config: of the run.
+        folder: below which an image lies in as many folders as there are levels; where a taxonomy is given, it may
+            be one, that of the finest class. Where splits have folders, all this is in theirs.
+        taxonomy: gives classes their parents.
+
+    Returns:
+        The table of the images, by path, with the column FOLDERS where splits have folders; and what was left out.
+
+    Raises:
+        UserError: there is no such folder, or too many of its images cannot be used.
+    """
+    check_folder(folder)
+    places = _Places(list(config.data.levels), split_folders(config.data.splits, folder), taxonomy)
+    names, codes = [], []
+    left_out: LeftOut = {}
+    for path, error in walk(str(folder)):
+        parent, _, name = path.rpartition(os.sep)
+        reason, code = (error, -1) if error else places.of(parent) if is_image(name) else (_NO_IMAGE, -1)
+        if reason:
+            left_out.setdefault(reason, []).append(printable_name(path or "."))
+        else:
+            names.append(path)
+            codes.append(code)
+    _check_enough(config, folder, len(names), left_out)
+    labels = LabelPaths([labels for _, labels in places.distinct], np.array(codes, np.int32))
+    columns = {}
+    if places.splits:
+        columns[FOLDERS] = Strings(split for split, _ in places.distinct).select(codes)
+    ids = Strings(all_composed(list(map(printable_name, names))))
+    return Table(ids, Files(str(folder), Strings(names)), labels, np.arange(len(ids)), columns), left_out
+
+
+def split_folders(splits: Any, folder: Path) -> dict[str, str]:
+    """Top folder -> split, where data.splits names folders; or does not name files, and the usual folders are there.
+
+    Usual is train beside validation, or other words for them, in capital or small letters.
+    """
+    if isinstance(splits, dict) and all(isinstance(name, str) for name in splits.values()):
+        return _named_folders(splits, folder)
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+    usual: dict[str, list[str]] = {}
+    for name in names:
+        if name.casefold() in _USUAL:
+            usual.setdefault(_USUAL[name.casefold()], []).append(name)
+    if not usual.keys() >= {"train", "validation"}:
+        _check_no_splits(folder, usual, len(names))
+        return {}
+    for split, alike in usual.items():
+        if len(alike) > 1:
+            raise UserError(
+                f"{' and '.join(map(repr, alike))} below {str(folder)!r} could all be the split {split!r}: name the "
+                f"folder of each split in data.splits, such as {_advice(usual)}."
+            )
+    return {alike[0]: split for split, alike in usual.items()}
+
+
+def _named_folders(splits: dict[str, str], folder: Path) -> dict[str, str]:
+    """Folder -> split, of the config's data.splits; empty where these are no folders."""
+    stored = StoredNames(str(folder))
+    names = {os.path.normpath(stored.find(name)): split for split, name in splits.items()}
+    if not all(os.path.isdir(folder / name) for name in names):
+        return {}
+    if deep := [name for name in names if os.sep in name or name in (os.curdir, os.pardir)]:
+        raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
+    return names
+
+
+def _check_no_splits(folder: Path, usual: dict[str, list[str]], num_folders: int) -> None:
+    """That no folders are taken for classes that are splits by their names; a single one may be a class of toys."""
+    alike = [name for names in usual.values() for name in names]
+    if len(alike) > 1:
+        raise UserError(
+            f"{' and '.join(map(repr, sorted(alike)))} below {str(folder)!r} look like splits, not classes: name them "
+            f"in data.splits, such as {_advice(usual)}."
+        )
+    if alike and num_folders == 1:
+        raise UserError(
+            f"{alike[0]!r}, the only folder in {str(folder)!r}, looks like a split, not a class: set data.path to "
+            f"{str(folder / alike[0])!r}, or put the folder of another split beside it."
+        )
+
+
+def _advice(usual: dict[str, list[str]]) -> dict[str, str]:
+    """What data.splits could be; without a folder for validation the test images serve."""
+    names = {split: alike[0] for split, alike in usual.items()}
+    validation = names.get("validation") or names.get("test", "FOLDER")
+    return {"train": names.get("train", "FOLDER"), "validation": validation}
+
+
+class _Places:
+    """What the folders say of the images in them.
+
+    Attributes:
+        distinct: the pairs of a split ("" where they have no folders) and labels, in the order they are found.
+    """
+
+    def __init__(self, levels: Sequence[str], splits: dict[str, str], taxonomy: Taxonomy | None):
+        self.splits = splits
+        self.distinct: dict[tuple[str, Labels], int] = {}
+        self._levels = levels
+        self._paths = paths_by_name(taxonomy) if taxonomy else {}
+        self._memo: dict[str, tuple[str, int]] = {}
+
+    def of(self, parent: str) -> tuple[str, int]:
+        """Why an image in a folder (relative) is left out, "" where it is not; and the place in distinct."""
+        if parent not in self._memo:
+            self._memo[parent] = self._of(parent)
+        return self._memo[parent]
+
+    def _of(self, parent: str) -> tuple[str, int]:
+        folders, split = parent.split(os.sep) if parent else [], ""
+        if self.splits:
+            split = self.splits.get(folders[0], "") if folders else ""
+            if not split:
+                return _NO_SPLIT, -1
+            folders = folders[1:]
+        folders = [composed(printable_name(name)) for name in folders]
+        if len(folders) == len(self._levels):
+            labels = tuple(folders)
+        elif len(folders) == 1 and self._paths:
+            labels = self._path_of(folders[0])
+        else:
+            count = f"{len(folders)} folder{'s' * (len(folders) != 1)}"
+            return f"in {count}, not in {len(self._levels)} ({'/'.join(self._levels)})", -1
+        return "", self.distinct.setdefault((split, labels), len(self.distinct))
+
+    def _path_of(self, name: str) -> Labels:
+        paths = self._paths.get(name, [(name, *[""] * (len(self._levels) - 1))])  # as it stands: unknown
+        if len(paths) > 1:
+            raise UserError(
+                f"The folder {name!r} could be {' or '.join(map(class_name, paths))}: "
+                f"put its images into folders as {'/'.join(paths[0])}."
+            )
+        return paths[0]
+
+
+def _check_enough(config: ConfigDict, folder: Path, count: int, left_out: LeftOut) -> None:
+    bad = [(path, reason) for reason, paths in left_out.items() if reason not in _HARMLESS for path in paths]
+    if len(bad) > config.data.max_bad_fraction * (count + len(bad)):
+        named = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
+        raise UserError(
+            f"{len(bad)} of {count + len(bad)} images below {str(folder)!r} cannot be used, such as {named}: "
+            f"put each into folders named by its {' and '.join(config.data.levels)}, or by its class alone with a file "
+            "in data.taxonomy that says what stands under what; folders of splits may be named in data.splits."
+        )
+    if not count:
+        raise UserError(f"There are no images below {str(folder)!r}: name the folder of their classes in data.path.")

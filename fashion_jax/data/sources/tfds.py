@@ -1,0 +1,191 @@
+"""The tfds source: from a set of records to a table of its images, labelled level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.data.records.prepared_index import CONTENTS, ID, LEFT_OUT, is_prepared, made_from, read_json
+from fashion_jax.data.records.record_images import RecordNames
+from fashion_jax.data.records.record_set import RecordSet
+from fashion_jax.data.records.tfds_set import open_tfds_set
+from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table
+from fashion_jax.data.sources.taxonomy_file import paths_by_name
+from fashion_jax.data.splits import LeftOut
+from fashion_jax.data.strings import Strings
+from fashion_jax.errors import UserError
+from fashion_jax.letters import composed
+from fashion_jax.taxonomy import Taxonomy, class_labels, class_name
+
+_IDS = (ID, "file_name", "image/filename")  # features that name an image
+
+_LABEL = "label"
+
+
+def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
+    """The images of the set that data.path and data.tfds name.
+
+    Args:
+        config: of the run. Where data.splits are texts they are splits of the set, or slices of them; fractions
+            divide all of its images; a prepared directory has the splits that it was prepared with.
+        path: data.path; None where it is empty.
+        taxonomy: gives the classes of a set with one label their parents.
+
+    Returns:
+        The table of the images, with the column FOLDERS where splits are the set's; and what was left out before.
+
+    Raises:
+        UserError: there is no such set, split or label.
+    """
+    records = open_tfds_set(config, path)
+    prepared = is_prepared(records.folder)
+    _check_fields(config, records.folder, prepared)
+    rows, of = _rows(config, records, prepared)
+    features = list(config.data.levels) if prepared else _label_features(config, records, taxonomy)
+    parts = _values(records, rows, features)
+    if prepared:
+        paths = _paths_of_names(records, parts, features)
+    elif len(features) == len(config.data.levels):
+        paths = _paths_of_levels(records, parts, features)
+    else:
+        paths = _paths_by_taxonomy(records, parts, features[0], taxonomy, len(config.data.levels))
+    columns = {FOLDERS: of} if of else {}
+    contents = _contents(records, rows) if prepared else None
+    names = RecordNames(records.records, rows, records.format, records.title, contents)
+    left_out = read_json(records.folder / LEFT_OUT) if prepared else {}
+    return Table(_ids(records, rows), names, paths, np.arange(len(rows)), columns), left_out
+
+
+def _check_fields(config: ConfigDict, folder: Path, prepared: bool) -> None:
+    data, levels = config.data, list(config.data.levels)
+    if data.group_column and (data.folds or not (prepared and made_from(config, folder))):
+        raise UserError(
+            f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: leave it empty, or prepare "
+            "the images by fractions with it, which keeps each group in one split."
+        )
+    if prepared and levels != (made := read_json(folder / "taxonomy.json")["levels"]):
+        raise UserError(
+            f"data.levels is {data.levels!r}, but {str(folder)!r} was prepared with {', '.join(made)}: name these, in "
+            "order, or prepare it anew."
+        )
+
+
+def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.ndarray, Strings | None]:
+    """The records (int64 [n]) of all splits, and each one's split, None where data.splits are fractions."""
+    splits = config.data.splits
+    if prepared and made_from(config, records.folder):
+        splits = {split: split for split in records.splits}
+    if isinstance(splits, str):
+        raise UserError(f"data.splits is {splits!r}, but a TFDS set has no columns: name its splits, or fractions.")
+    if not all(isinstance(text, str) for text in splits.values()):
+        return np.concatenate([np.arange(part.start, part.stop) for part in records.splits.values()]), None
+    rows = {split: records.rows_of(text) for split, text in splits.items()}
+    together = np.concatenate(list(rows.values()))
+    if len(np.unique(together)) < len(together):
+        raise UserError(f"data.splits is {splits!r}, of which two share images: name parts that do not overlap.")
+    of = np.repeat(np.arange(len(rows)), [len(part) for part in rows.values()])
+    return together, Strings(list(rows)).select(of)
+
+
+def _label_features(config: ConfigDict, records: RecordSet, taxonomy: Taxonomy | None) -> list[str]:
+    """The features of the levels: one for each; or the one of the finest, where a taxonomy says what stands above."""
+    levels = config.data.levels
+    named = [next((n for n in (level, value) if n in records.classes), "") for level, value in levels.items()]
+    if all(named):
+        return named
+    labels = [name for name in records.classes if name not in _IDS]
+    single = named[-1] or (_LABEL if _LABEL in labels else labels[0] if len(labels) == 1 else "")
+    if single and (len(levels) == 1 or taxonomy):
+        return [single]
+    if single:
+        raise UserError(
+            f"{records.title} has one label, {single!r}, for the levels {', '.join(levels)}: say in data.taxonomy "
+            "which classes stand under which, or name one level in data.levels."
+        )
+    raise UserError(
+        f"data.levels is {levels!r}, but {records.title} has the labels {', '.join(labels) or 'none'}: name one for "
+        "each level."
+    )
+
+
+def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> dict[str, np.ndarray]:
+    """Feature -> its values at rows."""
+    values = {name: [] for name in features}
+    where = np.empty(len(rows), np.int64)  # in what is read, which is only the splits that are needed
+    start = 0
+    for split, part in records.splits.items():
+        inside = (rows >= part.start) & (rows < part.stop)
+        if not inside.any():
+            continue
+        for name, found in records.values(split, features).items():
+            values[name].append(found)
+        where[inside] = rows[inside] - part.start + start
+        start += part.stop - part.start
+    return {name: np.concatenate(found)[where] for name, found in values.items()}
+
+
+def _contents(records: RecordSet, rows: np.ndarray) -> np.ndarray | None:
+    """uint64 [rows]: digests of the files that images were prepared from; None if an earlier version prepared them."""
+    try:
+        return _values(records, rows, [CONTENTS])[CONTENTS]
+    except UserError:  # labels have been read from the same files before, so it is the column that is missing
+        return None
+
+
+def _codes(records: RecordSet, feature: str, values: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The labels that occur, and int [n] which of them an image has; "" where it has none."""
+    if names := records.classes[feature]:
+        if values.dtype.kind != "i":
+            raise UserError(
+                f"The TFDS set in {str(records.folder)!r} is damaged (a record has no {feature!r}): restore it."
+            )
+        return [*map(composed, names), ""], np.where((values >= 0) & (values < len(names)), values, len(names))
+    distinct, codes = np.unique(values, return_inverse=True)
+    texts = (x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in distinct.tolist())
+    return list(map(composed, texts)), codes
+
+
+def _paths_of_levels(records: RecordSet, values: dict[str, np.ndarray], features: Sequence[str]) -> LabelPaths:
+    """Of a set with a label for each level."""
+    texts, codes = zip(*(_codes(records, name, values[name]) for name in features), strict=True)
+    distinct, code = np.unique(np.stack(codes, 1), axis=0, return_inverse=True)
+    paths = [tuple(texts[k][c] for k, c in enumerate(path)) for path in distinct.tolist()]
+    return LabelPaths(paths, code.reshape(-1).astype(np.int32))
+
+
+def _paths_of_names(records: RecordSet, values: dict[str, np.ndarray], features: Sequence[str]) -> LabelPaths:
+    """Of a prepared set, whose classes are named by their paths from the root."""
+    by_level = _paths_of_levels(records, values, features)
+    paths = [class_labels(next((name for name in reversed(names) if name), "")) for names in by_level.distinct]
+    padded: list[Labels] = [(*path, *[""] * (len(features) - len(path))) for path in paths]
+    return LabelPaths(padded, by_level.codes)
+
+
+def _paths_by_taxonomy(
+    records: RecordSet, values: dict[str, np.ndarray], feature: str, taxonomy: Taxonomy, depth: int
+) -> LabelPaths:
+    """Of a set with one label, that of the finest level."""
+    known = paths_by_name(taxonomy)
+    texts, codes = _codes(records, feature, values[feature])
+    if shared := next((known[text] for text in texts if len(known.get(text, ())) > 1), None):
+        raise UserError(
+            f"The class {shared[0][-1]!r} of {records.title} could be {' or '.join(map(class_name, shared))}: "
+            "data.taxonomy must have it once."
+        )
+    paths = [known[text][0] if text in known else ("",) * depth for text in texts]
+    return LabelPaths(paths, codes.astype(np.int32))
+
+
+def _ids(records: RecordSet, rows: np.ndarray) -> Strings:
+    """What the set calls its images; else their split and place in it."""
+    if feature := next((name for name in _IDS if records.classes.get(name, ()) is None), ""):
+        ids = _values(records, rows, [feature])[feature]
+        return Strings(composed(x.decode("utf-8", "backslashreplace") if isinstance(x, bytes) else str(x)) for x in ids)
+    parts = sorted(records.splits.items(), key=lambda item: item[1].start)
+    of = np.searchsorted([part.stop for _, part in parts], rows, side="right")
+    return Strings(
+        f"{parts[k][0]}/{row - parts[k][1].start}" for k, row in zip(of.tolist(), rows.tolist(), strict=True)
+    )

@@ -1,0 +1,54 @@
+"""Which images of a table can be used, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fashion_jax.data.decoding.file_check import check_files
+from fashion_jax.data.sources.table import Table
+from fashion_jax.data.sources.walk import printable_name
+from fashion_jax.data.splits import LeftOut
+from fashion_jax.errors import UserError
+
+
+def without_repeats(table: Table) -> tuple[Table, LeftOut]:
+    """Leaves out what names the file of an image before, which could stand in two splits or count twice."""
+    codes = table.files.names.codes()  # of a file that is new: one more than all before
+    is_new = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
+    if is_new.all():
+        return table, {}
+    return table.select(np.flatnonzero(is_new)), {"listed before": _names(table, ~is_new)}
+
+
+def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+    """Which images have a file that can be read and decoded.
+
+    Returns:
+        bool [images]; why others have none: words -> what they are called; uint64 [images], digests of the files.
+
+    Raises:
+        UserError: more than a fraction of the rows has no image that can be used.
+    """
+    checked = check_files(table.files, cache)
+    good = checked.digests != 0
+    rows, first = np.unique(table.rows, return_index=True)
+    bad = first[~np.isin(rows, table.rows[good])]
+    if len(bad) > max_bad_fraction * len(rows):
+        named = ", ".join(f"{table.files[i]} ({checked.reasons[int(i)]})" for i in bad[:3])
+        raise UserError(
+            f"{len(bad)} of {len(rows)} images cannot be used, such as {named}: repair them or take them out of the "
+            f"data, check data.path and data.image, or raise data.max_bad_fraction, {max_bad_fraction}."
+        )
+    places: dict[str, list[int]] = {}
+    for i, words in sorted(checked.reasons.items()):
+        places.setdefault(words, []).append(i)
+    left_out = {words: _names(table, np.isin(np.arange(len(table)), chosen)) for words, chosen in places.items()}
+    return good, left_out, checked.digests
+
+
+def _names(table: Table, chosen: np.ndarray) -> list[str]:
+    """What to call the chosen images (bool [images]): by their ids, or by their files where a row may have several."""
+    several = len(table) > len(np.unique(table.rows))
+    return list(map(printable_name, (table.files.names if several else table.ids).select(np.flatnonzero(chosen))))

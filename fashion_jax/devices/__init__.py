@@ -1,0 +1,1 @@
+"""The mesh of devices, the compiler's options, the compilation cache and the host's memory."""

@@ -1,0 +1,20 @@
+"""Compiled programs kept on disk, so that the same step is compiled once per machine."""
+
+from __future__ import annotations
+
+import jax
+
+from fashion_jax.config.loading import cache_root
+
+MIN_SECONDS = 0.5  # what compiles faster is not kept
+
+
+def enable_compilation_cache(cache_dir: str) -> None:
+    """Keeps compiled programs in `compiled` in the cache that data.cache_dir names.
+
+    JAX's own variables go first: JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false
+    turns it off.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_root(cache_dir) / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)

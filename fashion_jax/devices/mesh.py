@@ -1,0 +1,118 @@
+"""The one mesh: batches are spread over its devices, the state is on every one of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from fashion_jax.devices.host import keep_freed_memory
+from fashion_jax.errors import UserError
+
+_BATCH = "batch"
+
+# A program for one CPU runs in the thread that calls it, whose memory keep_freed_memory keeps: in XLA's own threads a
+# step takes hundreds of megabytes anew from the system, every time, a fifth of the time of a ResNet-34 at 64 px.
+# JAX reads this once, with the first look at its devices.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over the given devices, by default all those of all processes.
+
+    Its order is that of the network between the devices: on a slice of TPUs neighbours form a ring, which may come back
+    to a process. What a process reads follows from local_rows, and from nothing else.
+    """
+    devices = list(devices or jax.devices())
+    if devices[0].platform == "cpu":
+        keep_freed_memory()
+    if len({_slice_index(device) for device in devices}) > 1:  # make_mesh knows the network of one slice only
+        devices.sort(key=lambda device: (_slice_index(device), device.process_index, device.id))
+        return Mesh(np.array(devices), (_BATCH,), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((len(devices),), (_BATCH,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def _slice_index(device: jax.Device) -> int:
+    return getattr(device, "slice_index", 0)
+
+
+def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> None:
+    """Raises a UserError where a batch, or each of the `accumulate` parts of it, cannot be spread evenly."""
+    if accumulate > 1 and batch_size % (num_devices * accumulate):
+        raise UserError(
+            f"batch_size is {batch_size}, but must be a multiple of {num_devices * accumulate}: each of the "
+            f"{accumulate} parts (accumulate) is spread over {num_devices} devices."
+        )
+    if batch_size % num_devices:
+        raise UserError(
+            f"batch_size is {batch_size}, but must be a multiple of the {num_devices} devices it is spread over."
+        )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
+    """Spreads the first axis over the mesh; of stacked batches, the second."""
+    return NamedSharding(mesh, PartitionSpec(None, _BATCH) if stacked else PartitionSpec(_BATCH))
+
+
+def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.ndarray:
+    """The rows of a global batch that lie on a process's devices, ascending; by default this process's.
+
+    Args:
+        mesh: over which batches are spread.
+        batch_size: rows of the global batch.
+        process: its index.
+
+    Returns:
+        int [rows]. They need not be consecutive: the devices of a process need not be neighbours in the mesh.
+    """
+    process = jax.process_index() if process is None else process
+    held = batch_sharding(mesh).devices_indices_map((batch_size,))
+    rows = [np.arange(batch_size)[index] for device, index in held.items() if device.process_index == process]
+    return np.sort(np.concatenate(rows))
+
+
+def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
+    """Makes global arrays of the local_rows of a batch (a tree of numpy arrays); leaves those that are global."""
+    return _put(batch, mesh, stacked=False)
+
+
+def put_batches(batches: Mapping[str, Any], mesh: Mesh) -> Any:
+    """As put_batch, of stacked batches [steps, batch, ...]."""
+    return _put(batches, mesh, stacked=True)
+
+
+def _put(tree: Mapping[str, Any], mesh: Mesh, stacked: bool) -> Any:
+    sharding, axis = batch_sharding(mesh, stacked), int(stacked)
+
+    def put(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array):
+            return x
+        shape = list(x.shape)
+        shape[axis] = shape[axis] // len(mesh.local_devices) * mesh.size
+        return jax.make_array_from_process_local_data(sharding, x, tuple(shape))
+
+    return jax.tree.map(put, dict(tree))
+
+
+def meet(name: str) -> None:
+    """Waits until all processes of the run are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(answer: bool) -> bool:
+    """The answer of the first process, which all processes of the run ask for at the same time."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
+
+
+def fetch(tree: Any) -> Any:
+    """The only way from the devices to the host: waits for replicated arrays, returns numpy arrays."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)

@@ -1,0 +1,77 @@
+"""What the figures share: style, and names from users' data as plain text.
+
+matplotlib is slow to import and so imported where it is used, and only through Figure and the Agg canvas, which
+touch no global state and need no display.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fashion_jax.atomic import replacing
+from fashion_jax.serving.table_files import encodable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+
+INK, GREY, LINE = "#1f2937", "#6b7280", "#9aa1ab"
+
+_STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LINE,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The style of the figures; a character that the font lacks is drawn as a box, without a warning."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def create_figure(**options: Any) -> Figure:
+    """A Figure whose texts can be measured; call it, draw and save inside style()."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)  # without it, measuring a text makes a canvas each time
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def text_width(text: Text) -> float:
+    """In inches, as it is rotated."""
+    return text.get_window_extent().width / text.get_figure(root=True).dpi
+
+
+def shown(name: str, max_characters: int = 28) -> str:
+    """A name as one line of printable text, the middle left out where it is too long."""
+    name = "".join(c if c.isprintable() else " " for c in encodable(name))
+    if len(name) <= max_characters:
+        return name
+    tail = max_characters // 3
+    return f"{name[: max_characters - tail - 1].rstrip()}…{name[-tail:].lstrip()}"

@@ -1,0 +1,77 @@
+"""The section of the report page on confidences: whether they are right, and what leaving out the unsure gives."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.report.contents import PageContents
+from fashion_jax.report.figures import charts
+from fashion_jax.scoring.calibration import coverage_curve, reliability
+
+_TARGETS = (0.9, 0.95, 0.99)  # accuracies that a user may want
+
+_MAX_POINTS = 200  # of a curve
+
+
+def calibration(contents: PageContents) -> dict[str, Any]:
+    """Reliability and coverage of each level, the finest first."""
+    return {
+        "levels": [_level(contents, level) for level in reversed(contents.taxonomy.levels)],
+        "fitted": bool(contents.temperatures),
+    }
+
+
+def _level(contents: PageContents, level: str) -> dict[str, Any]:
+    labels, raw = contents.split.labels[level], contents.log_probs[level]
+    temperature = contents.temperatures.get(level)
+    corrected = contents.calibrated[level]
+    diagram, curve = reliability(corrected, labels), coverage_curve(corrected, labels)
+    images = int(diagram["count"].sum())
+    if not images:
+        return {"level": level, "images": 0}
+    series = {"ideal": (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}
+    if temperature is not None:
+        before = reliability(raw, labels)
+        series["before"] = before["confidence"], before["accuracy"]
+    series["validation"] = diagram["confidence"], diagram["accuracy"]
+    scores = contents.assessment["levels"][level]
+    error = (scores if temperature is None else scores["calibrated"])["ece"]
+    return {
+        "level": level,
+        "images": images,
+        "temperature": temperature,
+        "error_before": scores["ece"],
+        "error_after": error,
+        "reliability": charts.shares(_without_gaps(series), histogram=diagram["count"] / images),
+        "reliability_label": f"Share right against confidence, {level}: off by {error:.1%} on average",
+        "coverage": _coverage_chart(curve),
+        "coverage_label": f"Share right of the surest images, {level}: {curve['accuracy'][-1]:.1%} of all",
+        "targets": [_target(curve, accuracy) for accuracy in _TARGETS],
+    }
+
+
+def _without_gaps(series: dict[str, charts.Points]) -> dict[str, charts.Points]:
+    """A bin without images is no gap: the line goes on to the next one."""
+    return {name: (x[np.isfinite(y)], y[np.isfinite(y)]) for name, (x, y) in series.items()}
+
+
+def _coverage_chart(curve: dict[str, np.ndarray]) -> charts.Chart:
+    points = np.unique(np.linspace(0, len(curve["coverage"]) - 1, _MAX_POINTS).round().astype(int))
+    coverage, accuracy = curve["coverage"][points], curve["accuracy"][points]
+    lowest = float(np.floor(5 * min(accuracy.min(), 0.99)) / 5)
+    return charts.shares({"validation": (coverage, accuracy)}, low=lowest)
+
+
+def _target(curve: dict[str, np.ndarray], accuracy: float) -> dict[str, float | None]:
+    """How many images can be answered at a wanted accuracy, and from which confidence on; None where none can."""
+    good = np.flatnonzero(curve["accuracy"] >= accuracy)
+    if not len(good):
+        return {"accuracy": accuracy, "coverage": None, "threshold": None}
+    return {
+        "accuracy": accuracy,
+        "coverage": float(curve["coverage"][good[-1]]),
+        "threshold": math.ceil(1e4 * float(curve["threshold"][good[-1]])) / 1e4,
+    }

@@ -1,0 +1,94 @@
+"""The section of the report page on confusions: a matrix for each level, and what is confused most often."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fashion_jax.report.contents import ClassName, PageContents, class_names
+from fashion_jax.report.figures.confusion import excerpt, legible_classes
+from fashion_jax.report.figures.curves import file_stem
+from fashion_jax.report.figures.style import shown
+from fashion_jax.report.rendering import text
+from fashion_jax.scoring import metrics
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+MAX_PAIRS = 10
+
+_MAX_OPEN = 70  # classes, up to which a matrix is shown without being asked for
+
+_MAX_LABEL = 22  # characters
+
+
+class Pair(NamedTuple):
+    """Images of a class that were taken for another: their number, and that of all images of the class."""
+
+    true: int
+    predicted: int
+    count: int
+    support: int
+
+
+def confusions(contents: PageContents) -> dict[str, Any]:
+    """The confusion matrix of each level, the finest first, and its largest cells off the diagonal."""
+    levels = []
+    for level in reversed(contents.taxonomy.levels):
+        names = class_names(contents.taxonomy, level)
+        counts = confusion_counts(contents, level)
+        chosen = legible_classes(counts)
+        levels.append(
+            {
+                "level": level,
+                "names": names,
+                "images": int(counts.sum()),
+                "wrong": int(counts.sum() - counts.trace()),
+                "pairs": confused_pairs(counts),
+                "places": {k: place for place, k in enumerate(chosen.tolist())},
+                "left_out": len(names) - len(chosen),
+                "matrix": matrix(counts, names, chosen),
+                "open": len(names) <= _MAX_OPEN,
+                "file": f"confusion_{file_stem(level)}.png",
+            }
+        )
+    return {"levels": levels, "finest": contents.taxonomy.levels[-1]}
+
+
+def confusion_counts(contents: PageContents, level: str) -> csr_array:
+    """int64 [C, C], rows true, columns predicted, of the images whose class is known."""
+    predicted = np.argmax(contents.log_probs[level], axis=1)
+    return metrics.confusion_matrix(contents.split.labels[level], predicted, contents.taxonomy.num_classes(level))
+
+
+def confused_pairs(counts: csr_array) -> list[Pair]:
+    """The largest cells off the diagonal of a confusion matrix, int [C, C], at most MAX_PAIRS."""
+    cells, support = counts.tocoo(), counts.sum(1)
+    wrong = np.where(cells.row == cells.col, 0, cells.data)
+    order = [k for k in np.argsort(-wrong, kind="stable")[:MAX_PAIRS] if wrong[k]]
+    return [Pair(*(int(x) for x in (cells.row[k], cells.col[k], wrong[k], support[cells.row[k]]))) for k in order]
+
+
+def matrix(counts: csr_array, names: Sequence[ClassName], chosen: np.ndarray) -> dict[str, Any]:
+    """The chosen classes' part of a confusion matrix as matrix.js reads it: names as text, margin in pixels, cells as
+    [row, column, count, ...], and support, all images of each class."""
+    names, part = [names[k] for k in chosen], excerpt(counts, chosen)
+    labels = [text(shown(name.label, _MAX_LABEL)) for name in names]
+    rows, columns = np.nonzero(part)
+    return {
+        "labels": labels,
+        "names": [text(name.short) for name in names],
+        "parents": [text(name.parent) for name in names],
+        "support": counts.sum(1)[chosen].tolist(),
+        "margin": max(map(_width, labels)),
+        "cells": np.stack([rows, columns, part[rows, columns]], axis=1).ravel().tolist(),
+    }
+
+
+def _width(label: str) -> int:
+    """In narrow characters."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in label)

@@ -1,0 +1,38 @@
+"""The section of the page with the curves of losses and scores over epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.report.contents import PageContents
+from fashion_jax.report.figures import charts
+from fashion_jax.scoring.scores import variability
+
+CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
+
+
+def curves(contents: PageContents) -> dict[str, Any] | None:
+    """Every metric of every level against the epoch; None before the first has ended."""
+    if not contents.lines:
+        return None
+    epochs = [line["epoch"] for line in contents.lines]
+    best = epochs.index(contents.line["epoch"]) if contents.line else None
+    rows = []
+    for level in contents.taxonomy.levels:
+        row = []
+        for metric, title in CURVES.items():
+            values = {split: series(contents.lines, f"{split}/{level}/{metric}") for split in ("train", "validation")}
+            value = None if best is None else values["validation"][best]
+            row.append((title, value, charts.curves(epochs, values, best)))
+        rows.append((level, row))
+    steadiness = [(level, variability(contents.lines, level)) for level in contents.taxonomy.levels]
+    return {"rows": rows, "epoch": None if best is None else epochs[best], "steadiness": steadiness}
+
+
+def series(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """float64 [lines], NaN for what is missing, None or infinite."""
+    values = np.array([line.get(key) for line in lines], np.float64)
+    return np.where(np.isfinite(values), values, np.nan)

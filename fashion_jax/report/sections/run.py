@@ -1,0 +1,65 @@
+"""Sections of the report page: curves of training, training images, and the run itself."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from typing import Any
+
+from fashion_jax.command_line import duration, rate
+from fashion_jax.config.loading import flatten
+from fashion_jax.report.contents import PageContents
+
+
+def run(contents: PageContents) -> dict[str, Any]:
+    """The config, the machine, and how to go on from here."""
+    environment = contents.environment
+    return {
+        "config": [(field, "" if value == "" else repr(value)) for field, value in flatten(contents.config).items()],
+        "environment": [
+            ("commit", environment.get("commit") or "not known: the code was no git checkout"),
+            ("devices", devices(contents)),
+            ("processes", environment.get("processes")),
+            ("python", environment.get("python")),
+            ("platform", environment.get("platform")),
+            *environment.get("packages", {}).items(),
+        ],
+        "commit": (environment.get("commit") or "").removesuffix("-dirty"),
+        "changed": (environment.get("commit") or "").endswith("-dirty"),
+        "changes": [
+            (start["step"], change)
+            for start in environment.get("starts", [])
+            for change in start.get("changes", [])
+            if "step" in start
+        ],
+        "config_file": shlex.quote(str(contents.workdir / "config.json")),
+        "workdir": shlex.quote(str(contents.workdir)),
+        "generated": contents.config.data.source == "catalogue",
+        "command": contents.command,
+        "throughput": _throughput(contents),
+    }
+
+
+def devices(contents: PageContents) -> str:
+    """Such as "8 × NVIDIA H100"."""
+    kinds = list(contents.environment.get("devices", []))
+    times = {kind: kinds.count(kind) for kind in kinds}
+    return ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in times.items())
+
+
+def _throughput(contents: PageContents) -> list[tuple[str, str]]:
+    """How fast the run was, and what a prediction costs, in words."""
+    timings, cost = [line["timing"] for line in contents.lines], contents.cost
+    rates = [timing["images_per_second"] for timing in timings if "images_per_second" in timing]
+    waits = [timing["data_wait_fraction"] for timing in timings if "data_wait_fraction" in timing]
+    rows = [("training", f"{statistics.median(rates):,.0f} images/s (median of the epochs)")] if rates else []
+    rows += [("waiting for images", f"{statistics.median(waits):.1%} of that time")] if waits else []
+    for name, key in (("training in all", "train_seconds"), ("validation in all", "validation_seconds")):
+        seconds = sum(timing.get(key, 0) for timing in timings)
+        rows.append((name, f"{duration(seconds)} {'hours' if seconds >= 3600 else 'minutes'}"))
+    if cost:
+        if cost["images_per_second"] is not None:
+            rows.append(("measuring", f"{rate(cost['images_per_second'])} images/s, reading them included"))
+        rows.append(("parameters", f"{cost['parameters']:,}"))
+        rows.append(("operations", f"{cost['flops_per_image'] / 1e6:,.1f} MFLOP an image"))
+    return rows

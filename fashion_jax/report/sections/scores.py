@@ -1,0 +1,146 @@
+"""The head of the report page, and its section with every score, its interval, and the ways to decode the tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from fashion_jax.command_line import duration
+from fashion_jax.config.combinations import best_metric
+from fashion_jax.report.contents import PageContents, class_names
+from fashion_jax.report.rendering import decimal, percent
+from fashion_jax.report.sections.run import devices
+from fashion_jax.scoring.scores import SHOTS
+from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
+from fashion_jax.taxonomy import UNKNOWN
+
+
+class Metric(NamedTuple):
+    """A score as the page shows it; `better` is 1 where more of it is better, -1 where less is."""
+
+    key: str
+    title: str
+    meaning: str
+    shown: Callable[[float | None], str]
+    better: int = 1
+
+
+METRICS = (
+    Metric("accuracy", "Accuracy", "share of the images whose class is right", percent),
+    Metric("top5", "Top-5 accuracy", "share whose class is among the five likeliest", percent),
+    Metric("macro_f1", "Macro-F1", "mean F1 of the classes, the rare counting as much as the frequent", decimal),
+    Metric("weighted_f1", "Weighted F1", "mean F1 of the classes, each by its number of images", decimal),
+    Metric("balanced_accuracy", "Balanced accuracy", "mean over the classes of the share found", percent),
+    Metric("auroc", "AUROC", "how well each class is told from all others: 1 at best, 0.5 by chance", decimal),
+    Metric("average_precision", "Average precision", "mean precision as more of each class is to be found", decimal),
+    Metric("loss", "Log loss", "0 at best; being sure and wrong is punished most", decimal, -1),
+    Metric("brier", "Brier score", "squared error of the probabilities: 0 at best, 2 at worst", decimal, -1),
+    Metric("ece", "Calibration error", "mean gap between raw confidence and share right (ECE)", percent, -1),
+    Metric(
+        "corrected_ece",
+        "Calibration error, corrected",
+        "the same for the confidences that predictions say",
+        percent,
+        -1,
+    ),
+    Metric("adaptive_ece", "Adaptive calibration error", "of the raw confidences, over equally full bins", percent, -1),
+)
+
+TREE_METRICS = (
+    Metric("path_accuracy", "Path right", "share of the images that are right at every level", percent),
+    Metric("contradiction_rate", "Contradictions", "share whose class is none of the coarser answer", percent, -1),
+    Metric("consistency", "Consistency", "share whose answers fit each other", percent),
+    Metric("hierarchical_f1", "Hierarchical F1", "F1 over the classes and all that they belong to", decimal),
+    Metric(
+        "mistake_severity",
+        "Mistake severity",
+        "of the wrong answers: 1 where only the finest level is wrong, 2 where the one above is, too, and so on",
+        decimal,
+        -1,
+    ),
+)
+
+_DECODES = {
+    "independent": "each level by itself, the likeliest class of each head",
+    "marginal": "a class's probability is the sum of its children's",
+    "conditional": "the likeliest path, a class's probability being that within its parent times its parent's",
+    "joint": "the path whose product over the levels is largest",
+}
+
+
+def header(contents: PageContents) -> dict[str, Any]:
+    """Name, result in a sentence, and the key figures of each level."""
+    line, timings = contents.line, [line["timing"] for line in contents.lines]
+    seconds = sum(timing.get("train_seconds", 0) + timing.get("validation_seconds", 0) for timing in timings)
+    return {
+        "levels": [_level_figures(contents, level) for level in contents.taxonomy.levels],
+        "images": len(contents.split),
+        "split": contents.split_name,
+        "training_images": contents.data["splits"]["train"]["images"],
+        "unknown": any((labels == UNKNOWN).any() for labels in contents.split.labels.values()),
+        "epoch": line.get("epoch"),
+        "step": contents.step,
+        "epochs": contents.config.num_epochs,
+        "metric": best_metric(contents.config),
+        "model": contents.config.model.name,
+        "devices": devices(contents),
+        "time": duration(seconds),
+        "note": contents.note[:1].upper() + contents.note[1:],
+    }
+
+
+def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
+    heads, scores = contents.config.model.heads, contents.assessment["levels"][level]
+    counts = contents.counts(level)
+    frequent = int(contents.train_counts(level).argmax())
+    return {
+        "level": level,
+        "classes": contents.taxonomy.num_classes(level),
+        "derived": bool(heads) and level not in heads,
+        "scores": scores,
+        "interval": None if math.isnan(scores["accuracy"]) else scores["intervals"].get("accuracy"),
+        "train_accuracy": contents.line.get(f"train/{level}/accuracy"),
+        "frequent": class_names(contents.taxonomy, level)[frequent],
+        "frequent_share": counts[frequent] / counts.sum() if counts.sum() else None,
+    }
+
+
+def results(contents: PageContents) -> dict[str, Any]:
+    """Every score of every level with its interval, by rarity, and over the tree for every decode."""
+    levels = {level: with_corrected(scores) for level, scores in contents.assessment["levels"].items()}
+    decodes = [
+        {
+            "name": name,
+            "meaning": _DECODES[name],
+            "default": name == DEFAULT_DECODE,
+            "cells": [cell(metric, scores) for metric in TREE_METRICS],
+        }
+        for name, scores in contents.assessment["decodes"].items()
+    ]
+    return {
+        "split": contents.split_name,
+        "levels": list(levels),
+        "rows": [
+            (metric, [cell(metric, scores) for scores in levels.values()])
+            for metric in METRICS
+            if any(metric.key in scores for scores in levels.values())
+        ],
+        "decodes": decodes if len(levels) > 1 else [],
+        "tree_metrics": TREE_METRICS,
+        "shots": SHOTS,
+        "rarity": [(level, [scores[name] for name in SHOTS]) for level, scores in levels.items()],
+        "thresholds": contents.thresholds,
+    }
+
+
+def with_corrected(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """A level's scores, and what the temperature makes of them on images that it was not fitted on."""
+    return {**scores, **{f"corrected_{name}": value for name, value in (scores["calibrated"] or {}).items()}}
+
+
+def cell(metric: Metric, scores: Mapping[str, Any]) -> tuple[str, str]:
+    """A score and its interval, in words."""
+    interval = scores.get("intervals", {}).get(metric.key)
+    words = "" if interval is None else f"{metric.shown(interval[0])} to {metric.shown(interval[1])}"
+    return metric.shown(scores.get(metric.key)), words

@@ -1,0 +1,30 @@
+"""The section of the page with the images that the network is trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.report.contents import PageContents, class_names
+from fashion_jax.report.thumbnails import thumbnail
+
+_MAX_SHEET = 40
+
+_MAX_PER_CLASS = 4
+
+
+def images(contents: PageContents) -> dict[str, Any] | None:
+    """Images from training, as many of each class, or of as many classes, as there is room for."""
+    if contents.train is None:
+        return None
+    finest = contents.taxonomy.levels[-1]
+    names, labels = class_names(contents.taxonomy, finest), contents.train.labels[finest]
+    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), _MAX_SHEET)).round().astype(int))
+    each = min(_MAX_PER_CLASS, _MAX_SHEET // len(chosen))
+    shots = []
+    for k in chosen.tolist():
+        rows = np.flatnonzero(labels == k)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), each)).round().astype(int))]
+        shots += [(names[k], contents.train.ids[i], thumbnail(contents.train.picture(i))) for i in rows]
+    return {"shots": shots, "level": finest, "shown": len(chosen), "classes": len(names)}

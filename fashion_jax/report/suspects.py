@@ -1,0 +1,51 @@
+"""The table of the labels that look wrong, of one run or of several that were each kept from other images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fashion_jax.data.dataset import Split
+from fashion_jax.errors import UserError
+from fashion_jax.scoring.blocks import joined, probabilities
+from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels, verdict
+from fashion_jax.serving.table_files import write_csv
+from fashion_jax.workdir.trained import Trained
+
+
+class Measured(Protocol):
+    """A run, the images that it was measured on, and level -> its calibrated log-probabilities of them."""
+
+    trained: Trained
+    split: Split
+    calibrated: Mapping[str, np.ndarray]
+
+
+def check_joinable(runs: Sequence[Measured]) -> None:
+    """Raises a UserError where the runs have other classes, or images in common."""
+    first = runs[0].trained
+    for run in runs:
+        if run.trained.taxonomy != first.taxonomy:
+            raise UserError(
+                f"{run.trained.workdir} has other classes than {first.workdir}, so that --label-errors cannot join "
+                "them: train them with the same data.taxonomy."
+            )
+    if len({image for run in runs for image in run.split.ids}) < sum(len(set(run.split.ids)) for run in runs):
+        raise UserError(
+            "--label-errors joins runs that were each kept from other images, but these have images in common: "
+            "give one run, or those of every data.fold."
+        )
+
+
+def write_suspects(path: Path, runs: Sequence[Measured]) -> str:
+    """Writes the rows of all the runs' images together; returns what is to be said of them, a line per level."""
+    taxonomy = runs[0].trained.taxonomy
+    probs = {level: probabilities(joined([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
+    labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}
+    ranked = rank_levels(probs, labels, taxonomy)
+    ids = [image for run in runs for image in run.split.ids]
+    write_csv(path, COLUMNS, label_error_rows(ids, ranked, labels, taxonomy))
+    return "\n".join(f"{level}: {verdict(errors)}" for level, errors in ranked.items())

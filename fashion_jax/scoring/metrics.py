@@ -1,0 +1,158 @@
+"""Loss, accuracy, macro-F1 and AUROC: as sums on the device for training, exact on the host for validation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fashion_jax.config.combinations import best_metric, head_names
+from fashion_jax.data.dataset import Split
+from fashion_jax.scoring.blocks import row_blocks
+from fashion_jax.taxonomy import UNKNOWN
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+METRICS = ("loss", "accuracy", "macro_f1", "auroc")
+
+
+def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """METRICS of one level, exact, in float64, as scikit-learn defines them; NaN for what is undefined.
+
+    Args:
+        log_probs: [images, C].
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
+    """
+    found = exact_scores(log_probs, labels)
+    return {name: found[name] for name in METRICS}
+
+
+def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """METRICS as evaluate_level, and average_precision, the mean over the classes with images."""
+    images, labels = known_images(labels)
+    if not len(images):
+        return dict.fromkeys((*METRICS, "average_precision"), float("nan"))
+    predictions = np.asarray(log_probs).argmax(1)[images]
+    hits, support, predicted = class_counts(labels, predictions, log_probs.shape[1])
+    present = support + predicted > 0
+    auroc, average_precision = one_versus_rest(log_probs, images, labels)
+    defined = auroc[~np.isnan(auroc)]
+    return {
+        "loss": float(-log_probs[images, labels].astype(np.float64).mean()),
+        "accuracy": float(np.mean(predictions == labels)),
+        "macro_f1": float(np.mean(2 * hits[present] / (support + predicted)[present])),
+        "auroc": float(defined.mean()) if len(defined) else float("nan"),
+        "average_precision": float(average_precision[support > 0].mean()),
+    }
+
+
+def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    """{"f1", "precision", "recall", "auroc", "support"} of each class; arguments as in evaluate_level.
+
+    AUROC is NaN for a class that has no image, or all of them. F1, precision and recall are NaN for a class
+    that is neither true nor predicted anywhere, so that macro-F1 is the mean of the others.
+    """
+    images, labels = known_images(labels)
+    hits, support, predicted = class_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
+    absent = support + predicted == 0
+    columns = {
+        "f1": 2 * hits / np.maximum(support + predicted, 1),
+        "precision": hits / np.maximum(predicted, 1),
+        "recall": hits / np.maximum(support, 1),
+    }
+    columns = {name: np.where(absent, np.nan, column) for name, column in columns.items()}
+    columns |= {"auroc": one_versus_rest(log_probs, images, labels)[0], "support": support}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> csr_array:
+    """int64 [num_classes, num_classes], rows true, columns predicted; labels and predictions are [images].
+
+    It is sparse, since of thousands of classes nearly all cells are empty. Images whose label is UNKNOWN (-1) are left
+    out.
+    """
+    from scipy.sparse import csr_array
+
+    images, labels = known_images(labels)
+    cells, counts = np.unique(labels * num_classes + np.asarray(predictions)[images], return_counts=True)
+    return csr_array((counts, np.divmod(cells, num_classes)), shape=(num_classes, num_classes))
+
+
+def class_counts(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int64 [num_classes] each: a class's images that are predicted right, all of its images, and those called so."""
+    pairs = labels[predictions == labels], labels, predictions
+    hits, support, predicted = (np.bincount(classes, minlength=num_classes) for classes in pairs)
+    return hits, support, predicted
+
+
+def known_images(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the images whose label is not UNKNOWN (-1), and their labels, both int64."""
+    images = np.flatnonzero(np.asarray(labels) != UNKNOWN)
+    return images, np.asarray(labels, np.int64)[images]
+
+
+def one_versus_rest(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision [C] of each class against all others, as scikit-learn defines them.
+
+    Both are NaN for a class without images, or with a NaN among its scores, and AUROC also for a class that has them
+    all.
+
+    Args:
+        log_probs: [images, C].
+        images: int [known], the rows that count.
+        labels: int [known], of these rows.
+    """
+    auroc, average_precision = np.full((2, log_probs.shape[1]), np.nan)
+    for classes in row_blocks(np.unique(labels), len(images)):
+        columns = np.ascontiguousarray(log_probs[images[:, None], classes].T)
+        for k, scores in zip(classes, columns, strict=True):
+            if not np.isnan(scores).any():
+                auroc[k], average_precision[k] = _ranking_scores(scores, labels == k)
+    return auroc, average_precision
+
+
+def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """AUROC, NaN where all images are positive, and average precision, of scores [images] and bool [images].
+
+    The sums are in scikit-learn's order, without what its functions cost for each class: corners of the curve that lie
+    on a line are left out, so that AUROC has the same bits.
+    """
+    order = np.argsort(scores)[::-1]
+    ranked = scores[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # images of one score are taken together
+    hits = positive[order].cumsum()[last]
+    false = last + 1 - hits
+    average_precision = np.sum(np.diff(hits, prepend=0) * (hits / (last + 1))) / hits[-1]
+    if not false[-1]:
+        return np.nan, average_precision
+    corner = np.ones(len(last), bool)
+    corner[1:-1] = (np.diff(false, 2) != 0) | (np.diff(hits, 2) != 0)
+    x = np.append(0, false[corner]) / false[-1]
+    y = np.append(0, hits[corner]) / hits[-1]
+    return np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0), average_precision
+
+
+def split_metrics(config: ConfigDict, split: Split, log_probs: dict[str, np.ndarray]) -> dict[str, float]:
+    """`LEVEL/METRIC` and `loss` -> value, in float64 over the images with a known label."""
+    levels = {level: evaluate_level(x, split.labels[level]) for level, x in log_probs.items()}
+    return named_metrics(config, levels)
+
+
+def named_metrics(config: ConfigDict, levels: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels'."""
+    metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
+    metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in head_names(config))
+    return metrics
+
+
+def score(config: ConfigDict, line: dict[str, Any]) -> float:
+    """The metric by which the best checkpoint is chosen, of a line of metrics.jsonl: higher is better, NaN is none."""
+    name = best_metric(config)
+    value = line.get(name)
+    return math.nan if value is None else -value if name.endswith("loss") else value

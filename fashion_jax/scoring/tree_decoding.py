@@ -1,0 +1,229 @@
+"""From every level's probabilities to decisions that agree with each other: decoding over the tree, and least risk."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fashion_jax.data.sources.columns import read_columns
+from fashion_jax.data.sources.ragged import has_blank_end
+from fashion_jax.errors import UserError
+from fashion_jax.letters import composed
+from fashion_jax.scoring.blocks import row_blocks
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+
+DECODES = ("independent", "marginal", "conditional", "joint")
+
+# The chain rule keeps calibrated heads calibrated, and the coarse classes as their own head has them; joint counts the
+# evidence that the heads share twice, and marginal lets the coarse heads go unused.
+DEFAULT_DECODE = "conditional"
+
+COST_COLUMNS = ("true", "predicted", "cost")
+
+_FLOOR = -1e4  # of a log-probability: zero to any float
+
+
+def decode(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str) -> dict[str, np.ndarray]:
+    """Level -> float64 log-probabilities [images, classes], made to agree over the tree.
+
+    A class without children is a leaf of its own: a level below it leaves its probability out of the sum of 1. That
+    level's head says nothing of it, so it keeps the probability that it has above, and the head's classes share the
+    rest.
+
+    Args:
+        log_probs: level -> [images, classes], of each level's own head.
+        taxonomy: of the classes.
+        how: independent (each as it is), marginal (the finest level; a parent is the sum of its children),
+            conditional (P(class | parent) of each level's head, times P(parent), from the top down), or joint (the
+            product of all heads over the tree's paths, renormalized).
+    """
+    if how not in DECODES:
+        raise ValueError(f"how is {how!r}, but must be one of {', '.join(DECODES)}")
+    if how == "independent":
+        return {level: np.asarray(log_probs[level], np.float64) for level in taxonomy.levels}
+    scores, parents = _complete(log_probs, taxonomy)
+    leaves = scores[-1]
+    if how == "conditional":
+        leaves = scores[0]
+        for here, above in zip(scores[1:], parents[1:], strict=True):
+            leaves = here + (leaves - _sums(here, above))[:, above]
+    elif how == "joint":
+        leaves = scores[0]
+        for here, above in zip(scores[1:], parents[1:], strict=True):
+            leaves = here + leaves[:, above]
+        leaves = leaves - np.logaddexp.reduce(leaves, axis=1, keepdims=True)
+    decoded = {}
+    for level, above in zip(reversed(taxonomy.levels), reversed(parents), strict=True):
+        decoded[level] = leaves[:, : taxonomy.num_classes(level)]
+        leaves = _sums(leaves, above) if len(above) else leaves
+    return {level: decoded[level] for level in taxonomy.levels}
+
+
+def _complete(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Per level, log-probabilities [images, nodes] and parents [nodes] of the tree whose every path has every level.
+
+    A class without children stands below itself too, behind the classes of the level.
+    """
+    scores = [finite(log_probs[taxonomy.levels[0]])]
+    parents = [np.zeros(0, int)]
+    for level in taxonomy.levels[1:]:
+        above, own = scores[-1], np.asarray(taxonomy.parents[level], int)
+        here = finite(log_probs[level])
+        childless = np.setdiff1d(np.arange(above.shape[1]), own)
+        if len(childless):
+            rest = np.logaddexp.reduce(np.delete(above, childless, axis=1), axis=1, keepdims=True)
+            here = np.concatenate([here + rest, above[:, childless]], axis=1)
+        scores.append(here)
+        parents.append(np.concatenate([own, childless]))
+    return scores, parents
+
+
+def finite(log_probs: np.ndarray) -> np.ndarray:
+    """Log-probabilities in float64, those of zero so low that they are still zero, but can be subtracted."""
+    return np.maximum(np.asarray(log_probs, np.float64), _FLOOR)
+
+
+def _sums(log_probs: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """[images, parents]: the logarithm of the sum over each parent's children; every parent has one."""
+    order = np.argsort(parents, kind="stable")
+    starts = np.searchsorted(parents[order], np.arange(parents.max() + 1))
+    return np.logaddexp.reduceat(log_probs[:, order], starts, axis=1)
+
+
+def leaf_paths(taxonomy: Taxonomy) -> np.ndarray:
+    """int [leaves, levels]: the class at each level of every path of the tree, UNKNOWN (-1) below its last.
+
+    First the finest level's classes in their order, then those of coarser levels that have no children.
+    """
+    paths = []
+    for depth in reversed(range(len(taxonomy.levels))):
+        level = taxonomy.levels[depth]
+        below = taxonomy.parents[taxonomy.levels[depth + 1]] if depth + 1 < len(taxonomy.levels) else ()
+        leaves = np.setdiff1d(np.arange(taxonomy.num_classes(level)), below)
+        path = np.full((len(leaves), len(taxonomy.levels)), UNKNOWN)
+        for i, name in enumerate(taxonomy.levels[: depth + 1]):
+            path[:, i] = taxonomy.ancestors(name, level)[leaves]
+        paths.append(path)
+    return np.concatenate(paths)
+
+
+def leaf_log_probs(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
+    """[images, leaves] in the order of leaf_paths, of what decode() returned."""
+    paths = leaf_paths(taxonomy)
+    depths = (paths != UNKNOWN).sum(1) - 1
+    columns = [decoded[level][:, paths[depths == i, i]] for i, level in enumerate(taxonomy.levels)]
+    return np.concatenate(columns[::-1], axis=1)
+
+
+def leaf_classes(leaves: np.ndarray, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Level -> int [images]: the classes on the paths of leaves, which are rows of leaf_paths."""
+    return dict(zip(taxonomy.levels, leaf_paths(taxonomy)[leaves].T, strict=True))
+
+
+def predicted_classes(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str) -> dict[str, np.ndarray]:
+    """Level -> int [images]: each level's likeliest class where how is independent, else the likeliest path.
+
+    So only independent can contradict itself. Below a class without children a path has UNKNOWN (-1).
+    """
+    if how == "independent":
+        return {level: decoded[level].argmax(1) for level in taxonomy.levels}
+    return leaf_classes(leaf_log_probs(decoded, taxonomy).argmax(1), taxonomy)
+
+
+def contradictions(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
+    """bool [images]: whether the predicted class at some level is no child of the one predicted above it."""
+    wrong = np.zeros(len(predicted[taxonomy.levels[0]]), bool)
+    for above, level in itertools.pairwise(taxonomy.levels):
+        classes = predicted[level]
+        parents = np.asarray(taxonomy.parents[level])[classes]
+        wrong |= (classes != UNKNOWN) & (parents != predicted[above])
+    return wrong
+
+
+def contradiction_rate(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> float:
+    """The share of contradictions(); NaN of no images."""
+    wrong = contradictions(predicted, taxonomy)
+    return float(wrong.mean()) if len(wrong) else math.nan
+
+
+def tree_costs(taxonomy: Taxonomy) -> np.ndarray:
+    """float64 [leaves, leaves]: the height of the lowest common ancestor of two leaves (Bertinetto et al. 2020).
+
+    Leaves are those of leaf_paths. 0 for the same leaf, 1 under the same parent, the number of levels at the root.
+    """
+    paths = leaf_paths(taxonomy)
+    costs = np.empty((len(paths), len(paths)))
+    for rows in row_blocks(len(paths), paths.size):
+        costs[rows] = common_heights(paths[rows][:, None], paths[None])
+    np.fill_diagonal(costs, 0)
+    return costs
+
+
+def common_heights(paths: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The height of the lowest common ancestor of paths [..., levels], as leaf_paths has them, that differ."""
+    shared = np.cumprod((paths == others) & (paths != UNKNOWN), axis=-1).sum(-1)
+    return paths.shape[-1] - shared
+
+
+def minimum_risk(leaf_probs: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """int [images]: the leaf whose expected cost is least, the first of equals (Bayes' decision rule).
+
+    Args:
+        leaf_probs: [images, leaves], probabilities.
+        costs: [leaves, leaves], of a true leaf (row) taken for another (column).
+    """
+    return (leaf_probs @ costs).argmin(1)
+
+
+def read_costs(path: Path, taxonomy: Taxonomy) -> np.ndarray:
+    """float64 [leaves, leaves]: tree_costs(), changed to what a table of true and predicted classes and costs says.
+
+    Classes are named as in taxonomy.json, such as Apparel/Topwear; the table is a CSV or Parquet of COST_COLUMNS.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, has a row with more or fewer cells than the header, or names
+            an unknown class, a pair twice or a wrong cost.
+    """
+    names = [_leaf_name(leaf, taxonomy) for leaf in leaf_paths(taxonomy)]
+    places = {composed(name): i for i, name in enumerate(names)}
+    costs, seen = tree_costs(taxonomy), set()
+    parts = list(read_columns(path, COST_COLUMNS, optional=()))
+    if ragged := [row for part in parts for row in part.ragged if not has_blank_end(row)]:
+        raise UserError(
+            f"Line {ragged[0].line} of {path} has {len(ragged[0].cells)} cells, but the header {ragged[0].width}: "
+            "quote cells that hold the delimiter."
+        )
+    rows = (row for columns, _ in parts for row in zip(*(columns[name] for name in COST_COLUMNS), strict=True))
+    for number, (*pair, cost) in enumerate(rows, 1):
+        where = f"Row {number} of {path}"
+        for column, name in zip(COST_COLUMNS, pair, strict=False):
+            if name not in places:
+                raise UserError(
+                    f"{where} has {name!r} in the column {column}, which is no finest class of the run: "
+                    f"name classes as in taxonomy.json, such as {names[0]!r}."
+                )
+        place = places[pair[0]], places[pair[1]]
+        if place in seen:
+            raise UserError(f"{where} names {pair[0]!r} taken for {pair[1]!r} again: take it out.")
+        seen.add(place)
+        costs[place] = _cost(cost, where)
+    return costs
+
+
+def _cost(text: str, where: str) -> float:
+    try:
+        cost = float(text)
+    except ValueError:
+        cost = math.nan
+    if not (math.isfinite(cost) and cost >= 0):
+        raise UserError(f"{where} has the cost {text!r}, but a cost must be a finite number of at least 0.")
+    return cost
+
+
+def _leaf_name(path: Sequence[int], taxonomy: Taxonomy) -> str:
+    depth = sum(place != UNKNOWN for place in path) - 1
+    return taxonomy.classes[taxonomy.levels[depth]][path[depth]]

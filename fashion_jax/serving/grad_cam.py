@@ -1,0 +1,291 @@
+"""Which part of an image speaks for a class: Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.atomic import replacing
+from fashion_jax.config.loading import image_shape
+from fashion_jax.data.augmentation import prepare_eval
+from fashion_jax.data.batches.pipeline import decode_files
+from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.models import Classifier, create_model
+from fashion_jax.step.losses import level_log_probs
+from fashion_jax.step.train_step import jit_on_batches
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+from fashion_jax.workdir.trained import Trained
+
+MAX_EXPLAINED = 1000  # images whose overlays are written as files
+
+_MIN_CELLS = 4  # in each direction, of the map that is looked at: ResNet-34's last one has 2 x 2 at 64 px
+
+
+_OPACITY = 0.65  # of the hottest place
+
+_SHOWN_SIZE = 256  # pixels, about, of the longer side of a written overlay
+
+Maps = dict[tuple[str, ...], Array]  # path of a tapped map in the model -> [batch, height, width, channels]
+
+GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def grad_cam(
+    trained: Trained, images: np.ndarray, classes: Mapping[str, np.ndarray], batch_size: int | None = None
+) -> dict[str, np.ndarray]:
+    """Heat maps of images for chosen classes, one per level; compiles anew, see create_grad_cam.
+
+    Args:
+        trained: a loaded run.
+        images: canvases as the run decodes them, uint8 [n, height, width, 3].
+        classes: level -> id of the class to explain, int [n]; all levels of the run.
+        batch_size: images at a time; by default the run's.
+
+    Returns:
+        Level -> float32 [n, height, width], from 0 to 1, which the hottest place of each image has; all 0 where no
+        place speaks for the class.
+    """
+    return create_grad_cam(trained, batch_size)(images, classes)
+
+
+def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
+    """grad_cam of a run as a function of images and classes, compiled at its first call."""
+    size, state = trained.batch_size(batch_size), trained.state
+    model = create_model(trained.config, trained.taxonomy, trained.mesh)
+    compute = jit_heat_maps(trained.config, model, trained.taxonomy, trained.mesh)
+
+    def explain(images: np.ndarray, classes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        parts = []
+        for start in range(0, max(len(images), 1), size):
+            batch = {"image": images, "classes": dict(classes)}
+            batch = jax.tree.map(lambda x, start=start: _filled(x[start : start + size], size), batch)
+            parts.append(fetch(compute(state.params, state.model_state, put_batch(batch, trained.mesh))))
+        return {level: np.concatenate([part[level] for part in parts])[: len(images)] for level in parts[0]}
+
+    return explain
+
+
+def jit_heat_maps(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
+    """heat_maps of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    return jit_on_batches(partial(heat_maps, config=config, model=model, taxonomy=taxonomy), mesh)
+
+
+def heat_maps(
+    params: Any,
+    model_state: Any,
+    batch: Mapping[str, Any],
+    *,
+    config: ConfigDict,
+    model: Classifier,
+    taxonomy: Taxonomy,
+) -> dict[str, Array]:
+    """Grad-CAM of every level at once: one forward pass, and from it a backward pass per level.
+
+    What is explained is the logit of the class; of a level without a head the log-probability. It is followed back to
+    the deepest map of the trunk that has at least 4 x 4 cells. Of a hybrid these are two, one per trunk, whose
+    contributions to the logit, per area of the image, are added: a trunk that says little adds little.
+
+    Args:
+        params: of the model.
+        model_state: of the model.
+        batch: image, uint8 canvases [batch, height, width, 3]; classes, level -> int [batch].
+        config: of the run.
+        model: with tapped maps (see models.layers.tapped).
+        taxonomy: the classes.
+
+    Returns:
+        Level -> float32 [batch, height, width], as grad_cam.
+    """
+    images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
+    variables = {"params": params, **model_state}
+
+    def apply(perturbations: Any) -> tuple[dict[str, Array], Maps]:
+        given = variables | {"perturbations": perturbations}
+        logits, state = model.apply(given, images, train=False, mutable=["intermediates"])
+        maps = {path: x for path, (x,) in flatten_dict(state["intermediates"]).items()}
+        return level_log_probs(logits, taxonomy) | logits, maps
+
+    chosen = _deepest(jax.eval_shape(lambda: apply({})[1]))
+    nothing = unflatten_dict({path: jnp.zeros(x.shape, x.dtype) for path, x in chosen.items()})
+    scores, backward, maps = jax.vjp(apply, nothing, has_aux=True)
+    heats = {}
+    for level in taxonomy.levels:
+        picked = jax.nn.one_hot(batch["classes"][level], taxonomy.num_classes(level), dtype=scores[level].dtype)
+        (gradients,) = backward({k: picked if k == level else jnp.zeros_like(x) for k, x in scores.items()})
+        enlarged = [
+            _enlarged(_contribution(maps[path], g), batch["image"].shape[1:3], _trunk(model, path).cells_begin)
+            for path, g in flatten_dict(gradients).items()
+        ]
+        heats[level] = _scaled(sum(enlarged))
+    return heats
+
+
+def _trunk(model: Classifier, path: tuple[str, ...]) -> Any:
+    """The trunk that a map is tapped in."""
+    return reduce(getattr, path[:-1], model)
+
+
+def _deepest(maps: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
+    """Of each trunk the last map that has enough cells, or its first one; maps are in the order of the computation."""
+    chosen: dict[tuple[str, ...], tuple[tuple[str, ...], Any]] = {}
+    for path, x in sorted(maps.items()):
+        if min(x.shape[1:3]) >= _MIN_CELLS or path[:-1] not in chosen:
+            chosen[path[:-1]] = path, x
+    return dict(chosen.values())
+
+
+def _contribution(activations: Array, gradients: Array) -> Array:
+    """What the cells that speak for the class add to its score, per area of the image, [batch, height, width].
+
+    Channels are weighted by the mean of their gradient; cells that speak against the class are 0.
+    """
+    activations, gradients = (x.astype(jnp.float32) for x in (activations, gradients))
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    return jax.nn.relu((weights * activations).sum(axis=-1)) * np.prod(activations.shape[1:3])
+
+
+def _enlarged(x: Array, shape: tuple[int, int], cells_begin: str) -> Array:
+    """x [batch, rows, columns] to [batch, *shape], linearly, each cell where it looks."""
+    scale = jnp.asarray([after / before for after, before in zip(shape, x.shape[1:], strict=True)], x.dtype)
+    shift = -(scale - 1) / 2 if cells_begin == "edge" else jnp.zeros_like(scale)
+    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1)], mode="edge")  # for what lies beyond the middle of the outer cells
+    return jax.image.scale_and_translate(
+        padded, (len(x), *shape), (1, 2), scale, shift - scale, "linear", antialias=False
+    )
+
+
+def _scaled(heat: Array) -> Array:
+    highest = heat.max(axis=(1, 2), keepdims=True)
+    return heat / jnp.where(highest > 0, highest, 1)
+
+
+def _filled(x: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(x, [(0, size - len(x)), *[(0, 0)] * (x.ndim - 1)])
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image with its heat map over it, uint8 [height, width, 3]; where nothing is hot it is as it was.
+
+    Args:
+        image: uint8 [height, width, 3].
+        heat: from 0 to 1, of any height and width: it is enlarged to the image's.
+    """
+    import cv2
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    resized = Image.fromarray(np.asarray(heat, np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    heat = np.clip(np.asarray(resized), 0, 1)
+    colors = cv2.applyColorMap(np.rint(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    opacity = _OPACITY * heat[..., None]
+    return np.rint(opacity * colors + (1 - opacity) * image).astype(np.uint8)
+
+
+def explain_files(
+    trained: Trained,
+    files: Sequence[str],
+    classes: Mapping[str, np.ndarray],
+    numbers: Sequence[int],
+    folder: Path,
+    batch_size: int | None = None,
+) -> int:
+    """Writes an overlay per image and level, FOLDER/NUMBER_NAME_LEVEL.jpg, of the first MAX_EXPLAINED images.
+
+    Args:
+        trained: a loaded run.
+        files: that can be decoded.
+        classes: level -> id of the class to explain, int [files]; UNKNOWN (-1): no overlay.
+        numbers: of the files, for their names.
+        folder: that is there.
+        batch_size: images at a time; by default the run's.
+
+    Returns:
+        Of how many images.
+    """
+    files = files[:MAX_EXPLAINED]
+    explain = create_grad_cam(trained, batch_size)
+    size, count = trained.batch_size(batch_size), 0
+    for indices, pixels, _ in decode_files(files, trained.config, image_shape(trained.config), size):
+        images = pixels[: len(indices)]
+        heats = explain(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
+        for level, maps in heats.items():
+            chosen = np.flatnonzero(classes[level][indices] != UNKNOWN)
+            names = [(numbers[i], files[i]) for i in indices[chosen]]
+            _write_overlays(folder, level, names, images[chosen], maps[chosen])
+        count += len(indices)
+    return count
+
+
+def _write_overlays(
+    folder: Path, level: str, files: Iterable[tuple[int, str]], images: np.ndarray, heats: np.ndarray
+) -> None:
+    from PIL import Image
+
+    for (number, file), image, heat in zip(files, images, heats, strict=True):
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", Path(file).stem)[:60]
+        picture = Image.fromarray(image)
+        scale = max(_SHOWN_SIZE // max(picture.size), 1)
+        picture = picture.resize([scale * side for side in picture.size], Image.Resampling.BICUBIC)
+        with replacing(folder / f"{number:05d}_{name}_{level}.jpg") as temporary:
+            Image.fromarray(overlay(np.asarray(picture), heat)).save(temporary, "JPEG", quality=90)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml_collections import ConfigDict
+    from PIL import Image
+
+    from fashion_jax.data.dataset import Split
+
+    GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+    Overlay = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def explainer(grad_cam: GradCam, overlay: Overlay, split: Split, config: ConfigDict) -> Explain:
+    """What shows where the model looked at images of a split.
+
+    Args:
+        grad_cam: images uint8 [n, height, width, 3] and level -> int [n] to level -> heat maps [n, height, width].
+        overlay: an image uint8 [height, width, 3] and its heat map to such an image.
+        split: of the images.
+        config: of the run.
+    """
+
+    def explain(rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> dict[str, list[Image.Image | None]]:
+        from PIL import Image
+
+        from fashion_jax.data.batches.pipeline import decode_rows
+
+        indices, images = decode_rows(split, rows, config, image_shape(config))
+        heats = grad_cam(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
+        pictures: dict[str, list[Any]] = {level: [None] * len(rows) for level in classes}
+        for level, maps in heats.items():
+            for index, image, heat in zip(indices.tolist(), images, maps, strict=True):
+                pictures[level][index] = Image.fromarray(overlay(image, heat))
+        return pictures
+
+    return explain
+
+
+class Explain(Protocol):
+    """What shows where a model looked."""
+
+    def __call__(self, rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> Mapping[str, Sequence[Any]]:
+        """Level -> a PIL image for each of rows of the split, the picture under a heat map; None where there is none.
+
+        Args:
+            rows: indices into the split.
+            classes: level -> int [rows], the class whose reasons are wanted; all levels.
+        """

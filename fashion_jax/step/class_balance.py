@@ -1,0 +1,85 @@
+"""Rare classes: weights in the loss, and logits adjusted to how often a class occurs in training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from fashion_jax.data.dataset import Split
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+
+Levels = Mapping[str, np.ndarray]  # level -> float64 [classes]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassBalance:
+    """What is done to the classes of each level; a level that is not named is left as it is.
+
+    Attributes:
+        weights: of the classes in the loss.
+        trained_shifts: added to the logits in the loss.
+        predicted_shifts: added to the logits when predicting.
+    """
+
+    weights: Levels
+    trained_shifts: Levels
+    predicted_shifts: Levels
+
+    def weighted(self, targets: Mapping[str, Array]) -> dict[str, Array]:
+        """Level -> shares of classes [batch, classes], times the classes' weights."""
+        return {k: x * self.weights[k].astype(x.dtype) if k in self.weights else x for k, x in targets.items()}
+
+    def trained(self, logits: Mapping[str, Array]) -> dict[str, Array]:
+        """Level -> the logits [batch, classes] that the loss is of."""
+        return _shifted(logits, self.trained_shifts)
+
+    def predicted(self, logits: Mapping[str, Array]) -> dict[str, Array]:
+        """Level -> the logits [batch, classes] whose softmax is predicted."""
+        return _shifted(logits, self.predicted_shifts)
+
+
+NO_BALANCE = ClassBalance({}, {}, {})
+
+
+def create_class_balance(config: ConfigDict, counts: Mapping[str, np.ndarray]) -> ClassBalance:
+    """What config.rare_classes asks for.
+
+    With n images of a class and N of all: balanced softmax (Ren et al. 2020) adds log n to the logits in the loss,
+    logit adjustment (Menon et al. 2020) tau log(n / N), which is the same where tau is 1; post hoc, tau log(n / N) is
+    taken from the logits of a plainly trained model.
+
+    Args:
+        config: a checked one.
+        counts: level -> training images of each class, all above 0.
+    """
+    chosen = config.rare_classes
+    priors = {level: np.log(n / n.sum()) for level, n in counts.items()}
+    taus = {"balanced_softmax": 1.0, "logit_adjustment": chosen.tau}
+    return ClassBalance(
+        weights={level: class_weights(counts[level], kind, chosen.beta) for level, kind in chosen.weights.items()},
+        trained_shifts={level: taus[kind] * priors[level] for level, kind in chosen.loss.items()},
+        predicted_shifts={level: -tau * priors[level] for level, tau in chosen.post_hoc.items()},
+    )
+
+
+def class_weights(counts: np.ndarray, kind: str, beta: float) -> np.ndarray:
+    """Weights [classes] with mean 1: inverse (1 / n) or effective, (1 - beta) / (1 - beta^n) (Cui et al. 2019)."""
+    counts = np.asarray(counts, np.float64)
+    weights = 1 / counts if kind == "inverse" else (1 - beta) / (1 - beta**counts)
+    return weights / weights.mean()
+
+
+def class_counts(split: Split, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Level -> images of each class, int [classes]."""
+    return {
+        level: np.bincount(labels[labels != UNKNOWN], minlength=taxonomy.num_classes(level))
+        for level, labels in split.labels.items()
+    }
+
+
+def _shifted(logits: Mapping[str, Array], shifts: Levels) -> dict[str, Array]:
+    return {level: x + shifts[level].astype(x.dtype) if level in shifts else x for level, x in logits.items()}

@@ -1,0 +1,60 @@
+"""Cross-entropy at label levels, some of whose labels may be unknown."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Cross-entropy of each image, 0 where its label is unknown.
+
+    Args:
+        logits: [batch, classes], at least float32; log-probabilities do as well.
+        labels: int [batch], UNKNOWN (-1) where not known.
+
+    Returns:
+        [batch], in nats.
+    """
+    log_probs = jax.nn.log_softmax(logits)
+    picked = jnp.take_along_axis(log_probs, jnp.maximum(labels, 0)[:, None], axis=-1)[:, 0]
+    return jnp.where(labels == UNKNOWN, 0, -picked)
+
+
+def soft_cross_entropy(logits: Array, targets: Array) -> Array:
+    """The mean cross-entropy over all that is known; 0 where nothing is.
+
+    Args:
+        logits: [batch, classes], at least float32.
+        targets: [batch, classes], what share of an image is of a class, times the weight of the class. The shares of
+            an image add up to 1 where all of it is known, to 0 where nothing is.
+
+    Returns:
+        A scalar, in nats: as PyTorch's cross_entropy with `weight` it is divided by the sum of the weights.
+    """
+    total = targets.sum()
+    losses = -(targets * jax.nn.log_softmax(logits)).sum()
+    return jnp.where(total > 0, losses / jnp.where(total > 0, total, 1), 0)
+
+
+def level_log_probs(logits: Mapping[str, Array], taxonomy: Taxonomy) -> dict[str, Array]:
+    """Log-probabilities [batch, classes] of every level of the taxonomy, in its order.
+
+    A level without logits has the sums of its children's probabilities, so the finest level needs logits.
+    """
+    log_probs: dict[str, Array] = {}
+    finer = ""
+    for level in reversed(taxonomy.levels):
+        if level in logits:
+            log_probs[level] = jax.nn.log_softmax(logits[level])
+        else:
+            parents = np.asarray(taxonomy.parents[finer])
+            is_child = parents[:, None] == np.arange(taxonomy.num_classes(level))
+            children = jnp.where(is_child, log_probs[finer][:, :, None], -jnp.inf)
+            log_probs[level] = jax.nn.logsumexp(children, axis=1)
+        finer = level
+    return {level: log_probs[level] for level in taxonomy.levels}

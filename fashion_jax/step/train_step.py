@@ -1,0 +1,215 @@
+"""The step: pure functions of (state, batch), jitted once, outside."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.config.loading import image_shape
+from fashion_jax.data.augmentation import prepare_eval, prepare_train
+from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
+from fashion_jax.devices.compiler import compiler_options
+from fashion_jax.devices.mesh import batch_sharding, replicated
+from fashion_jax.models import Classifier
+from fashion_jax.models.rematerialization import with_remat
+from fashion_jax.step import guard
+from fashion_jax.step.accumulation import loss_and_gradient
+from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance
+from fashion_jax.step.global_norm import global_norm
+from fashion_jax.step.losses import cross_entropy, level_log_probs, soft_cross_entropy
+from fashion_jax.step.metrics import accumulate
+from fashion_jax.step.optimizer import learning_rate, momentum
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.taxonomy import Taxonomy
+
+Batch = dict[str, Any]  # image: uint8 [batch, height, width, 3]; labels: level -> int32 [batch], -1 unknown
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    config: ConfigDict,
+    model: Classifier,
+    tx: optax.GradientTransformation,
+    taxonomy: Taxonomy,
+    num_images: int,
+    balance: ClassBalance = NO_BALANCE,
+) -> tuple[TrainState, Array]:
+    """One update, or none where the loss or the gradient is not finite.
+
+    Everything random is a function of (config.seed, state.step), everything averaged is over the global batch. An
+    epoch ends where fewer of the num_images are left than a batch takes. Its metrics are those of a plain
+    cross-entropy, of mixed images by the label of the larger share.
+
+    Returns:
+        The next state, and the loss of this step, at least float32: of mixed labels and balanced classes where the
+        config has them.
+    """
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
+    images, share = prepare_train(
+        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
+    )
+    targets = {level: soft_targets(x, share, taxonomy.num_classes(level)) for level, x in batch["labels"].items()}
+    loss, logits, model_state, grads = loss_and_gradient(
+        with_remat(partial(_loss, model=model, balance=balance), config.remat),
+        state.params,
+        state.model_state,
+        {"images": images, "targets": targets},
+        dropout_key,
+        loss_weights=config.loss_weights,
+        masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
+        parts=config.accumulate,
+        unit=config.batch_norm_group_size if config.batch_norm == "group" else 1,
+    )
+    labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
+    log_probs = level_log_probs(balance.predicted(logits), taxonomy)
+    norm = global_norm(grads)
+    limit = 1 if config.on_nonfinite == "stop" else config.nonfinite.max_in_a_row
+    good = guard.is_applied(state.guard, loss, norm, limit)
+    rate = learning_rate(config, state.epoch) * guard.slowed(state.guard, config)
+    params, opt_state = _update(state, guard.clip(grads, norm, config.clip_gradient_norm), good, rate, tx)
+    is_first = state.seen == 0
+    metrics = guard.where(is_first, jax.tree.map(jnp.zeros_like, state.metrics), state.metrics)
+    seen = state.seen + config.batch_size
+    is_last = seen + config.batch_size > num_images
+    next_state = TrainState(
+        step=state.step + 1,
+        epoch=state.epoch + is_last,
+        seen=jnp.where(is_last, 0, seen),
+        params=params,
+        model_state=guard.where(good, model_state, state.model_state),
+        opt_state=opt_state,
+        metrics=guard.where(good, _next_metrics(metrics, log_probs, labels), metrics),
+        guard=guard.count(state.guard, good, norm, rate * global_norm(momentum(opt_state)), is_first),
+    )
+    return next_state, loss
+
+
+def eval_step(
+    params: Any,
+    model_state: Any,
+    batch: Batch,
+    *,
+    config: ConfigDict,
+    model: Classifier,
+    taxonomy: Taxonomy,
+    balance: ClassBalance = NO_BALANCE,
+) -> dict[str, Array]:
+    """Level -> log-probabilities [batch, classes], at least float32.
+
+    With config.eval_flip they are those of the mean of the probabilities of each image and its mirror image.
+    """
+
+    def log_probs(images: Array) -> dict[str, Array]:
+        logits = model.apply({"params": params, **model_state}, images, train=False)
+        return level_log_probs(balance.predicted(logits), taxonomy)
+
+    images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
+    if not config.eval_flip:
+        return log_probs(images)
+    return jax.tree.map(lambda a, b: jnp.logaddexp(a, b) - jnp.log(2), log_probs(images), log_probs(images[:, :, ::-1]))
+
+
+def jit_train_step(
+    config: ConfigDict,
+    model: Classifier,
+    tx: optax.GradientTransformation,
+    taxonomy: Taxonomy,
+    mesh: Mesh,
+    num_images: int,
+    balance: ClassBalance = NO_BALANCE,
+    *,
+    stacked: bool = False,
+) -> jax.stages.Wrapped:
+    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated.
+
+    Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program; the loss is the last's.
+    """
+    step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, num_images=num_images)
+    step = partial(step, balance=balance)
+    everywhere = replicated(mesh)
+
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Array]:
+        state, losses = lax.scan(step, state, batches)
+        return state, losses[-1]
+
+    return jax.jit(
+        steps if stacked else step,
+        in_shardings=(everywhere, batch_sharding(mesh, stacked)),
+        out_shardings=everywhere,
+        donate_argnums=0,
+        compiler_options=compiler_options(mesh),
+    )
+
+
+def jit_eval_step(
+    config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh, balance: ClassBalance = NO_BALANCE
+) -> jax.stages.Wrapped:
+    """eval_step of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    return jit_on_batches(partial(eval_step, config=config, model=model, taxonomy=taxonomy, balance=balance), mesh)
+
+
+def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
+    """A function of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    everywhere = replicated(mesh)
+    return jax.jit(
+        function,
+        in_shardings=(everywhere, everywhere, batch_sharding(mesh)),
+        out_shardings=everywhere,
+        compiler_options=compiler_options(mesh),
+    )
+
+
+def _loss(
+    params: Any,
+    *,
+    model_state: Any,
+    batch: Batch,
+    key: Array,
+    model: Classifier,
+    loss_weights: dict[str, Any],
+    balance: ClassBalance = NO_BALANCE,
+) -> tuple[Array, tuple[dict[str, Array], Any]]:
+    images, targets = batch["images"], batch["targets"]
+    logits, model_state = model.apply(
+        {"params": params, **model_state},
+        images,
+        train=True,
+        targets=targets,
+        rngs={"dropout": key},
+        mutable=list(model_state),
+    )
+    targets = balance.weighted(targets)
+    losses = {level: soft_cross_entropy(x, targets[level]) for level, x in balance.trained(logits).items()}
+    return sum(loss_weights[level] * loss for level, loss in losses.items()), (logits, model_state)
+
+
+def _update(
+    state: TrainState, grads: Any, good: Array, rate: Array, tx: optax.GradientTransformation
+) -> tuple[Any, optax.OptState]:
+    """Parameters and optimizer after the update, or where it is not good as they were.
+
+    A condition and not a choice value by value, which would write all of them twice.
+    """
+
+    def applied() -> tuple[Any, optax.OptState]:
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u: u * rate.astype(u.dtype), updates)
+        return optax.apply_updates(state.params, updates), opt_state
+
+    return lax.cond(good, applied, lambda: (state.params, state.opt_state))
+
+
+def _next_metrics(metrics: Any, log_probs: dict[str, Array], labels: dict[str, Array]) -> Any:
+    """The epoch's sums with this batch added."""
+    return {
+        level: accumulate(metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level])
+        for level, x in log_probs.items()
+    }

@@ -1,0 +1,53 @@
+"""Several steps per dispatch: which ones go together, and their batches as one."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from fashion_jax.devices.mesh import batch_sharding
+
+
+def dispatches(start: int, ends: Sequence[int], together: int, every: int) -> Iterator[tuple[int, int]]:
+    """How the steps after `start` are dispatched, up to the last of the ascending `ends` of epochs.
+
+    Either `together` at a time or one alone, so that two programs are compiled and no more. None spans an epoch's end
+    or a multiple of `every`, where a checkpoint is due. What follows a step depends on that step only, so a resumed
+    run goes on in the same way.
+
+    Yields:
+        The last step of each dispatch, and how many steps it has.
+    """
+    step = start
+    for end in ends:
+        while step < end:
+            boundary = min(end, step - step % every + every)
+            count = together if step + together <= boundary else 1
+            step += count
+            yield step, count
+
+
+def next_batch(batches: Iterator[Any], count: int) -> Any:
+    """The next batch, or, where count is above 1, so many of them as arrays [count, batch, ...]."""
+    if count == 1:
+        return next(batches)
+    return jax.tree.map(_stack, *itertools.islice(batches, count))
+
+
+def _stack(*xs: Any) -> Any:
+    """Where they are: what lies on the devices stays there, spread over them."""
+    if not isinstance(xs[0], jax.Array):
+        return np.stack(xs)
+    return _stacking(xs[0].sharding)(xs)
+
+
+@functools.cache
+def _stacking(spread: NamedSharding) -> Callable[[tuple[jax.Array, ...]], jax.Array]:
+    return jax.jit(jnp.stack, out_shardings=batch_sharding(spread.mesh, stacked=True))

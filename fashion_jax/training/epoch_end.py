@@ -1,0 +1,103 @@
+"""What a run leaves: an epoch's line and checkpoint, and at the end predictions and the report."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fashion_jax.atomic import remove
+from fashion_jax.command_line import duration
+from fashion_jax.data.batches.pipeline import eval_batches
+from fashion_jax.devices.mesh import fetch
+from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
+from fashion_jax.step.guard import epoch_summary
+from fashion_jax.step.metrics import summarize
+from fashion_jax.step.optimizer import learning_rates
+from fashion_jax.step.prediction import predict_split
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.training import interruption
+from fashion_jax.training.run import Run, Stopwatch
+
+_PREDICTIONS = "predictions/validation.parquet"
+
+
+def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
+    """Evaluates, saves, and writes the epoch's line, in this order: a line without its checkpoint is cut off
+    on resume, a checkpoint without its line gets it then."""
+    config = run.config
+    train_sums, guard = fetch((state.metrics, state.guard))
+    timing = watch.timing(config.batch_size) if watch.steps else {}  # none: killed since, and the times with it
+    began = time.monotonic()
+    metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
+    timing["validation_seconds"] = time.monotonic() - began
+    epoch = run.epoch_ends[step]
+    slowed = config.nonfinite.learning_rate_factor ** int(guard["rollbacks"])
+    rate = float(learning_rates(config)[epoch - 1]) * slowed
+    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}
+    train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
+    line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
+    line |= {f"validation/{name}": value for name, value in metrics.items()}
+    line["timing"] = timing
+    run.checkpoints.scores[step] = score(config, line)
+    run.checkpoints.save(step, state)
+    run.metrics_file.append(line)
+    if run.events:
+        run.events.write(line)
+    _say_epoch(run, line)
+
+
+def _say_epoch(run: Run, line: dict[str, Any]) -> None:
+    finest = run.dataset.taxonomy.levels[-1]
+    skipped = f"  {line['train/skipped_updates']} updates skipped, not finite" * bool(line["train/skipped_updates"])
+    accuracies = "  ".join(
+        f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
+    )
+    run.terminal.say(
+        f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
+        f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
+        f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
+        f"{_speed(line['timing'])}{skipped}"
+    )
+
+
+def _speed(timing: dict[str, float]) -> str:
+    if "images_per_second" not in timing:
+        return "evaluated only"
+    return f"{timing['images_per_second']:.0f} images/s  {duration(timing['train_seconds'])}"
+
+
+def stop(run: Run, state: TrainState, step: int) -> None:
+    """Saves, and ends the run as a signal has asked for."""
+    run.checkpoints.save_now(step, state)
+    raise interruption.stopped(step)
+
+
+def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]:
+    """Level -> log-probabilities of the validation split by the state of a step; stops where a signal asks for it."""
+    split = run.dataset.splits["validation"]
+    batches = eval_batches(split, run.validation, run.config.batch_size, run.rows)
+    batches = _until_stopped(batches, functools.partial(stop, run, state, step))
+    return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
+
+
+def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        if interruption.requested():
+            end()
+        yield batch
+
+
+def has_results(workdir: Path) -> bool:
+    """Whether the files that write_results leaves are all there."""
+    return all((workdir / name).is_file() for name in (_PREDICTIONS, "calibration.json", "report/index.html"))
+
+
+def outdate_report(workdir: Path) -> None:
+    """Removes the page of an earlier end of a run that goes on, so that it is not taken for the page of the next."""
+    if not jax.process_index():
+        remove(workdir / "report")

@@ -1,0 +1,75 @@
+"""Starting from trunks that other runs have trained: model.init_from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from fashion_jax.config.loading import load_run_config
+from fashion_jax.errors import UserError
+from fashion_jax.models import trunk_paths
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.workdir.checkpoints.store import Say
+from fashion_jax.workdir.files import check_has_checkpoint
+from fashion_jax.workdir.trained import restore_parts
+
+Leaf = tuple[str, ...]  # the path of a leaf, or of a tree above it
+
+_ROOTS = (("params",), ("model_state", "batch_stats"))  # below which a TrainState has what belongs to trunks
+
+
+def check_sources(config: ConfigDict) -> None:
+    """Checks that the runs of model.init_from are there, have saved something, and have the trunk; quick.
+
+    Raises:
+        UserError: names the first that does not, and the field.
+    """
+    for name, workdir in config.model.init_from.items():
+        field = f"model.init_from.{name} is {workdir!r}"
+        try:
+            source = load_run_config(_folder(workdir))
+            check_has_checkpoint(_folder(workdir))
+        except UserError as error:
+            raise UserError(
+                f"{field}, which cannot be used ({str(error).rstrip('.')}): name the --workdir of a training."
+            ) from error
+        if name not in trunk_paths(source):
+            raise UserError(f"{field}, but the model there is {source.model.name}: name a run of {name}.")
+
+
+def with_trunks(config: ConfigDict, state: TrainState, say: Say) -> TrainState:
+    """A new state with the trunks of model.init_from, parameters and statistics, each from its run's best checkpoint.
+
+    Which steps these are of is told; damaged ones too, which are passed over.
+
+    Raises:
+        UserError: check_sources would raise it, or the trunk there has other shapes or another type.
+        RunError: none of a run's checkpoints can be used.
+    """
+    leaves = flatten_dict({"params": state.params, "model_state": state.model_state})
+    for name, workdir in config.model.init_from.items():
+        source = load_run_config(_folder(workdir))
+        moves = dict(_moves(leaves, trunk_paths(config)[name], trunk_paths(source)[name]))
+        like = unflatten_dict({there: leaves[here] for here, there in moves.items()})
+        step, arrays = restore_parts(_folder(workdir), source, "best", like)
+        found = flatten_dict(arrays)
+        say(f"{name} begins as it was in {workdir} after step {step}.")
+        leaves |= {here: found[there] for here, there in moves.items()}
+    tree = unflatten_dict(leaves)
+    return state.replace(params=tree["params"], model_state=tree.get("model_state", {}))
+
+
+def _moves(leaves: Iterable[Leaf], here: Leaf, there: Leaf) -> Iterator[tuple[Leaf, Leaf]]:
+    """The paths of a trunk's leaves in this model and in the other, where the trunk is at `here` and at `there`."""
+    for path in leaves:
+        for root in _ROOTS:
+            trunk = (*root, *here)
+            if path[: len(trunk)] == trunk:
+                yield path, (*root, *there, *path[len(trunk) :])
+
+
+def _folder(workdir: str) -> Path:
+    return Path(workdir).expanduser()

@@ -1,0 +1,58 @@
+"""The end of a run: predictions of the best checkpoint, calibration and the report page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fashion_jax.atomic import replacing_folder
+from fashion_jax.step.class_balance import class_counts
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.training.epoch_end import _PREDICTIONS, predict_validation
+from fashion_jax.training.run import Run
+from fashion_jax.workdir.calibration_file import write_calibration
+from fashion_jax.workdir.predictions import write_predictions
+
+
+def write_results(run: Run, state: TrainState) -> None:
+    """The best checkpoint's predictions on validation, the temperatures that suit them, and the report."""
+    best = run.checkpoints.best_step
+    if best != run.num_steps:
+        best, state = run.checkpoints.restore_best(run.abstract_state)
+    log_probs = predict_validation(run, state, best)
+    if jax.process_index():
+        return
+    run.checkpoints.check_place()
+    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
+    write_predictions(run.workdir / _PREDICTIONS, taxonomy, split, log_probs)
+    calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
+    with replacing_folder(run.workdir / "report") as unfinished:
+        _write_report(run, unfinished, best, log_probs, calibration.temperatures)
+    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")
+
+
+def _write_report(
+    run: Run, directory: Path, step: int, log_probs: dict[str, Any], temperatures: dict[str, float]
+) -> None:
+    """The page of the run on validation, without heat maps: evaluate adds them."""
+    from fashion_jax.report.contents import read_contents
+    from fashion_jax.report.folder import write_folder
+    from fashion_jax.scoring.assessment import assess
+
+    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
+    counts = class_counts(run.dataset.splits["train"], taxonomy)
+    contents = read_contents(
+        run.workdir,
+        config=run.config,
+        taxonomy=taxonomy,
+        step=step,
+        split_name="validation",
+        split=split,
+        log_probs=log_probs,
+        assessment=assess(log_probs, split.labels, taxonomy, counts, temperatures, cross_fit=True),
+        temperatures=temperatures,
+        train=run.dataset.splits["train"],
+    )
+    write_folder(directory, contents)

@@ -1,0 +1,94 @@
+"""calibration.json: the temperatures of a run, fitted on the predictions of its validation split."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.atomic import read_text, unreadable, write_text
+from fashion_jax.data.strings import digest_of_ids
+from fashion_jax.scoring.calibration import calibration_error
+from fashion_jax.scoring.temperature import calibrated, cross_fitted, fit_temperature
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+
+_NAME = "calibration.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCalibration:
+    """What calibration.json says.
+
+    Attributes:
+        temperatures: level -> temperature.
+        step: of the checkpoint whose predictions they were fitted on.
+        digest: of the ids of the images that they were fitted on.
+    """
+
+    temperatures: dict[str, float]
+    step: int
+    digest: str
+
+    def fitted_on(self, ids: Sequence[str]) -> bool:
+        """Whether these are the images that the temperatures were fitted on."""
+        return self.digest == digest_of_ids(ids)
+
+
+def write_calibration(
+    workdir: Path,
+    step: int,
+    ids: Sequence[str],
+    log_probs: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+) -> RunCalibration:
+    """Fits a temperature per level, and writes it with the calibration errors without and with it; returns it.
+
+    Args:
+        workdir: of the run.
+        step: of the checkpoint.
+        ids: of the images of validation.
+        log_probs: level -> [images, classes].
+        labels: level -> int [images].
+    """
+    levels = {level: _level(x, labels[level]) for level, x in log_probs.items()}
+    digest = digest_of_ids(ids)
+    split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": digest}
+    write_text(workdir / _NAME, json.dumps(split | {"levels": levels}, indent=1))
+    return RunCalibration({level: found["temperature"] for level, found in levels.items()}, step, digest)
+
+
+def _level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """ece_cross_fitted is that of temperatures which each fifth of the images gets from the others."""
+    temperature = fit_temperature(log_probs, labels)
+    errors = {
+        "ece_before": calibration_error(log_probs, labels),
+        "ece_after": calibration_error(calibrated(log_probs, temperature), labels),
+        "ece_cross_fitted": calibration_error(cross_fitted(log_probs, labels, temperature), labels),
+    }
+    known = int((labels != UNKNOWN).sum())
+    values = {name: value if math.isfinite(value) else None for name, value in errors.items()}
+    return {"temperature": temperature, "known_labels": known} | values
+
+
+def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None:
+    """The run's, None where it has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = workdir / _NAME
+    try:
+        found: dict[str, Any] = json.loads(read_text(path))
+        temperatures = {level: float(found["levels"][level]["temperature"]) for level in taxonomy.levels}
+        if not all(0 < temperature < math.inf for temperature in temperatures.values()):
+            raise ValueError("a temperature is not above 0")
+        return RunCalibration(temperatures, int(found["step"]), str(found["ids_sha256"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise unreadable(path, error, "restore it, or delete it to do without") from error

@@ -1,0 +1,67 @@
+"""Reads the arrays of one checkpoint, and makes sure that they are what was saved, by this run, at this step."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from fashion_jax.devices.mesh import fetch
+from fashion_jax.errors import RunError, first_line
+from fashion_jax.workdir.checkpoints.digests import Unusable, check_digests, check_structure
+from fashion_jax.workdir.checkpoints.identity import Identity, read_step
+from fashion_jax.workdir.place import Place
+
+
+def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> Any:
+    """The arrays of a step in the shapes, types and shardings of `like` (arrays, or their abstract twins).
+
+    Args:
+        directory: of the checkpoints.
+        step: to restore.
+        like: a TrainState, or a dict of some of its fields: then the others are not read.
+        identity: of the run that is to have saved them.
+
+    Raises:
+        UserError: they are those of another model, run or step; the sentence names what differs.
+        Unusable: they are not those that were saved.
+        RunError: there is too little memory.
+    """
+    saved = read_step(directory, step)
+    identity.check(saved, step, directory)
+    folder = directory / str(step)
+    check_structure(saved.arrays, like, folder)
+    item = ocp.args.PyTreeRestore(
+        item=like,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+        partial_restore=isinstance(like, dict),
+    )
+    try:
+        with quiet(), Place(folder) as place, ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            state = checkpointer.restore(place.path / "state", args=item)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        raise RunError(
+            f"The checkpoint of step {step} in {directory} cannot be loaded ({first_line(error)}): free some memory, "
+            "and run the same command again."
+        ) from error
+    except Exception as error:
+        raise Unusable(first_line(error)) from error
+    check_digests(saved.arrays, fetch(state))
+    return state
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps orbax from logging damages and failures, which are reported in one line instead."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,291 @@
+"""Checkpoints of the whole state with orbax: the latest ones and the best one, saved in the background."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fashion_jax.devices.mesh import agreed, fetch, meet
+from fashion_jax.errors import RunError, first_line
+from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
+from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps
+from fashion_jax.workdir.checkpoints.restoring import restore_step
+from fashion_jax.workdir.checkpoints.step_folders import check_names, list_steps, set_aside
+from fashion_jax.workdir.checkpoints.writer import CheckpointWriter
+from fashion_jax.workdir.place import Place
+
+_MARGIN = 16 << 20  # bytes that a save takes besides the state's
+
+_PAUSES = (1, 5, 15, 30)  # seconds before each further attempt of a save that has failed
+
+Say = Callable[[str], None]
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Scores are kept by the caller (in metrics.jsonl), not by orbax, which cannot open a directory any more
+    once a single one of its own metrics files is damaged. Steps are listed and restored without orbax's
+    manager, which counts any folder with a number for a name as a step.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        keep: int,
+        read_only: bool = False,
+        say: Say = lambda text: None,
+        is_scheduled: Callable[[int], bool] = lambda step: True,
+        rollback_steps: int = 0,
+        identity: Identity | None = None,
+        place: Place | None = None,
+    ):
+        """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
+
+        So do the scheduled ones from the last that lies rollback_steps before the newest step on.
+
+        Read-only, nothing is made or cleaned up: a training may be writing to the directory.
+
+        What is saved carries the identity of the run, and what is restored is compared with it.
+
+        `place` is the work directory: nothing is saved any more once it is no longer where it was.
+        """
+        self._identity = identity or Identity()
+        self.scores: dict[int, float] = {}  # step -> score, higher is better
+        self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
+        self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
+        self._say, self._is_scheduled, self._rollback_steps = say, is_scheduled, rollback_steps
+        self._place = place
+        self._writer: CheckpointWriter | None = None
+
+    def steps(self) -> list[int]:
+        """The saved steps, whole or damaged, ascending."""
+        if self._writer is not None:
+            self._writer.join()
+        return list_steps(self._directory)
+
+    @property
+    def latest_step(self) -> int | None:
+        return max(self.steps(), default=None)
+
+    @property
+    def best_step(self) -> int | None:
+        """The saved step with the highest finite score, the earliest of equals; the latest without scores."""
+        return next(iter(self._best_first()), None)
+
+    def _superseded(self, steps: list[int]) -> list[int]:
+        """Those of the saved steps that are not needed any more."""
+        scheduled = [step for step in steps if self._is_scheduled(step)]
+        safe = [step for step in scheduled if step <= max(steps) - self._rollback_steps][-1:]
+        kept = {*steps[-self._keep :], *self._by_score(steps)[:1]}
+        kept |= {step for step in scheduled if step >= sum(safe)}
+        return [step for step in steps if step not in kept]
+
+    def _by_score(self, steps: Sequence[int]) -> list[int]:
+        scored = [step for step in sorted(steps) if math.isfinite(self.scores.get(step, math.nan))]
+        return sorted(scored, key=self.scores.__getitem__, reverse=True)
+
+    def _best_first(self) -> list[int]:
+        steps = self.steps()
+        scored = self._by_score(steps)
+        return scored + [step for step in reversed(steps) if step not in scored]
+
+    def save(self, step: int, state: Any) -> None:
+        """Starts to save a TrainState, which may be donated as soon as this returns.
+
+        A save that fails, now or in the background, is told, harms no earlier one, and is due again a little later.
+
+        Raises:
+            RunError: too many in a row have failed, or the work directory is no longer where it was.
+        """
+        self.check_place()
+        self._settled()
+        if agreed(step in self.steps()):  # a resumed run evaluates again what is already saved
+            return
+        try:
+            self._check_space(state)
+            arrays = fetch(state)
+            # of device arrays each process saves a slice, by a program that is compiled first: one alone need not
+            saved = arrays if jax.process_count() == 1 else state
+            if self._writer is None:
+                self._writer = CheckpointWriter(self._directory, self._superseded)
+            self._writer.start(step, saved, digests_of(arrays, self._identity.label(step)))
+        except Exception as error:
+            self._failed(error)
+
+    def save_now(self, step: int, state: Any) -> None:
+        """Saves a TrainState and returns when it is on disk; fails only with a RunError, as save does."""
+        while True:
+            self.save(step, state)
+            is_settled = self._settled()
+            if agreed(is_settled and step in self.steps()):
+                return
+            time.sleep(max(self._retry_at - time.monotonic(), 0))
+
+    def is_retry_due(self) -> bool:
+        """Whether the latest save has failed and it is time for the next attempt; waits for nothing.
+
+        Of several processes none knows this of the others: they try again with the next regular save.
+        """
+        if self._writer is not None and self._writer.is_done:
+            self._settled()
+        failed = self._failures > 0 and self._writer is None
+        return failed and jax.process_count() == 1 and time.monotonic() >= self._retry_at
+
+    def _settled(self) -> bool:
+        """Waits for the save in the background; False where it has failed."""
+        if self._writer is not None and self._writer.is_pending:
+            try:
+                problem = self._writer.wait()
+            except Exception as error:
+                self._failed(error)
+            else:
+                self._failures = 0
+                if problem:
+                    self._say(f"Old checkpoints in {self._directory} cannot be removed ({first_line(problem)}).")
+        return self._failures == 0
+
+    def _failed(self, error: Exception) -> None:
+        self.check_place()
+        self.close()  # what is left of the save is removed with the next one
+        self._failures += 1
+        reason = f"Saving a checkpoint failed ({first_line(error)})"
+        if self._failures > len(_PAUSES):
+            raise RunError(
+                f"{reason}, for the {self._failures}. time in a row: see to it and run the same command again, which "
+                f"goes on from the last checkpoint in {self._directory}."
+            ) from error
+        self._retry_at = time.monotonic() + _PAUSES[self._failures - 1]
+        self._say(f"{reason}; the earlier ones are whole, and it is tried again.")
+
+    def check_place(self) -> None:
+        """Checks that the work directory, and the checkpoints in it, are where they were."""
+        for place in (self._place, self._writer and self._writer.place):
+            if place is not None:
+                place.check()
+
+    def check_room(self, state: Any) -> None:
+        """Checks that the disk has room for what is saved of a state (arrays, or their abstract twins).
+
+        That is two saves: a checkpoint is only removed once the next one is whole. Where there is one already, it
+        takes one more.
+
+        Raises:
+            RunError: there is less; the sentence names both sizes.
+        """
+        count = 1 if self.steps() else 2
+        free, needed = self._free(), count * _size(state)
+        if free < needed:
+            raise RunError(
+                f"{_mib(free)} are free on the disk of {self._directory.parent}, but {_mib(needed)} are needed to save "
+                f"checkpoints of this model ({_mib(_size(state))} each): make room there, or use a --workdir on "
+                "another disk."
+            )
+
+    def _check_space(self, state: Any) -> None:
+        free, needed = self._free(), _size(state)
+        if free < needed:
+            raise OSError(f"{_mib(free)} are free in {self._directory}, {_mib(needed)} are needed")
+
+    def _free(self) -> int:
+        """The bytes that this user may still write beside the checkpoints."""
+        space = os.statvfs(self._directory.parent)
+        return space.f_bavail * space.f_frsize
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The arrays of a step; see restoring.restore_step for `like` and what is raised."""
+        return restore_step(self._directory, step, like, self._identity)
+
+    def restore_latest(self, like: Any) -> tuple[int, Any] | None:
+        """The newest step that is whole, and its state; None where nothing has been saved.
+
+        Newer ones that are damaged are named, and set aside.
+
+        Raises:
+            UserError: they are those of another model or another step.
+            RunError: none can be used.
+        """
+        steps = self.steps()[::-1]
+        broken = [] if self._read_only else self._inspect(steps)
+        return self.restore_first([step for step in steps if step not in broken], like, broken)
+
+    def _inspect(self, steps: Iterable[int]) -> list[int]:
+        """Tells what is wrong in the directory, and returns the steps that cannot be used. Reads no arrays."""
+        saved, broken = inspect_steps(self._directory, steps)
+        for step, reason in broken.items():
+            self._say_unusable(step, reason)
+        self._identity.check_folders(saved, self._directory)
+        for name in check_names(self._directory):
+            self._say(f"{self._directory / name} is not named as a step is, and is ignored: rename or remove it.")
+        return [*broken]
+
+    def _say_unusable(self, step: int, reason: object) -> None:
+        self._say(f"The checkpoint of step {step} in {self._directory} cannot be used: {reason}.")
+
+    def restore_best(self, like: Any) -> tuple[int, Any] | None:
+        """As restore_latest, from the highest score on."""
+        return self.restore_first(self._best_first(), like)
+
+    def restore_first(self, steps: Iterable[int], like: Any, damaged: Iterable[int] = ()) -> tuple[int, Any] | None:
+        """Restores the first usable step of `steps`; raises what restore_latest raises.
+
+        Args:
+            steps: in the order in which they are tried.
+            like: see restore.
+            damaged: steps that are known to be unusable, which are set aside too.
+        """
+        meet("listed")
+        damaged = [*damaged]
+        for step in steps:
+            try:
+                state = self.restore(step, like)
+            except Unusable as error:
+                damaged.append(step)
+                self._say_unusable(step, error)
+            else:
+                self._set_aside(damaged)
+                return step, state
+        if not damaged:
+            return None
+        raise RunError(
+            f"None of the checkpoints in {self._directory} (steps {', '.join(map(str, sorted(damaged)))}) can be used: "
+            "bring one back from a copy, or remove that folder to start from the beginning."
+        )
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Moves steps to where they are out of the way of new ones; only once another step is known to be good."""
+        if self._read_only or not steps:
+            return
+        if jax.process_index() == 0:
+            set_aside(self._directory, steps)
+        meet("set aside")
+
+    def discard_after(self, step: int) -> None:
+        """Removes the later steps, the newest first."""
+        self.check_place()
+        later = [saved for saved in reversed(self.steps()) if saved > step]
+        if jax.process_index() == 0:
+            for saved in later:
+                shutil.rmtree(self._directory / str(saved))
+        meet("discard")
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+
+def _size(state: Any) -> int:
+    """The bytes that a save of a state takes at most."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + _MARGIN
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,189 @@
+"""Writes checkpoints in the background with orbax, and looks at each one before it counts."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+import tensorstore as ts
+
+from fashion_jax.workdir.checkpoints.digests import Unusable
+from fashion_jax.workdir.checkpoints.restoring import quiet
+from fashion_jax.workdir.checkpoints.step_folders import list_steps
+from fashion_jax.workdir.place import Place
+
+_UNFINISHED = ".orbax-checkpoint-tmp"  # a part of the names that orbax gives to what it has not finished
+
+_REMOVED = ".removed"
+
+
+class CheckpointWriter:
+    """Writes the steps of a directory, one at a time, in a thread of its own.
+
+    It does without orbax's CheckpointManager, which asks JAX's pre-emption service with its own step numbers, so that
+    the polls of the training loop miss the agreed one, and which removes older steps before anyone has looked at the
+    new one.
+    """
+
+    def __init__(self, directory: Path, superseded: Callable[[list[int]], list[int]]):
+        """Opens a directory, makes it if need be, and removes what earlier saves have left unfinished.
+
+        Args:
+            directory: has a folder per step.
+            superseded: is given the steps that are there after a save, and returns those to remove.
+        """
+        directory.mkdir(exist_ok=True)
+        self.place, self._superseded = Place(directory), superseded
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        self._thread = ThreadPoolExecutor(1, "save")
+        self._save: Future[Exception | None] | None = None
+        if jax.process_index() == 0:
+            for name in os.listdir(self.place.path):
+                if _UNFINISHED in name or name.endswith(_REMOVED):
+                    shutil.rmtree(self.place.path / name, ignore_errors=True)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a save has begun whose outcome `wait` has not told yet."""
+        return self._save is not None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a save has begun and ended, so that `wait` returns at once."""
+        return self._save is not None and self._save.done()
+
+    def start(self, step: int, arrays: Any, digests: dict[str, Any]) -> None:
+        """Begins to save a tree of arrays, which may be overwritten as soon as this returns."""
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), digests=ocp.args.JsonSave(digests))
+        with quiet(), self._plain_errors():
+            self._checkpointer.save(self.place.path / str(step), args=items, force=True)
+        self._save = self._thread.submit(self._finish, step, digests)
+
+    def join(self) -> None:
+        """Waits for the save that has begun, whatever becomes of it; `wait` still tells its outcome."""
+        if self._save is not None:
+            concurrent.futures.wait([self._save])
+
+    def wait(self) -> Exception | None:
+        """Waits for the save that has begun; raises what it has failed with.
+
+        Returns:
+            Why older steps could not be removed, None where they could.
+        """
+        save, self._save = self._save, None
+        with quiet():
+            return save.result()
+
+    def close(self) -> None:
+        """Waits for a save that is under way, whatever becomes of it."""
+        with contextlib.suppress(Exception), quiet():
+            self._thread.shutdown()
+            self._checkpointer.close()
+        self.place.close()
+
+    def _finish(self, step: int, digests: dict[str, Any]) -> Exception | None:
+        with self._plain_errors():
+            self._checkpointer.wait_until_finished()
+            if jax.process_index():
+                return None
+            try:
+                look_at(self.place.path / str(step), digests)
+            except Exception:
+                self._remove(step)
+                raise
+        try:
+            for older in self._superseded(list_steps(self.place.path)):
+                self._remove(older)
+        except OSError as error:
+            return error
+        return None
+
+    def _remove(self, step: int) -> None:
+        """Renames first, so that a step that is removed in part never counts as one."""
+        folder = self.place.path / str(step)
+        if folder.exists():
+            removed = folder.rename(folder.with_name(folder.name + _REMOVED))
+            shutil.rmtree(removed)
+
+    @contextlib.contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """Names the directory in errors as users know it."""
+        try:
+            yield
+        except Exception as error:
+            held, known = str(self.place.path), str(self.place.directory)
+            if held in str(error):
+                raise OSError(str(error).replace(held, known)) from error
+            raise
+
+
+def look_at(folder: Path, digests: dict[str, Any]) -> None:
+    """Checks that a checkpoint that has just been written is complete.
+
+    It reads the digests, the index with the types and shapes of the arrays, and the lengths of the files with their
+    values. It does not read the values, which would take as long as a restore.
+
+    Args:
+        folder: of the step.
+        digests: what digests_of has returned for it.
+
+    Raises:
+        Unusable: a part is missing or is not what was written.
+        OSError: it cannot be read.
+    """
+    if json.loads((folder / "digests" / "metadata").read_bytes()) != digests:
+        raise Unusable("its digests are not those that were written")
+    state = folder / "state"
+    if not (state / "manifest.ocdbt").is_file():
+        raise Unusable(f"{state / 'manifest.ocdbt'}, the index of its arrays, is missing")
+    values: Counter[str] = Counter()  # name of an array -> parts of it that are there
+    layouts: dict[str, dict[str, Any]] = {}
+    for entry in _index(state):
+        name, _, part = entry["key"].decode().rpartition("/")
+        if part == ".zarray":
+            layouts[name] = json.loads(entry["inline_value"])
+        else:
+            _check_value(state, entry)
+            values[name] += 1
+    for name, layout in layouts.items():
+        wanted = math.prod(-(-size // part) for size, part in zip(layout["shape"], layout["chunks"], strict=True))
+        if values[name] != wanted:
+            raise Unusable(f"{values[name]} of the {wanted} parts of {name} are there")
+    kinds = Counter(f"{jnp.dtype(x['dtype']).name}[{','.join(map(str, x['shape']))}]" for x in layouts.values())
+    written = Counter(entry.split(" ")[0] for entry in digests["arrays"].values())
+    if kinds != written:
+        missing = ", ".join(written - kinds) or "none"
+        raise Unusable(f"it has {kinds.total()} of {written.total()} arrays (missing: {missing})")
+
+
+def _index(state: Path) -> Iterator[dict[str, Any]]:
+    """The entries of the index of a checkpoint's arrays: their layouts, and where their values are."""
+    files = ts.KvStore.open({"driver": "file", "path": f"{state}/"}).result()
+    nodes = [ts.ocdbt.dump(files).result()["versions"][-1]["root"]["location"]]
+    while nodes:
+        node = ts.ocdbt.dump(files, nodes.pop()).result()
+        if node["height"]:
+            nodes += [entry["location"] for entry in node["entries"]]
+        else:
+            yield from node["entries"]
+
+
+def _check_value(state: Path, entry: dict[str, Any]) -> None:
+    """Checks that the file with a value is there and long enough; small values are in the index itself."""
+    if "inline_value" not in entry:
+        _, base, name, offset, length = entry["indirect_value"].split(":")
+        path = state / base / name
+        if path.stat().st_size < int(offset) + int(length):
+            raise Unusable(f"{path} is too short")

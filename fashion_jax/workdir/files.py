@@ -1,0 +1,72 @@
+"""The files of a work directory that describe a run: their names, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fashion_jax.atomic import read_text, unreadable
+from fashion_jax.errors import UserError
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.workdir.checkpoints.step_folders import has_step
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run has saved something; quick, so that a command can ask before its heavy imports."""
+    return has_step(workdir / "checkpoints")
+
+
+def check_has_checkpoint(workdir: Path) -> None:
+    """Checks that a run has saved something, as quickly.
+
+    Raises:
+        UserError: it has not.
+    """
+    if not has_checkpoint(workdir):
+        raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error, "restore it, or use another --workdir") from error
+
+
+def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "train") -> dict[str, np.ndarray]:
+    """Level -> training images, or those of another split, of each class, int [classes], by what data.json holds."""
+    counts = data["splits"][split]["classes"]
+    return {
+        level: np.array([counts[level][name] for name in names], np.int64) for level, names in taxonomy.classes.items()
+    }
+
+
+def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Level -> int [classes]: the run's training images, by its data.json.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = workdir / "data.json"
+    try:
+        data = json.loads(read_text(path))
+        return train_counts(data, taxonomy)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise unreadable(path, error, "restore it, since its counts of training images are needed") from error
+
+
+def read_taxonomy(workdir: Path) -> Taxonomy:
+    """The classes of the run in workdir.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = workdir / "taxonomy.json"
+    try:
+        return Taxonomy.from_json(read_text(path), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error, "restore it, or use another --workdir") from error

@@ -1,0 +1,79 @@
+"""metrics.jsonl, a line per epoch, and the same scalars as TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from fashion_jax.atomic import append_line, read_bytes, unreadable, write_text
+from fashion_jax.errors import UserError
+
+
+class MetricsFile:
+    """metrics.jsonl: a line per epoch; values that are not finite are null."""
+
+    def __init__(self, path: Path, last_step: int, writes: bool = True):
+        """Opens the file and cuts off what was written after last_step, and a half-written line.
+
+        Of several processes only one writes; the others keep the lines in memory. Raises a UserError
+        where an earlier line is damaged.
+        """
+        self._path, self._writes = path, writes
+        text = _read(path)
+        lines = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
+        self.lines: list[dict[str, Any]] = [line for line in lines if line["step"] <= last_step]
+        kept = "".join(_to_json(line) + "\n" for line in self.lines)
+        if writes and kept.encode() != text:
+            write_text(path, kept)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Appends a line and waits until it is on disk."""
+        self.lines.append(json.loads(_to_json(line)))
+        if not self._writes:
+            return
+        append_line(self._path, _to_json(line))
+
+
+class EventWriter:
+    """TensorBoard events through clu; opened late because clu imports TensorFlow."""
+
+    def __init__(self, directory: Path):
+        from clu import metric_writers
+
+        self._writer = metric_writers.SummaryWriter(str(directory))
+
+    def write(self, line: dict[str, Any]) -> None:
+        scalars = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "step")}
+        scalars |= {f"timing/{k}": v for k, v in line["timing"].items()}
+        self._writer.write_scalars(line["step"], {k: v for k, v in scalars.items() if math.isfinite(v)})
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise unreadable(path, error, "restore it, or use another --workdir") from error
+
+
+def _from_json(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+        if not isinstance(line["step"], int):
+            raise TypeError("step is not a number")
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"Line {number} of {path} is damaged ({error}): restore it, or take it out.") from error
+    return line
+
+
+def _to_json(line: dict[str, Any]) -> str:
+    return json.dumps(
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}, ensure_ascii=False
+    )

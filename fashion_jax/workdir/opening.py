@@ -1,0 +1,115 @@
+"""Opens the folder of a run for training: what must not stand there, and what a start that fails leaves of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from fashion_jax.atomic import kind_of, remove, remove_temporaries, write_bytes
+from fashion_jax.command_line import new_folders
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.workdir.checkpoints.step_folders import list_steps
+from fashion_jax.workdir.lock import locked
+
+_METRICS, _CHECKPOINTS = "metrics.jsonl", "checkpoints"
+
+_WRITTEN = ("config.json", "taxonomy.json", "data.json", "environment.json", "images.parquet", "calibration.json")
+
+_FILES = (*_WRITTEN, _METRICS)
+
+_FOLDERS = (_CHECKPOINTS, "predictions", "report")
+
+_KINDS = {
+    **dict.fromkeys((*_FILES, "lock", "predictions/validation.parquet"), "a file"),
+    **dict.fromkeys(_FOLDERS, "a folder"),
+}
+
+_EVENTS = "events.out.tfevents."
+
+
+def check_workdir(workdir: Path) -> None:
+    """Checks that nothing stands in the way of the files of a run, which are written hours later.
+
+    The folder itself may be a link to a folder. In it, links are refused: a file would replace them, or be written
+    where they lead.
+
+    Raises:
+        UserError: the folder, or what stands under the name of one of the run's files, is of another kind.
+    """
+    if os.path.lexists(workdir) and not workdir.is_dir():
+        found = "a link to no folder" if workdir.is_symlink() else kind_of(workdir)
+        raise UserError(f"--workdir is {str(workdir)!r}, which is {found}: name a folder.")
+    for name, wanted in _KINDS.items():
+        path, found = workdir / name, kind_of(workdir / name)
+        if found not in (None, wanted):
+            raise UserError(f"{path} is {found}, where a run has {wanted}: move it away, or use another --workdir.")
+        if found and name in (_METRICS, *_FOLDERS) and not os.access(path, os.W_OK):
+            raise UserError(f"{path} cannot be written: give it the permission, or use another --workdir.")
+
+
+@contextlib.contextmanager
+def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Iterator[None]:
+    """Makes the folder of a run and holds its lock; where the block fails before anything is saved, undoes it all.
+
+    Args:
+        workdir: the folder, which check_workdir has found good.
+        say: is told where the folder cannot be locked.
+        leads: whether this is the process of the run that writes the files; others only make the folder.
+
+    Raises:
+        UserError: the folder cannot be made or written to, or another process trains in it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(new_folders(workdir))
+            with tempfile.TemporaryFile(dir=workdir):
+                pass
+        except OSError as error:
+            why = os.strerror(error.errno)
+            raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({why}): name another.") from error
+        if leads:
+            stack.enter_context(locked(workdir, say))
+            stack.enter_context(_unchanged_if_it_fails(workdir))
+        yield
+
+
+@contextlib.contextmanager
+def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
+    """Leaves the files of a run as they were where the block fails without a new checkpoint or line of metrics."""
+    for folder in (workdir, workdir / "predictions"):
+        remove_temporaries(folder)
+    here, names, steps = workdir.stat(), set(os.listdir(workdir)), set(list_steps(workdir / _CHECKPOINTS))
+    with contextlib.ExitStack() as stack:
+        # An open file stays what it was when another one replaces it.
+        before = {name: stack.enter_context((workdir / name).open("rb")) for name in _FILES if name in names}
+        try:
+            yield
+        except Exception:
+            with contextlib.suppress(OSError, UserError, RunError):
+                is_here = os.path.samestat(here, workdir.stat())  # it may have been moved, and another be in its place
+                if is_here and not _has_saved(workdir, steps, before.get(_METRICS)):
+                    _undo(workdir, names, before)
+            raise
+
+
+def _has_saved(workdir: Path, steps: set[int], metrics: BinaryIO | None) -> bool:
+    """Whether there is a checkpoint that was not there, or a line of metrics: a start by itself only cuts lines off."""
+    path = workdir / _METRICS
+    now = path.read_bytes() if path.exists() else b""
+    has_line = not (metrics.read() if metrics else b"").startswith(now)
+    return has_line or not steps.issuperset(list_steps(workdir / _CHECKPOINTS))
+
+
+def _undo(workdir: Path, names: set[str], before: Mapping[str, BinaryIO]) -> None:
+    for name in set(os.listdir(workdir)) - names:
+        if name in (*_FILES, *_FOLDERS) or name.startswith(_EVENTS):
+            remove(workdir / name)
+    for name, file in before.items():
+        path = workdir / name
+        if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            file.seek(0)
+            write_bytes(path, file.read())

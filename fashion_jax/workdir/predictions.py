@@ -1,0 +1,46 @@
+"""predictions/SPLIT.parquet: the probabilities of every class for every image."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fashion_jax.atomic import replacing, unreadable
+from fashion_jax.data.dataset import Split
+from fashion_jax.scoring.blocks import row_blocks
+from fashion_jax.step.prediction import _ROW_GROUP, _predictions, _read_levels
+from fashion_jax.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    pass
+
+
+def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:
+    """A Parquet table: id, and per level LEVEL_true (null where unknown), _predicted and _probabilities."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    classes = sum(values.shape[1] for values in log_probs.values())
+    parts = (_predictions(rows, taxonomy, split, log_probs) for rows in row_blocks(len(split), classes, _ROW_GROUP))
+    first = next(parts)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
+        for part in itertools.chain([first], parts):
+            writer.write_table(part)
+
+
+def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What write_predictions wrote: level -> log-probabilities [images, classes], and level -> int labels [images].
+
+    Raises:
+        UserError: the file cannot be read, or is not of this taxonomy.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, buffer_size=2**20) as file:
+            return _read_levels(file, taxonomy)
+    except (OSError, ValueError, LookupError) as error:
+        raise unreadable(path, error, "let the run write its predictions again") from error

@@ -1,0 +1,78 @@
+"""The identity of a run, by what its environment.json and its checkpoints say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from fashion_jax.atomic import read_text
+from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.fingerprint import combined
+from fashion_jax.errors import UserError
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps, kept_fields, taxonomy_digest
+from fashion_jax.workdir.checkpoints.step_folders import list_steps
+
+
+def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
+    """The identity of the run in a work directory; a new run, and one of an earlier version, gets an id now.
+
+    Raises:
+        UserError: environment.json is lost, and checkpoints are of several runs.
+    """
+    stored, data = read_identity(workdir, config, dataset.taxonomy), combined(dataset.digests)
+    run, since = (stored.run, stored.since) if stored.run else _adopted(workdir / "checkpoints")
+    if jax.process_count() > 1:  # all of them take the id that the first one has drawn
+        sent = np.array([*uuid.UUID(run).bytes, *since.to_bytes(8)], np.uint8)
+        received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
+        run, since = uuid.UUID(bytes=received[:16]).hex, int.from_bytes(received[16:])
+    known = (*stored.known_data, data) if stored.known_data else ()  # without a history nothing can be compared
+    return dataclasses.replace(stored, run=run, since=since, data=data, known_data=known)
+
+
+def read_identity(workdir: Path, config: ConfigDict, taxonomy: Taxonomy | None = None) -> Identity:
+    """The identity of a run as its files tell it; without an id if environment.json has none.
+
+    Args:
+        workdir: of the run.
+        config: of the run.
+        taxonomy: of the run; None compares no classes.
+    """
+    found = read_environment(workdir)
+    try:
+        run, since = uuid.UUID(found["run"]["id"]).hex, int(found["run"]["since"])
+        data = [start["data"] for start in found["starts"] if "data" in start]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        run, since, data = "", 0, []
+    classes = taxonomy_digest(taxonomy) if taxonomy else ""
+    return Identity(run, since, classes, kept_fields(config), known_data=data)
+
+
+def _adopted(directory: Path) -> tuple[str, int]:
+    """The id that the checkpoints carry, a new one if they carry none; and the first step that carries it."""
+    saved, _ = inspect_steps(directory, list_steps(directory))
+    runs = sorted({found.label["run"] for found in saved.values() if found.label})
+    if len(runs) > 1:
+        raise UserError(
+            f"{directory} has checkpoints of several runs ({', '.join(runs)}), and {directory.parent} has no "
+            "environment.json that names one: restore it, or remove the others' steps."
+        )
+    since = max((step + 1 for step, found in saved.items() if not found.label), default=0)
+    return (runs or [uuid.uuid4().hex])[0], since
+
+
+def read_environment(workdir: Path) -> dict[str, Any]:
+    """What environment.json holds, with a list of "starts"; nothing if it is missing or damaged."""
+    try:
+        found = json.loads(read_text(workdir / "environment.json"))
+        return found if isinstance(found["starts"], list) else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}

@@ -1,0 +1,139 @@
+"""The files at the top of a work directory: what a run was made of."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from fashion_jax.atomic import read_text, unreadable, write_text
+from fashion_jax.config.loading import config_to_json, flatten, read_config
+from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.fingerprint import IMAGES, list_images, write_images
+from fashion_jax.errors import UserError
+from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity
+from fashion_jax.workdir.files import has_checkpoint
+from fashion_jax.workdir.position import Position
+from fashion_jax.workdir.run_identity import read_environment
+
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
+    *("simplejpeg", "opencv-python-headless", "pillow"),  # which make the pixels
+)
+
+
+def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
+    """Compares the config with that of the run so far, where there is one.
+
+    Returns:
+        What of the config is allowed to change and has changed, in words.
+
+    Raises:
+        UserError: a field has changed that makes it another run.
+    """
+    return _check_is_whole(workdir) + _check_same_config(workdir / "config.json", config)
+
+
+def _check_is_whole(workdir: Path) -> list[str]:
+    """Checks that what a run with checkpoints is known by is there; returns what else is missing, in words."""
+    metrics = workdir / "metrics.jsonl"
+    if not has_checkpoint(workdir):
+        gone = metrics.is_file() and metrics.stat().st_size
+        return [f"No checkpoint is left in {workdir}, so training begins anew and drops its metrics"] if gone else []
+    for name in ("config.json", "taxonomy.json", "data.json"):
+        if not (workdir / name).is_file():
+            raise UserError(
+                f"{workdir / name} is missing, by which the run with these checkpoints is known: restore it from a "
+                "copy, or from a start of the same command in another --workdir, which writes the same file."
+            )
+    is_known = bool(read_environment(workdir))
+    return [] if is_known else [f"{workdir / 'environment.json'} is missing or damaged, and begins anew"]
+
+
+def write_run_files(
+    workdir: Path,
+    config: ConfigDict,
+    dataset: Dataset,
+    position: Position,
+    identity: Identity,
+    changes: Sequence[str] = (),
+) -> None:
+    """Writes what the run is made of; environment.json also has the history of its starts.
+
+    Args:
+        workdir: of the run.
+        config: of this start.
+        dataset: of this start.
+        position: where it begins.
+        identity: of the run.
+        changes: what is another than before, in words.
+
+    Raises:
+        UserError, RunError: a file cannot be written.
+    """
+    if jax.process_index():
+        return
+    data = json.dumps(dataset.summary(config.batch_size), indent=1, ensure_ascii=False)
+    write_text(workdir / "config.json", config_to_json(config))
+    write_text(workdir / "taxonomy.json", dataset.taxonomy.to_json())
+    write_images(workdir / IMAGES, list_images(dataset.splits), identity.data)
+    write_text(workdir / "data.json", data)
+    start = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": _commit()}
+    start |= position._asdict() | {"data": identity.data, "changes": list(changes)}
+    run = {"id": identity.run, "since": identity.since}
+    history = {"run": run, "starts": [*read_environment(workdir).get("starts", []), start]}
+    write_text(workdir / "environment.json", json.dumps(environment() | history, indent=1))
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the commit of the code."""
+    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: installed[name] for name in _PACKAGES if name in installed},
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "commit": _commit(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _check_same_config(path: Path, config: ConfigDict) -> list[str]:
+    if not os.path.lexists(path):
+        return []
+    before, now = flatten(read_config(_read(path), str(path))), flatten(config)
+    changed = [field for field, value in now.items() if before[field] != value]
+    for field in changed:
+        if field not in FREE_FIELDS:
+            raise UserError(
+                f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
+                "set it back, or use another --workdir."
+            )
+    return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error, "restore it, or use another --workdir") from error

@@ -1,0 +1,155 @@
+"""A run that has been trained, loaded again to predict with."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.command_line import printable
+from fashion_jax.config.loading import image_shape, load_run_config
+from fashion_jax.data.batches.pipeline import canvas_shape
+from fashion_jax.devices.compiler import flops
+from fashion_jax.devices.mesh import create_mesh
+from fashion_jax.models import create_model
+from fashion_jax.scoring.metrics import score
+from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance, create_class_balance
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.prediction import EvalFn, predict_split
+from fashion_jax.step.train_state import TrainState, abstract_train_state
+from fashion_jax.step.train_step import jit_eval_step
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.workdir.checkpoints.store import Checkpoints
+from fashion_jax.workdir.files import check_has_checkpoint, read_taxonomy, read_train_counts
+from fashion_jax.workdir.metrics_file import MetricsFile
+from fashion_jax.workdir.run_identity import read_identity
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A checkpoint of a run, and all that predicting with it takes.
+
+    Attributes:
+        workdir: of the run.
+        config: of the run.
+        taxonomy: its classes.
+        step: of the checkpoint.
+        mesh: over which batches are spread: all devices of this process.
+        state: as it was at that step, as far as predicting needs it: params and model_state.
+        eval_fn: the jitted eval_step.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    taxonomy: Taxonomy
+    step: int
+    mesh: Mesh
+    state: TrainState
+    eval_fn: EvalFn
+
+    def log_probs(self, batches: Iterator[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
+        """Level -> log-probabilities [count, classes] of the images of batches, the last one filled up."""
+        return predict_split(self.state, batches, count, self.eval_fn, self.mesh)
+
+    def compiled(self, batch_size: int) -> Trained:
+        """The same, its eval_fn being the compiled program for batches of so many canvases.
+
+        A command calls it before it measures its speed, which then does not contain the time of the compiler.
+        """
+        shape = (batch_size, *canvas_shape(self.config, image_shape(self.config)), 3)
+        batch = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
+        lowered = self.eval_fn.lower(self.state.params, self.state.model_state, batch)
+        return dataclasses.replace(self, eval_fn=lowered.compile())
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(x.size for x in jax.tree.leaves(self.state.params))
+
+    def flops_per_image(self) -> float:
+        """Floating-point operations of a prediction: see ops.compiler.flops."""
+        count = self.batch_size()
+        batch = {"image": jax.ShapeDtypeStruct((count, *image_shape(self.config), 3), np.uint8)}
+        return flops(self.eval_fn.trace(self.state.params, self.state.model_state, batch)) / count
+
+    def batch_size(self, wanted: int | None = None) -> int:
+        """The wanted batch size, or the run's, made a multiple of the devices."""
+        return -(-(wanted or self.config.batch_size) // self.mesh.size) * self.mesh.size
+
+
+def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:
+    """Restores a run's best or latest checkpoint onto all devices; the next one where that is damaged, which is told.
+
+    Args:
+        workdir: of the run; a training may still be going on in it.
+        checkpoint: best (by the config's checkpoint.best) or latest.
+        overrides: pairs of a field that load_run_config lets change, and its value as text.
+
+    Raises:
+        UserError: workdir holds no run, or no checkpoint.
+        RunError: none of its checkpoints can be used.
+    """
+    config = load_run_config(workdir, overrides)
+    taxonomy = read_taxonomy(workdir)
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    mesh = create_mesh(jax.local_devices())  # each process that predicts does so by itself
+    model = create_model(config, taxonomy, mesh)
+    like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
+    parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
+    step, arrays = restore_parts(workdir, config, checkpoint, parts, taxonomy)
+    training_only = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
+    state = TrainState(step=step, params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
+    eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
+    return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
+
+
+def restore_parts(
+    workdir: Path, config: ConfigDict, checkpoint: str, like: dict[str, Any], taxonomy: Taxonomy | None = None
+) -> tuple[int, Any]:
+    """The step of a run's best or latest checkpoint, and those of its arrays that `like` has the abstract twins of.
+
+    Args:
+        workdir: of the run; a training may still be going on in it.
+        config: of the run.
+        checkpoint: best (by the config's checkpoint.best) or latest; the next one where that is damaged, which is told.
+        like: fields of a TrainState, each whole or in part.
+        taxonomy: of the run, where its classes matter.
+
+    Raises:
+        UserError: there is no checkpoint, or its arrays have other shapes, or the run's files are not those it was
+            saved with.
+        RunError: none can be used.
+    """
+    check_has_checkpoint(workdir)
+    identity = read_identity(workdir, load_run_config(workdir), taxonomy)  # of the config without overrides
+    folder, keep = workdir / "checkpoints", config.checkpoint.keep
+    checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
+    try:
+        lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
+        checkpoints.scores = {line["step"]: score(config, line) for line in lines}
+        restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
+        return restore(like)
+    finally:
+        checkpoints.close()
+
+
+def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> ClassBalance:
+    """That of the run, by the counts of its data.json; without it where predicting needs none.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    if not config.rare_classes.post_hoc:
+        return NO_BALANCE
+    return create_class_balance(config, read_train_counts(workdir, taxonomy))
+
+
+def _warn(text: str) -> None:
+    print(printable(text), file=sys.stderr)

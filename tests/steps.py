@@ -1,0 +1,29 @@
+"""Training steps of small batches, for the tests of several modules."""
+
+import numpy as np
+
+from fashion_jax.devices.mesh import create_mesh
+from fashion_jax.models import create_model
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_state import create_train_state
+from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("b", "w")])
+
+
+def random_batch(size: int = 8) -> dict:
+    rng = np.random.default_rng(0)
+    sub = rng.integers(0, 5, size).astype(np.int32)
+    main = TAXONOMY.ancestors("main", of="sub")[sub].astype(np.int32)
+    images = rng.integers(0, 256, (size, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+    return {"image": images, "labels": {"main": main, "sub": sub}}
+
+
+def build(config, devices=None, steps_per_epoch=100, taxonomy=TAXONOMY):
+    mesh = create_mesh(devices)
+    model = create_model(config, taxonomy, mesh)
+    tx = create_optimizer(config)
+    state = create_train_state(config, model, tx, taxonomy, mesh)
+    step = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch * config.batch_size)
+    return mesh, model, state, step
