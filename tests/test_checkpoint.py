@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import RunError, UserError
@@ -281,6 +282,16 @@ def test_a_disk_without_room_for_two_saves_is_told_before_the_first(tmp_path, mo
     assert [is_enough(111), is_enough(112)] == [False, True]
     checkpoints.save_now(1, small_state())
     assert [is_enough(55), is_enough(56)] == [False, True]
+
+
+def test_a_save_asks_jax_for_no_preemption(tmp_path, monkeypatch):
+    """Only the training loop may: the service compares the number of the latest question with the agreed one."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+    for step in (1, 2):
+        checkpoints.save_now(step, small_state(step))
+    assert checkpoints.steps() == [2] and not asked
 
 
 def test_a_state_that_memory_has_no_room_for_is_not_damaged(saved, tmp_path, monkeypatch):

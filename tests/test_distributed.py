@@ -126,15 +126,15 @@ checkpoint.Checkpoints.save = signalling(checkpoint.Checkpoints.save)
 @pytest.mark.parametrize(
     ("number", "processes", "steps"),
     [
-        (signal.SIGTERM, (1,), (3,)),
-        (signal.SIGUSR1, (0,), (3,)),
-        (signal.SIGUSR1, (0, 1), (3, 4, 5)),  # Slurm's --signal, to every task, and not once only
+        (signal.SIGTERM, (1,), (8,)),
+        (signal.SIGUSR1, (0,), (8,)),
+        (signal.SIGUSR1, (0, 1), (8, 9, 10)),  # Slurm's --signal, to every task, and not once only
     ],
 )
 def test_a_signal_near_saves_stops_both_processes_after_the_same_step(
     tmp_path, catalogue_cache, number, processes, steps
 ):
-    """Every step is saved, so that a manager that asks JAX's pre-emption service itself would hide the agreed poll."""
+    """Every step is saved; the signals come in the second epoch, where polls and steps have different numbers."""
     fields = {"dtype": "float32", "num_epochs": 200, "checkpoint.every_steps": 1}
     before = SIGNAL_AT_SAVES.format(steps=steps, processes=processes, number=int(number))
     started = start_both(tmp_path / "run", overrides("resnet10", catalogue_cache) | fields, before)
