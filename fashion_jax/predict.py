@@ -288,7 +288,7 @@ def _explain(
     import numpy as np
 
     from fashion_jax.command_line import printable
-    from fashion_jax.serving.grad_cam import explain_files
+    from fashion_jax.serving.grad_cam import explain_files, map_words
     from fashion_jax.taxonomy import UNKNOWN
 
     numbers = [i for i, row in enumerate(rows) if not row[-1]]
@@ -297,7 +297,8 @@ def _explain(
         ids = {name: i for i, name in enumerate(trained.taxonomy.classes[level])}
         classes[level] = np.array([ids.get(rows[i][1 + 2 * place], UNKNOWN) for i in numbers], np.int32)
     count = explain_files(trained, [inputs[i].file for i in numbers], classes, numbers, folder, batch_size)
-    print(printable(f"{folder}: what speaks for the classes of {count:,} of {len(numbers):,} images."))
+    said = f"{folder}: what speaks for the classes of {count:,} of {len(numbers):,} images"
+    print(printable(f"{said}, drawn from {map_words(trained)}."))
 
 
 if __name__ == "__main__":

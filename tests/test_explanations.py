@@ -1,6 +1,8 @@
 """Grad-CAM on models whose answer is known, and on a trained run; overlays; predict --explain."""
 
+import re
 from functools import partial
+from types import SimpleNamespace
 from typing import ClassVar
 
 import flax.linen as nn
@@ -10,15 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import default
+from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import MEAN, STD
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import Classifier, resnet, vgg
+from fashion_jax.models import Classifier, create_model, resnet, vgg
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.heads import LinearHead
 from fashion_jax.models.layers import tapped
 from fashion_jax.predict import main
 from fashion_jax.serving import grad_cam as explanations
-from fashion_jax.serving.grad_cam import create_grad_cam, jit_heat_maps, overlay
+from fashion_jax.serving.grad_cam import create_grad_cam, jit_heat_maps, map_words, overlay
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.trained import load_trained
 from tests.shop import write_image
@@ -120,6 +124,35 @@ def test_the_deepest_map_with_enough_cells_is_taken():
     assert set(explanations._deepest(maps | small)) == {("trunk", "stage3"), ("trunk", "vgg16", "stage4")}
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "cells"),
+    [
+        *[("resnet18", 32, ["4 × 4"]), ("resnet34", 64, ["4 × 4"]), ("resnet34", 80, ["5 × 5"])],
+        *[("resnet34", 224, ["7 × 7"]), ("resnet34", (64, 48), ["8 × 6"]), ("resnet18", 16, ["4 × 4"])],
+        *[("vgg16", 32, ["4 × 4"]), ("vgg16", 64, ["4 × 4"]), ("hybrid", 64, ["4 × 4", "4 × 4"])],
+    ],
+)
+def test_maps_of_enough_cells_are_taken_and_told(name, size, cells):
+    words = words_of(name, size)
+    assert [f"{found} cells" for found in cells] == re.findall(r"\d+ × \d+ cells", words) and "too few" not in words
+
+
+def test_maps_of_too_few_cells_are_told():
+    words = words_of("resnet18", 8)
+    assert "2 × 2 cells" in words and "too few" in words
+
+
+def words_of(name, size):
+    config = default.get_config()
+    config.model.name, config.image_size = name, size
+    model = create_model(config, TAXONOMY, create_mesh(jax.devices()[:1]))
+    images = jax.ShapeDtypeStruct((1, *image_shape(config), 3), jnp.float32)
+    variables = dict(jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images))
+    state = SimpleNamespace(params=variables.pop("params"), model_state=variables)
+    mesh = create_mesh(jax.devices()[:1])
+    return map_words(SimpleNamespace(config=config, taxonomy=TAXONOMY, mesh=mesh, state=state))
+
+
 @pytest.mark.parametrize("name", ["resnet34", "vgg16"])
 def test_a_cell_is_drawn_where_it_looks(monkeypatch, name):
     """The centroid of the pixels that a cell depends on is that of the cell when it alone is hot."""
@@ -190,7 +223,7 @@ def test_predict_writes_an_overlay_per_image_and_level(finished_run, tmp_path, m
     assert names == [f"{stem}_{level}.jpg" for stem in stems for level in ("main", "sub")]
     with Image.open(tmp_path / "new" / "why" / names[0]) as picture:
         assert picture.size == (256, 256)
-    assert "4 of 5 images" in capsys.readouterr().out
+    assert "4 of 5 images, drawn from maps of 8 × 8 cells." in capsys.readouterr().out
     assert main([*arguments, "--explain", str(tmp_path / "unsure"), "--min-probability", "1"]) == 0
     assert not list((tmp_path / "unsure").iterdir()), "no class is that sure"
     (tmp_path / "file").touch()

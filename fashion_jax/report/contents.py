@@ -43,6 +43,7 @@ class PageContents:
         temperatures: level -> what log_probs are to be divided by to be calibrated; empty where not fitted.
         train: the training images, None where the page is not to show them.
         explain: None where nothing can.
+        explained_from: what it draws its heat maps from, in words.
         cost: parameters, flops_per_image and images_per_second of the measurement; empty where not measured.
         command: of evaluate, by which the page is made again; empty for the page of a training.
         note: what to know of the measurement, a sentence or more; else empty.
@@ -63,6 +64,7 @@ class PageContents:
     temperatures: Mapping[str, float] = dataclasses.field(default_factory=dict)
     train: Split | None = None
     explain: Explain | None = None
+    explained_from: str = ""
     cost: Mapping[str, float] = dataclasses.field(default_factory=dict)
     command: str = ""
     note: str = ""

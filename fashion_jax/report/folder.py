@@ -16,7 +16,7 @@ from fashion_jax.report.figures.curves import write_report
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.blocks import probabilities
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels
-from fashion_jax.serving.grad_cam import create_grad_cam, explainer, overlay
+from fashion_jax.serving.grad_cam import create_grad_cam, explainer, map_words, overlay
 from fashion_jax.serving.table_files import write_csv
 from fashion_jax.workdir.trained import Trained
 
@@ -71,6 +71,7 @@ def evaluated_contents(
         log_probs=log_probs,
         assessment=row["assessment"],
         explain=explainer(create_grad_cam(trained), overlay, split, config),
+        explained_from=map_words(trained),
         cost={name: row[name] for name in ("parameters", "flops_per_image", "images_per_second")},
         note=row["note"],
         **known,

@@ -29,9 +29,7 @@ from fashion_jax.workdir.trained import Trained
 
 MAX_EXPLAINED = 1000  # images whose overlays are written as files
 
-_MIN_CELLS = 4  # in each direction, of the map that is looked at: ResNet-34's last one has 2 x 2 at 64 px
-
-
+_MIN_CELLS = 4  # in each direction, of the map that is looked at: those of fewer cells are bands over the whole image
 _OPACITY = 0.65  # of the hottest place
 
 _SHOWN_SIZE = 256  # pixels, about, of the longer side of a written overlay
@@ -76,6 +74,23 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
     return explain
 
 
+def map_words(trained: Trained) -> str:
+    """What the heat maps of a run are drawn from, for people: the number of cells, and whether they are too few."""
+    config, state = trained.config, trained.state
+    model = create_model(config, trained.taxonomy, trained.mesh)
+
+    def maps(params: Any, model_state: Any) -> Maps:
+        images = jnp.zeros((1, *image_shape(config), 3), jnp.dtype(config.dtype))
+        return _apply(model, {"params": params, **model_state}, images)[1]
+
+    chosen = _deepest(jax.eval_shape(maps, state.params, state.model_state))
+    sizes = [x.shape[1:3] for x in chosen.values()]
+    words = "maps of " + " and of ".join(f"{rows} × {columns} cells" for rows, columns in sizes)
+    if min(map(min, sizes)) < _MIN_CELLS:
+        words += ", too few to tell one place from another: use images of at least 32 pixels"
+    return words
+
+
 def jit_heat_maps(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
     """heat_maps of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
     return jit_on_batches(partial(heat_maps, config=config, model=model, taxonomy=taxonomy), mesh)
@@ -111,9 +126,7 @@ def heat_maps(
     variables = {"params": params, **model_state}
 
     def apply(perturbations: Any) -> tuple[dict[str, Array], Maps]:
-        given = variables | {"perturbations": perturbations}
-        logits, state = model.apply(given, images, train=False, mutable=["intermediates"])
-        maps = {path: x for path, (x,) in flatten_dict(state["intermediates"]).items()}
+        logits, maps = _apply(model, variables | {"perturbations": perturbations}, images)
         return level_log_probs(logits, taxonomy) | logits, maps
 
     chosen = _deepest(jax.eval_shape(lambda: apply({})[1]))
@@ -129,6 +142,12 @@ def heat_maps(
         ]
         heats[level] = _scaled(sum(enlarged))
     return heats
+
+
+def _apply(model: Classifier, variables: Mapping[str, Any], images: Array) -> tuple[dict[str, Array], Maps]:
+    """The logits of images, and the tapped maps."""
+    logits, state = model.apply(variables, images, train=False, mutable=["intermediates"])
+    return logits, {path: x for path, (x,) in flatten_dict(state["intermediates"]).items()}
 
 
 def _trunk(model: Classifier, path: tuple[str, ...]) -> Any:

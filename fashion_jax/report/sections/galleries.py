@@ -82,6 +82,7 @@ def galleries(contents: PageContents) -> dict[str, Any]:
         "split": contents.split_name,
         "workdir": "" if contents.command else shlex.quote(str(contents.workdir)),
         "explained": any(shot["heat"] for shot in shots.shots),
+        "explained_from": contents.explained_from,
     }
 
 
