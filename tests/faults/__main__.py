@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults.kinds import KINDS
-from tests.faults.lab import Fault, Lab, Try
+from tests.faults.lab import EVERY, Fault, Lab, Try
 
 MOST_OF_A_KIND = 20
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every try there")
+    parser.add_argument("--output", type=Path, metavar="FILE.md", help="write the table there, and what it is of")
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time (default: 2)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the folders of faults that were lost there")
     flags = parser.parse_args()
@@ -34,10 +36,12 @@ def main() -> int:
     began = time.monotonic()
     with _folder(flags.keep) as folder:
         results = _inject(Lab(folder), flags.kinds or list(KINDS), flags.jobs, keep=flags.keep is not None)
-    print(_table(results))
     tries = [t for of_kind in results.values() for t in of_kind]
     lost = sum(not t.survived for t in tries)
-    print(f"{len(tries)} faults, {lost} lost, {(time.monotonic() - began) / 60:.1f} minutes.")
+    summary = f"{len(tries)} faults, {lost} lost, {(time.monotonic() - began) / 60:.1f} minutes"
+    print(_table(results), f"{summary}.", sep="\n")
+    if flags.output:
+        flags.output.write_text(_page(results, summary))
     if flags.json:
         flags.json.write_text(json.dumps({k: [vars(t) for t in ts] for k, ts in results.items()}, indent=1))
     return int(lost > 0)
@@ -89,6 +93,17 @@ def _tries(kind: str, fault: Fault, lab: Lab, keep: bool) -> list[Try]:
     if not keep or all(t.survived for t in tries):
         shutil.rmtree(lab.folder, ignore_errors=True)
     return tries
+
+
+def _page(results: dict[str, list[Try]], summary: str) -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return (
+        f"# Faults\n\n`scripts/faults` at commit {commit}: {summary} on {os.cpu_count()} cores.\n\n"
+        "A fault counts as survived where the run came to the same end as without it, to the last bit (metrics,\n"
+        "arrays, predictions, a page), or ended with the right status and a sentence that names the thing. Steps\n"
+        f"lost are work done again, of checkpoints every {EVERY} steps.\n\n{_table(results)}\n"
+    )
 
 
 def _table(results: dict[str, list[Try]]) -> str:

@@ -220,10 +220,10 @@ def refused(name: str, command: Command, words: Sequence[str], status: int = 2) 
 
 
 def told(command: Command) -> str:
-    """The lines of a command about checkpoints, and where it went on."""
+    """What a command has said besides how the training goes."""
+    usual = ("epoch ", "Done.", "Training ", "step ")
     lines = (command.stdout() + command.stderr()).splitlines()
-    words = ("cannot be", "failed", "Resuming", "missing", "from here on", "ignored")
-    return " / ".join(line for line in lines if any(word in line for word in words)) or command.sentence()
+    return " / ".join(line for line in lines if line.strip() and not line.startswith(usual))
 
 
 def end_of(workdir: Path) -> tuple[object, ...]:

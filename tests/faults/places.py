@@ -176,22 +176,20 @@ def _no_workdir(name: str, make: Callable[[Lab], Path], words: Sequence[str], la
     yield Try(name, result.survived and not left, result.message + (f" left: {left}" if left else ""))
 
 
+def _linked(path: Path) -> Path:
+    path.symlink_to("nowhere/at/all")
+    return path
+
+
 def _made(path: Path, text: str = "mine") -> Path:
     path.write_text(text)
     return path
 
 
-def _foreign(lab: Lab) -> Path:
-    folder = lab.folder / "holiday"
-    folder.mkdir()
-    _made(folder / "photo.jpg")
-    return folder
-
-
 NO_WORKDIR: list[Fault] = [
     functools.partial(_no_workdir, "a file", lambda lab: _made(lab.folder / "mine"), ["mine"]),
     functools.partial(_no_workdir, "below a file", lambda lab: _made(lab.folder / "mine") / "run", ["mine"]),
-    functools.partial(_no_workdir, "a folder of something else", _foreign, ["holiday"]),
+    functools.partial(_no_workdir, "a link that leads nowhere", lambda lab: _linked(lab.folder / "mine"), ["mine"]),
     functools.partial(_no_workdir, "a name too long", lambda lab: lab.folder / ("r" * 300), ["rrr"]),
     functools.partial(_no_workdir, "below /proc", lambda lab: Path("/proc/run"), ["/proc/run"]),
 ]

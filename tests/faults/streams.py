@@ -15,7 +15,7 @@ _SHELLS = {
     "both closed": 'exec "$@" >&- 2>&-',
     "stderr full": 'exec "$@" 2> /dev/full',
 }
-_ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+_ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict"}
 
 
 def _trained(name: str, lab: Lab) -> Iterator[Try]:
