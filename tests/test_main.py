@@ -127,7 +127,14 @@ def test_a_class_of_a_users_taxonomy_without_training_images_is_refused(refused_
     assert "The class 'Toys'" in sentence and "no training images" in sentence
 
 
-@pytest.mark.parametrize(("workdir", "why"), [("file", "is a file"), ("file/run", "cannot be written (Not a dir")])
+@pytest.mark.parametrize(
+    ("workdir", "why"),
+    [
+        ("file", "is a file"),
+        ("file/run", "cannot be written (Not a dir"),
+        ("r" * 300, "cannot be written (File name too long)"),
+    ],
+)
 def test_a_workdir_that_cannot_be_written_is_refused(refused_shop, tmp_path, workdir, why):
     (tmp_path / "file").touch()
     assert f"--workdir is '{workdir}', which {why}" in refused_shop(f"--workdir={workdir}")

@@ -48,7 +48,7 @@ def _check_is_whole(workdir: Path) -> list[str]:
     """Checks that what a run with checkpoints is known by is there; returns what else is missing, in words."""
     metrics = workdir / "metrics.jsonl"
     if not has_checkpoint(workdir):
-        gone = metrics.is_file() and metrics.stat().st_size
+        gone = os.path.isfile(metrics) and os.path.getsize(metrics)  # Path.is_file raises where a name is too long
         return [f"No checkpoint is left in {workdir}, so training begins anew and drops its metrics"] if gone else []
     for name in ("config.json", "taxonomy.json", "data.json"):
         if not (workdir / name).is_file():
