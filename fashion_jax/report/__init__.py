@@ -1,1 +1,1 @@
-"""What a run leaves for people to look at."""
+"""Writes what a run leaves for people to look at: the HTML page, its figures and tables."""

@@ -1,4 +1,4 @@
-"""The page that sets runs side by side: scores, whether they differ, curves, classes, cost, and settings."""
+"""Writes the page that compares runs: scores, tests of their differences, curves, classes, cost and settings."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _RARITY = (
     Metric("middle", "Accuracy, middle classes", "of classes with some", percent),
     Metric("tail", "Accuracy, rare classes", "of classes with few (tail)", percent),
 )
-_COLORS = 6  # of runs in a chart; further runs begin again
-_UNLIKELY = 0.05  # the p-value under which a difference is called one
+_COLORS = 6  # of curves in a chart; further runs reuse them
+_UNLIKELY = 0.05  # p-value below which a difference is called significant
 _SIMILAR = 1e-12  # scores that differ by less are equal
-_MAX_VALUE = 60  # characters of a config's value
+_MAX_VALUE = 60  # characters shown of a config's value
 
 Runs = Sequence[PageContents]
 
 
 def write_comparison(path: Path, runs: Runs) -> None:
-    """Writes the page of at least two runs that were measured on a split, and beside it tables of many classes.
+    """Writes the page of at least two runs measured on a split, and tables of levels with many classes beside it.
 
-    The first run is what the others are held against.
+    The other runs are compared with the first.
     """
     write_classes(path.parent, runs)
     described = [(section, section.describe(runs)) for section in SECTIONS]
@@ -59,18 +59,18 @@ def write_comparison(path: Path, runs: Runs) -> None:
 
 
 def letter(i: int) -> str:
-    """What the page calls a run: A, B, ..., Z, A2, ..."""
+    """Returns the letter by which the page calls run i: A, B, ..., Z, A2, ..."""
     return chr(ord("A") + i % 26) + (str(i // 26 + 1) if i >= 26 else "")
 
 
 def _shared_levels(runs: Runs) -> list[str]:
-    """The levels that at least two runs have."""
+    """Returns the levels that at least two runs have."""
     counts = Counter(level for run in runs for level in run.taxonomy.levels)
     return [level for level, count in counts.items() if count > 1]
 
 
 def scores(runs: Runs) -> dict[str, Any]:
-    """Every score of every run, level by level, and over the tree by the best decode."""
+    """Describes every score of every run, level by level, and over the tree by the best way to decode it."""
     same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
@@ -91,12 +91,12 @@ def _scores_at(run: PageContents, level: str) -> dict[str, Any]:
 def _row(metric: Metric, found: Sequence[Mapping[str, Any]], marked: bool) -> dict[str, Any]:
     values = np.array([x.get(metric.key) for x in found], np.float64) * metric.better
     best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
-    only = best if marked and best.sum() < len(values) else np.zeros_like(best)  # all are the best: none is
+    only = best if marked and best.sum() < len(values) else np.zeros_like(best)  # if all are equal, none is marked
     return {"metric": metric, "cells": [(*cell(metric, x), bool(b)) for x, b in zip(found, only, strict=True)]}
 
 
 def tests(runs: Runs) -> dict[str, Any]:
-    """Whether each further run differs from the first on the images, and at the levels, that both have."""
+    """Describes whether each further run differs from the first on the images and at the levels that both have."""
     return {"pairs": [_tested(runs[0], run, letter(i)) for i, run in enumerate(runs[1:], 1)], "unlikely": _UNLIKELY}
 
 
@@ -120,7 +120,7 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
 
 
 def seeds(runs: Runs) -> dict[str, Any] | None:
-    """How far runs that differ in the seed only lie apart."""
+    """Describes how far the scores of runs that differ only in the seed lie apart; None if there are no such runs."""
     groups = over_seeds((run.config, run.split.ids, run.assessment) for run in runs)
     told = [metric for metric in METRICS if metric.key in SCORES]
     tables = [
@@ -138,7 +138,7 @@ def seeds(runs: Runs) -> dict[str, Any] | None:
 
 
 def curves(runs: Runs) -> dict[str, Any] | None:
-    """The metrics of validation of every run against the epoch, in one chart each."""
+    """Describes a chart per validation metric with the curves of all runs over epochs."""
     if not any(run.lines for run in runs):
         return None
     levels = []
@@ -160,7 +160,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
 
 
 def classes(runs: Runs) -> dict[str, Any] | None:
-    """F1 of each class of every run, those that changed most first, of levels with the same classes in all."""
+    """Describes the F1 of each class in every run, largest change first, at the levels whose classes all runs share."""
     levels = [
         {
             "level": level,
@@ -175,12 +175,12 @@ def classes(runs: Runs) -> dict[str, Any] | None:
 
 
 def class_file(level: str) -> str:
-    """The name of the file that has all classes of a level."""
+    """Returns the name of the file that lists all classes of a level."""
     return f"compared_{file_stem(level)}.csv"
 
 
 def write_classes(directory: Path, runs: Runs) -> None:
-    """Writes a table of each level whose classes are too many for the page: F1 of every run, and training images."""
+    """Writes a table for each level with too many classes for the page: F1 in every run, and training images."""
     columns = ("class", *(f"f1_{letter(i)}" for i in range(len(runs))), "training_images")
     for level, rows in _class_rows(runs).items():
         if len(rows) > MAX_ROWS:
@@ -189,7 +189,7 @@ def write_classes(directory: Path, runs: Runs) -> None:
 
 
 def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
-    """Level, the finest first -> its classes, those whose F1 changed most first."""
+    """Returns level -> its classes, largest change of F1 first; the finest level comes first."""
     shared = [runs[0].taxonomy.common(run.taxonomy) for run in runs]
     if None in shared:
         return {}
@@ -215,7 +215,7 @@ def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
 
 
 def cost(runs: Runs) -> dict[str, Any]:
-    """What each run takes, beside what it reaches at the finest level."""
+    """Describes what each run costs, beside its scores at the finest level."""
     return {"rows": [_cost(run, letter(i)) for i, run in enumerate(runs)]}
 
 
@@ -237,7 +237,7 @@ def _cost(run: PageContents, name: str) -> dict[str, Any]:
 
 
 def settings(runs: Runs) -> dict[str, Any]:
-    """The fields of the configs that differ, and the command that makes the page again."""
+    """Describes the config fields in which the runs differ, and the command that makes the page again."""
     configs = [flatten(run.config) for run in runs]
     fields = list(dict.fromkeys(field for config in configs for field in config))
     missing = object()

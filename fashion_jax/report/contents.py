@@ -1,4 +1,4 @@
-"""What the report page is made from, and the names of classes as people read them."""
+"""Holds what the report page is made from, and names classes the way people read them."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PageContents:
-    """A run, and what it says of a split.
+    """A run and its predictions on a split.
 
     Attributes:
         workdir: as the user named it.
-        config: a checked one.
+        config: the run's config, checked.
         taxonomy: the classes of the run.
-        environment: what environment.json holds.
-        data: what data.json holds of the run's data.
+        environment: contents of environment.json.
+        data: the run's data, from data.json.
         lines: of metrics.jsonl.
         step: of the checkpoint.
-        split_name: of the images that were measured.
-        split: those images.
-        log_probs: of the checkpoint; level -> [images, classes].
-        assessment: what assess() says of them.
-        temperatures: level -> what log_probs are to be divided by to be calibrated; empty where not fitted.
-        train: the training images, None where the page is not to show them.
-        explain: None where nothing can.
-        explained_from: what it draws its heat maps from, in words.
-        cost: parameters, flops_per_image and images_per_second of the measurement; empty where not measured.
-        command: of evaluate, by which the page is made again; empty for the page of a training.
-        note: what to know of the measurement, a sentence or more; else empty.
-        thresholds: training images over which a class is of the head, and under which of the tail.
+        split_name: name of the split that was measured.
+        split: its images.
+        log_probs: level -> [images, classes], predicted by the checkpoint.
+        assessment: the result of `assess` on them.
+        temperatures: level -> temperature that calibrates log_probs; empty if none was fitted.
+        train: the training images, None if the page should not show them.
+        explain: draws heat maps; None if the page has none.
+        explained_from: the maps that they are drawn from, in words.
+        cost: parameters, flops_per_image and images_per_second of the measurement; empty if not measured.
+        command: the evaluate command that makes the page again; empty for the page of a training.
+        note: sentences to read with the measurement, or an empty string.
+        thresholds: a class of more training images than the first is in the head, of fewer than the second in the tail.
     """
 
     workdir: Path
@@ -72,12 +72,12 @@ class PageContents:
 
     @functools.cached_property
     def calibrated(self) -> dict[str, LazyRows]:
-        """log_probs by the temperatures; level -> [images, classes]."""
+        """Returns level -> calibrated log-probabilities, [images, classes]."""
         return calibrated_levels(self.log_probs, self.temperatures)
 
     @property
     def line(self) -> Mapping[str, Any]:
-        """That of the checkpoint's epoch; empty where the checkpoint is of the middle of one."""
+        """Returns the line of metrics.jsonl of the checkpoint's epoch; empty if the checkpoint lies within an epoch."""
         return next((line for line in self.lines if line["step"] == self.step), {})
 
     @property
@@ -85,12 +85,12 @@ class PageContents:
         return self.workdir.resolve().name or str(self.workdir)
 
     def counts(self, level: str) -> np.ndarray:
-        """Measured images of each class of a level, int [classes]."""
+        """Counts the measured images of each class of a level, int [classes]."""
         labels = self.split.labels[level]
         return np.bincount(labels[labels != UNKNOWN], minlength=self.taxonomy.num_classes(level))
 
     def train_counts(self, level: str) -> np.ndarray:
-        """Training images of each class of a level, int [classes]."""
+        """Counts the training images of each class of a level, int [classes]."""
         return self._train_counts[level]
 
     @functools.cached_property
@@ -99,7 +99,7 @@ class PageContents:
 
 
 def read_contents(workdir: Path, **known: Any) -> PageContents:
-    """The contents of a page from the files of a run, and from what is `known`: the other attributes of PageContents.
+    """Reads the contents of a page from a run's files; `known` holds the attributes of PageContents that no file has.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -113,7 +113,7 @@ def read_contents(workdir: Path, **known: Any) -> PageContents:
 
 @dataclasses.dataclass(frozen=True)
 class ClassName:
-    """A class for people: its own label where no other class of the level has it, and where it belongs."""
+    """A class as people read it: its own label if no other class of the level has the same, and its parents."""
 
     short: str
     label: str
@@ -125,7 +125,7 @@ class ClassName:
 
 
 def class_names(taxonomy: Taxonomy, level: str) -> list[ClassName]:
-    """The names of a level's classes, in the order of their ids."""
+    """Returns the names of a level's classes, in the order of their ids."""
     paths = [class_labels(name) for name in taxonomy.classes[level]]
     times = collections.Counter(path[-1] for path in paths)
     return [

@@ -1,4 +1,4 @@
-"""The folder of a report: the page, and beside it the figures and tables that it names."""
+"""Writes the folder of a report: the page, and beside it the figures and tables that it names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_folder(directory: Path, contents: PageContents) -> None:
 
     Args:
         directory: exists; files in it are replaced.
-        contents: of the page.
+        contents: the run and the split to show.
     """
     labels, classes = contents.split.labels, contents.taxonomy.classes
     levels = {level: (list(classes[level]), x, labels[level]) for level, x in contents.log_probs.items()}
@@ -51,14 +51,14 @@ def evaluated_contents(
     row: Mapping[str, Any],
     **known: Any,
 ) -> PageContents:
-    """What a page says of a run and a split, with heat maps of the images that it shows.
+    """Returns the contents of the page of an evaluated split, with heat maps of the images that it shows.
 
     Args:
-        trained: of the run.
-        config: of the run, with what was overridden.
-        split: that was measured.
+        trained: the run.
+        config: its config, with what the command overrides.
+        split: the measured images.
         log_probs: level -> [images, classes].
-        row: what evaluate knows of them: split, assessment, note, parameters, flops_per_image, images_per_second.
+        row: results of evaluate: split, assessment, note, parameters, flops_per_image, images_per_second.
         known: temperatures, command and thresholds of PageContents.
     """
     return read_contents(

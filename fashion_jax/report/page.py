@@ -1,4 +1,4 @@
-"""The report page: one self-contained HTML file, with what a newcomer wants to know of a run first."""
+"""Writes the report page: one self-contained HTML file, with what a newcomer wants to know about a run first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From templates to one self-contained HTML file: names as text, numbers for people, a policy against scripts."""
+"""Renders templates to one self-contained HTML file: names as text, readable numbers, a policy against other code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("tables.js", "matrix.js", "page.js")  # they make one script
+_SCRIPTS = ("tables.js", "matrix.js", "page.js")  # joined into one script
 _MAX_NAME = 80  # characters
-_DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # would turn what stands beside a name
+_DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # marks that reorder text
 
 
 class Section(NamedTuple):
-    """A part of the page: templates/NAME.html shows what `describe` makes of it, and None leaves it out."""
+    """A part of the page: templates/NAME.html shows the result of `describe`; if that is None, the part is left out."""
 
     name: str
     title: str
@@ -70,7 +70,7 @@ def _environment() -> Environment:
 
 
 def _policy(style: str, script: str) -> str:
-    """A Content-Security-Policy: this style and this script, pictures inside the page, and nothing else."""
+    """Returns a Content-Security-Policy that allows only this style, this script, and pictures inside the page."""
     hashes = {kind: f"'sha256-{_digest(body)}'" for kind, body in (("style", style), ("script", script))}
     allowed = f"style-src {hashes['style']}; script-src {hashes['script']}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
@@ -81,7 +81,7 @@ def _digest(body: str) -> str:
 
 
 def text(value: Any, max_characters: int = _MAX_NAME) -> str:
-    """A name from users' data without characters that control, the middle left out where it is too long."""
+    """Returns a name from users' data without control characters, with its middle left out if it is too long."""
     plain = encodable(str(value)).translate(_DIRECTIONS)
     name = "".join(" " if unicodedata.category(c) == "Cc" else c for c in plain)
     tail = max_characters // 3
@@ -93,7 +93,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def points(value: float | None, digits: int = 1) -> str:
-    """A difference of two shares, signed, in percentage points."""
+    """Formats a difference of two shares, signed, in percentage points."""
     return "–" if _missing(value) else f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 

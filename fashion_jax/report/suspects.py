@@ -1,4 +1,4 @@
-"""The table of the labels that look wrong, of one run or of several that were each kept from other images."""
+"""Writes one table of the labels suspected to be wrong, for one run or for several held-out parts of the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fashion_jax.workdir.trained import Trained
 
 
 class Measured(Protocol):
-    """A run, the images that it was measured on, and level -> its calibrated log-probabilities of them."""
+    """A run, the images it was measured on, and level -> its calibrated log-probabilities of them."""
 
     trained: Trained
     split: Split
@@ -25,7 +25,7 @@ class Measured(Protocol):
 
 
 def check_joinable(runs: Sequence[Measured]) -> None:
-    """Raises a UserError where the runs have other classes, or images in common."""
+    """Raises UserError if the runs have different classes, or images in common."""
     first = runs[0].trained
     for run in runs:
         if run.trained.taxonomy != first.taxonomy:
@@ -41,7 +41,7 @@ def check_joinable(runs: Sequence[Measured]) -> None:
 
 
 def write_suspects(path: Path, runs: Sequence[Measured]) -> str:
-    """Writes the rows of all the runs' images together; returns what is to be said of them, a line per level."""
+    """Writes the suspected labels of all runs' images in one table; returns a line of summary per level."""
     taxonomy = runs[0].trained.taxonomy
     probs = {level: probabilities(joined([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
     labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}

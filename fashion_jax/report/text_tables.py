@@ -1,4 +1,4 @@
-"""The evaluate command's tables, in columns of text."""
+"""Formats the tables that the evaluate command prints."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from fashion_jax.workdir.calibration_file import RunCalibration
 
 
-Row = Mapping[str, Any]  # of evaluate.py
+Row = Mapping[str, Any]  # a run's results, as evaluate.py writes them
 
 
 def result_tables(rows: Sequence[Row]) -> str:
-    """What is known of the runs: levels, decodes, cost, how they differ from the first, and from seed to seed."""
+    """Returns the tables of runs: scores by level and decode, cost, differences from the first run, and over seeds."""
     parts = [_levels(rows), _more(rows), _decodes(rows), _sizes(rows)]
     parts += [_tests(rows)] if len(rows) > 1 else []
     parts += [_seeds(rows)] if any("over_seeds" in row for row in rows) else []
@@ -25,12 +25,12 @@ def result_tables(rows: Sequence[Row]) -> str:
 def note(
     calibration: RunCalibration | None, step: int, otherwise: Sequence[str], on_own: bool, should_be_own: bool
 ) -> str:
-    """What to know of a run's row: where its temperatures come from, and whether its images are those of its training.
+    """Returns the note to a run's row: where its temperatures come from, and whether it was measured on its own images.
 
     Args:
-        calibration: the run's, where it has one.
+        calibration: the run's, or None.
         step: of the checkpoint.
-        otherwise: fields by which these predictions were made otherwise than those of the training.
+        otherwise: config fields in which these predictions differ from those of the training.
         on_own: whether the temperatures were fitted on these images.
         should_be_own: whether they should have been.
     """

@@ -1,1 +1,1 @@
-"""What probabilities are worth: decisions that agree over the tree, scores, calibration, label errors. Only numpy."""
+"""Judges probabilities: decisions that agree over the tree, scores, calibration, label errors. Imports no JAX."""

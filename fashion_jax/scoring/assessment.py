@@ -1,4 +1,4 @@
-"""All scores of predictions on a split, as one plain dict: for evaluate, its JSON and its page."""
+"""Computes all scores of predictions on a split, as one plain dict for `evaluate`, its JSON and its page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fashion_jax.scoring.temperature import calibrated_levels, cross_fitted
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE, contradiction_rate
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
-PATH = "path"  # beside the levels, where whole paths are compared
+PATH = "path"  # stands beside the levels' names for tests of whole paths
 
 
 def assess(
@@ -29,23 +29,24 @@ def assess(
     thresholds: tuple[int, int] = (1000, 100),
     cross_fit: bool = False,
 ) -> dict[str, Any]:
-    """Scores by level and by decode; NaN for what is undefined.
+    """Computes the scores of each level and of each way to decode the tree; NaN for what is undefined.
 
     Args:
-        log_probs: level -> [images, classes], as the model has them.
+        log_probs: level -> [images, classes], as the model returns them, not calibrated.
         labels: level -> int [images], UNKNOWN (-1) where not known.
-        taxonomy: of both.
+        taxonomy: the classes of both.
         train_counts: level -> int [classes], training images.
-        temperatures: level -> that of the run; None where it has none.
-        thresholds: of shot_scores.
-        cross_fit: whether the temperatures were fitted on these very images. Then what "calibrated" says comes from
-            temperatures fitted again, for each fold on the others.
+        temperatures: level -> temperature of the run; None if the run has none.
+        thresholds: numbers of training images, as in `shot_scores`.
+        cross_fit: whether the temperatures were fitted on these very images. The scores under "calibrated" are then
+            cross-fitted: each fold is calibrated by a temperature fitted on the other folds.
 
     Returns:
         levels: level -> LEVEL_SCORES; intervals: metric -> [low, high]; head, middle, tail: accuracy, or None;
             temperature: float, or None; calibrated: loss, ece, adaptive_ece with it, or None.
         decodes: how -> TREE_SCORES; contradiction_rate; intervals: {path_accuracy: [low, high]};
-            levels: level -> accuracy, macro_f1, ece (of the path's probability). Made of calibrated probabilities.
+            levels: level -> accuracy, macro_f1, ece (of the path's probability). All are computed from calibrated
+            probabilities.
     """
     calibrated = calibrated_levels(log_probs, temperatures or {})
     levels = {}
@@ -90,7 +91,7 @@ def _decoded(
 def right_paths(
     predicted: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> np.ndarray:
-    """bool [images whose labels are known down to a leaf]: whether every level is right."""
+    """Returns bool [images whose labels are known down to a leaf]: whether every level is predicted correctly."""
     known = paths_known(labels, taxonomy)
     return np.all([predicted[level][known] == labels[level][known] for level in taxonomy.levels], axis=0)
 
@@ -101,13 +102,16 @@ def compare(
     labels: Mapping[str, np.ndarray],
     taxonomy: Taxonomy,
 ) -> dict[str, Any]:
-    """Level -> paired_test() of two runs' calibrated log-probabilities of images; of several levels PATH too.
+    """Tests at each level, and for whole paths, whether two runs differ in accuracy on the same images.
 
     Args:
-        first: level -> log-probabilities [images, classes] of a run.
-        second: of the run that may differ from it.
+        first: level -> calibrated log-probabilities [images, classes] of the first run.
+        second: the same for the second run.
         labels: level -> labels [images].
-        taxonomy: of these levels; the path is decoded by DEFAULT_DECODE.
+        taxonomy: the classes of these levels; the path is decoded by DEFAULT_DECODE.
+
+    Returns:
+        Level -> `paired_test`, and, if there are several levels, PATH -> `paired_test` too.
     """
     tests = {}
     for level in taxonomy.levels:

@@ -1,4 +1,4 @@
-"""Tables of images and classes a few rows at a time: in float64, and copied, they would take many times their size."""
+"""Reads tables [images, classes] a few rows at a time, because float64 copies of whole tables take too much memory."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fashion_jax.devices.host import usable_processors
 
 Result = TypeVar("Result")
 
-SMALL = 2**17  # numbers in a block: 1 MiB of float64, which stays in a processor's cache
-LARGE = 2**18  # where a block costs much, whatever its size
-_MAX_THREADS = 4  # each has a block and what is made of it in memory
+SMALL = 2**17  # cells per block: 1 MiB of float64, which fits a processor's cache
+LARGE = 2**18  # cells per block where each block has a high fixed cost
+_MAX_THREADS = 4  # each holds a block and its results in memory
 
 
 class LazyRows:
-    """A float64 table [images, classes] whose rows are computed when they are asked for.
+    """A float64 table [images, classes] whose rows are computed when they are read.
 
     Attributes:
-        shape: of the table.
+        shape: (images, classes).
     """
 
     def __init__(self, shape: tuple[int, int], compute: Callable[[np.ndarray], np.ndarray]):
-        """compute: int [rows] to the float64 [rows, classes] that stand there."""
+        """Takes `compute`, which maps row indices, int [rows], to these rows, float64 [rows, classes]."""
         self.shape = shape
         self._compute = compute
 
@@ -40,12 +40,12 @@ Table = np.ndarray | LazyRows  # [images, classes]
 
 
 def row_blocks(rows: int | np.ndarray, columns: int, numbers: int = SMALL) -> Iterator[np.ndarray]:
-    """The rows of a table in parts of so few that float64 copies of them are small; one empty part of no rows.
+    """Splits the rows of a table into blocks small enough to copy as float64; a table without rows has one empty block.
 
     Args:
-        rows: their number, or their indices.
-        columns: of the table.
-        numbers: how many a part may hold; a row at least.
+        rows: the number of rows, or their indices.
+        columns: the number of columns.
+        numbers: the largest number of cells in a block; a block has at least one row.
     """
     rows = np.arange(rows) if isinstance(rows, int) else rows
     size = max(numbers // max(columns, 1), 1)
@@ -53,7 +53,7 @@ def row_blocks(rows: int | np.ndarray, columns: int, numbers: int = SMALL) -> It
 
 
 def map_blocks(function: Callable[[np.ndarray], Result], blocks: Iterable[np.ndarray]) -> list[Result]:
-    """What a function makes of each block, in order; several are computed at once."""
+    """Applies a function to each block, several at once in threads, and returns the results in order."""
     blocks = list(blocks)
     if len(blocks) == 1:
         return [function(blocks[0])]
@@ -62,7 +62,7 @@ def map_blocks(function: Callable[[np.ndarray], Result], blocks: Iterable[np.nda
 
 
 def likeliest(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's largest value, float64 [images], and the class that has it, the first of equals, int [images]."""
+    """Returns each row's largest value, float64 [images], and its class, int [images]; the first class wins a tie."""
     classes, values = np.zeros(len(table), int), np.full(len(table), -np.inf)
     for rows in row_blocks(*table.shape):
         block = np.asarray(table[rows])
@@ -72,7 +72,7 @@ def likeliest(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picked(table: Table, classes: np.ndarray) -> np.ndarray:
-    """float64 [images]: of each row the value of its class; NaN where the class is negative."""
+    """Returns the value of each row at its class, float64 [images]; NaN where the class is negative."""
     values = np.full(len(table), np.nan)
     for rows in row_blocks(np.flatnonzero(classes >= 0), table.shape[1]):
         values[rows] = table[rows][np.arange(len(rows)), classes[rows]]
@@ -80,7 +80,7 @@ def picked(table: Table, classes: np.ndarray) -> np.ndarray:
 
 
 def map_levels(function: Callable[[dict[str, np.ndarray]], Result], tables: Mapping[str, Table]) -> list[Result]:
-    """What a function makes of some rows after the other of the tables of all levels, as map_blocks."""
+    """Applies a function to blocks of rows of all levels' tables, several at once, and returns the results in order."""
     images, classes = len(next(iter(tables.values()))), sum(table.shape[1] for table in tables.values())
     return map_blocks(
         lambda rows: function({level: np.asarray(table[rows]) for level, table in tables.items()}),
@@ -89,22 +89,22 @@ def map_levels(function: Callable[[dict[str, np.ndarray]], Result], tables: Mapp
 
 
 def stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Level -> the arrays of all parts, one behind the other."""
+    """Concatenates the arrays of all parts, level by level."""
     return {level: np.concatenate([part[level] for part in parts]) for level in parts[0]}
 
 
 def probabilities(log_probs: Table) -> LazyRows:
-    """The probabilities of logarithms."""
+    """Returns the exponentials of a table of log-probabilities."""
     return LazyRows(log_probs.shape, lambda rows: np.exp(np.asarray(log_probs[rows], np.float64)))
 
 
 def chosen_rows(table: Table, rows: np.ndarray) -> LazyRows:
-    """Some rows of a table, int [rows], in this order."""
+    """Returns some rows of a table, int [rows], in the given order."""
     return LazyRows((len(rows), table.shape[1]), lambda places: np.asarray(table[rows[places]]))
 
 
 def joined(tables: Sequence[Table]) -> LazyRows:
-    """Tables of the same classes, one below the other."""
+    """Concatenates tables of the same classes along the rows."""
     ends = np.cumsum([len(table) for table in tables])
     starts = ends - [len(table) for table in tables]
 

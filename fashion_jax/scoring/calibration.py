@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: diagrams of reliability and coverage, and saying "unsure"."""
+"""Measures calibration (reliability, coverage) and chooses the thresholds below which predict answers "unsure"."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ UNSURE = "unsure"
 
 
 def confidences(log_probs: Table, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the images with a known label: the probability of the likeliest class, and whether it is the label."""
+    """Returns the probability of the likeliest class and whether it is correct, for the images with a known label."""
     known = labels != UNKNOWN
     values, classes = likeliest(log_probs)
     return np.exp(values[known]), classes[known] == labels[known]
 
 
 def reliability(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
-    """What a reliability diagram shows, over equal-width bins of the likeliest class's probability (Guo et al. 2017).
+    """Computes a reliability diagram over equal-width bins of the likeliest class's probability (Guo et al. 2017).
 
     Args:
         log_probs: [images, classes].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
-        bins: their number; each holds its upper edge.
+        bins: number of bins; each includes its upper edge.
 
     Returns:
-        edges [bins + 1], count int [bins], and confidence and accuracy [bins], means that are NaN in empty bins.
+        edges [bins + 1], count int [bins], and the mean confidence and accuracy [bins], which are NaN in empty bins.
     """
     return _diagram(*confidences(log_probs, labels), bins)
 
@@ -50,12 +50,15 @@ def _diagram(confidence: np.ndarray, correct: np.ndarray, bins: int) -> dict[str
 
 
 def calibration_error(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> float:
-    """ECE: the mean over images of |accuracy - confidence| of their bin in reliability(); NaN of no images."""
+    """Computes the ECE, the mean over images of |accuracy - confidence| of their bin in `reliability`.
+
+    It is NaN without images.
+    """
     return confidence_error(*confidences(log_probs, labels), bins)
 
 
 def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
-    """As calibration_error, of predictions' probabilities [images] and whether they are right, bool [images]."""
+    """Computes the ECE from predictions' probabilities [images] and whether they are correct, bool [images]."""
     diagram = _diagram(confidence, correct, bins)
     some = diagram["count"] > 0
     gaps = np.abs(diagram["accuracy"] - diagram["confidence"])[some]
@@ -63,7 +66,7 @@ def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BI
 
 
 def adaptive_calibration_error(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> float:
-    """As calibration_error, over bins of equally many images (Nguyen and O'Connor 2015)."""
+    """Computes the calibration error over bins of equally many images (Nguyen and O'Connor 2015)."""
     confidence, correct = confidences(log_probs, labels)
     if not len(confidence):
         return math.nan
@@ -73,12 +76,12 @@ def adaptive_calibration_error(log_probs: Table, labels: np.ndarray, bins: int =
 
 
 def coverage_curve(log_probs: Table, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Coverage against accuracy where only the images above a threshold are answered.
+    """Computes coverage against accuracy when only images above a confidence threshold are answered.
 
-    Args as in reliability().
+    The arguments are those of `reliability`.
 
     Returns:
-        threshold, coverage and accuracy, each [points]: a point per distinct confidence, the surest first.
+        threshold, coverage and accuracy, each [points]: one point per distinct confidence, the highest first.
     """
     return _coverage(*confidences(log_probs, labels))
 
@@ -86,7 +89,7 @@ def coverage_curve(log_probs: Table, labels: np.ndarray) -> dict[str, np.ndarray
 def _coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarray]:
     order = np.argsort(-confidence, kind="stable")
     confidence, correct = confidence[order], correct[order]
-    last = np.flatnonzero(np.diff(confidence, append=-math.inf))  # images of one confidence are answered together
+    last = np.flatnonzero(np.diff(confidence, append=-math.inf))  # images of equal confidence are answered together
     count = last + 1
     return {
         "threshold": confidence[last],
@@ -96,12 +99,12 @@ def _coverage(confidence: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarr
 
 
 def threshold_for_precision(confidence: np.ndarray, correct: np.ndarray, precision: float) -> float:
-    """The lowest threshold whose answers, those of at least it, have that share of right ones; infinity if none has.
+    """Returns the lowest confidence threshold at which the answers reach a precision; infinity if none does.
 
     Args:
         confidence: [images], of the predicted class.
         correct: bool [images].
-        precision: wanted, of 0 to 1.
+        precision: the precision to reach, from 0 to 1.
     """
     curve = _coverage(confidence, correct)
     good = np.flatnonzero(curve["accuracy"] >= precision)
@@ -110,17 +113,17 @@ def threshold_for_precision(confidence: np.ndarray, correct: np.ndarray, precisi
 
 @dataclasses.dataclass(frozen=True)
 class Abstention:
-    """Answers only as finely as is sure: the deepest level whose probability reaches its threshold, or none.
+    """Answers with the deepest level whose probability reaches its threshold, or with none.
 
     Attributes:
-        thresholds: level -> least probability.
+        thresholds: level -> lowest probability that is answered.
     """
 
     thresholds: Mapping[str, float]
 
     @classmethod
     def of_probability(cls, taxonomy: Taxonomy, probability: float) -> Abstention:
-        """One threshold for all levels."""
+        """Uses one threshold for all levels."""
         return cls(dict.fromkeys(taxonomy.levels, probability))
 
     @classmethod
@@ -131,16 +134,16 @@ class Abstention:
         labels: Mapping[str, np.ndarray],
         precision: float,
     ) -> Abstention:
-        """Thresholds by which the answers at each level have this share of right ones on images such as these.
+        """Chooses thresholds at which the answers of each level reach a precision on images such as these.
 
-        From the finest level on, each level's is its threshold_for_precision over the images of known labels that no
-        finer level answers: these are the ones that it will have to answer, and they are the hard ones.
+        Levels are handled from the finest up. Each level's threshold is fitted on the images that no finer level
+        answers: these are the ones it will have to answer, and they are the hard ones.
 
         Args:
-            probabilities: level -> [images], those of the candidates.
-            candidates: level -> int [images], what would be answered at it, UNKNOWN (-1) for nothing.
+            probabilities: level -> [images], of the candidates.
+            candidates: level -> int [images], the class that would be answered, UNKNOWN (-1) for none.
             labels: level -> int [images].
-            precision: wanted, of 0 to 1.
+            precision: the precision to reach, from 0 to 1.
         """
         thresholds = {}
         left = np.ones(len(next(iter(candidates.values()))), bool)
@@ -162,13 +165,13 @@ class Abstention:
         *,
         consistent: bool = True,
     ) -> dict[str, np.ndarray]:
-        """The deepest candidate that is sure, and what stands above it.
+        """Returns the deepest candidate that reaches its threshold, with the classes above it.
 
         Args:
-            probabilities: level -> [images], those of the candidates.
-            candidates: level -> int [images], what would be answered at it, UNKNOWN (-1) for nothing.
-            taxonomy: of both.
-            consistent: whether above an answer stand its parents; else the candidates of those levels.
+            probabilities: level -> [images], of the candidates.
+            candidates: level -> int [images], the class that would be answered, UNKNOWN (-1) for none.
+            taxonomy: the classes of both.
+            consistent: whether the levels above an answer show its ancestors; otherwise they show their own candidates.
 
         Returns:
             Level -> int [images]: the classes down to the answer, UNKNOWN (-1) below.
@@ -188,12 +191,12 @@ class Abstention:
 
 
 def path_probabilities(log_probs: Table, classes: np.ndarray) -> np.ndarray:
-    """[images]: the probability of each image's class of a level, 0 where that is UNKNOWN (-1)."""
+    """Returns the probability of each image's class at a level, [images]; 0 where the class is UNKNOWN (-1)."""
     return np.where(classes == UNKNOWN, 0.0, np.exp(picked(log_probs, classes)))
 
 
 def answers(sure: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> list[str]:
-    """The deepest known class of each image by its name, or UNSURE."""
+    """Returns the name of each image's deepest known class, or UNSURE."""
     names = [UNSURE] * len(sure[taxonomy.levels[0]])
     for level in taxonomy.levels:
         for i in np.flatnonzero(sure[level] != UNKNOWN):

@@ -1,4 +1,4 @@
-"""What predict answers: calibrated, consistent over the tree, of least cost, and no finer than is sure."""
+"""Turns log-probabilities into the answers of predict: calibrated, consistent over the tree, no finer than is sure."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from fashion_jax.taxonomy import Taxonomy
 
 
 class Decisions(NamedTuple):
-    """Of some images: level -> classes (UNKNOWN (-1) where there is none) and their probabilities (0 there).
+    """The classes that were decided on for some images, and their probabilities.
 
-    answers are the deepest sure classes by name; contradiction_rate is that of each head's own likeliest class.
+    Attributes:
+        classes: level -> int [images], UNKNOWN (-1) where there is none.
+        probabilities: level -> [images], 0 where there is no class.
+        answers: the name of each image's deepest sure class.
+        contradiction_rate: the share of images whose heads' own likeliest classes contradict each other.
     """
 
     classes: dict[str, np.ndarray]
@@ -36,13 +40,13 @@ class Decisions(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Decider:
-    """How a model's log-probabilities become decisions.
+    """Turns a model's log-probabilities into decisions.
 
     Attributes:
-        taxonomy: of the classes.
+        taxonomy: the classes.
         temperatures: level -> temperature, 1 where a level has none.
         how: one of DECODES.
-        costs: [leaves, leaves] of mistakes; None for the likeliest path. Not with independent.
+        costs: [leaves, leaves] of mistakes; None to predict the likeliest path. Not with independent.
         abstention: None to answer at every level.
     """
 
@@ -53,7 +57,7 @@ class Decider:
     abstention: Abstention | None = None
 
     def decide(self, log_probs: Mapping[str, np.ndarray]) -> Decisions:
-        """The decisions on images, by their level -> log-probabilities [images, classes]."""
+        """Decides on images, given level -> log-probabilities [images, classes]."""
         log_probs = {level: log_probs[level] for level in self.taxonomy.levels}
         parts = map_levels(self._decide, log_probs)
         classes, probabilities = (stacked(columns) for columns in zip(*parts, strict=True))
@@ -62,7 +66,7 @@ class Decider:
         return Decisions(classes, probabilities, answers(classes, self.taxonomy), rate)
 
     def _decide(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Level -> classes, and level -> their probabilities, of a few images."""
+        """Returns level -> classes and level -> their probabilities for a block of images."""
         decoded, classes = self._decoded(log_probs)
         if self.abstention:
             candidates = self._candidates(decoded, classes)
@@ -74,14 +78,14 @@ class Decider:
     def for_precision(
         self, log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], precision: float
     ) -> Decider:
-        """The same, abstaining so that the answers at each level on these images have the wanted precision."""
+        """Returns a decider that abstains so that the answers at each level reach a precision on these images."""
         parts = map_levels(self._answerable, {level: log_probs[level] for level in self.taxonomy.levels})
         probabilities, candidates = (stacked(columns) for columns in zip(*parts, strict=True))
         abstention = Abstention.of_precision(probabilities, candidates, labels, precision)
         return dataclasses.replace(self, abstention=abstention)
 
     def _answerable(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Level -> the probabilities of what could be answered on a few images, and level -> these classes."""
+        """Returns level -> probabilities of the candidates, and level -> candidates, for a block of images."""
         decoded, classes = self._decoded(log_probs)
         candidates = dict(self._candidates(decoded, classes))
         return _probabilities(decoded, candidates), candidates
@@ -89,8 +93,11 @@ class Decider:
     def _candidates(
         self, decoded: Mapping[str, np.ndarray], classes: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
-        """What could be answered at each level: its likeliest class, which need not lie on the likeliest path; of
-        least cost, the classes of that path."""
+        """Returns the class that each level could answer.
+
+        This is its likeliest class, which need not lie on the likeliest path. With costs it is the class on the path of
+        least cost.
+        """
         return classes if self.costs is not None else {level: decoded[level].argmax(1) for level in classes}
 
     def _decoded(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -108,12 +115,15 @@ def _probabilities(decoded: Mapping[str, np.ndarray], classes: Mapping[str, np.n
 def decoded_classes(
     log_probs: Mapping[str, Table], taxonomy: Taxonomy, how: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What predicted_classes makes of decode, level -> int [images], and level -> the probabilities of these classes.
+    """Decodes log-probabilities over the tree.
 
     Args:
         log_probs: level -> [images, classes], calibrated; all levels of the taxonomy.
-        taxonomy: of the classes.
+        taxonomy: the classes.
         how: one of DECODES.
+
+    Returns:
+        Level -> predicted class, int [images], and level -> its probability, [images].
     """
 
     def decoded_block(block: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

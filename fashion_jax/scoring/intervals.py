@@ -1,8 +1,8 @@
-"""How sure a score is: 95 % intervals, and tests of two runs on the same images.
+"""Computes 95 % intervals of scores, and tests of two runs on the same images.
 
-An interval says where the score would lie on all images of the same kind. Each is the exact one of a binomial share
-(Clopper and Pearson 1934) of as many images as would vary as much as the score does (Korn and Graubard 1998): it
-contains its score, stays in 0 to 1, and has a width where all images are right.
+An interval says where the score would lie on all images of the same kind. It is the exact interval of a binomial share
+(Clopper and Pearson 1934) of the number of images that gives the score's own variance (Korn and Graubard 1998): it
+contains the score, stays within 0 to 1, and has a width even if all images are predicted correctly.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from fashion_jax.taxonomy import UNKNOWN
 LEVEL = 0.95
 INTERVALS = ("accuracy", "macro_f1", "auroc")
 
-_QUANTILE = 1.959964  # of the normal distribution, at (1 + LEVEL) / 2
-_COLUMNS = 64  # classes at a time whose scores are copied
+_QUANTILE = 1.959964  # normal quantile at (1 + LEVEL) / 2
+_COLUMNS = 64  # classes whose scores are copied at a time
 
 Interval = list[float]  # low, high
 
 
 def score_intervals(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
-    """INTERVALS -> 95 % interval of that score of evaluate_level; NaN if undefined.
+    """Returns the 95 % interval of each score in INTERVALS, as `evaluate_level` computes it; NaN if undefined.
 
-    Macro-F1 and AUROC are taken linear in the images around their value (the delta method, and DeLong et al. 1988).
-    For the variance, every class has two images more than it has, a right and a wrong one: five images that are all
-    right are no proof that the class has no errors.
+    Macro-F1 and AUROC are linearized in the images around their value (the delta method, and DeLong et al. 1988).
+    For the variance, every class gets two further images, one right and one wrong: five images that are all right
+    do not prove that the class has no errors.
 
     Args:
         log_probs: [images, C].
@@ -46,12 +46,12 @@ def score_intervals(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, Inte
 
 
 def share_interval(correct: np.ndarray) -> Interval:
-    """Exact 95 % interval of the mean of bool [images]; NaN of none."""
+    """Returns the exact 95 % interval of the mean of bool [images]; NaN without images."""
     return list(_exact(float(np.mean(correct)), len(correct))) if len(correct) else [math.nan, math.nan]
 
 
 def _exact(share: float, images: float) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share of a number of images, which need not be whole."""
+    """Returns Clopper and Pearson's interval of a share of a number of images, which need not be whole."""
     from scipy.special import betaincinv
 
     right, tail = share * images, (1 - LEVEL) / 2
@@ -62,7 +62,10 @@ def _exact(share: float, images: float) -> tuple[float, float]:
 
 
 def _macro_f1_interval(labels: np.ndarray, guess: np.ndarray, num_classes: int) -> Interval:
-    """Over the classes that are true or predicted somewhere; one that has no image has an F1 of 0, for sure."""
+    """Returns the interval of macro-F1 over the classes that occur as label or prediction.
+
+    A class without images has an F1 of 0, without uncertainty.
+    """
     right = labels == guess
     support, predicted = (np.bincount(x, minlength=num_classes) for x in (labels, guess))
     hits = np.bincount(labels[right], minlength=num_classes)
@@ -70,7 +73,7 @@ def _macro_f1_interval(labels: np.ndarray, guess: np.ndarray, num_classes: int) 
     count = np.count_nonzero(support + predicted)
     f1 = 2 * hits / sizes
     smoothed = np.where(support > 0, 2 * (hits + 1) / (support + predicted + 4), 0)
-    loss = smoothed / sizes  # of a class's F1 by each image more that is labelled or predicted so
+    loss = smoothed / sizes  # decrease of a class's F1 per further image labelled or predicted so
     influence = 2 * right / sizes[labels] - loss[labels] - loss[guess]
     further = np.stack([2 / sizes - 2 * loss, -2 * loss])
     images = _effective_images(influence, labels, further.sum(0), (further**2).sum(0), smoothed.sum(), count)
@@ -83,10 +86,10 @@ def _macro_f1_interval(labels: np.ndarray, guess: np.ndarray, num_classes: int) 
 def _f1_biases(
     labels: np.ndarray, guess: np.ndarray, support: np.ndarray, hits: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """By how much F1 [classes] is too high on average, to second order, and it is a quotient: two estimates.
+    """Returns two estimates of the bias of F1 [classes] to second order, which exists because F1 is a quotient.
 
-    The first is for images that were drawn class by class, so many of each (as our own splits are), the other for
-    images that were drawn from all. Over many classes with few images each, this is more than what chance does.
+    The first is for images drawn class by class, a fixed number of each (as our own splits are); the second for images
+    drawn from all classes together. Over many classes with few images each, the bias exceeds the random error.
     """
     f1 = 2 * hits / sizes
     cells, counts = np.unique(labels.astype(np.int64) * len(sizes) + guess, return_counts=True)
@@ -98,7 +101,10 @@ def _f1_biases(
 
 
 def _auroc_interval(log_probs: np.ndarray, known: np.ndarray, labels: np.ndarray) -> Interval:
-    """Over the classes with images inside and outside; the wrong image more is one whose score is by chance."""
+    """Returns the interval of the mean AUROC over the classes that have images inside and outside.
+
+    The wrong image that is added to each class has the AUROC of chance.
+    """
     support = np.bincount(labels, minlength=log_probs.shape[1])
     others = len(labels) - support
     classes = np.flatnonzero((support > 0) & (others > 0))
@@ -114,7 +120,8 @@ def _auroc_interval(log_probs: np.ndarray, known: np.ndarray, labels: np.ndarray
     defined = ~np.isnan(value)
     if not defined.any():
         return [math.nan, math.nan]
-    # A placement of 1, and one by chance, uniform in 0 to 1: they count in their class, and in one they are taken for.
+    # The added images have a placement of 1 and one by chance, uniform in 0 to 1; both count in their own class and in
+    # the class that they are taken for.
     fewest = np.where(np.arange(len(support)) == support.argmax(), np.partition(others, 1)[1], others.min())
     weight = np.where(defined, 1 / np.maximum(support, 1) + 1 / np.maximum(fewest, 1), 0)
     value = np.nan_to_num(value)
@@ -125,12 +132,13 @@ def _auroc_interval(log_probs: np.ndarray, known: np.ndarray, labels: np.ndarray
 
 
 def _placements(scores: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components, of the images of a class and of all others; ties count half.
+    """Returns DeLong's structural components for the images of a class and for all others; ties count half.
 
-    Of an image of the class the share of the others below it, of another image the share of the class's above it.
+    For an image of the class, this is the share of the others that score below it; for another image, the share of the
+    class that scores above it.
     """
     own = np.sort(scores[inside])
-    fewer, upto = (np.searchsorted(own, scores[~inside], side) for side in ("left", "right"))  # of own below it
+    fewer, upto = (np.searchsorted(own, scores[~inside], side) for side in ("left", "right"))  # of own scores below
     places = np.searchsorted(own, scores[inside], "left")
     less, at_most = (np.bincount(x, minlength=len(own) + 1).cumsum()[places] for x in (upto, fewer))
     return (less + at_most) / (2 * len(fewer)), 1 - (fewer + upto) / (2 * len(own))
@@ -144,15 +152,15 @@ def _effective_images(
     smoothed: float,
     num_classes: int,
 ) -> float:
-    """The number of images of which a share of right ones has the variance of a mean over classes.
+    """Returns the number of images at which a share of right ones has the variance of this mean over classes.
 
     Args:
-        influence: [images], what each adds to the sum over the classes.
+        influence: [images], the contribution of each image to the sum over the classes.
         labels: int [images].
-        further: [classes], the sum of the influences of each class's two images more.
-        further_squared: [classes], of their squares.
-        smoothed: the sum over the classes with these images.
-        num_classes: over which the mean is.
+        further: [classes], the summed influence of the two images added to each class.
+        further_squared: [classes], the sum of their squares.
+        smoothed: the sum over the classes with these images added.
+        num_classes: the number of classes in the mean.
     """
     support = np.bincount(labels, minlength=len(further))
     mean, square = (
@@ -165,15 +173,15 @@ def _effective_images(
 
 
 def paired_test(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, float | Interval]:
-    """Whether two runs differ in accuracy on the same images.
+    """Tests whether two runs differ in accuracy on the same images.
 
     Args:
         correct_a: bool [images], whether the first run is right.
-        correct_b: bool [images], of the second run.
+        correct_b: bool [images], whether the second run is right.
 
     Returns:
-        difference (accuracy of b less that of a), interval (its 95 % one, by Bonett and Price 2012), only_a and only_b
-        (images that one alone has right), and p_value of McNemar's exact test (a two-sided binomial one, of 1/2).
+        difference (accuracy of b minus accuracy of a), interval (its 95 % interval, Bonett and Price 2012), only_a and
+        only_b (images that only this run has right), and p_value of McNemar's exact test (two-sided binomial, p = 1/2).
     """
     from scipy.stats import binomtest
 

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by confident learning from out-of-sample probabilities."""
+"""Finds labels that are probably wrong, by confident learning from out-of-sample probabilities."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 COLUMNS = ("id", "level", "given", "suggested", "self_confidence", "margin", "rank", "suspected")
 
-_MIN_PRECISION = 0.4  # of all that are counted to another class
-_MIN_ANCHORS = 20  # images
+_MIN_PRECISION = 0.4  # least precision at which labels are suspected
+_MIN_ANCHORS = 20  # least number of images to estimate the noise from
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelErrors:
-    """Images of known labels, the most suspicious first.
+    """The images with a known label, the most suspicious first.
 
     Attributes:
-        images: int [n], their places.
-        suggested: int [n], the likeliest of the other classes.
+        images: int [n], row indices of the images.
+        suggested: int [n], the likeliest class other than the label.
         self_confidence: [n], the probability of the given label.
-        margin: [n], self_confidence less the probability of the suggested class.
-        suspected: bool [n], whether the label is.
-        counted: how many images confident learning counts to another class than their label.
-        precision: the share of wrong labels, as estimated, among those suspected, or, where none is, among those
-            counted; NaN where there are none.
+        margin: [n], self_confidence minus the probability of the suggested class.
+        suspected: bool [n], whether the label is suspected to be wrong.
+        counted: the number of images that confident learning counts to another class than their label.
+        precision: the estimated share of wrong labels among those suspected, or, if none is, among those counted; NaN
+            if there are none.
     """
 
     images: np.ndarray
@@ -43,13 +43,13 @@ class LabelErrors:
 
 
 def rank_label_errors(probs: Table, labels: np.ndarray) -> LabelErrors:
-    """Confident learning (Northcutt et al. 2021), ranked by the probability of the given label ("self-confidence").
+    """Ranks labels by confident learning (Northcutt et al. 2021), lowest probability of the given label first.
 
-    A class's threshold is the mean probability that images labelled so have of it. An image is counted to the
-    likeliest of the classes whose threshold it reaches; those counted to another than their label are suspected, that
-    class being suggested, unless their label is the likeliest class of all; but no more than there seem to be wrong
-    labels, the first of the ranking, and none where most seem to be errors of the model (see _noise).
-    Ranking by the margin instead, the suspected ones first, puts an image that is sure to be either of two classes
+    The threshold of a class is the mean probability that the images with its label give it. An image is counted to the
+    likeliest class whose threshold it reaches. Images counted to another class than their label are suspected, and that
+    class is suggested, unless their label is the likeliest class of all. At most as many are suspected as labels are
+    estimated to be wrong, and none if most contradictions seem to be errors of the model (see _noise).
+    Ranking by the margin, with the suspected labels first, would put an image that is sure to be one of two classes
     before one that is sure not to be what its label says.
 
     Args:
@@ -59,10 +59,10 @@ def rank_label_errors(probs: Table, labels: np.ndarray) -> LabelErrors:
     images = np.flatnonzero(labels != UNKNOWN)
     own, labels = picked(probs, labels)[images], labels[images]
     counts = np.bincount(labels, minlength=probs.shape[1])
-    # a class without images has no threshold, and nothing is counted to it
+    # a class without images gets no threshold, so nothing is counted to it
     thresholds = np.where(counts > 0, np.bincount(labels, own, len(counts)) / np.maximum(counts, 1), np.inf)
     suggested, counted = np.empty((2, len(images)), int)
-    others, sureness = np.empty((2, len(images)))  # of the likeliest of the other classes, and of that counted to
+    others, sureness = np.empty((2, len(images)))  # probabilities of suggested and counted
     for places in row_blocks(len(images), probs.shape[1]):
         block, rows = np.asarray(probs[images[places]], np.float64), np.arange(len(places))
         confident = np.where(block >= thresholds, block, -np.inf)
@@ -81,23 +81,23 @@ def rank_label_errors(probs: Table, labels: np.ndarray) -> LabelErrors:
 
 
 def _noise(wrong: np.ndarray, confidence: np.ndarray) -> float:
-    """The share of wrong labels, at most: that of the labels which contradict the model where it is surest.
+    """Estimates an upper bound of the share of wrong labels: the share that contradict the model where it is surest.
 
-    There it hardly errs (anchor points, Liu and Tao 2016). More contradictions than these are errors of the model.
+    The model hardly errs there (anchor points, Liu and Tao 2016). Further contradictions are errors of the model.
 
     Args:
-        wrong: bool [images], whether the likeliest class is another than the label.
+        wrong: bool [images], whether the likeliest class is not the label.
         confidence: [images], its probability.
     """
     anchors = np.argsort(-confidence, kind="stable")[: max(len(wrong) // 10, _MIN_ANCHORS)]
-    return (wrong[anchors].sum() + 1 / 2) / (len(anchors) + 1)  # 0 of a few is no proof of 0
+    return (wrong[anchors].sum() + 1 / 2) / (len(anchors) + 1)  # none among a few does not prove that there are none
 
 
 def _suspected(moved: np.ndarray, sureness: np.ndarray, noise: float) -> tuple[np.ndarray, float]:
-    """LabelErrors.suspected and precision: a suspicion is right no more often than the model says that it is.
+    """Computes LabelErrors.suspected and precision; a suspicion is right no more often than the model says.
 
     Args:
-        moved: bool [images], whether they are counted to another class, the most suspicious first.
+        moved: bool [images], whether an image is counted to another class; the most suspicious first.
         sureness: [images], the probability of that class.
         noise: the share of wrong labels.
     """
@@ -112,7 +112,7 @@ def _suspected(moved: np.ndarray, sureness: np.ndarray, noise: float) -> tuple[n
 
 
 def verdict(errors: LabelErrors) -> str:
-    """How many labels are suspected, how sure that is, and why none is; a sentence for people."""
+    """Says in a sentence how many labels are suspected, with which precision, and why none is."""
     if not errors.counted:
         return "no label is suspected."
     total, share = f"{len(errors.images):,}", f"{100 * errors.precision:.0f} %"
@@ -128,7 +128,7 @@ def verdict(errors: LabelErrors) -> str:
 def rank_levels(
     probs: Mapping[str, Table], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> dict[str, LabelErrors]:
-    """Level -> rank_label_errors of it, of the levels with other classes to suggest."""
+    """Applies `rank_label_errors` to each level that has at least two classes."""
     return {
         level: rank_label_errors(probs[level], labels[level])
         for level, names in taxonomy.classes.items()
@@ -139,13 +139,13 @@ def rank_levels(
 def label_error_rows(
     ids: Sequence[str], errors: Mapping[str, LabelErrors], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> list[list[Any]]:
-    """A row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
+    """Returns a row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
 
     Args:
-        ids: of the images.
-        errors: those of rank_levels.
+        ids: of the images, [images].
+        errors: the result of `rank_levels`.
         labels: level -> int [images].
-        taxonomy: of both.
+        taxonomy: the classes of both.
     """
     rows = []
     for level, ranked in errors.items():

@@ -1,4 +1,4 @@
-"""Loss, accuracy, macro-F1 and AUROC: as sums on the device for training, exact on the host for validation."""
+"""Computes loss, accuracy, macro-F1 and AUROC exactly on the host, and the metrics of a split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = ("loss", "accuracy", "macro_f1", "auroc")
 
 
 def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """METRICS of one level, exact, in float64, as scikit-learn defines them; NaN for what is undefined.
+    """Computes the METRICS of one level in float64, as scikit-learn defines them; NaN for what is undefined.
 
     Args:
         log_probs: [images, C].
@@ -32,7 +32,7 @@ def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float
 
 
 def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """METRICS as evaluate_level, and average_precision, the mean over the classes with images."""
+    """Computes METRICS and average_precision, the mean over the classes with images."""
     images, labels = known_images(labels)
     if not len(images):
         return dict.fromkeys((*METRICS, "average_precision"), float("nan"))
@@ -51,10 +51,11 @@ def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
-    """{"f1", "precision", "recall", "auroc", "support"} of each class; arguments as in evaluate_level.
+    """Returns {"f1", "precision", "recall", "auroc", "support"} of each class.
 
-    AUROC is NaN for a class that has no image, or all of them. F1, precision and recall are NaN for a class
-    that is neither true nor predicted anywhere, so that macro-F1 is the mean of the others.
+    The arguments are those of `evaluate_level`. AUROC is NaN for a class that has no image, or all of them. F1,
+    precision and recall are NaN for a class that is neither true nor predicted anywhere, so that macro-F1 is the mean
+    of the others.
     """
     images, labels = known_images(labels)
     hits, support, predicted = class_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
@@ -70,10 +71,10 @@ def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> csr_array:
-    """int64 [num_classes, num_classes], rows true, columns predicted; labels and predictions are [images].
+    """Returns int64 [num_classes, num_classes], rows true, columns predicted, from labels and predictions [images].
 
-    It is sparse, since of thousands of classes nearly all cells are empty. Images whose label is UNKNOWN (-1) are left
-    out.
+    It is sparse, since with thousands of classes nearly all cells are empty. Images whose label is UNKNOWN (-1) are
+    left out.
     """
     from scipy.sparse import csr_array
 
@@ -85,28 +86,31 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 def class_counts(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int64 [num_classes] each: a class's images that are predicted right, all of its images, and those called so."""
+    """Counts for each class the images predicted correctly, all its images, and the images predicted as it.
+
+    Each is int64 [num_classes].
+    """
     pairs = labels[predictions == labels], labels, predictions
     hits, support, predicted = (np.bincount(classes, minlength=num_classes) for classes in pairs)
     return hits, support, predicted
 
 
 def known_images(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of the images whose label is not UNKNOWN (-1), and their labels, both int64."""
+    """Returns the indices of the images whose label is not UNKNOWN (-1), and their labels, both int64."""
     images = np.flatnonzero(np.asarray(labels) != UNKNOWN)
     return images, np.asarray(labels, np.int64)[images]
 
 
 def one_versus_rest(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and average precision [C] of each class against all others, as scikit-learn defines them.
+    """Computes AUROC and average precision [C] of each class against all others, as scikit-learn defines them.
 
-    Both are NaN for a class without images, or with a NaN among its scores, and AUROC also for a class that has them
-    all.
+    Both are NaN for a class without images or with a NaN among its scores; AUROC is also NaN for a class that has all
+    images.
 
     Args:
         log_probs: [images, C].
         images: int [known], the rows that count.
-        labels: int [known], of these rows.
+        labels: int [known], the labels of these rows.
     """
     auroc, average_precision = np.full((2, log_probs.shape[1]), np.nan)
     for classes in row_blocks(np.unique(labels), len(images)):
@@ -118,14 +122,14 @@ def one_versus_rest(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarra
 
 
 def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
-    """AUROC, NaN where all images are positive, and average precision, of scores [images] and bool [images].
+    """Computes AUROC, NaN if all images are positive, and average precision from scores [images] and bool [images].
 
-    The sums are in scikit-learn's order, without what its functions cost for each class: corners of the curve that lie
-    on a line are left out, so that AUROC has the same bits.
+    Sums are taken in scikit-learn's order, without the overhead of its functions for each class. Corners of the curve
+    that lie on a line are left out, so that AUROC has the same bits.
     """
     order = np.argsort(scores)[::-1]
     ranked = scores[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # images of one score are taken together
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # images of equal score are taken together
     hits = positive[order].cumsum()[last]
     false = last + 1 - hits
     average_precision = np.sum(np.diff(hits, prepend=0) * (hits / (last + 1))) / hits[-1]
@@ -139,20 +143,23 @@ def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, fl
 
 
 def split_metrics(config: ConfigDict, split: Split, log_probs: dict[str, np.ndarray]) -> dict[str, float]:
-    """`LEVEL/METRIC` and `loss` -> value, in float64 over the images with a known label."""
+    """Computes `LEVEL/METRIC` and `loss` of a split in float64, over the images with a known label."""
     levels = {level: evaluate_level(x, split.labels[level]) for level, x in log_probs.items()}
     return named_metrics(config, levels)
 
 
 def named_metrics(config: ConfigDict, levels: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels'."""
+    """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels' losses."""
     metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
     metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in head_names(config))
     return metrics
 
 
 def score(config: ConfigDict, line: dict[str, Any]) -> float:
-    """The metric by which the best checkpoint is chosen, of a line of metrics.jsonl: higher is better, NaN is none."""
+    """Returns the metric that chooses the best checkpoint, from a line of metrics.jsonl.
+
+    Higher is better; NaN means that the line has no score.
+    """
     name = best_metric(config)
     value = line.get(name)
     return math.nan if value is None else -value if name.endswith("loss") else value

@@ -1,4 +1,4 @@
-"""Two runs on the images that both were measured on."""
+"""Compares two runs on the images that both were measured on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fashion_jax.taxonomy import Taxonomy
 
 
 class Measured(NamedTuple):
-    """A run on images: their ids, level -> labels [images] and calibrated log-probabilities [images, classes]."""
+    """A run's predictions on images: ids, level -> labels [images] and level -> calibrated log-probabilities."""
 
     ids: Sequence[str]
     labels: Mapping[str, np.ndarray]
@@ -22,12 +22,12 @@ class Measured(NamedTuple):
 
 
 def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tuple[int, dict[str, Any]]:
-    """How many images two runs share, and compare() of the runs on them; nothing where there are none.
+    """Returns the number of images that two runs share, and `compare` on them; an empty dict if they share none.
 
     Args:
-        first: a run.
-        second: the run that may differ from it.
-        taxonomy: of the levels that both have, with the same classes.
+        first: the run that is the baseline of the comparison.
+        second: the run compared with it.
+        taxonomy: the levels that both have, with the same classes.
     """
     here, there = shared_images(first.ids, second.ids)
     if not len(here):
@@ -41,9 +41,9 @@ def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tup
 
 
 def shared_images(first: Sequence[str], second: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The places, int [shared], in two lists of ids of what both have, in the order of the second one.
+    """Returns the positions of shared ids in two lists, int [shared] each, in the order of the second list.
 
-    An id may stand for several images, as where rows of a table have more than one: they are taken in turn.
+    An id may occur several times, for example if rows of a table have several images: occurrences are matched in order.
     """
     places = {key: i for i, key in enumerate(_numbered(first))}
     pairs = [(places[key], i) for i, key in enumerate(_numbered(second)) if key in places]
@@ -52,7 +52,7 @@ def shared_images(first: Sequence[str], second: Sequence[str]) -> tuple[np.ndarr
 
 
 def _numbered(ids: Sequence[str]) -> list[tuple[str, int]]:
-    """Each id, and how often it has stood before it."""
+    """Pairs each id with the number of its earlier occurrences."""
     seen: Counter[str] = Counter()
     numbers = []
     for image_id in ids:

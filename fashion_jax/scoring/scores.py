@@ -1,4 +1,4 @@
-"""Scores of predictions on the host, beside metrics.py's: of a level, over the tree, by rarity, and over epochs."""
+"""Computes the scores that evaluate adds to metrics.py's: for a level, over the tree, by rarity, and over epochs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SHOTS = ("head", "middle", "tail")
 
 
 def level_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """LEVEL_SCORES of one level, in float64; NaN for what is undefined.
+    """Computes the LEVEL_SCORES of one level in float64; NaN for what is undefined.
 
-    Loss, accuracy, macro-F1 and AUROC are those of evaluate_level. The others are scikit-learn's:
-    top5 top_k_accuracy_score, weighted_f1 f1_score, average_precision the mean of average_precision_score one versus
-    rest over the classes with images, balanced_accuracy balanced_accuracy_score, brier brier_score_loss (of 0 to 2).
-    ece and adaptive_ece are calibration_error and adaptive_calibration_error.
+    Loss, accuracy, macro-F1 and AUROC are those of `evaluate_level`. The others are scikit-learn's:
+    top5 is top_k_accuracy_score, weighted_f1 is f1_score, average_precision is the mean of one-versus-rest
+    average_precision_score over the classes with images, balanced_accuracy is balanced_accuracy_score, brier is
+    brier_score_loss (0 to 2). ece and adaptive_ece are `calibration_error` and `adaptive_calibration_error`.
 
     Args:
         log_probs: [images, C].
@@ -54,9 +54,9 @@ def level_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def _by_image(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each image: whether its label is among the five likeliest classes, and its squared error of 0 to 2.
+    """Returns for each image whether its label is among the five likeliest classes, and its squared error (0 to 2).
 
-    Of classes that are as likely as each other the later ones come first, as scikit-learn counts them.
+    Among equally likely classes the later ones come first, as scikit-learn counts them.
     """
     in_top5, squares = np.empty(len(images), bool), np.empty(len(images))
     for places in row_blocks(len(images), log_probs.shape[1]):
@@ -72,7 +72,7 @@ def _by_image(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarray) -> 
 
 
 def predicted_scores(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, float]:
-    """Accuracy and macro-F1, as in evaluate_level, of predicted classes [images]; UNKNOWN (-1) is a wrong one."""
+    """Computes accuracy and macro-F1, as `evaluate_level`, of classes [images]; UNKNOWN (-1) counts as wrong."""
     known = labels != UNKNOWN
     labels, predicted = labels[known], predicted[known]
     if not len(labels):
@@ -85,7 +85,7 @@ def predicted_scores(predicted: np.ndarray, labels: np.ndarray, num_classes: int
 
 
 def paths_known(labels: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
-    """bool [images]: whether the labels are known down to a leaf of the tree, as scores over the tree need them."""
+    """Returns bool [images]: whether the labels are known down to a leaf of the tree, as `tree_scores` needs them."""
     path = np.stack([labels[level] for level in taxonomy.levels], axis=1)
     leaves = set(map(tuple, leaf_paths(taxonomy).tolist()))
     return np.array([tuple(row) in leaves for row in path.tolist()], bool)
@@ -94,16 +94,16 @@ def paths_known(labels: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndar
 def tree_scores(
     predicted: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> dict[str, float]:
-    """TREE_SCORES over the images whose labels are known down to a leaf; NaN for what is undefined.
+    """Computes TREE_SCORES over the images whose labels are known down to a leaf; NaN for what is undefined.
 
     Args:
         predicted: level -> int [images], UNKNOWN (-1) where there is none.
         labels: level -> int [images].
-        taxonomy: of both.
+        taxonomy: the classes of both.
 
     Returns:
         path_accuracy: the share of images with every level right.
-        hierarchical_f1: of the sets of predicted and true classes with all their ancestors, summed over images
+        hierarchical_f1: F1 between the sets of predicted and true classes with all their ancestors, summed over images
             (Kiritchenko et al. 2006; Silla and Freitas 2011).
         mistake_severity: the mean height of the lowest common ancestor of the true leaf and the finest class
             predicted, over the images where they differ (Bertinetto et al. 2020).
@@ -127,7 +127,7 @@ def tree_scores(
 
 
 def _finest_path(guess: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
-    """[images, levels]: the path to the finest class of each row of guess, UNKNOWN (-1) below it."""
+    """Returns the path to the finest class of each row of guess, [images, levels]; UNKNOWN (-1) below it."""
     path = np.full_like(guess, UNKNOWN)
     for depth, level in enumerate(taxonomy.levels):
         here = guess[:, depth] != UNKNOWN
@@ -139,7 +139,7 @@ def _finest_path(guess: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 def _hierarchical_f1(predicted: Mapping[str, np.ndarray], true: np.ndarray, taxonomy: Taxonomy) -> float:
     common = size = 0
     for i, level in enumerate(taxonomy.levels):
-        claimed: list[np.ndarray] = []  # the classes at this level that each image's predictions imply, once each
+        claimed: list[np.ndarray] = []  # the distinct classes that each image's predictions imply here
         for finer in taxonomy.levels[i:]:
             classes = predicted[finer]
             implied = np.where(classes == UNKNOWN, UNKNOWN, taxonomy.ancestors(level, finer)[classes])
@@ -155,7 +155,7 @@ def _hierarchical_f1(predicted: Mapping[str, np.ndarray], true: np.ndarray, taxo
 def shot_scores(
     predicted: np.ndarray, labels: np.ndarray, train_counts: np.ndarray, thresholds: tuple[int, int] = (1000, 100)
 ) -> dict[str, float | None]:
-    """SHOTS -> accuracy over the images of classes with many, some and few training images; None without such images.
+    """Computes the accuracy over images of classes with many, some and few training images; None without such images.
 
     Args:
         predicted: int [images].
@@ -173,15 +173,15 @@ def shot_scores(
 
 
 def variability(lines: Sequence[Mapping[str, Any]], level: str) -> dict[str, float]:
-    """How much a level fluctuates and over-fits over the last half of the epochs (the larger half of an odd number).
+    """Measures how much a level fluctuates and over-fits over the last half of the epochs (rounded up).
 
     Args:
         lines: of metrics.jsonl.
-        level: one of them.
+        level: the level to measure.
 
     Returns:
         std/METRIC: the standard deviation of the validation split's values over those epochs (as numpy's std), and
-        gap/METRIC: the mean of training's value less validation's; of loss, accuracy and macro_f1, NaN where no epoch
+        gap/METRIC: the mean of training's value minus validation's; for loss, accuracy and macro_f1. NaN if no epoch
         has a value.
     """
     last = lines[len(lines) // 2 :]

@@ -1,4 +1,4 @@
-"""What the seed alone changes: runs of the same config, and how far their scores lie apart."""
+"""Groups runs that differ only in the seed, and measures how far their scores lie apart."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ml_collections import ConfigDict
 
 from fashion_jax.config.loading import flatten
 
-_ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # the same run at another place
+_ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # may differ between runs of one config
 SCORES = ("loss", "accuracy", "macro_f1", "auroc")
 
 
 def seed_groups(configs: Sequence[ConfigDict], ids: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Indices of the runs, two or more, that differ in nothing but the seed; of equal seeds the first run.
+    """Returns the indices of runs, two or more, that differ only in the seed; the first run of equal seeds counts.
 
     Args:
-        configs: of the runs; where the data lie and are cached does not count.
-        ids: of the images that each was measured on.
+        configs: of the runs; where the data lie and where they are cached does not count.
+        ids: ids of the images that each run was measured on.
     """
     groups: dict[Any, dict[int, int]] = {}
     for i, (config, measured) in enumerate(zip(configs, ids, strict=True)):
@@ -29,16 +29,16 @@ def seed_groups(configs: Sequence[ConfigDict], ids: Sequence[Sequence[str]]) -> 
 
 
 def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """SCORES -> mean and std of runs: the sample standard deviation, by n - 1; NaN where a run's score is."""
+    """Returns the mean and sample standard deviation (n - 1) of SCORES over runs; NaN where a run's score is NaN."""
     values = {name: np.array([x[name] for x in scores], np.float64) for name in SCORES}
     return {name: {"mean": float(x.mean()), "std": float(x.std(ddof=1))} for name, x in values.items()}
 
 
 def over_seeds(runs: Iterable[tuple[ConfigDict, Sequence[str], Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Of each of the seed_groups: the runs' indices, their seeds, and level -> spread.
+    """Returns for each of the `seed_groups` the runs' indices, their seeds, and level -> `spread`.
 
     Args:
-        runs: config, ids of the images that were measured, and what assessment.assess makes of them.
+        runs: config, ids of the measured images, and the result of `assessment.assess`.
     """
     configs, ids, assessments = zip(*runs, strict=True)
     found = []

@@ -1,4 +1,4 @@
-"""Temperatures: factors by which a level's log-probabilities mean what they say, and how they are fitted."""
+"""Fits temperatures, the factors that calibrate a level's log-probabilities, and applies them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from fashion_jax.scoring.blocks import LazyRows, Result, map_blocks, row_blocks
 from fashion_jax.scoring.tree_decoding import finite
 from fashion_jax.taxonomy import UNKNOWN
 
-_LOWEST, _HIGHEST = 0.02, 50.0  # temperature
-_SMALL_STEP = 1e-4  # of a logarithm of a temperature
+_LOWEST, _HIGHEST = 0.02, 50.0  # bounds of the temperature
+_SMALL_STEP = 1e-4  # in the log of the temperature
 _MAX_STEPS = 50
 
 
 def apply_temperature(log_probs: np.ndarray, temperature: float) -> np.ndarray:
-    """float64 [images, classes]: log-softmax(log_probs / temperature), which is that of the logits too."""
+    """Returns log-softmax(log_probs / temperature), float64 [images, classes]; the same as for logits."""
     scaled = finite(log_probs) / temperature
     return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
 
 
 def apply_temperatures(log_probs: Mapping[str, np.ndarray], temperatures: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Level -> apply_temperature; 1 where a level has none."""
+    """Applies each level's temperature, 1 where a level has none."""
     return {level: apply_temperature(x, temperatures.get(level, 1.0)) for level, x in log_probs.items()}
 
 
 def calibrated(log_probs: np.ndarray, temperature: float | np.ndarray) -> LazyRows:
-    """What apply_temperature returns, without keeping it: each row is computed when it is asked for.
+    """Applies temperatures lazily: like `apply_temperature`, but each row is computed when it is read.
 
     Args:
         log_probs: [images, classes].
-        temperature: of all images, or of each, [images].
+        temperature: one for all images, or one per image, [images].
     """
     temperatures = np.broadcast_to(temperature, len(log_probs))[:, None]
     sums = np.empty((len(log_probs), 1))
@@ -46,17 +46,19 @@ def calibrated(log_probs: np.ndarray, temperature: float | np.ndarray) -> LazyRo
 
 
 def calibrated_levels(log_probs: Mapping[str, np.ndarray], temperatures: Mapping[str, float]) -> dict[str, LazyRows]:
-    """Level -> calibrated; the temperature is 1 where a level has none."""
+    """Applies each level's temperature lazily, 1 where a level has none."""
     return {level: calibrated(x, temperatures.get(level, 1.0)) for level, x in log_probs.items()}
 
 
 def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of the least mean negative log-likelihood (Guo et al. 2017), between 0.02 and 50.
+    """Fits the temperature of least mean negative log-likelihood (Guo et al. 2017), between 0.02 and 50.
 
     Args:
         log_probs: [images, classes].
-        labels: int [images]; images whose label is UNKNOWN (-1) are left out. 1 where none is left, or where a
-            log-probability is NaN.
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
+
+    Returns:
+        The temperature; 1 if no image has a label, or if a log-probability is NaN.
     """
     from scipy.optimize import minimize_scalar
 
@@ -75,20 +77,20 @@ def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_temperatures(log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Level -> fit_temperature."""
+    """Fits the temperature of each level."""
     return {level: fit_temperature(x, labels[level]) for level, x in log_probs.items()}
 
 
 def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float, folds: int = 5) -> LazyRows:
-    """Calibrated log-probabilities, each fold's by the temperature that the other folds' images have.
+    """Calibrates log-probabilities by cross-fitting: each fold by the temperature fitted on the other folds.
 
-    What a calibration error of the images that the temperature was fitted on would be too good for.
+    A calibration error on the images that the temperature was fitted on would be too optimistic.
 
     Args:
         log_probs: [images, classes].
         labels: int [images].
-        temperature: that of all images, near which those of the folds lie.
-        folds: their number.
+        temperature: fitted on all images; the fit of each fold starts from it.
+        folds: number of folds.
     """
     fold = np.random.default_rng(0).permutation(len(labels)) % folds
     scores = _Scores.of(log_probs, labels)
@@ -103,13 +105,13 @@ def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float, 
 
 
 class _Scores(NamedTuple):
-    """Log-probabilities of the images with a known label, less that of each image's likeliest class.
+    """Log-probabilities of the images with a known label, relative to each image's likeliest class.
 
     Attributes:
         log_probs: [all images, classes].
         images: int [images], the rows that count.
-        tops: [images], what is subtracted.
-        own: [images], of the image's label.
+        tops: [images], the log-probability of the likeliest class, which is subtracted.
+        own: [images], the relative log-probability of the image's label.
     """
 
     log_probs: np.ndarray
@@ -128,14 +130,14 @@ class _Scores(NamedTuple):
         return len(self.images) > 0 and not np.isnan(self.tops).any()
 
     def map(self, function: Callable[[np.ndarray], Result]) -> list[Result]:
-        """What a function makes of the scores of a few images at a time, float64 [some, classes]."""
+        """Applies a function to blocks of the relative log-probabilities, float64 [some, classes]."""
         return map_blocks(
             lambda places: function(finite(self.log_probs[self.images[places]]) - self.tops[places, None]),
             row_blocks(len(self.images), self.log_probs.shape[1]),
         )
 
     def derivatives(self, inverse: float) -> tuple[np.ndarray, np.ndarray]:
-        """The first and second derivative of each image's log-likelihood loss by the inverse of the temperature."""
+        """Returns the first and second derivative of each image's log-likelihood loss by the inverse temperature."""
 
         def moments(block: np.ndarray) -> np.ndarray:
             weights = np.exp(block * inverse)
@@ -148,10 +150,10 @@ class _Scores(NamedTuple):
 
 
 def _refined(scores: _Scores, temperature: float, first: Sequence[np.ndarray]) -> float:
-    """fit_temperature by Newton's method from a temperature nearby, where the derivatives are `first`.
+    """Fits a temperature by Newton's method from one nearby, at which the derivatives are `first`.
 
-    The loss is convex in the inverse of the temperature; where a step leaves what the slopes have left over, the middle
-    is taken instead.
+    The loss is convex in the inverse temperature. A step that leaves the interval still possible is replaced by its
+    geometric mean.
     """
     low, high, inverse = 1 / _HIGHEST, 1 / _LOWEST, 1 / temperature
     slopes, curvatures = first
@@ -160,7 +162,7 @@ def _refined(scores: _Scores, temperature: float, first: Sequence[np.ndarray]) -
         low, high = (low, inverse) if slope > 0 else (inverse, high)
         newton = inverse - slope / max(curvature, 1e-300)
         last, inverse = inverse, newton if low < newton < high else math.sqrt(low * high)
-        if abs(math.log(inverse / last)) < _SMALL_STEP:  # what is left is about the square of it
+        if abs(math.log(inverse / last)) < _SMALL_STEP:  # the remaining error is about its square
             break
         slopes, curvatures = scores.derivatives(inverse)
     return 1 / inverse

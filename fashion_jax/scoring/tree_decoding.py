@@ -1,4 +1,4 @@
-"""From every level's probabilities to decisions that agree with each other: decoding over the tree, and least risk."""
+"""Decodes every level's probabilities over the tree into decisions that agree, by likelihood or by least risk."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 DECODES = ("independent", "marginal", "conditional", "joint")
 
-# The chain rule keeps calibrated heads calibrated, and the coarse classes as their own head has them; joint counts the
-# evidence that the heads share twice, and marginal lets the coarse heads go unused.
+# The chain rule keeps calibrated heads calibrated, and leaves coarse classes to their own head. Joint counts evidence
+# that the heads share twice, and marginal ignores the coarse heads.
 DEFAULT_DECODE = "conditional"
 
 COST_COLUMNS = ("true", "predicted", "cost")
 
-_FLOOR = -1e4  # of a log-probability: zero to any float
+_FLOOR = -1e4  # a log-probability that rounds to zero in any float
 
 
 def decode(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str) -> dict[str, np.ndarray]:
-    """Level -> float64 log-probabilities [images, classes], made to agree over the tree.
+    """Returns level -> float64 log-probabilities [images, classes] that agree over the tree.
 
-    A class without children is a leaf of its own: a level below it leaves its probability out of the sum of 1. That
-    level's head says nothing of it, so it keeps the probability that it has above, and the head's classes share the
-    rest.
+    A class without children is a leaf itself. The head of the level below says nothing about it, so it keeps the
+    probability it has above, and the classes of that head share the rest.
 
     Args:
-        log_probs: level -> [images, classes], of each level's own head.
-        taxonomy: of the classes.
+        log_probs: level -> [images, classes], from each level's own head.
+        taxonomy: the classes.
         how: independent (each as it is), marginal (the finest level; a parent is the sum of its children),
             conditional (P(class | parent) of each level's head, times P(parent), from the top down), or joint (the
             product of all heads over the tree's paths, renormalized).
@@ -64,9 +63,10 @@ def decode(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str) ->
 
 
 def _complete(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Per level, log-probabilities [images, nodes] and parents [nodes] of the tree whose every path has every level.
+    """Pads the tree so that every path has every level.
 
-    A class without children stands below itself too, behind the classes of the level.
+    A class without children gets itself as its child, after the classes of the level below. Returns, per level,
+    log-probabilities [images, nodes] and parents [nodes].
     """
     scores = [finite(log_probs[taxonomy.levels[0]])]
     parents = [np.zeros(0, int)]
@@ -83,21 +83,21 @@ def _complete(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> tuple[
 
 
 def finite(log_probs: np.ndarray) -> np.ndarray:
-    """Log-probabilities in float64, those of zero so low that they are still zero, but can be subtracted."""
+    """Converts log-probabilities to float64, with a floor low enough to mean zero and finite enough to subtract."""
     return np.maximum(np.asarray(log_probs, np.float64), _FLOOR)
 
 
 def _sums(log_probs: np.ndarray, parents: np.ndarray) -> np.ndarray:
-    """[images, parents]: the logarithm of the sum over each parent's children; every parent has one."""
+    """Returns the log of the sum over each parent's children, [images, parents]; every parent must have a child."""
     order = np.argsort(parents, kind="stable")
     starts = np.searchsorted(parents[order], np.arange(parents.max() + 1))
     return np.logaddexp.reduceat(log_probs[:, order], starts, axis=1)
 
 
 def leaf_paths(taxonomy: Taxonomy) -> np.ndarray:
-    """int [leaves, levels]: the class at each level of every path of the tree, UNKNOWN (-1) below its last.
+    """Returns int [leaves, levels]: the class at each level of every path of the tree, UNKNOWN (-1) below its leaf.
 
-    First the finest level's classes in their order, then those of coarser levels that have no children.
+    The finest level's classes come first, in their order, then the childless classes of coarser levels.
     """
     paths = []
     for depth in reversed(range(len(taxonomy.levels))):
@@ -112,7 +112,7 @@ def leaf_paths(taxonomy: Taxonomy) -> np.ndarray:
 
 
 def leaf_log_probs(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
-    """[images, leaves] in the order of leaf_paths, of what decode() returned."""
+    """Returns the log-probabilities [images, leaves], in the order of `leaf_paths`, from the result of `decode`."""
     paths = leaf_paths(taxonomy)
     depths = (paths != UNKNOWN).sum(1) - 1
     columns = [decoded[level][:, paths[depths == i, i]] for i, level in enumerate(taxonomy.levels)]
@@ -120,12 +120,12 @@ def leaf_log_probs(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.
 
 
 def leaf_classes(leaves: np.ndarray, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """Level -> int [images]: the classes on the paths of leaves, which are rows of leaf_paths."""
+    """Returns level -> int [images]: the classes on the paths of leaves, given as rows of `leaf_paths`."""
     return dict(zip(taxonomy.levels, leaf_paths(taxonomy)[leaves].T, strict=True))
 
 
 def predicted_classes(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str) -> dict[str, np.ndarray]:
-    """Level -> int [images]: each level's likeliest class where how is independent, else the likeliest path.
+    """Returns level -> int [images]: each level's likeliest class if `how` is independent, else the likeliest path.
 
     So only independent can contradict itself. Below a class without children a path has UNKNOWN (-1).
     """
@@ -135,7 +135,7 @@ def predicted_classes(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy, how
 
 
 def contradictions(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
-    """bool [images]: whether the predicted class at some level is no child of the one predicted above it."""
+    """Returns bool [images]: whether the class predicted at some level is no child of the one predicted above it."""
     wrong = np.zeros(len(predicted[taxonomy.levels[0]]), bool)
     for above, level in itertools.pairwise(taxonomy.levels):
         classes = predicted[level]
@@ -145,15 +145,16 @@ def contradictions(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> n
 
 
 def contradiction_rate(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> float:
-    """The share of contradictions(); NaN of no images."""
+    """Returns the share of images with `contradictions`; NaN without images."""
     wrong = contradictions(predicted, taxonomy)
     return float(wrong.mean()) if len(wrong) else math.nan
 
 
 def tree_costs(taxonomy: Taxonomy) -> np.ndarray:
-    """float64 [leaves, leaves]: the height of the lowest common ancestor of two leaves (Bertinetto et al. 2020).
+    """Returns the height of the lowest common ancestor of any two leaves, float64 [leaves, leaves].
 
-    Leaves are those of leaf_paths. 0 for the same leaf, 1 under the same parent, the number of levels at the root.
+    Leaves are those of `leaf_paths`. The height is 0 for the same leaf, 1 under the same parent, and the number of
+    levels at the root (Bertinetto et al. 2020).
     """
     paths = leaf_paths(taxonomy)
     costs = np.empty((len(paths), len(paths)))
@@ -164,23 +165,23 @@ def tree_costs(taxonomy: Taxonomy) -> np.ndarray:
 
 
 def common_heights(paths: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The height of the lowest common ancestor of paths [..., levels], as leaf_paths has them, that differ."""
+    """Returns the height of the lowest common ancestor of pairs of different paths [..., levels] of `leaf_paths`."""
     shared = np.cumprod((paths == others) & (paths != UNKNOWN), axis=-1).sum(-1)
     return paths.shape[-1] - shared
 
 
 def minimum_risk(leaf_probs: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """int [images]: the leaf whose expected cost is least, the first of equals (Bayes' decision rule).
+    """Returns int [images]: the leaf of least expected cost, the first one in a tie (Bayes' decision rule).
 
     Args:
         leaf_probs: [images, leaves], probabilities.
-        costs: [leaves, leaves], of a true leaf (row) taken for another (column).
+        costs: [leaves, leaves], the cost of predicting a leaf (column) when another (row) is true.
     """
     return (leaf_probs @ costs).argmin(1)
 
 
 def read_costs(path: Path, taxonomy: Taxonomy) -> np.ndarray:
-    """float64 [leaves, leaves]: tree_costs(), changed to what a table of true and predicted classes and costs says.
+    """Returns `tree_costs` with the costs that a table of true and predicted classes sets, float64 [leaves, leaves].
 
     Classes are named as in taxonomy.json, such as Apparel/Topwear; the table is a CSV or Parquet of COST_COLUMNS.
 

@@ -1,1 +1,1 @@
-"""A trained model in use: heat maps of its predictions and tables of them."""
+"""Uses a trained model: heat maps of its predictions, and tables of them."""

@@ -1,4 +1,4 @@
-"""Which part of an image speaks for a class: Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
+"""Shows which part of an image speaks for a class: Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from fashion_jax.workdir.trained import Trained
 
 MAX_EXPLAINED = 1000  # images whose overlays are written as files
 
-_MIN_CELLS = 4  # in each direction, of the map that is looked at: those of fewer cells are bands over the whole image
-_OPACITY = 0.65  # of the hottest place
+_MIN_CELLS = 4  # smallest side of an explained map: cells of smaller maps are bands over the whole image
+_OPACITY = 0.65  # where the heat is greatest
 
-_SHOWN_SIZE = 256  # pixels, about, of the longer side of a written overlay
+_SHOWN_SIZE = 256  # pixels, about, on the longer side of an overlay file
 
 Maps = dict[tuple[str, ...], Array]  # path of a tapped map in the model -> [batch, height, width, channels]
 
@@ -42,23 +42,23 @@ GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], dict[str, np.ndarray]
 def grad_cam(
     trained: Trained, images: np.ndarray, classes: Mapping[str, np.ndarray], batch_size: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Heat maps of images for chosen classes, one per level; compiles anew, see create_grad_cam.
+    """Computes heat maps of images for chosen classes, one per level; compiles at each call, unlike `create_grad_cam`.
 
     Args:
         trained: a loaded run.
         images: canvases as the run decodes them, uint8 [n, height, width, 3].
         classes: level -> id of the class to explain, int [n]; all levels of the run.
-        batch_size: images at a time; by default the run's.
+        batch_size: images per batch; by default the run's.
 
     Returns:
-        Level -> float32 [n, height, width], from 0 to 1, which the hottest place of each image has; all 0 where no
-        place speaks for the class.
+        Level -> float32 [n, height, width], from 0 to 1: each image's maximum is 1; all is 0 where no place speaks for
+        the class.
     """
     return create_grad_cam(trained, batch_size)(images, classes)
 
 
 def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
-    """grad_cam of a run as a function of images and classes, compiled at its first call."""
+    """Returns `grad_cam` of a run as a function of images and classes, compiled at its first call."""
     size, state = trained.batch_size(batch_size), trained.state
     model = create_model(trained.config, trained.taxonomy, trained.mesh)
     compute = jit_heat_maps(trained.config, model, trained.taxonomy, trained.mesh)
@@ -75,7 +75,7 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
 
 
 def map_words(trained: Trained) -> str:
-    """What the heat maps of a run are drawn from, for people: the number of cells, and whether they are too few."""
+    """Says in words how many cells the heat maps of a run are drawn from, and whether they are too few."""
     config, state = trained.config, trained.state
     model = create_model(config, trained.taxonomy, trained.mesh)
 
@@ -92,7 +92,7 @@ def map_words(trained: Trained) -> str:
 
 
 def jit_heat_maps(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
-    """heat_maps of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    """Compiles `heat_maps` of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
     return jit_on_batches(partial(heat_maps, config=config, model=model, taxonomy=taxonomy), mesh)
 
 
@@ -105,22 +105,22 @@ def heat_maps(
     model: Classifier,
     taxonomy: Taxonomy,
 ) -> dict[str, Array]:
-    """Grad-CAM of every level at once: one forward pass, and from it a backward pass per level.
+    """Computes Grad-CAM of every level at once: one forward pass, and one backward pass per level.
 
-    What is explained is the logit of the class; of a level without a head the log-probability. It is followed back to
-    the deepest map of the trunk that has at least 4 x 4 cells. Of a hybrid these are two, one per trunk, whose
-    contributions to the logit, per area of the image, are added: a trunk that says little adds little.
+    The explained score is the logit of the class, or the log-probability at a level without a head. Its gradient is
+    taken at the deepest map of the trunk that has at least 4 x 4 cells. A hybrid has two such maps, one per trunk,
+    whose contributions to the logit, per area of the image, are added: a trunk that contributes little adds little.
 
     Args:
         params: of the model.
         model_state: of the model.
         batch: image, uint8 canvases [batch, height, width, 3]; classes, level -> int [batch].
-        config: of the run.
+        config: the run's.
         model: with tapped maps (see models.layers.tapped).
         taxonomy: the classes.
 
     Returns:
-        Level -> float32 [batch, height, width], as grad_cam.
+        Level -> float32 [batch, height, width], scaled as in `grad_cam`.
     """
     images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
     variables = {"params": params, **model_state}
@@ -145,18 +145,18 @@ def heat_maps(
 
 
 def _apply(model: Classifier, variables: Mapping[str, Any], images: Array) -> tuple[dict[str, Array], Maps]:
-    """The logits of images, and the tapped maps."""
+    """Returns the logits of images, and the tapped maps."""
     logits, state = model.apply(variables, images, train=False, mutable=["intermediates"])
     return logits, {path: x for path, (x,) in flatten_dict(state["intermediates"]).items()}
 
 
 def _trunk(model: Classifier, path: tuple[str, ...]) -> Any:
-    """The trunk that a map is tapped in."""
+    """Returns the trunk in which a map is tapped."""
     return reduce(getattr, path[:-1], model)
 
 
 def _deepest(maps: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
-    """Of each trunk the last map that has enough cells, or its first one; maps are in the order of the computation."""
+    """Returns each trunk's last map with enough cells, or its first map; maps are in the order of computation."""
     chosen: dict[tuple[str, ...], tuple[tuple[str, ...], Any]] = {}
     for path, x in sorted(maps.items()):
         if min(x.shape[1:3]) >= _MIN_CELLS or path[:-1] not in chosen:
@@ -165,9 +165,10 @@ def _deepest(maps: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
 
 
 def _contribution(activations: Array, gradients: Array) -> Array:
-    """What the cells that speak for the class add to its score, per area of the image, [batch, height, width].
+    """Returns the contribution to the class's score of the cells that speak for it, per area of the image.
 
-    Channels are weighted by the mean of their gradient; cells that speak against the class are 0.
+    Channels are weighted by their mean gradient; cells that speak against the class are 0. The shape is [batch, height,
+    width].
     """
     activations, gradients = (x.astype(jnp.float32) for x in (activations, gradients))
     weights = gradients.mean(axis=(1, 2), keepdims=True)
@@ -175,10 +176,10 @@ def _contribution(activations: Array, gradients: Array) -> Array:
 
 
 def _enlarged(x: Array, shape: tuple[int, int], cells_begin: str) -> Array:
-    """x [batch, rows, columns] to [batch, *shape], linearly, each cell where it looks."""
+    """Resizes x [batch, rows, columns] linearly to [batch, *shape], with each cell centred on its receptive field."""
     scale = jnp.asarray([after / before for after, before in zip(shape, x.shape[1:], strict=True)], x.dtype)
     shift = -(scale - 1) / 2 if cells_begin == "edge" else jnp.zeros_like(scale)
-    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1)], mode="edge")  # for what lies beyond the middle of the outer cells
+    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1)], mode="edge")  # covers the area beyond the outer cells' centres
     return jax.image.scale_and_translate(
         padded, (len(x), *shape), (1, 2), scale, shift - scale, "linear", antialias=False
     )
@@ -194,11 +195,11 @@ def _filled(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """An image with its heat map over it, uint8 [height, width, 3]; where nothing is hot it is as it was.
+    """Draws a heat map over an image, uint8 [height, width, 3]; places without heat are unchanged.
 
     Args:
         image: uint8 [height, width, 3].
-        heat: from 0 to 1, of any height and width: it is enlarged to the image's.
+        heat: from 0 to 1, of any height and width; it is resized to the image's.
     """
     import cv2
     from PIL import Image
@@ -219,18 +220,18 @@ def explain_files(
     folder: Path,
     batch_size: int | None = None,
 ) -> int:
-    """Writes an overlay per image and level, FOLDER/NUMBER_NAME_LEVEL.jpg, of the first MAX_EXPLAINED images.
+    """Writes an overlay per image and level, FOLDER/NUMBER_NAME_LEVEL.jpg, for the first MAX_EXPLAINED images.
 
     Args:
         trained: a loaded run.
-        files: that can be decoded.
-        classes: level -> id of the class to explain, int [files]; UNKNOWN (-1): no overlay.
+        files: decodable image files.
+        classes: level -> id of the class to explain, int [files]; UNKNOWN (-1) writes no overlay.
         numbers: of the files, for their names.
-        folder: that is there.
-        batch_size: images at a time; by default the run's.
+        folder: exists.
+        batch_size: images per batch; by default the run's.
 
     Returns:
-        Of how many images.
+        The number of images with overlays.
     """
     files = files[:MAX_EXPLAINED]
     explain = create_grad_cam(trained, batch_size)
@@ -273,13 +274,13 @@ if TYPE_CHECKING:
 
 
 def explainer(grad_cam: GradCam, overlay: Overlay, split: Split, config: ConfigDict) -> Explain:
-    """What shows where the model looked at images of a split.
+    """Returns the function that draws heat maps over images of a split.
 
     Args:
-        grad_cam: images uint8 [n, height, width, 3] and level -> int [n] to level -> heat maps [n, height, width].
-        overlay: an image uint8 [height, width, 3] and its heat map to such an image.
-        split: of the images.
-        config: of the run.
+        grad_cam: maps images uint8 [n, height, width, 3] and level -> int [n] to level -> heat maps [n, height, width].
+        overlay: draws a heat map over an image uint8 [height, width, 3].
+        split: the images.
+        config: the run's.
     """
 
     def explain(rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> dict[str, list[Image.Image | None]]:
@@ -299,12 +300,12 @@ def explainer(grad_cam: GradCam, overlay: Overlay, split: Split, config: ConfigD
 
 
 class Explain(Protocol):
-    """What shows where a model looked."""
+    """A function that draws heat maps over images of a split."""
 
     def __call__(self, rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> Mapping[str, Sequence[Any]]:
-        """Level -> a PIL image for each of rows of the split, the picture under a heat map; None where there is none.
+        """Returns level -> a PIL image under a heat map for each of `rows`; None where there is none.
 
         Args:
             rows: indices into the split.
-            classes: level -> int [rows], the class whose reasons are wanted; all levels.
+            classes: level -> int [rows], the class to explain; all levels.
         """

@@ -1,4 +1,4 @@
-"""Tables as files: CSV for spreadsheets, JSON lines, Parquet."""
+"""Writes tables as CSV for spreadsheets, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TABLES = (".csv", ".jsonl", ".parquet")
 
 Cell = str | float | None
 
-_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where some reader begins a new line: those of str.splitlines
+_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # line breaks to some reader, as str.splitlines
 
-_ESCAPED_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in _BREAKS}  # as JSON; dumps() escapes those of ASCII alone
+_ESCAPED_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in _BREAKS}  # as in JSON; dumps() escapes only the ASCII ones
 
 _INVISIBLE = "\u200b-\u200f\u2060\ufeff"
 
-_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # the full-width and the small ones as well
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"  # with full-width and small forms
 
-_FORMULA = re.compile(  # the places before what a spreadsheet would take for a formula
+_FORMULA = re.compile(  # matches just before text that a spreadsheet would take for a formula
     f"^(?=[\t\r\n])"
     f"|(?:^|(?<=[{_BREAKS}]))(?=(?:(?![{_BREAKS}])[\\s{_INVISIBLE}])*[{_SIGNS}])"
     f"|(?<=[;\t])(?=[{_SIGNS}])"  # a spreadsheet may split cells there, too
@@ -32,7 +32,7 @@ _FORMULA = re.compile(  # the places before what a spreadsheet would take for a 
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Writes a table, in full precision; None and NaN are empty cells.
+    """Writes a table in full precision; None and NaN are empty cells.
 
     A cell with a line break of any kind is quoted, so that it stays one cell of one row. Text that a spreadsheet would
     take for a formula gets a single quote before it, after a line break too, where a simple reader begins a new row.
@@ -44,7 +44,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
 
 
 class _Rows:
-    """A file for csv.writer, which quotes the characters of its line terminator: here all of _BREAKS."""
+    """A file for csv.writer that counts all of _BREAKS as line terminators, so that cells with them are quoted."""
 
     def __init__(self, file: TextIO):
         self.file = file
@@ -60,9 +60,9 @@ def _cell(value: Cell) -> str | float:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Writes a table in the format of TABLES that the path's suffix names; the file is replaced whole.
+    """Writes a table in the format of TABLES that the path's suffix names; the file is replaced atomically.
 
-    In Parquet, columns that end in _probability are numbers and all others texts.
+    In Parquet, columns that end in _probability are numbers and all others are texts.
     """
     if path.suffix.lower() == ".csv":
         write_csv(path, columns, rows)
@@ -89,5 +89,5 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[C
 
 
 def encodable(text: str) -> str:
-    """Text without the lone surrogates that stand for invalid UTF-8."""
+    """Returns text without the lone surrogates that stand for invalid UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""Figures drawn with Matplotlib."""
+"""Draws figures with Matplotlib, and computes the charts of the page."""

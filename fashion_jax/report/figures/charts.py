@@ -1,4 +1,4 @@
-"""The geometry of the page's charts, for its templates to draw as SVG."""
+"""Computes the geometry of the page's charts, which its templates draw as SVG."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-WIDTH, HEIGHT = 236, 150  # of a chart, in its own units
+WIDTH, HEIGHT = 236, 150  # size of a chart, in its own units
 
-LEFT, RIGHT, TOP, BOTTOM = 34, 228, 8, 128  # of its axes
+LEFT, RIGHT, TOP, BOTTOM = 34, 228, 8, 128  # edges of its axes
 
-_MAX_BANDS = 120  # epochs, up to which each has a tooltip
+_MAX_BANDS = 120  # largest number of epochs with a tooltip each
 
-_MAX_DOTS = 30  # points of a curve, up to which each is a dot
+_MAX_DOTS = 30  # largest number of points that are drawn as dots
 
-_MAX_POINTS = 300  # of a curve, more than a chart has pixels
+_MAX_POINTS = 300  # per curve; more than a chart has pixels
 
 Points = tuple[np.ndarray, np.ndarray]  # x and y, [points] each; y is NaN for a gap
 
@@ -25,8 +25,10 @@ Ticks = list[tuple[float, str]]  # position, text
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """What a template draws: paths and dots by the name of their curve, bands as (x, width, tooltip), bars as
-    (x, y, width, height)."""
+    """A chart for a template to draw.
+
+    Paths and dots are keyed by the name of their curve; bands are (x, width, tooltip), bars (x, y, width, height).
+    """
 
     x_ticks: Ticks
     y_ticks: Ticks
@@ -38,12 +40,12 @@ class Chart:
 
 
 def curves(epochs: Sequence[int], values: Mapping[str, np.ndarray], best: int | None) -> Chart | None:
-    """The chart of one metric of a run, None where it has no finite value.
+    """Returns the chart of one metric of a run over epochs, or None without a finite value.
 
     Args:
-        epochs: of the values, counting up.
+        epochs: ascending.
         values: split -> [epochs], NaN for a gap.
-        best: index of the epoch that gets a ring at the split validation.
+        best: index of the best epoch, which gets a ring on the curve of the split validation.
     """
     xs = np.array(epochs, float)
     chart = overlay({split: (xs, series) for split, series in values.items()})
@@ -64,7 +66,7 @@ def curves(epochs: Sequence[int], values: Mapping[str, np.ndarray], best: int | 
 
 
 def overlay(series: Mapping[str, Points]) -> Chart | None:
-    """Curves over epochs in one chart, None where none has a finite value.
+    """Returns a chart of several curves over epochs, or None without a finite value.
 
     Args:
         series: name of a curve -> epochs and values.
@@ -88,11 +90,11 @@ def overlay(series: Mapping[str, Points]) -> Chart | None:
 
 
 def shares(series: Mapping[str, Points], low: float = 0.0, histogram: np.ndarray | None = None) -> Chart:
-    """Curves of one share against another, both from 0 to 1 and shown in per cent.
+    """Returns a chart of curves of one share against another, both from 0 to 1 and shown in per cent.
 
     Args:
         series: name of a curve -> x and y.
-        low: where the y axis begins.
+        low: start of the y axis.
         histogram: shares of the images in equally wide bins of x, drawn as bars from the bottom.
     """
     drawn = {name: (_horizontal(x, 0, 1), _vertical(y, low, 1)) for name, (x, y) in series.items()}
@@ -113,7 +115,7 @@ def _enclosing(values: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _ticks(low: float, high: float, count: int, integer: bool = False) -> np.ndarray:
-    """Round numbers that enclose low and high."""
+    """Returns round numbers that enclose low and high."""
     from matplotlib.ticker import MaxNLocator
 
     if low == high and not integer:
@@ -130,7 +132,7 @@ def _vertical(y: Any, low: float, high: float) -> Any:
 
 
 def _path(xs: np.ndarray, ys: np.ndarray) -> str:
-    """A line through the finite points; h0 makes a dot of a point without neighbours."""
+    """Returns the SVG path through the finite points; h0 makes a dot of a point without neighbours."""
     parts, joined = [], False
     for x, y in zip(xs, ys, strict=True):
         if np.isfinite(y):
@@ -140,7 +142,7 @@ def _path(xs: np.ndarray, ys: np.ndarray) -> str:
 
 
 def _thinned(xs: np.ndarray, ys: np.ndarray) -> Points:
-    """A curve of at most _MAX_POINTS: of a longer one the lowest and the highest point of each stretch."""
+    """Thins a curve to _MAX_POINTS, keeping the lowest and the highest point of each stretch."""
     if len(xs) <= _MAX_POINTS:
         return xs, ys
     kept: list[int] = []

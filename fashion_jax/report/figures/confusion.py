@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix, laid out in inches, so that it reads well, of at most 150 classes."""
+"""Draws confusion matrices of at most 150 classes, laid out in inches so that every name can be read."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-_EMPTY = "#eceef1"  # colour of the rows of classes without images
+_EMPTY = "#eceef1"  # colour for rows of classes without images
 
-_MAX_COUNTED = 30  # classes, up to which the counts are printed
+_MAX_COUNTED = 30  # largest number of classes with printed counts
 
 _MAX_TITLE = 60  # characters
 
-MAX_CLASSES = 150  # of a matrix that a person can read
+MAX_CLASSES = 150  # more would not be readable
 
 _PATH_SEPARATOR = re.compile(r"(?<!\\)/")
 
 
 def write_confusion(matrix: np.ndarray | csr_array, names: Sequence[str], title: str, path: Path) -> None:
-    """Draws a confusion matrix, coloured by the share of the true class, with the accuracy in the title.
+    r"""Draws a confusion matrix, coloured by the share of the true class, with the accuracy in the title.
 
     Classes show the last label of their path, grouped by what stands before it. Up to 30 classes, the cells
-    show their counts; beyond, the figure is larger than a screen so that the names can be read. Of more than
-    MAX_CLASSES it shows the legible_classes, and says how many are left out.
+    show their counts; beyond, the figure is larger than a screen so that the names can be read. If there are more than
+    MAX_CLASSES, it shows the `legible_classes` and says how many are left out.
 
     Args:
         matrix: int [C, C], rows true, columns predicted.
-        names: of the C classes, paths whose labels are joined by "/" ("\\/" inside a label).
-        title: what is shown.
+        names: of the C classes, paths whose labels are joined by "/" ("\/" inside a label).
+        title: name of the level and the split.
         path: of the PNG.
     """
     from scipy.sparse import csr_array
@@ -63,9 +63,9 @@ def write_confusion(matrix: np.ndarray | csr_array, names: Sequence[str], title:
 
 
 def legible_classes(counts: csr_array) -> np.ndarray:
-    """The ids of the classes that a matrix shows, ascending: all of them, or MAX_CLASSES.
+    """Returns the ids of the classes that a matrix shows, ascending: all, or the MAX_CLASSES most informative.
 
-    These are the classes of the largest confusions, and where there are not so many the most frequent ones.
+    These are the classes of the largest confusions, filled up with the most frequent classes.
     """
     if counts.shape[0] <= MAX_CLASSES:
         return np.arange(counts.shape[0])
@@ -79,7 +79,7 @@ def legible_classes(counts: csr_array) -> np.ndarray:
 
 
 def excerpt(counts: csr_array, chosen: np.ndarray) -> np.ndarray:
-    """The cells of some classes, int [chosen, chosen]."""
+    """Returns the cells of some classes, int [chosen, chosen]."""
     return counts[chosen][:, chosen].toarray()
 
 
@@ -96,7 +96,7 @@ def _legend(support: np.ndarray, chosen: np.ndarray) -> str:
 
 
 def _draw_cells(ax: Axes, matrix: np.ndarray, support: np.ndarray, cell: float) -> QuadMesh:
-    """Draws the cells, `cell` inches wide, by their share of the support [C]; returns what a colour bar needs."""
+    """Draws the cells, `cell` inches wide, by their share of the support [C]; returns the mesh for a colour bar."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
@@ -106,7 +106,7 @@ def _draw_cells(ax: Axes, matrix: np.ndarray, support: np.ndarray, cell: float) 
     colors = ax.pcolormesh(
         shares,
         cmap=colormaps["Blues"].with_extremes(bad=_EMPTY),
-        norm=PowerNorm(0.5, 0, 1),  # a confusion of a few per cent is visible
+        norm=PowerNorm(0.5, 0, 1),  # makes confusions of a few per cent visible
         edgecolors="white" if counted else "none",
         linewidth=1 if counted else 0,
     )
@@ -129,7 +129,7 @@ def _draw_names(ax: Axes, names: Sequence[str], cell: float) -> np.ndarray:
     ax.set_xticks(centres, labels, fontsize=font_size, rotation=90)
     ax.tick_params(length=0, labelcolor=INK)
     depth = max(text_width(label) for label in ax.get_yticklabels()) + 0.12
-    depths = np.array([depth, depth])  # of what is drawn on the left, and below
+    depths = np.array([depth, depth])  # taken on the left, and below
     parents = ["/".join(path[:-1]).replace("\\/", "/") for path in paths]
     if any(parents):
         depths += _draw_groups(ax, parents, depth, cell, max(font_size, 6))
@@ -145,7 +145,7 @@ def _draw_groups(ax: Axes, parents: Sequence[str], depth: float, cell: float, fo
     """Draws a bracket per run of equal parents, `depth` outside the axes, and the lines between the runs.
 
     Returns:
-        What they take on the left and below; as everything here, in inches.
+        The widths taken on the left and below, in inches, as all lengths here.
     """
     ends = np.cumsum([len(list(run)) for _, run in itertools.groupby(parents)]).tolist()
     groups = [(start, end) for start, end in itertools.pairwise([0, *ends]) if parents[start]]
@@ -171,7 +171,7 @@ def _draw_groups(ax: Axes, parents: Sequence[str], depth: float, cell: float, fo
 
 
 def _draw_titles(figure: Figure, title: str, legend: str) -> float:
-    """Draws what the matrix is and, in lines, how to read it; returns the width in inches."""
+    """Draws the title and, below it, how to read the matrix; returns the width in inches."""
     lines = [figure.text(0, 0, title, fontsize=12, fontweight="bold", va="top")]
     lines += [figure.text(0, 0, line, fontsize=8.5, color=GREY, va="top") for line in legend.split("\n")]
     return max(map(text_width, lines))

@@ -1,4 +1,4 @@
-"""The figures and tables of a report: curves, confusion matrices, a table of the classes of each level."""
+"""Writes the figures and tables beside the page: curves, confusion matrices, and a table of each level's classes."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def write_report(
     Args:
         directory: exists; `level` in the file names is file_stem(level).
         lines: of metrics.jsonl.
-        level_data: level -> names of its C classes, and the validation's log-probabilities [images, C] and
-            labels [images], UNKNOWN (-1) where not known.
-        split_name: what the images are, for the titles.
+        level_data: level -> names of its C classes, and the split's log-probabilities [images, C] and labels [images],
+            UNKNOWN (-1) where not known.
+        split_name: name of the split, for the titles.
     """
     write_curves(lines, directory / "curves.png")
     for level, (classes, log_probs, labels) in level_data.items():
@@ -55,7 +55,7 @@ def write_report(
 
 
 def file_stem(level: str) -> str:
-    """The name of a level as part of a file name: itself, or what is safe of it and a checksum."""
+    """Returns a level's name as part of a file name: unchanged if safe, else its safe characters and a checksum."""
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", level)[:60]
     return safe if safe == level else f"{safe}-{zlib.crc32(level.encode('utf-8', 'surrogatepass')):08x}"
 
@@ -88,7 +88,7 @@ def write_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _levels(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The levels that the lines hold metrics of, in the order of their first occurrence."""
+    """Returns the levels that the lines have metrics of, in the order of first occurrence."""
     pattern = re.compile(f"(?:train|validation)/(.+)/(?:{'|'.join(_TITLES)})", re.DOTALL)
     matches = (pattern.fullmatch(key) for line in lines for key in line)
     return list(dict.fromkeys(match[1] for match in matches if match))
@@ -114,13 +114,13 @@ def _draw_curves(ax: Axes, lines: Sequence[Mapping[str, Any]], level: str, metri
 
 
 def _values(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """float64 [lines], NaN for what is missing, None or infinite."""
+    """Returns float64 [lines]; NaN for what is missing, None or infinite."""
     values = np.array([line.get(key) for line in lines], np.float64)  # None becomes NaN
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _dots(values: np.ndarray) -> list[int]:
-    """The points that get a marker: all of a short run, otherwise those without a neighbour to join."""
+    """Returns the points that get a marker: all of a short run, otherwise those without a neighbour to join."""
     finite = np.concatenate([[False], np.isfinite(values), [False]])
     alone = finite[1:-1] & ~finite[:-2] & ~finite[2:]
     return np.flatnonzero(alone if len(values) > 30 else finite[1:-1]).tolist()

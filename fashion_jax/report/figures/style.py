@@ -1,6 +1,6 @@
-"""What the figures share: style, and names from users' data as plain text.
+"""Holds the style that the figures share, and shows names from users' data as plain text.
 
-matplotlib is slow to import and so imported where it is used, and only through Figure and the Agg canvas, which
+Matplotlib is slow to import and therefore imported where it is used, and only through Figure and the Agg canvas, which
 touch no global state and need no display.
 """
 
@@ -34,13 +34,13 @@ _STYLE = {
     "axes.axisbelow": True,
     "xtick.color": GREY,
     "ytick.color": GREY,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.parse_math": False,  # dollar signs in names are no formulas
 }
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """The style of the figures; a character that the font lacks is drawn as a box, without a warning."""
+    """Applies the style of the figures; a character that the font lacks is drawn as a box, without a warning."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
@@ -49,12 +49,12 @@ def style() -> Iterator[None]:
 
 
 def create_figure(**options: Any) -> Figure:
-    """A Figure whose texts can be measured; call it, draw and save inside style()."""
+    """Creates a Figure whose texts can be measured; call it, draw and save inside `style()`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(**options)
-    FigureCanvasAgg(figure)  # without it, measuring a text makes a canvas each time
+    FigureCanvasAgg(figure)  # without it, each text measurement creates a canvas
     return figure
 
 
@@ -64,12 +64,12 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def text_width(text: Text) -> float:
-    """In inches, as it is rotated."""
+    """Returns the width of a text in inches, after its rotation."""
     return text.get_window_extent().width / text.get_figure(root=True).dpi
 
 
 def shown(name: str, max_characters: int = 28) -> str:
-    """A name as one line of printable text, the middle left out where it is too long."""
+    """Returns a name as one line of printable text, with its middle left out if it is too long."""
     name = "".join(c if c.isprintable() else " " for c in encodable(name))
     if len(name) <= max_characters:
         return name

@@ -1,1 +1,1 @@
-"""The sections of the report page: a function and a template each."""
+"""The sections of the report page: a function and a template for each."""

@@ -1,4 +1,4 @@
-"""The section of the report page that shows what augmentation makes of training images."""
+"""Describes the page's section that shows augmented training images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAWS = 8
 
 
 def augmentation(contents: PageContents) -> dict[str, Any] | None:
-    """Training images of different classes, each as it is decoded and as several draws of the preset show it."""
+    """Shows training images of different classes, each as it is decoded and in several random draws of the preset."""
     if contents.train is None:
         return None
     finest = contents.taxonomy.levels[-1]
@@ -30,7 +30,7 @@ def augmentation(contents: PageContents) -> dict[str, Any] | None:
 
 
 def _pictures(contents: PageContents, rows: list[int]) -> tuple[list[int], list[list[str]]]:
-    """Which of the training images' rows can be decoded, and for every row its pictures."""
+    """Returns the training images' rows that can be decoded, and the pictures of each row."""
     import jax
     import jax.numpy as jnp
     from PIL import Image

@@ -1,4 +1,4 @@
-"""The section of the report page on confidences: whether they are right, and what leaving out the unsure gives."""
+"""Describes the page's section on calibration: whether confidences are right, and coverage against accuracy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import charts
 from fashion_jax.scoring.calibration import coverage_curve, reliability
 
-_TARGETS = (0.9, 0.95, 0.99)  # accuracies that a user may want
+_TARGETS = (0.9, 0.95, 0.99)  # accuracies that users ask for
 
-_MAX_POINTS = 200  # of a curve
+_MAX_POINTS = 200  # per curve
 
 
 def calibration(contents: PageContents) -> dict[str, Any]:
-    """Reliability and coverage of each level, the finest first."""
+    """Describes reliability and coverage of each level, the finest first."""
     return {
         "levels": [_level(contents, level) for level in reversed(contents.taxonomy.levels)],
         "fitted": bool(contents.temperatures),
@@ -54,7 +54,7 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
 
 
 def _without_gaps(series: dict[str, charts.Points]) -> dict[str, charts.Points]:
-    """A bin without images is no gap: the line goes on to the next one."""
+    """Removes NaN points, so that a line goes on over bins without images."""
     return {name: (x[np.isfinite(y)], y[np.isfinite(y)]) for name, (x, y) in series.items()}
 
 
@@ -66,7 +66,7 @@ def _coverage_chart(curve: dict[str, np.ndarray]) -> charts.Chart:
 
 
 def _target(curve: dict[str, np.ndarray], accuracy: float) -> dict[str, float | None]:
-    """How many images can be answered at a wanted accuracy, and from which confidence on; None where none can."""
+    """Returns the share of images answered at a wanted accuracy and the confidence needed, None if out of reach."""
     good = np.flatnonzero(curve["accuracy"] >= accuracy)
     if not len(good):
         return {"accuracy": accuracy, "coverage": None, "threshold": None}

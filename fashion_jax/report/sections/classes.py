@@ -1,4 +1,4 @@
-"""The section of the report page with a row for each class: scores, images, confidence, what it is confused with."""
+"""Describes the page's table of classes: scores, images, confidence, and the class each is confused with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-MAX_ROWS = 200  # of a table on the page; its file has all
+MAX_ROWS = 200  # of a table on the page; the CSV file lists all classes
 
 
 def classes(contents: PageContents) -> dict[str, Any]:
-    """The scores of each class, the weakest first."""
+    """Describes the scores of each class, the weakest first."""
     levels = [_level(contents, level) for level in reversed(contents.taxonomy.levels)]
     frequent, rare = contents.thresholds
     return {
@@ -59,9 +59,9 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
 
 
 def _weakest(scores: Sequence[Mapping[str, float]]) -> list[int]:
-    """The ids of at most MAX_ROWS classes, the lowest F1 first.
+    """Returns the ids of at most MAX_ROWS classes, lowest F1 first.
 
-    Where classes are as weak as each other and not all fit, those with more images are taken: they tell more.
+    If not all equally weak classes fit, those with more images are taken, since their scores are more certain.
     """
     f1 = np.nan_to_num([row["f1"] for row in scores], nan=np.inf)
     order = np.lexsort([-np.array([row["support"] for row in scores]), f1])[:MAX_ROWS]
@@ -69,7 +69,7 @@ def _weakest(scores: Sequence[Mapping[str, float]]) -> list[int]:
 
 
 def _rival(counts: csr_array, k: int) -> tuple[int, int] | None:
-    """The class that images of class k are taken for most often, and how often; None where all are right."""
+    """Returns the class that images of class k are most often predicted as, and how often; None if all are right."""
     start, end = counts.indptr[k : k + 2]
     others = counts.indices[start:end]
     wrong = np.where(others == k, 0, counts.data[start:end])
@@ -81,11 +81,13 @@ def _group(images: int, frequent: int, rare: int) -> str:
 
 
 def excess_confidence(log_probs: Table, labels: np.ndarray) -> np.ndarray:
-    """float64 [C]: mean probability minus share right of the images that are called a class, NaN where none is.
+    """Returns the overconfidence of each predicted class, float64 [C]: mean probability minus accuracy.
+
+    It is NaN for a class that is never predicted.
 
     Args:
         log_probs: [images, C].
-        labels: int [images], UNKNOWN (-1) where not known; those are left out.
+        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
     known, size = labels != UNKNOWN, log_probs.shape[1]
     values, predicted = (column[known] for column in likeliest(log_probs))

@@ -1,4 +1,4 @@
-"""The section of the report page on confusions: a matrix for each level, and what is confused most often."""
+"""Describes the page's section on confusions: a matrix for each level, and the most frequent confusions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 MAX_PAIRS = 10
 
-_MAX_OPEN = 70  # classes, up to which a matrix is shown without being asked for
+_MAX_OPEN = 70  # largest number of classes of a matrix that is shown at once
 
 _MAX_LABEL = 22  # characters
 
 
 class Pair(NamedTuple):
-    """Images of a class that were taken for another: their number, and that of all images of the class."""
+    """Images of one class that were predicted as another: their number, and that of all images of the class."""
 
     true: int
     predicted: int
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
 
 def confusions(contents: PageContents) -> dict[str, Any]:
-    """The confusion matrix of each level, the finest first, and its largest cells off the diagonal."""
+    """Describes the confusion matrix of each level, the finest first, and its largest cells off the diagonal."""
     levels = []
     for level in reversed(contents.taxonomy.levels):
         names = class_names(contents.taxonomy, level)
@@ -60,13 +60,13 @@ def confusions(contents: PageContents) -> dict[str, Any]:
 
 
 def confusion_counts(contents: PageContents, level: str) -> csr_array:
-    """int64 [C, C], rows true, columns predicted, of the images whose class is known."""
+    """Counts the images whose class is known, int64 [C, C], rows true, columns predicted."""
     predicted = np.argmax(contents.log_probs[level], axis=1)
     return metrics.confusion_matrix(contents.split.labels[level], predicted, contents.taxonomy.num_classes(level))
 
 
 def confused_pairs(counts: csr_array) -> list[Pair]:
-    """The largest cells off the diagonal of a confusion matrix, int [C, C], at most MAX_PAIRS."""
+    """Returns the largest cells off the diagonal of a confusion matrix, int [C, C]; at most MAX_PAIRS."""
     cells, support = counts.tocoo(), counts.sum(1)
     wrong = np.where(cells.row == cells.col, 0, cells.data)
     order = [k for k in np.argsort(-wrong, kind="stable")[:MAX_PAIRS] if wrong[k]]
@@ -74,8 +74,11 @@ def confused_pairs(counts: csr_array) -> list[Pair]:
 
 
 def matrix(counts: csr_array, names: Sequence[ClassName], chosen: np.ndarray) -> dict[str, Any]:
-    """The chosen classes' part of a confusion matrix as matrix.js reads it: names as text, margin in pixels, cells as
-    [row, column, count, ...], and support, all images of each class."""
+    """Returns the chosen classes' part of a confusion matrix in the form that matrix.js reads.
+
+    Names are texts, the margin is in pixels, cells are [row, column, count, ...], and support counts all images of each
+    class.
+    """
     names, part = [names[k] for k in chosen], excerpt(counts, chosen)
     labels = [text(shown(name.label, _MAX_LABEL)) for name in names]
     rows, columns = np.nonzero(part)
@@ -90,5 +93,5 @@ def matrix(counts: csr_array, names: Sequence[ClassName], chosen: np.ndarray) ->
 
 
 def _width(label: str) -> int:
-    """In narrow characters."""
+    """Returns the width of a label in narrow characters."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in label)

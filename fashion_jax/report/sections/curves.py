@@ -1,4 +1,4 @@
-"""The section of the page with the curves of losses and scores over epochs."""
+"""Describes the page's section with the curves of losses and scores over epochs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc
 
 
 def curves(contents: PageContents) -> dict[str, Any] | None:
-    """Every metric of every level against the epoch; None before the first has ended."""
+    """Describes a chart of every metric of every level over epochs; None before the first epoch has ended."""
     if not contents.lines:
         return None
     epochs = [line["epoch"] for line in contents.lines]
@@ -33,6 +33,6 @@ def curves(contents: PageContents) -> dict[str, Any] | None:
 
 
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """float64 [lines], NaN for what is missing, None or infinite."""
+    """Returns float64 [lines]; NaN for what is missing, None or infinite."""
     values = np.array([line.get(key) for line in lines], np.float64)
     return np.where(np.isfinite(values), values, np.nan)

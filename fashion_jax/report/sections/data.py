@@ -1,4 +1,4 @@
-"""The section of the report page on the data: splits, images of each class, and what was left out."""
+"""Describes the page's section on the data: splits, images of each class, and the images left out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from fashion_jax.report.contents import PageContents, class_names
 
-_MAX_REASONS = 30  # for which images were left out
+_MAX_REASONS = 30  # reasons shown for leaving images out
 
-_MAX_IDS = 10  # of images left out, per reason
+_MAX_IDS = 10  # ids shown per reason
 
-_BAR = 120  # pixels, the longest
+_BAR = 120  # length of the longest bar, in pixels
 
-_MAX_BARS = 200  # classes, half of them the most frequent and half the rarest
+_MAX_BARS = 200  # classes shown, half of them the most frequent and half the rarest
 
-_MAX_MERGED = 30  # names of rare classes that were put together
+_MAX_MERGED = 30  # merged rare classes shown by name
 
-_MAX_OPEN = 70  # classes, up to which the bars are shown without being asked for
+_MAX_OPEN = 70  # largest number of classes whose bars are shown at once
 
 
 def data(contents: PageContents) -> dict[str, Any]:
-    """What was trained and measured on, and what was left out."""
+    """Describes the data of training and measurement, and the images left out."""
     summary = contents.data
     left_out = sorted(summary.get("left_out", {}).items(), key=lambda item: -len(item[1]))
     splits = [
@@ -54,9 +54,9 @@ def data(contents: PageContents) -> dict[str, Any]:
 
 
 def _bars(contents: PageContents, level: str) -> dict[str, Any]:
-    """A bar for the training images of each class, the most frequent first, and one for those measured.
+    """Returns a bar for the training images of each class, most frequent first, and one for the measured images.
 
-    Of more than _MAX_BARS classes those in the middle are left out, after the first `gap`.
+    With more than _MAX_BARS classes those in the middle are left out, after the first `gap`.
     """
     names = class_names(contents.taxonomy, level)
     trained, measured = contents.train_counts(level), contents.counts(level)
@@ -75,10 +75,10 @@ def _bars(contents: PageContents, level: str) -> dict[str, Any]:
 
 
 def _bar(images: int, longest: int) -> tuple[int, float]:
-    """A number of images, and the width of its bar in pixels: a pixel at least, unless there is none."""
+    """Returns a number of images and the width of its bar in pixels, at least 1 unless there are no images."""
     return int(images), max(_BAR * int(images) / longest, float(images > 0))
 
 
 def _imbalance(sorted_counts: Sequence[int]) -> float | None:
-    """How many times as many images the most frequent class has as the rarest, None where one has none."""
+    """Returns the ratio of the most frequent class's images to the rarest's, None if a class has no image."""
     return float(sorted_counts[0] / sorted_counts[-1]) if sorted_counts[-1] else None

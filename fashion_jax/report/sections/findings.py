@@ -1,4 +1,4 @@
-"""What the top of the report page says of the data: what may be wrong with it, or too little."""
+"""Lists the findings at the top of the page: what may be wrong with the data, or too little of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fashion_jax.workdir.files import train_counts
 
 
 def findings(contents: PageContents) -> list[str]:
-    """What the start of the run has said of its data, and the classes that the checkpoint never predicts."""
+    """Returns the findings that the run's start reported, and the classes that the checkpoint never predicts."""
     data, taxonomy = contents.data, contents.taxonomy
     train = {level: contents.train_counts(level) for level in taxonomy.levels}
     validation = train_counts(data, taxonomy, "validation") if "validation" in data["splits"] else {}

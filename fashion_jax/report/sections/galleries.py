@@ -1,4 +1,4 @@
-"""The section of the report page with images worth a look: errors, confused pairs, suspected labels, doubts."""
+"""Describes the page's galleries of images worth a look: errors, confused pairs, suspected labels, doubts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities, row_b
 from fashion_jax.scoring.label_errors import rank_label_errors, verdict
 from fashion_jax.taxonomy import UNKNOWN
 
-_MAX_IMAGES = 24  # of a gallery
+_MAX_IMAGES = 24  # per gallery
 
 _MAX_PER_PAIR = 4
 
 
 class _Shots:
-    """The images of the galleries: each gets one picture and one heat map, in however many galleries it is."""
+    """The images of the galleries; each gets one picture and one heat map, however many galleries show it."""
 
     def __init__(self, contents: PageContents):
         self.level = contents.taxonomy.levels[-1]
@@ -34,7 +34,7 @@ class _Shots:
         self.shots: list[dict[str, Any]] = []
 
     def shot(self, row: int, said: int, other: int, other_text: str) -> dict[str, Any]:
-        """An image: the class that is told first, and another one."""
+        """Returns an image with the class named first, and another class."""
         if row not in self.pictures:
             self.pictures[row] = thumbnail(self.contents.split.picture(row))
         label, (log_probs,) = int(self.labels[row]), self.log_probs[np.array([row])]
@@ -56,11 +56,11 @@ class _Shots:
         return shot
 
     def wrong(self, row: int) -> dict[str, Any]:
-        """An image whose predicted class is not its label."""
+        """Returns an image whose predicted class is not its label."""
         return self.shot(row, int(self.predicted[row]), int(self.labels[row]), "labelled")
 
     def add_heat(self) -> None:
-        """Adds to every picture the one under a heat map, computed for all of them at once."""
+        """Adds the heat map to every picture; the maps of all pictures are computed at once."""
         rows = sorted({shot["row"] for shot in self.shots if shot["picture"]})
         if self.contents.explain is None or not rows:
             return
@@ -72,7 +72,7 @@ class _Shots:
 
 
 def galleries(contents: PageContents) -> dict[str, Any]:
-    """The images at the finest level that a person learns most from."""
+    """Describes the galleries of images at the finest level from which a person learns most."""
     shots = _Shots(contents)
     shown = [_errors(shots), _pairs(shots), _suspects(shots), _doubts(shots)]
     shots.add_heat()
@@ -95,7 +95,7 @@ def _group(shots: list[dict[str, Any]], **heading: Any) -> dict[str, Any]:
 
 
 def _errors(shots: _Shots) -> dict[str, Any]:
-    """The wrong answers with the highest probability."""
+    """Describes the wrong predictions with the highest probability."""
     known = int((shots.labels != UNKNOWN).sum())
     wrong = np.flatnonzero((shots.labels != UNKNOWN) & (shots.predicted != shots.labels))
     worst = wrong[np.argsort(-shots.confidences[wrong], kind="stable")][:_MAX_IMAGES].tolist()
@@ -109,7 +109,7 @@ def _errors(shots: _Shots) -> dict[str, Any]:
 
 
 def _pairs(shots: _Shots) -> dict[str, Any]:
-    """Images of the pairs of classes that are confused most often, the most confident first."""
+    """Describes images of the most frequently confused pairs of classes, the most confident first."""
     groups = []
     for number, pair in enumerate(confused_pairs(confusion_counts(shots.contents, shots.level)), 1):
         rows = np.flatnonzero((shots.labels == pair.true) & (shots.predicted == pair.predicted))
@@ -122,7 +122,7 @@ def _pairs(shots: _Shots) -> dict[str, Any]:
 
 
 def _suspects(shots: _Shots) -> dict[str, Any]:
-    """The images whose label is probably wrong, by confident learning."""
+    """Describes the images whose label is probably wrong, by confident learning."""
     errors = rank_label_errors(probabilities(shots.log_probs), shots.labels)
     images, suggested = errors.images[errors.suspected], errors.suggested[errors.suspected]
     words = verdict(errors)
@@ -140,7 +140,7 @@ def _suspects(shots: _Shots) -> dict[str, Any]:
 
 
 def _doubts(shots: _Shots) -> dict[str, Any]:
-    """The images whose two likeliest classes are the closest."""
+    """Describes the images whose two likeliest classes are closest in probability."""
     words = "The two likeliest classes are nearly as likely as each other. More training images like these help most."
     if shots.log_probs.shape[1] < 2:
         return _gallery("doubts", "Least certain", "There is one class only.", [])
@@ -152,7 +152,7 @@ def _doubts(shots: _Shots) -> dict[str, Any]:
 
 
 def _two_likeliest(log_probs: LazyRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The likeliest class and the next, int [images], and the difference of their probabilities, [images]."""
+    """Returns the likeliest class and the next, int [images], and the difference of their probabilities, [images]."""
     classes, values = np.empty((2, len(log_probs)), int), np.empty((2, len(log_probs)))
     for rows in row_blocks(*log_probs.shape):
         block, every = log_probs[rows], np.arange(len(rows))

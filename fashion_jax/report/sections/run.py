@@ -1,4 +1,4 @@
-"""Sections of the report page: curves of training, training images, and the run itself."""
+"""Describes the page's section on the run: config, machine and commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fashion_jax.report.contents import PageContents
 
 
 def run(contents: PageContents) -> dict[str, Any]:
-    """The config, the machine, and how to go on from here."""
+    """Describes the config, the machine, and the commands to go on with."""
     environment = contents.environment
     return {
         "config": [(field, "" if value == "" else repr(value)) for field, value in flatten(contents.config).items()],
@@ -41,14 +41,14 @@ def run(contents: PageContents) -> dict[str, Any]:
 
 
 def devices(contents: PageContents) -> str:
-    """Such as "8 × NVIDIA H100"."""
+    """Names the devices, such as "8 × NVIDIA H100"."""
     kinds = list(contents.environment.get("devices", []))
     times = {kind: kinds.count(kind) for kind in kinds}
     return ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in times.items())
 
 
 def _throughput(contents: PageContents) -> list[tuple[str, str]]:
-    """How fast the run was, and what a prediction costs, in words."""
+    """Says in words how fast the run was, and what a prediction costs."""
     timings, cost = [line["timing"] for line in contents.lines], contents.cost
     rates = [timing["images_per_second"] for timing in timings if "images_per_second" in timing]
     waits = [timing["data_wait_fraction"] for timing in timings if "data_wait_fraction" in timing]

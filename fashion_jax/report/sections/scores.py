@@ -1,4 +1,4 @@
-"""The head of the report page, and its section with every score, its interval, and the ways to decode the tree."""
+"""Describes the page's head, and its section with every score, its interval, and the ways to decode the tree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fashion_jax.taxonomy import UNKNOWN
 
 
 class Metric(NamedTuple):
-    """A score as the page shows it; `better` is 1 where more of it is better, -1 where less is."""
+    """A score as the page shows it; `better` is 1 if higher values are better, -1 if lower."""
 
     key: str
     title: str
@@ -70,7 +70,7 @@ _DECODES = {
 
 
 def header(contents: PageContents) -> dict[str, Any]:
-    """Name, result in a sentence, and the key figures of each level."""
+    """Describes the name, the result in a sentence, and the key figures of each level."""
     line, timings = contents.line, [line["timing"] for line in contents.lines]
     seconds = sum(timing.get("train_seconds", 0) + timing.get("validation_seconds", 0) for timing in timings)
     return {
@@ -107,7 +107,7 @@ def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
 
 
 def results(contents: PageContents) -> dict[str, Any]:
-    """Every score of every level with its interval, by rarity, and over the tree for every decode."""
+    """Describes every score of every level with its interval, by rarity, and over the tree for every decode."""
     levels = {level: with_corrected(scores) for level, scores in contents.assessment["levels"].items()}
     decodes = [
         {
@@ -135,12 +135,12 @@ def results(contents: PageContents) -> dict[str, Any]:
 
 
 def with_corrected(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """A level's scores, and what the temperature makes of them on images that it was not fitted on."""
+    """Returns a level's scores and the calibrated ones; on images of the fit, the calibrated ones are cross-fitted."""
     return {**scores, **{f"corrected_{name}": value for name, value in (scores["calibrated"] or {}).items()}}
 
 
 def cell(metric: Metric, scores: Mapping[str, Any]) -> tuple[str, str]:
-    """A score and its interval, in words."""
+    """Returns a score and its interval, in words."""
     interval = scores.get("intervals", {}).get(metric.key)
     words = "" if interval is None else f"{metric.shown(interval[0])} to {metric.shown(interval[1])}"
     return metric.shown(scores.get(metric.key)), words

@@ -1,4 +1,4 @@
-"""The section of the page with the images that the network is trained on."""
+"""Describes the page's section with images that the network is trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_PER_CLASS = 4
 
 
 def images(contents: PageContents) -> dict[str, Any] | None:
-    """Images from training, as many of each class, or of as many classes, as there is room for."""
+    """Shows up to _MAX_SHEET training images, the same number of each class, or one each of as many classes as fit."""
     if contents.train is None:
         return None
     finest = contents.taxonomy.levels[-1]
