@@ -118,10 +118,10 @@ def test_scoring_takes_little_more_memory_than_the_probabilities(tmp_path):
 def test_5000_images_of_5000_classes_end_in_a_minute_and_400_megabytes(tmp_path, classes):
     end_run(*make_run(tmp_path / "first", 50, (2, 4)))  # what is imported and compiled counts for any run
     run, log_probs = make_run(tmp_path / "run", 5000, classes)
-    before, began = _memory("VmRSS"), time.monotonic()
+    before, began = _memory("VmRSS"), time.process_time()  # whatever else the machine does
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
     end_run(run, log_probs)
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
     assert _memory("VmHWM") - before < 4 * max(values.nbytes for values in log_probs.values())
     assert (run.workdir / "report" / "index.html").stat().st_size < 5_000_000
 
