@@ -8,15 +8,15 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Bad usage, config or data: one sentence that names the thing, the value and the way out."""
+    """Bad usage, config or data: one sentence that names the thing, its value and the way out."""
 
 
 class RunError(Exception):
-    """A run that cannot go on although its config and data are good, in one sentence."""
+    """A run that cannot continue although its config and data are good, explained in one sentence."""
 
 
 class Interrupted(Exception):
-    """A run that a signal has stopped, everything saved: a sentence, and the exit status."""
+    """A run that was stopped by a signal, with everything saved: a sentence, and the exit status."""
 
     def __init__(self, sentence: str, status: int):
         super().__init__(sentence)
@@ -24,5 +24,5 @@ class Interrupted(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, in a line; its kind where it says nothing."""
+    """Returns the first line of a library's error message, or the error's type if it has no message."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

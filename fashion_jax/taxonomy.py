@@ -19,7 +19,7 @@ _SEPARATOR = "/"
 
 
 def class_name(path: Sequence[str]) -> str:
-    """The name of a class, its path from the root: ("Apparel", "Topwear") is "Apparel/Topwear".
+    """Returns the name of a class, its path from the root: ("Apparel", "Topwear") is "Apparel/Topwear".
 
     Inside a label "/" is written "\\/" and "\\" is doubled, so that different paths have different names.
     """
@@ -27,7 +27,7 @@ def class_name(path: Sequence[str]) -> str:
 
 
 def class_labels(name: str) -> tuple[str, ...]:
-    """The path from the root that class_name() made a name of."""
+    """Returns the path from the root of a name that class_name() made."""
     return tuple(re.sub(r"\\(.)", r"\1", label) for label in re.findall(r"(?:\\.|[^\\/])+", name, re.DOTALL))
 
 
@@ -66,7 +66,9 @@ class Taxonomy:
         return cls(tuple(levels), classes, parents)
 
     def common(self, other: Taxonomy) -> Taxonomy | None:
-        """The coarsest levels that both have with the same classes; None where already the first one differs."""
+        """Returns the coarsest levels that have the same classes in both taxonomies; None if the first level
+        differs.
+        """
         same = [
             level == theirs and self.classes[level] == other.classes[level]
             for level, theirs in zip(self.levels, other.levels, strict=False)
@@ -79,9 +81,9 @@ class Taxonomy:
         return len(self.classes[level])
 
     def label_ids(self, paths: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-        """Level -> int32 [len(paths)], UNKNOWN (-1) where a label is empty or not in the taxonomy.
+        """Returns level -> int32 [len(paths)], UNKNOWN (-1) if a label is empty or not in the taxonomy.
 
-        Accents may be composed in the labels and decomposed in the taxonomy, as in runs of earlier versions.
+        Labels with composed accents also match a taxonomy with decomposed ones, as in runs of earlier versions.
         """
         ids = {level: _ids_of(self.classes[level]) for level in self.levels}
         labels = {level: np.full(len(paths), UNKNOWN, np.int32) for level in self.levels}
@@ -98,7 +100,7 @@ class Taxonomy:
         return labels
 
     def ancestors(self, level: str, of: str) -> np.ndarray:
-        """int [classes of `of`]: the id at `level` of each class of the same or a finer level `of`."""
+        """Returns int [classes of `of`]: the id at `level` of each class of `of`, the same level or a finer one."""
         ids = np.arange(self.num_classes(of))
         for name in reversed(self.levels[self.levels.index(level) + 1 : self.levels.index(of) + 1]):
             ids = np.asarray(self.parents[name], int)[ids]
@@ -114,7 +116,7 @@ class Taxonomy:
         """Reads what to_json wrote.
 
         Raises:
-            UserError: text is not a taxonomy; the sentence calls it `name`.
+            UserError: text is not a taxonomy; the message calls it `name`.
         """
         try:
             tree = json.loads(text)
@@ -130,7 +132,7 @@ class Taxonomy:
         return taxonomy
 
     def _check(self) -> None:
-        """Raises ValueError where the classes and parents do not make a tree whose names are paths."""
+        """Raises a ValueError if the classes and parents are not a tree whose names are paths."""
         for level in self.levels:
             if not self.classes[level] or len(set(self.classes[level])) < self.num_classes(level):
                 raise ValueError(f"level {level} has no classes, or one of them twice")
@@ -148,12 +150,12 @@ class Taxonomy:
 
 
 def _ids_of(names: Sequence[str]) -> dict[str, int]:
-    """Name of a class, as it is and composed -> its id."""
+    """Returns name of a class, as it is and composed -> its id."""
     return {composed(name): i for i, name in enumerate(names)} | {name: i for i, name in enumerate(names)}
 
 
 def _known(path: Sequence[str]) -> Sequence[str]:
-    """The labels of a path up to the first empty one."""
+    """Returns the labels of a path up to the first empty one."""
     for i, label in enumerate(path):
         if not label:
             return path[:i]

@@ -1,4 +1,4 @@
-"""The cache: folders that are made once, appear whole, and may be deleted at any time."""
+"""The cache: folders that are written once, appear as a whole, and may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from fashion_jax.atomic import remove_temporaries, replacing_folder, unwritable
 
-_ABANDONED = 86_400  # seconds, longer than anything is being written
+_ABANDONED = 86_400  # seconds, longer than writing any folder takes
 
 
 def make_once(
     folder: Path, write: Callable[[Path], None], is_complete: Callable[[Path], bool], way_out: str = ""
 ) -> None:
-    """Writes a folder where it is not there and complete: into a hidden neighbour, which is then renamed.
+    """Writes a folder of the cache unless it is complete: under a hidden temporary name first, then renamed.
 
-    Of several processes at once the first to end leaves the folder, the others use it.
+    If several processes write it at the same time, the first to finish provides the folder, and the others use it.
 
     Args:
-        folder: of the cache.
-        write: writes what belongs into the folder that it is given, which is empty.
-        is_complete: whether a folder holds all of it; caches get cleaned.
-        way_out: of the sentence where the folder cannot be written.
+        folder: the destination in the cache.
+        write: writes the content into the empty folder that it is given.
+        is_complete: whether a folder has its whole content, as something may have cleaned the cache.
+        way_out: what the error advises if the folder cannot be written.
 
     Raises:
         UserError, RunError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""From the config's data.* fields to splits of files and labels, and the account of what was left out."""
+"""Turns the config's data.* fields into splits of files and labels, and records which images were left out."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
-ALL = "all"  # in place of a split's name: every image
+ALL = "all"  # stands for every image where a split's name is expected
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images of a split, by index.
+    """The images of a split, addressed by index.
 
     Attributes:
-        ids: what the user calls the images.
+        ids: the user's names of the images.
         files: absolute paths.
-        labels: level -> int32 [images], UNKNOWN (-1) where not known.
-        contents: uint64 [images], digests of what the files hold; only splits of load_dataset have them.
+        labels: level -> int32 [images], UNKNOWN (-1) if not known.
+        contents: uint64 [images], digests of the files' contents; None unless made by load_dataset.
     """
 
     ids: Sequence[str]
@@ -54,21 +54,21 @@ class Split:
         return len(self.ids)
 
     def picture(self, i: int) -> str | io.BytesIO:
-        """What Pillow opens to show image i."""
+        """Returns what Pillow opens to show image i: a path or an open file."""
         return self.files.picture(i) if isinstance(self.files, RecordNames) else self.files[i]
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Splits with their taxonomy.
+    """The splits of a dataset and their taxonomy.
 
     Attributes:
         taxonomy: the classes, made from the training rows unless data.taxonomy fixes them.
-        splits: train, validation, and what else data.splits names.
+        splits: train, validation, and any other split that data.splits names.
         left_out: reason -> ids of the images that are in no split.
-        merged: class "Other" -> the rare classes in it -> their images, in all splits.
-        leaks: two splits -> pairs of ids of images that are equal, one of each.
-        warnings: what may be wrong with the labels, in words.
+        merged: class "Other" -> rare class merged into it -> number of its images in all splits.
+        leaks: two splits -> pairs of ids of equal images, one of each split.
+        warnings: sentences on what may be wrong with the labels.
     """
 
     taxonomy: Taxonomy
@@ -84,7 +84,9 @@ class Dataset:
         return {name: split_digests(split.ids, split.labels, split.contents) for name, split in self.splits.items()}
 
     def summary(self, batch_size: int) -> dict[str, Any]:
-        """What data.json holds: images per split and class, what was left out, merged, and found wrong."""
+        """Returns the content of data.json: images per split and class, what was left out or merged, and what looks
+        wrong.
+        """
         splits = {}
         for name, split in self.splits.items():
             classes = {
@@ -100,13 +102,13 @@ class Dataset:
 
 
 def check_paths(config: ConfigDict, split: str = "") -> None:
-    """Checks that the files which a checked config names are there; reads no more than a zip's directory.
+    """Checks that the files named by a checked config exist; reads at most the directory of a zip.
 
-    Where only one split is wanted, the taxonomy is known, and where that is ALL, the files of splits are not needed.
-    What a zip holds is told later.
+    If only one split is wanted, the taxonomy is known already and data.taxonomy is not needed; if that split is ALL,
+    neither are the files of splits. The content of a zip is checked later.
 
     Raises:
-        UserError: names the first that is missing, or the zip that cannot be used.
+        UserError: names the first missing file, or the zip that cannot be used.
     """
     named = config.data.taxonomy and not split
     names = {"data.taxonomy": stored_path(Path(os.path.expanduser(config.data.taxonomy)))} if named else {}
@@ -126,7 +128,7 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
 
 
 def load_dataset(config: ConfigDict) -> Dataset:
-    """Finds the images and labels of a checked config; every file is checked that is not known to be good.
+    """Finds the images and labels of a checked config, and checks every file that is not known to be good.
 
     Raises:
         UserError: the data is missing, wrong, or does not fit the config.
@@ -156,7 +158,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
 
 
 def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
-    """One split of a checked config, or ALL the images, labelled by a taxonomy that is already there.
+    """Loads one split of a checked config, or ALL images, with labels from an existing taxonomy.
 
     Raises:
         UserError: the data is missing or wrong, or has no such split.
@@ -164,7 +166,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     if list(config.data.levels) != list(taxonomy.levels):
         raise UserError(f"data.levels is {config.data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
     check_paths(config, name)
-    # what training has read, or other images would be those of its fractions
+    # Folders are listed as in training: splits by fractions depend on the list.
     is_as_trained = config.data.source == "folder" and not config.data.taxonomy and name != ALL
     table, _, digests, assigned = _read(config, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if config.data.rare_classes == "merge" else table
@@ -179,24 +181,24 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
 
 
 def _read(config: ConfigDict, taxonomy: Taxonomy | None, also: str = "") -> tuple[Table, LeftOut, np.ndarray, Assigned]:
-    """The images that can be used, what was left out, the digests of their files, and their splits (of ALL none)."""
+    """Returns the usable images, the images left out, the digests of their files, and their splits (none for ALL)."""
     table, left_out, folder = _listed(config, taxonomy)
     good, bad, digests = _usable(config, table)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(_source_config(config), table, folder, good, also)
-    places = np.cumsum(good) - 1  # of the good ones among themselves
+    places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
     return table.select(np.flatnonzero(good)), _joined(left_out, bad, unassigned), digests[good], assigned
 
 
 def _usable(config: ConfigDict, table: Table) -> tuple[np.ndarray, LeftOut, np.ndarray]:
-    """As usable; records were checked when they were prepared, and none counts as equal to another."""
+    """Checks the images as `usable` does; records were checked when they were prepared, and all count as different."""
     if config.data.source == "tfds":
         return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
     return usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
 
 
 def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
-    """The images that the source names, each once, what was left out, and the folder."""
+    """Returns the images that the source names, each once, the images left out, and the folder."""
     if config.data.source == "tfds":
         path = _path(config) if config.data.path else None
         return *read_records(config, path, taxonomy), path or Path()
@@ -215,13 +217,13 @@ def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftO
 
 
 def _joined(*accounts: LeftOut) -> LeftOut:
-    """Reason -> ids, of several such tables."""
+    """Merges several tables of reason -> ids."""
     reasons = dict.fromkeys(reason for account in accounts for reason in account)
     return {reason: [name for account in accounts for name in account.get(reason, [])] for reason in reasons}
 
 
 def _folder(config: ConfigDict) -> Path:
-    """The folder of the data; a zip is extracted."""
+    """Returns the folder of the data; extracts it first if data.path is a zip."""
     path = _path(config)
     return extracted(path, cache_root(config.data.cache_dir)) if os.path.isfile(path) else path
 
@@ -231,14 +233,14 @@ def _path(config: ConfigDict) -> Path:
 
 
 def _split_files(config: ConfigDict, folder: Path) -> dict[str, Path]:
-    """Field -> file, of the splits that are files."""
+    """Returns config field -> file, for the splits that are given as files."""
     splits = config.data.splits if isinstance(config.data.splits, dict) else {}
     named = {split: folder / name for split, name in splits.items() if isinstance(name, str)}
     return {f"data.splits.{split}": stored_path(path) for split, path in named.items()}
 
 
 def _source_config(config: ConfigDict) -> ConfigDict:
-    """For the generated table, fields that suit it, so that overlays for real data run on it too."""
+    """Returns the config; for the generated catalogue, fields that fit it replace those of an overlay for real data."""
     if config.data.source != "catalogue":
         return config
     config = config.copy_and_resolve_references()
@@ -260,7 +262,7 @@ def _check_sizes(config: ConfigDict, assigned: Assigned) -> None:
 
 
 def _distinct(paths: LabelPaths) -> list[Labels]:
-    """The labels that images have, each once."""
+    """Returns the distinct label paths of the images."""
     return [paths.distinct[code] for code in np.unique(paths.codes)]
 
 
@@ -273,7 +275,7 @@ def _taxonomy(config: ConfigDict, paths: LabelPaths) -> Taxonomy:
 
 
 def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, train: Split) -> None:
-    """That folders of images have their class, and classes which a file fixes have images."""
+    """Checks that every folder of images has its class, and that every class of a taxonomy file has training images."""
     if config.data.source == "folder" and config.data.taxonomy:
         finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
         if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:

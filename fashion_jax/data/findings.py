@@ -1,4 +1,4 @@
-"""What a user should know of the data before and after training, in words: for the terminal and the report page."""
+"""Warnings and notes about the data, before and after training, for the terminal and the report page."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import numpy as np
 from fashion_jax.letters import is_disguised, look
 from fashion_jax.taxonomy import Taxonomy, class_name
 
-FEW_IMAGES = 10  # of training, below which little is learned of a class
+FEW_IMAGES = 10  # training images; a class with fewer is hardly learned
 
 _MAX_NAMED = 5
-_MAX_LETTERS = 60  # of a name
+_MAX_LETTERS = 60  # characters of a name that are shown
 
 
 def label_warnings(levels: Sequence[str], paths: Iterable[Sequence[str]]) -> list[str]:
-    """Names that may be one class written in two ways, and levels that may not go from coarse to fine.
+    """Warns of class names that may be one class written in two ways, and of levels that may not go from coarse to
+    fine.
 
     Args:
         levels: names, coarse to fine.
-        paths: a label per level, "" where not known; of all splits.
+        paths: a label per level, "" if not known; of the images of all splits.
     """
     children = _children(len(levels), paths)
     return [*_look_alikes(children), *_wrong_orders(levels, children)]
@@ -31,13 +32,13 @@ def label_warnings(levels: Sequence[str], paths: Iterable[Sequence[str]]) -> lis
 def count_notes(
     taxonomy: Taxonomy, train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray], left_over: int
 ) -> list[str]:
-    """Classes with few images to train on or none to validate, and images that an epoch leaves out.
+    """Notes classes with few training or no validation images, and images that an epoch leaves out.
 
     Args:
-        taxonomy: of the run.
+        taxonomy: the classes.
         train: level -> training images of each class, int [classes].
-        validation: the same of the validation images; empty where not known.
-        left_over: training images that fill no batch.
+        validation: level -> validation images of each class, int [classes]; empty if not known.
+        left_over: training images that do not fill a batch.
     """
     notes = []
     rare = [(name, int(n)) for name, n in _finest(taxonomy, train) if n < FEW_IMAGES]
@@ -54,10 +55,10 @@ def count_notes(
 
 
 def never_predicted(taxonomy: Taxonomy, log_probs: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> str:
-    """The classes that are the likeliest of no image, those with most images first; "" where there are none.
+    """Names the classes that are the most likely of no image, those with most images first; "" if there are none.
 
     Args:
-        taxonomy: of the run.
+        taxonomy: the classes.
         log_probs: level -> [images, classes].
         counts: level -> images of each class, int [classes].
     """
@@ -71,13 +72,13 @@ def never_predicted(taxonomy: Taxonomy, log_probs: Mapping[str, np.ndarray], cou
 
 
 def left_out_note(left_out: Mapping[str, Sequence[str]]) -> str:
-    """What was left out of the data and why, with an example each; "" where nothing was."""
+    """Says how many images were left out and why, with an example for each reason; "" if there are none."""
     reasons = [f"{len(ids):,} because of “{reason}”, such as {ids[0]}" for reason, ids in left_out.items() if ids]
     return f"left out, all named in data.json: {_listed(reasons, '; ')}" if reasons else ""
 
 
 def _children(depth: int, paths: Iterable[Sequence[str]]) -> list[dict[tuple[str, ...], set[str]]]:
-    """For each level: path of a parent -> labels below it."""
+    """Returns for each level: path of a parent -> labels below it."""
     children: list[dict[tuple[str, ...], set[str]]] = [defaultdict(set) for _ in range(depth)]
     for path in paths:
         for i, label in enumerate(itertools.takewhile(bool, path)):
@@ -86,7 +87,7 @@ def _children(depth: int, paths: Iterable[Sequence[str]]) -> list[dict[tuple[str
 
 
 def _look_alikes(children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list[str]:
-    """A sentence on all classes of one parent that a reader takes for the same, or cannot see."""
+    """Returns a sentence on all classes of one parent that look the same to a reader, or are blank."""
     groups = []
     for level in children:
         for parent, labels in sorted(level.items()):
@@ -102,7 +103,7 @@ def _look_alikes(children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list
 
 
 def _wrong_orders(levels: Sequence[str], children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list[str]:
-    """A sentence for each two levels that do not seem to go from coarse to fine."""
+    """Returns a sentence for each two adjacent levels that do not seem to go from coarse to fine."""
     warnings = []
     names = [set().union(*level.values()) for level in children]
     for i in range(1, len(levels)):
@@ -128,7 +129,7 @@ def _wrong_orders(levels: Sequence[str], children: Sequence[Mapping[tuple[str, .
 
 
 def _finest(taxonomy: Taxonomy, counts: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
-    """The classes without children, and their counts: a class that has few has children that have few."""
+    """Returns the classes without children and their counts: a class with few images has children with few."""
     found = []
     for i, level in enumerate(taxonomy.levels):
         below = taxonomy.levels[i + 1 : i + 2]
@@ -143,12 +144,12 @@ def _classes(found: Sequence[object], one: str, many: str) -> str:
 
 
 def _name(name: str) -> str:
-    """A class in quotes, cut where it is long, with escapes for what cannot be seen."""
+    """Quotes the name of a class, cut if it is long, with escapes for letters that look like others."""
     short = name if len(name) <= _MAX_LETTERS else f"{name[:_MAX_LETTERS]}…"
     return ascii(short) if is_disguised(short) else repr(short)
 
 
 def _listed(texts: Sequence[str], between: str = ", ") -> str:
-    """The first few, and how many more there are."""
+    """Joins the first few texts and says how many more there are."""
     named = between.join(texts[:_MAX_NAMED])
     return f"{named} and {len(texts) - _MAX_NAMED:,} more" if len(texts) > _MAX_NAMED else named

@@ -1,4 +1,4 @@
-"""What a run's images are known again by at its next start: ids, labels, and the contents of files."""
+"""Fingerprints of a run's images (ids, labels, file contents), by which the next start notices changed data."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import pyarrow.parquet as pq
 from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Strings, digest_of_ids
 
-COMPARED = ("train", "validation")  # splits: the others take no part in a run
+COMPARED = ("train", "validation")  # splits; the others take no part in training
 IMAGES = "images.parquet"  # in the folder of a run
 _DIGEST = b"digest"
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageList:
-    """Images and what is compared of them.
+    """The images of a run and the values that are compared at the next start.
 
     Attributes:
-        ids: what the user calls the images.
-        labels: int32 [images, levels], -1 where not known.
+        ids: the user's names of the images.
+        labels: int32 [images, levels], -1 if not known.
         contents: uint64 [images], digests of the files.
     """
 
@@ -38,7 +38,7 @@ class ImageList:
 
 
 def split_digests(ids: Sequence[str], labels: Mapping[str, np.ndarray], contents: np.ndarray | None) -> dict[str, str]:
-    """Digests of the ids, the labels and the contents of a split's images, in their order."""
+    """Returns digests of the ids, the labels and the contents of a split's images, in their order."""
     digest = hashlib.sha256()
     for level, values in labels.items():
         digest.update(level.encode() + b"\0" + np.ascontiguousarray(values, np.int32).tobytes())
@@ -49,12 +49,12 @@ def split_digests(ids: Sequence[str], labels: Mapping[str, np.ndarray], contents
 
 
 def combined(digests: Mapping[str, Mapping[str, str]]) -> str:
-    """One digest of those of the splits that are compared, by their names."""
+    """Returns one digest of the digests of the splits that are compared."""
     return hashlib.sha256(json.dumps([digests[name] for name in COMPARED], sort_keys=True).encode()).hexdigest()
 
 
 def list_images(splits: Mapping[str, Any]) -> ImageList:
-    """The images of the splits that are compared (each a dataset.Split with contents)."""
+    """Lists the images of the splits that are compared (each a dataset.Split with contents)."""
     chosen = [splits[name] for name in COMPARED]
     return ImageList(
         Strings.join([split.ids for split in chosen]),
@@ -64,7 +64,7 @@ def list_images(splits: Mapping[str, Any]) -> ImageList:
 
 
 def write_images(path: Path, images: ImageList, digest: str) -> None:
-    """Writes a list of images, unless the file holds the one with this digest already."""
+    """Writes a list of images, unless the file already holds the one with this digest."""
     if _written(path) == digest:
         return
     labels = pa.FixedSizeListArray.from_arrays(pa.array(images.labels.reshape(-1)), images.labels.shape[1])
@@ -74,7 +74,7 @@ def write_images(path: Path, images: ImageList, digest: str) -> None:
 
 
 def read_images(path: Path, num_levels: int) -> ImageList | None:
-    """The list that write_images has written; None if it cannot be read."""
+    """Reads the list that write_images wrote; returns None if it cannot be read."""
     with contextlib.suppress(OSError, KeyError, ValueError, pa.ArrowException):
         table = pq.read_table(path)
         ids, labels, contents = (table[name].combine_chunks() for name in ("id", "labels", "contents"))
@@ -84,28 +84,28 @@ def read_images(path: Path, num_levels: int) -> ImageList | None:
 
 
 def _written(path: Path) -> str:
-    """The digest of the list in a file; empty if there is none."""
+    """Returns the digest of the list in a file; "" if there is none."""
     with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException):
         return pq.read_schema(path).metadata[_DIGEST].decode()
     return ""
 
 
 def changed_labels(before: ImageList, now: ImageList) -> list[tuple[int, int]]:
-    """Pairs of indices, before and now, of images whose id has stayed and whose labels have not."""
+    """Returns pairs of indices, before and now, of images with the same id and different labels."""
     return _changed(before.ids, now.ids, before.labels.T, now.labels.T)
 
 
 def changed_contents(before: ImageList, now: ImageList) -> list[tuple[int, int]]:
-    """Pairs of indices, before and now, of images whose id has stayed and whose file has not."""
+    """Returns pairs of indices, before and now, of images with the same id and a different file."""
     return _changed(before.ids, now.ids, [before.contents], [now.contents])
 
 
 def _changed(
     ids_before: Strings, ids_now: Strings, before: Sequence[np.ndarray], now: Sequence[np.ndarray]
 ) -> list[tuple[int, int]]:
-    """As changed_labels, by columns of values.
+    """Returns pairs of indices, before and now, of images with the same id and different values in any column.
 
-    An id may stand for several images. It has stayed the same if images were only added to it, or only removed.
+    An id may stand for several images. It counts as unchanged if images were only added to it, or only removed.
     """
     count = len(ids_before)
     ids = Strings.join([ids_before, ids_now]).codes()
@@ -118,7 +118,7 @@ def _changed(
 
 
 def _dense(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """int64 [rows]: equal rows have equal numbers."""
+    """Returns int64 [rows]: equal rows have equal numbers."""
     codes = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         values = _codes(column)
@@ -127,5 +127,5 @@ def _dense(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _codes(values: np.ndarray) -> np.ndarray:
-    """int64 [rows]: equal values have equal numbers, counted up from 0."""
+    """Returns int64 [rows]: equal values have equal numbers, counted from 0."""
     return pa.array(values).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)

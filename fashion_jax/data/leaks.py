@@ -1,4 +1,4 @@
-"""Images that stand in two splits: found by what their files hold."""
+"""Finds images that are in two splits, by the contents of their files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Leaks = dict[tuple[str, str], list[tuple[int, int]]]  # two splits -> pairs of e
 
 
 def find_leaks(files: Sequence[str], digests: np.ndarray, assigned: Assigned) -> Leaks:
-    """Images of a split that another split holds too.
+    """Finds the images that two splits share.
 
     Args:
-        files: of all images.
-        digests: uint64 [images], of the files' contents.
+        files: paths of all images.
+        digests: uint64 [images], digests of the files' contents.
         assigned: split -> its images (int [n]).
 
     Returns:
-        For each pair of splits that share images, with training first: each shared image of the former, and the first
-        of the latter that is the same byte by byte.
+        For each pair of splits with shared images, training first: pairs of a shared image of the first split and the
+        first image of the second split whose file is equal byte by byte.
     """
     leaks: Leaks = {}
     for first, second in combinations(sorted(assigned, key=lambda name: name != "train"), 2):
@@ -42,25 +42,25 @@ def find_leaks(files: Sequence[str], digests: np.ndarray, assigned: Assigned) ->
 def _are_equal(file: str, other: str) -> bool:
     try:
         return filecmp.cmp(file, other, shallow=False)
-    except OSError as error:  # good files are known by their size and time of change, which readability is none of
+    except OSError as error:  # a file that was good earlier may be unreadable now, at the same size and time
         raise UserError(
             f"The image {error.filename!r} cannot be used ({unreadable(error)}): make it readable, or take it out."
         ) from error
 
 
 def without_leaks(assigned: Assigned, leaks: Leaks) -> tuple[Assigned, np.ndarray]:
-    """The splits without the images of training that another one holds too; and those images."""
+    """Removes from training the images that another split has too; returns the splits and the removed images."""
     dropped = np.unique([i for splits, pairs in leaks.items() if splits[0] == "train" for i, _ in pairs]).astype(int)
     return assigned | {"train": assigned["train"][~np.isin(assigned["train"], dropped)]}, dropped
 
 
 def leaks_by_ids(leaks: Leaks, ids: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Two splits in words -> pairs of ids of equal images."""
+    """Returns the leaks as names of two splits -> pairs of ids of equal images."""
     return {" and ".join(splits): [[ids[i], ids[j]] for i, j in pairs] for splits, pairs in leaks.items()}
 
 
 def leak_warning(leaks: dict[str, list[list[str]]], dropped: bool) -> str:
-    """One line that says what find_leaks has found, by the images' ids; "" where that is nothing."""
+    """Returns one line on what find_leaks has found, with an example by ids; "" if there are no leaks."""
     parts = [f"{len(pairs):,} of {splits} (such as {' = '.join(pairs[0])})" for splits, pairs in leaks.items()]
     if not parts:
         return ""

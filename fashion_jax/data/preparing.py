@@ -1,4 +1,6 @@
-"""Writes a prepared directory: shards of records, each from a fixed part of a split, and what describes them."""
+"""Writes a prepared directory: shards of records, each for a fixed part of a split, and the files that describe
+them.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +53,12 @@ class Shard:
     Attributes:
         config: the whole config, as JSON.
         folder: the prepared directory.
-        split: name.
-        number: of the shard in its split, from 0.
-        count: shards of the split.
+        split: name of the split.
+        number: index of the shard in its split, from 0.
+        count: number of shards of the split.
         start: index of the first image.
         stop: index after the last image.
-        shape: (height, width) of what the network sees.
+        shape: (height, width) of the network's input.
     """
 
     config: str
@@ -78,21 +80,21 @@ class Shard:
 
     @property
     def is_done(self) -> bool:
-        """The index is renamed to its name last."""
+        """Whether the shard is written: its index gets its final name last."""
         return self.index.is_file()
 
 
 def plan_shards(
     config: ConfigDict, dataset: Dataset, folder: Path, shape: tuple[int, int], images_per_shard: int
 ) -> list[Shard]:
-    """The shards of a prepared directory, which is made, or goes on being made, for them.
+    """Plans the shards of a prepared directory and creates the directory, or resumes one that an earlier call began.
 
     Args:
-        config: of the data.
-        dataset: what it says.
-        folder: a new or empty directory, or one that an earlier call was given.
-        shape: (height, width) of what the network sees.
-        images_per_shard: 0 takes as many as have 32 MiB of pixels.
+        config: the config of `dataset`.
+        dataset: the images to write.
+        folder: a new or empty directory, or one of an earlier call.
+        shape: (height, width) of the network's input.
+        images_per_shard: 0 means as many as have 32 MiB of pixels.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -128,7 +130,7 @@ def _check_features(config: ConfigDict) -> None:
 
 
 def _digest(split: Split) -> str:
-    """Of the ids and labels of a split."""
+    """Returns a digest of the ids and labels of a split."""
     digest = hashlib.sha256()
     for image_id in split.ids:
         digest.update(image_id.encode("utf-8", "surrogateescape") + b"\0")
@@ -157,7 +159,7 @@ def _open_folder(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def _difference(before: Any, now: Any) -> str:
-    """The innermost fields in which two differ, in words."""
+    """Describes the innermost field in which the two values differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         fields = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if any(isinstance(now.get(name), dict) for name in fields[:1]):
@@ -167,7 +169,9 @@ def _difference(before: Any, now: Any) -> str:
 
 
 def write_shard(shard: Shard) -> int:
-    """Writes a shard and its index, each under another name first, unless they are there; returns its images.
+    """Writes a shard and its index, unless they exist, and returns the number of its images.
+
+    Both files are written under a temporary name first.
 
     Raises:
         UserError: an image cannot be read and decoded.
@@ -190,19 +194,19 @@ def write_shard(shard: Shard) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _dataset(config: str) -> Dataset:
-    """Read once by each process that writes shards."""
+    """Loads the dataset, once in each process that writes shards."""
     return load_dataset(read_config(config, "--config"))
 
 
 def _part(shard: Shard) -> Split:
-    """The images of a shard."""
+    """Returns the images of a shard."""
     split, part = _dataset(shard.config).splits[shard.split], slice(shard.start, shard.stop)
     labels = {level: ids[part] for level, ids in split.labels.items()}
     return Split(split.ids[part], split.files[part], labels, split.contents[part])
 
 
 def _records(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Iterator[bytes]:
-    """A serialized tf.train.Example for each image."""
+    """Yields a serialized tf.train.Example for each image."""
     tf = import_tensorflow()
     config = config.copy_and_resolve_references()
     config.data.cache = "none"
@@ -242,12 +246,12 @@ def _write_index(path: Path, split: Split) -> None:
 
 
 def describe(config: ConfigDict, dataset: Dataset, folder: Path, shards: list[Shard], canvas: tuple[int, int]) -> None:
-    """Writes what makes a TFDS directory of the shards, and the classes and what was left out."""
+    """Writes the classes, the images left out, and the metadata that makes the shards a TFDS directory."""
     import tensorflow_datasets as tfds
 
     remove_temporaries(folder)
     for left in [*folder.glob(f".{NAME}-*"), *(folder / INDEX).glob(".*")]:
-        left.unlink(missing_ok=True)  # of a process that was killed
+        left.unlink(missing_ok=True)  # left behind by a process that was killed
     write_bytes(folder / "config.json", config_to_json(config).encode())
     write_bytes(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
     write_bytes(

@@ -1,4 +1,4 @@
-"""Classes with too few training images: left out, or merged into "Other" of the same parent."""
+"""Leaves out classes with too few training images, or merges them into "Other" of the same parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ OTHER = "Other"
 
 
 def merge_rare(config: ConfigDict, table: Table, train: np.ndarray) -> Table:
-    """The table with the classes of too few training images (int [n], in the table) as "Other" of their parents."""
+    """Returns the table with classes of too few training images renamed to "Other" of their parents.
+
+    `train` is int [n], the rows of the training images.
+    """
     paths = table.paths
     for depth in range(1, len(config.data.levels) + 1):
         counts = _training_counts(paths, train, depth)
@@ -28,7 +31,10 @@ def merge_rare(config: ConfigDict, table: Table, train: np.ndarray) -> Table:
 
 
 def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
-    """The table with the classes that a run has merged, or never seen, as its "Other" of their parents."""
+    """Returns the table with classes that a run has merged or never seen renamed to "Other" of their parents.
+
+    Only an "Other" that the taxonomy has is used.
+    """
     known = {composed(name) for names in taxonomy.classes.values() for name in names}
     distinct = table.paths.distinct
     for depth in range(1, len(taxonomy.levels) + 1):
@@ -42,7 +48,9 @@ def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
 
 
 def drop_rare(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Assigned, list[str]]:
-    """The images of each split without those of classes with too few training images, and the ids of the latter."""
+    """Removes classes with too few training images from all splits; returns the splits and the ids of what was
+    removed.
+    """
     dropped = []
     for depth in range(len(config.data.levels), 0, -1):
         counts = _training_counts(table.paths, assigned["train"], depth)
@@ -57,7 +65,7 @@ def drop_rare(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Ass
 def merged_counts(
     before: LabelPaths, after: LabelPaths, images: np.ndarray, taxonomy: Taxonomy
 ) -> dict[str, dict[str, int]]:
-    """Class of the taxonomy with "Other" in its path -> what was merged into it -> images, of some (int [n])."""
+    """Counts what was merged: class with "Other" in its path -> original class -> number among `images` (int [n])."""
     classes = {name for names in taxonomy.classes.values() for name in names}
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     totals = np.bincount(before.codes[images], minlength=len(before.distinct))
@@ -68,12 +76,12 @@ def merged_counts(
 
 
 def _merged(path: Labels, depth: int) -> Labels:
-    """The path with "Other" at a depth, where a label is known there and above it."""
+    """Returns the path with "Other" at a depth, if the labels there and above are known."""
     return (*path[: depth - 1], OTHER, *path[depth:]) if all(path[:depth]) else path
 
 
 def _training_counts(paths: LabelPaths, train: np.ndarray, depth: int) -> dict[Labels, int]:
-    """Class (a path of `depth` labels) -> its number of training images, of those whose label is known."""
+    """Returns class (a path of `depth` labels) -> number of training images, without those whose label is unknown."""
     counts: dict[Labels, int] = defaultdict(int)
     totals = np.bincount(paths.codes[train], minlength=len(paths.distinct))
     for path, total in zip(paths.distinct, totals.tolist(), strict=True):

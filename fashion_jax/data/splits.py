@@ -1,4 +1,4 @@
-"""Which split each image belongs to."""
+"""Assigns each image to a split."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in th
 def assign_splits(
     config: ConfigDict, table: Table, folder: Path, good: np.ndarray, also: str = ""
 ) -> tuple[Assigned, LeftOut]:
-    """Split -> its images in the table; and the ids that are in none, by reason, of those that can be used.
+    """Returns split -> its usable images, and reason -> ids of the usable images that are in no split.
 
-    Splits are made of all images, so that one that goes bad, or is repaired, moves no other; but for classes that would
-    be left without an image to train on, which go to training whole.
+    Splits are made of all images, usable or not, so that an image that breaks or is repaired moves no other. One
+    exception: a class that would have no usable training image goes to training as a whole.
 
     Args:
-        config: of the run.
+        config: gives data.splits, data.folds, data.group_column and the seed.
         table: all images.
-        folder: that files of ids are relative to.
-        good: bool [images], which of them can be used; the others are in no split.
-        also: a split besides train and validation, where they are values of a column.
+        folder: the folder that files of ids are relative to.
+        good: bool [images], which images can be used; the others are in no split.
+        also: a split besides train and validation, if splits are the values of a column.
 
     Raises:
-        UserError: a file of ids is missing, an id or a group stands in two splits, or a split has no images.
+        UserError: a file of ids is missing, an id or a group is in two splits, or a split has no images.
     """
     splits, group_column = config.data.splits, config.data.group_column
-    if FOLDERS in table.columns:  # of a prepared set, whose splits have whole groups
+    if FOLDERS in table.columns:  # in a prepared dataset groups are whole already
         group_column = ""
     if config.data.folds:
         names, of, unassigned = _from_folds(config, table, good)
@@ -63,7 +63,7 @@ def assign_splits(
 
 
 def _values(table: Table, column: Any) -> str:
-    """What a column of splits has, in words, where it is one."""
+    """Returns some values of the column of splits for a message; "" if splits are not a column."""
     if not isinstance(column, str):
         return ""
     some = sorted(set(table.columns[column]))[:5]
@@ -71,7 +71,7 @@ def _values(table: Table, column: Any) -> str:
 
 
 def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray) -> np.ndarray:
-    """The split of each image (int [images]), where each class that has images which can be used has one to train."""
+    """Returns the split of each image (int [images]), moving classes without a usable training image to training."""
     codes = table.paths.codes
     lost = good & (of >= 0) & ~np.isin(codes, codes[good & (of == train)])
     return np.where(np.isin(group_of, group_of[lost]) & (of >= 0), train, of)
@@ -80,7 +80,12 @@ def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray
 def _from_column(
     table: Table, column: str, also: Collection[str], good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
-    """Splits, int [images] which of them each image is in (-1: none), and the good ones that are in none."""
+    """Reads the splits from a column.
+
+    Returns:
+        The names of the splits, int [images] which of them each image is in (-1: none), and reason -> ids of the good
+        images that are in none.
+    """
     names = list(dict.fromkeys(["train", "validation", *sorted(also)]))
     values = table.columns[column]
     of = values.places(Strings(map(composed, names)))
@@ -93,7 +98,7 @@ def _from_column(
 def _from_files(
     table: Table, splits: dict[str, str], folder: Path, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
-    """As _from_column."""
+    """Reads the splits from files of ids; returns what _from_column returns."""
     listed = [Strings(_read_ids(stored_path(folder / name), split)) for split, name in splits.items()]
     names, everywhere = list(splits), Strings.join(listed)
     owner = np.repeat(np.arange(len(names)), [len(ids) for ids in listed])
@@ -127,15 +132,15 @@ def _read_ids(path: Path, split: str) -> list[str]:
 def _from_fractions(
     table: Table, splits: dict[str, float], group_column: str, seed: int, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
-    """As _from_column. Stratified by class: each class's groups, shuffled, are dealt out by the fractions.
+    """Divides the images into random splits, stratified by class; returns what _from_column returns.
 
-    A group is of the class of its first image. A class's share is rounded so that the totals stay right and training
-    gets at least one of its groups.
+    The groups of each class are shuffled and divided by the fractions. A group has the class of its first image. The
+    share of a class is rounded so that the totals stay right and training gets at least one of its groups.
     """
     names = list(splits)
     first, group_of = _groups(table, group_column)
     split_of_group = np.full(len(first), -1)
-    owed = dict.fromkeys(splits, 0.0)  # what rounding has kept back from each split so far
+    owed = dict.fromkeys(splits, 0.0)  # groups that rounding has withheld from each split so far
     for groups in _shuffled_strata(table, first, seed):
         start = 0
         for split, count in _shares(len(groups), splits, owed).items():
@@ -147,10 +152,10 @@ def _from_fractions(
 
 
 def _from_folds(config: ConfigDict, table: Table, good: np.ndarray) -> tuple[list[str], np.ndarray, LeftOut]:
-    """As _from_column: the data.fold-th of data.folds parts is validation, all others are training.
+    """Takes part data.fold of data.folds as validation and the others as training; returns what _from_column returns.
 
-    Stratified by class: each class's groups, shuffled, are dealt out in turns that go on from class to class. A class
-    of one group is training's in every fold, so that the folds have the same classes.
+    The groups of each class are shuffled and dealt to the folds in turn, continuing from class to class. A class with a
+    single group is in training in every fold, so that all folds have the same classes.
     """
     if FOLDERS in table.columns:
         raise UserError(
@@ -168,7 +173,7 @@ def _from_folds(config: ConfigDict, table: Table, good: np.ndarray) -> tuple[lis
 
 
 def _shuffled_strata(table: Table, first: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Each class's groups, shuffled, the classes sorted; first [groups] is each group's first image."""
+    """Yields the shuffled groups of each class, the classes sorted; first [groups] is the first image of each group."""
     strata = table.paths.codes[first]
     by_stratum = np.argsort(strata, kind="stable")  # within one, in the order of the groups' first images
     bounds = np.searchsorted(strata[by_stratum], np.arange(len(table.paths.distinct) + 1))
@@ -179,14 +184,14 @@ def _shuffled_strata(table: Table, first: np.ndarray, seed: int) -> Iterator[np.
 
 
 def _groups(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first image of each group, in order; and int [images], the group of each image.
+    """Returns the first image of each group, in order, and the group of each image, int [images].
 
-    Images of a row are a group; so are rows with the same value of the column, where there is one.
+    The images of a row are a group; so are rows with the same value in the column, if one is given.
     """
     keys = table.rows.astype(np.int64)
     if column:
         values = table.columns[column]
-        none = values.places(Strings([""])) == 0  # a row of no group is one by itself
+        none = values.places(Strings([""])) == 0  # a row without a value is a group of its own
         keys = np.where(none, keys, values.codes() + (keys.max(initial=0) + 1))
     _, first, group_of = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -196,7 +201,7 @@ def _groups(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_groups(table: Table, column: str, names: Sequence[str], of: np.ndarray) -> None:
-    """Raises UserError where a group has images in two splits."""
+    """Raises a UserError if a group has images in two splits."""
     first, group_of = _groups(table, column)
     assigned = np.flatnonzero(of >= 0)
     low, high = np.full(len(first), len(names)), np.full(len(first), -1)
@@ -211,9 +216,9 @@ def _check_groups(table: Table, column: str, names: Sequence[str], of: np.ndarra
 
 
 def _shares(count: int, splits: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
-    """How many of a class's groups go to each split; updates what is owed."""
+    """Returns how many of the `count` groups of a class go to each split; updates `owed`."""
     shares: dict[str, int] = {"train": 0}
-    free = count - 1  # one is training's
+    free = count - 1  # one group is reserved for training
     for split in [name for name in splits if name != "train"]:
         wanted = count * splits[split] + owed[split]
         shares[split] = min(max(round(wanted), 0), free)

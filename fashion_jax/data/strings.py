@@ -1,4 +1,4 @@
-"""Sequences of texts that take little more memory than their letters: a million names are not a million objects."""
+"""Sequences of strings that take little more memory than their characters, for datasets of millions of names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 1 << 16
 
 
 class Strings(Sequence[str]):
-    """Texts, by index. File names that are no UTF-8 come back as os.fsdecode has them."""
+    """An immutable sequence of strings. File names that are not UTF-8 are returned as os.fsdecode returns them."""
 
     def __init__(self, texts: Iterable[str] = ()):
         texts = list(texts)
@@ -25,7 +25,7 @@ class Strings(Sequence[str]):
 
     @classmethod
     def join(cls, parts: Sequence[Strings]) -> Strings:
-        """The texts of all parts, one after the other."""
+        """Concatenates sequences."""
         return cls._of(pa.concat_arrays([part._bytes for part in parts])) if parts else cls()
 
     @classmethod
@@ -36,23 +36,23 @@ class Strings(Sequence[str]):
 
     @classmethod
     def of_bytes(cls, texts: pa.LargeBinaryArray) -> Strings:
-        """Texts that are encoded already, as to_bytes has them."""
+        """Makes a sequence from encoded strings, as to_bytes returns them."""
         return cls._of(texts)
 
     def to_bytes(self) -> pa.LargeBinaryArray:
-        """The texts encoded, as names of files are."""
+        """Returns the strings encoded as file names are."""
         return self._bytes
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Strings:
-        """The texts at rows (int [n]), in their order."""
+        """Returns the strings at rows (int [n]), in the order of the rows."""
         return self._of(self._bytes.take(pa.array(np.asarray(rows, np.int64))))
 
     def codes(self) -> np.ndarray:
-        """int32 [n]: equal texts have equal codes, which count up in the order of the first of each."""
+        """Returns int32 [n]: equal strings have equal codes, numbered in the order of first occurrence."""
         return self._bytes.dictionary_encode().indices.to_numpy(zero_copy_only=False)
 
     def places(self, among: Strings) -> np.ndarray:
-        """int64 [n]: where each text stands first in another sequence, -1 where it does not."""
+        """Returns int64 [n]: the first index of each string in another sequence, -1 if it is not there."""
         return pc.index_in(self._bytes, among._bytes).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     @property
@@ -77,13 +77,13 @@ class Strings(Sequence[str]):
 
 
 class Files(Sequence[str]):
-    """Absolute paths of files, of which only the part inside of their folder is kept."""
+    """Absolute paths of files in one folder; only the part below the folder is stored."""
 
     def __init__(self, folder: str, names: Strings):
         self.folder, self.names = folder, names
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Files:
-        """The paths at rows (int [n]), in their order."""
+        """Returns the paths at rows (int [n]), in the order of the rows."""
         return Files(self.folder, self.names.select(rows))
 
     def __len__(self) -> int:
@@ -99,5 +99,5 @@ class Files(Sequence[str]):
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
-    """Of the ids in their order, in hexadecimal."""
+    """Returns a SHA-256 digest of the ids in their order, in hexadecimal."""
     return hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,4 +1,4 @@
-"""TensorFlow brings the batches, on the CPU, and does nothing else."""
+"""Imports TensorFlow for the input pipeline only, restricted to the CPU."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from fashion_jax.devices.host import keep_freed_memory
 
-_open: weakref.WeakSet[Any] = weakref.WeakSet()  # generators that have not ended
+_open: weakref.WeakSet[Any] = weakref.WeakSet()  # generators that have not finished
 
-_ALIGNMENT = 64  # bytes: Eigen's at most
+_ALIGNMENT = 64  # bytes, the largest that Eigen asks for
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, kept off the accelerators; imported late because it takes seconds."""
+    """Imports TensorFlow and hides the accelerators from it; imported late because it takes seconds."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
@@ -29,12 +29,12 @@ def import_tensorflow() -> Any:
 
 
 def dataset_of(tf: Any, indices: Callable[[], Iterator[np.ndarray]]) -> Any:
-    """A tf.data.Dataset of arrays of indices (int64 [n])."""
+    """Makes a tf.data.Dataset of arrays of indices (int64 [n])."""
 
     def begun() -> Iterator[np.ndarray]:
-        # GeneratorDatasetOp makes glibc take everything above 128 KiB fresh from the system, every time
-        # (ApplyPython311MemoryPatch): 1,500 page faults an image of 400x533 pixels, which more than double its time.
-        # So this comes after such an operation is there.
+        # GeneratorDatasetOp makes glibc allocate everything above 128 KiB anew from the system, every time
+        # (ApplyPython311MemoryPatch): 1,500 page faults per image of 400x533 pixels, which more than double its time.
+        # So this call must come after such an operation has been created.
         keep_freed_memory()
         yield from indices()
 
@@ -42,7 +42,9 @@ def dataset_of(tf: Any, indices: Callable[[], Iterator[np.ndarray]]) -> Any:
 
 
 def closed_at_exit(create: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Of a generator function whose generators run TensorFlow's threads: the interpreter cannot end beside these."""
+    """Decorates a generator function that runs TensorFlow threads: closes its generators before the interpreter
+    ends.
+    """
 
     @functools.wraps(create)
     def created(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -56,12 +58,14 @@ def closed_at_exit(create: Callable[..., Iterator[Any]]) -> Callable[..., Iterat
 @atexit.register
 def _close() -> None:
     for generator in list(_open):
-        with contextlib.suppress(ValueError):  # one that is just running, in a thread
+        with contextlib.suppress(ValueError):  # the generator is running in a thread
             generator.close()
 
 
 def empty_batch(shape: tuple[int, ...]) -> np.ndarray:
-    """As np.empty, of uint8, at an address at which TensorFlow takes what a NumPy function returns without a copy."""
+    """Returns an uninitialised uint8 array, aligned so that TensorFlow takes it from a NumPy function without a
+    copy.
+    """
     size = math.prod(shape)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -69,5 +73,8 @@ def empty_batch(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def failures(tf: Any) -> tuple[type[Exception], ...]:
-    """What an operation on the content of a file fails with: a message with bytes of it in it is no text to Python."""
+    """Returns the exceptions of a failed operation on file content.
+
+    UnicodeDecodeError is one of them: TensorFlow's message may contain bytes of the file that are not valid text.
+    """
     return tf.errors.OpError, UnicodeDecodeError

@@ -1,4 +1,4 @@
-"""Which images of a table can be used, each once."""
+"""Finds the images of a table that can be used, each once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fashion_jax.errors import UserError
 
 
 def without_repeats(table: Table) -> tuple[Table, LeftOut]:
-    """Leaves out what names the file of an image before, which could stand in two splits or count twice."""
-    codes = table.files.names.codes()  # of a file that is new: one more than all before
+    """Leaves out rows that name the file of an earlier image, which could be in two splits or count twice."""
+    codes = table.files.names.codes()  # a file that is new has one more than all before
     is_new = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
     if is_new.all():
         return table, {}
@@ -23,13 +23,14 @@ def without_repeats(table: Table) -> tuple[Table, LeftOut]:
 
 
 def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
-    """Which images have a file that can be read and decoded.
+    """Checks which images have a file that can be read and decoded.
 
     Returns:
-        bool [images]; why others have none: words -> what they are called; uint64 [images], digests of the files.
+        bool [images], whether the image is good; reason -> names of the images that are not; uint64 [images], digests
+        of the files' contents.
 
     Raises:
-        UserError: more than a fraction of the rows has no image that can be used.
+        UserError: more than `max_bad_fraction` of the rows have no usable image.
     """
     checked = check_files(table.files, cache)
     good = checked.digests != 0
@@ -49,6 +50,6 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarr
 
 
 def _names(table: Table, chosen: np.ndarray) -> list[str]:
-    """What to call the chosen images (bool [images]): by their ids, or by their files where a row may have several."""
+    """Names the chosen images (bool [images]): by id, or by file if a row may have several images."""
     several = len(table) > len(np.unique(table.rows))
     return list(map(printable_name, (table.files.names if several else table.ids).select(np.flatnonzero(chosen))))

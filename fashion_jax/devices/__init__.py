@@ -1,1 +1,1 @@
-"""The mesh of devices, the compiler's options, the compilation cache and the host's memory."""
+"""The mesh of devices, compiler options, the compilation cache and the host's memory."""

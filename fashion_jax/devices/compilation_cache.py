@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that the same step is compiled once per machine."""
+"""Keeps compiled programs on disk, so that each step is compiled once per machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import jax
 
 from fashion_jax.config.loading import cache_root
 
-MIN_SECONDS = 0.5  # what compiles faster is not kept
+MIN_SECONDS = 0.5  # programs that compile faster are not stored
 
 
 def enable_compilation_cache(cache_dir: str) -> None:
-    """Keeps compiled programs in `compiled` in the cache that data.cache_dir names.
+    """Stores compiled programs in the folder `compiled` of the cache that data.cache_dir names.
 
-    JAX's own variables go first: JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false
-    turns it off.
+    JAX's own variables take precedence: JAX_COMPILATION_CACHE_DIR names another folder,
+    JAX_ENABLE_COMPILATION_CACHE=false
+    turns the cache off.
     """
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_root(cache_dir) / "compiled"))

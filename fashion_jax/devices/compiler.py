@@ -1,6 +1,6 @@
-"""What programs ask of the compiler, per platform, and how much computation they are.
+"""Compiler options per platform, and the number of operations of a program.
 
-As options of jax.jit, not as XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
+They are options of jax.jit, not XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
 """
 
 import jax
@@ -11,8 +11,8 @@ OPTIONS: dict[str, dict[str, str | bool | int]] = {
     # this network's gradients. An empty list of fusion types turns them off.
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
     "gpu": {
-        # The gradients' collectives run beside the backward pass, and as few of them as the whole gradient
-        # (85 MB of a ResNet-34) allows.
+        # Overlap the gradients' collectives with the backward pass, and combine them: the threshold exceeds the
+        # whole gradient (85 MB for a ResNet-34).
         "xla_gpu_enable_latency_hiding_scheduler": True,
         "xla_gpu_all_reduce_combine_threshold_bytes": 128 << 20,
     },
@@ -20,18 +20,18 @@ OPTIONS: dict[str, dict[str, str | bool | int]] = {
     "tpu": {},
 }
 
-# What runs once: LLVM's full optimization would take longer than all that it saves. The bits are the same.
+# For programs that run once: LLVM's full optimization would take longer than it saves. Results are bit-identical.
 ONCE: dict[str, dict[str, str | bool | int]] = {"cpu": {"xla_backend_optimization_level": 1}}
 
 
 def compiler_options(mesh: Mesh, once: bool = False) -> dict[str, str | bool | int]:
-    """The options with which jax.jit compiles a step, or what runs once, for a mesh; none for most platforms."""
+    """Returns the options of jax.jit for a step, or for a program that runs `once`; empty on most platforms."""
     return (ONCE if once else OPTIONS).get(mesh.devices.flat[0].platform, {})
 
 
 def flops(traced: jax.stages.Traced) -> float:
-    """Floating-point operations of a traced function, as XLA counts them: a multiplication and an addition are two.
+    """Returns the floating-point operations of a traced function, as XLA counts them: a multiply-add counts as two.
 
-    Of the plain operations, as TPUs get them, on every platform: the equivalents on CPU do with fewer.
+    Plain convolutions are counted on every platform, as lowered for TPU; the equivalents used on CPU need fewer.
     """
     return float(traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"])

@@ -1,17 +1,18 @@
-"""The host's memory, kept once the system has given it: taking it anew costs a page fault for every 4 KiB."""
+"""Keeps the host's freed memory in the process: getting it anew from the system costs a page fault per 4 KiB."""
 
 import contextlib
 import ctypes
 import os
 
-# glibc's M_MMAP_MAX (no memory that goes back as soon as it is freed), and M_TRIM_THRESHOLD and M_TOP_PAD in bytes.
+# glibc's M_MMAP_MAX (0: no blocks that are returned as soon as they are freed), M_TRIM_THRESHOLD and M_TOP_PAD in bytes.
 _MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 32 << 20}
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc use freed memory again instead of giving it back to the system; elsewhere nothing is done.
+    """Makes glibc reuse freed memory instead of returning it to the system; does nothing with other C libraries.
 
-    What threads other than the main one take above 64 MiB is still given back: glibc has no room for it in their heaps.
+    Memory above 64 MiB that other threads than the main one allocate is still returned: glibc's heaps have no room for
+    it.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -20,5 +21,5 @@ def keep_freed_memory() -> None:
 
 
 def usable_processors() -> int:
-    """Those that it is bound to, as by Slurm, where the system says so; else all."""
+    """Returns the number of processors that the process is bound to, for example by Slurm; all if that is not known."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The one mesh: batches are spread over its devices, the state is on every one of them."""
+"""The device mesh: batches are spread over its devices, and every device holds the whole state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,17 +13,18 @@ from fashion_jax.errors import UserError
 
 _BATCH = "batch"
 
-# A program for one CPU runs in the thread that calls it, whose memory keep_freed_memory keeps: in XLA's own threads a
-# step takes hundreds of megabytes anew from the system, every time, a fifth of the time of a ResNet-34 at 64 px.
-# JAX reads this once, with the first look at its devices.
+# Makes a program for one CPU run in the calling thread, whose memory keep_freed_memory keeps. In XLA's own threads every
+# step would allocate hundreds of megabytes anew from the system, a fifth of the time of a ResNet-34 step at 64 px.
+# JAX reads this setting once, when it first looks at its devices.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh over the given devices, by default all those of all processes.
+    """Creates a mesh over the given devices, by default all devices of all processes.
 
-    Its order is that of the network between the devices: on a slice of TPUs neighbours form a ring, which may come back
-    to a process. What a process reads follows from local_rows, and from nothing else.
+    Its order follows the network between the devices: on a TPU slice neighbours form a ring, which may visit a process
+    more
+    than once. The rows that a process reads follow from local_rows, and from nothing else.
     """
     devices = list(devices or jax.devices())
     if devices[0].platform == "cpu":
@@ -39,7 +40,7 @@ def _slice_index(device: jax.Device) -> int:
 
 
 def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> None:
-    """Raises a UserError where a batch, or each of the `accumulate` parts of it, cannot be spread evenly."""
+    """Raises a UserError if a batch, or each of its `accumulate` parts, cannot be spread evenly over the devices."""
     if accumulate > 1 and batch_size % (num_devices * accumulate):
         raise UserError(
             f"batch_size is {batch_size}, but must be a multiple of {num_devices * accumulate}: each of the "
@@ -56,20 +57,20 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh, stacked: bool = False) -> NamedSharding:
-    """Spreads the first axis over the mesh; of stacked batches, the second."""
+    """Returns the sharding of a batch: the first axis, or the second of stacked batches, is spread over the mesh."""
     return NamedSharding(mesh, PartitionSpec(None, _BATCH) if stacked else PartitionSpec(_BATCH))
 
 
 def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.ndarray:
-    """The rows of a global batch that lie on a process's devices, ascending; by default this process's.
+    """Returns the rows of a global batch that lie on a process's devices, ascending.
 
     Args:
-        mesh: over which batches are spread.
+        mesh: the devices that batches are spread over.
         batch_size: rows of the global batch.
-        process: its index.
+        process: index of the process; None means this one.
 
     Returns:
-        int [rows]. They need not be consecutive: the devices of a process need not be neighbours in the mesh.
+        int [rows]. They need not be consecutive, since the devices of a process need not be neighbours in the mesh.
     """
     process = jax.process_index() if process is None else process
     held = batch_sharding(mesh).devices_indices_map((batch_size,))
@@ -78,12 +79,14 @@ def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.nd
 
 
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """Makes global arrays of the local_rows of a batch (a tree of numpy arrays); leaves those that are global."""
+    """Makes global arrays of a process's local_rows of a batch (a tree of numpy arrays); keeps those that are
+    global.
+    """
     return _put(batch, mesh, stacked=False)
 
 
 def put_batches(batches: Mapping[str, Any], mesh: Mesh) -> Any:
-    """As put_batch, of stacked batches [steps, batch, ...]."""
+    """Does what put_batch does for stacked batches [steps, batch, ...]."""
     return _put(batches, mesh, stacked=True)
 
 
@@ -101,18 +104,18 @@ def _put(tree: Mapping[str, Any], mesh: Mesh, stacked: bool) -> Any:
 
 
 def meet(name: str) -> None:
-    """Waits until all processes of the run are here."""
+    """Waits until all processes of the run have called this."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def agreed(answer: bool) -> bool:
-    """The answer of the first process, which all processes of the run ask for at the same time."""
+    """Returns the answer of the first process on every process; all must call it at the same time."""
     if jax.process_count() == 1:
         return answer
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
 
 
 def fetch(tree: Any) -> Any:
-    """The only way from the devices to the host: waits for replicated arrays, returns numpy arrays."""
+    """Waits for replicated arrays and returns them as numpy arrays: the only way from the devices to the host."""
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)

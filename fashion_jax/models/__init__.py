@@ -1,4 +1,4 @@
-"""A trunk with one head per label level, made from a config."""
+"""Builds the model of a config: a trunk with one head per label level."""
 
 import itertools
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from fashion_jax.models.layers import run_trunk
 from fashion_jax.models.vgg import VGG16
 from fashion_jax.taxonomy import Taxonomy
 
-# On how many devices each computes the heads of the whole batch, statistics of BatchNorm included, from features that
-# are gathered: two collectives less for each BatchNorm that waits for the one before. It costs every device the work of
-# all: the report's heads on 16 devices take 0.1 % of a ResNet-34's at 224 px.
+# Up to this many devices, each computes the heads of the whole batch, statistics of BatchNorm included, from gathered
+# features. That saves two collectives for each BatchNorm, which would wait for one another, and costs every device the
+# work of all: for the recipe's heads on 16 devices, 0.1 % of the work of a ResNet-34 at 224 px.
 _FEW_DEVICES = 16
 
 RESNETS = {"resnet10": resnet.resnet10, "resnet18": resnet.resnet18, "resnet34": resnet.resnet34}
@@ -31,12 +31,12 @@ class Classifier(nn.Module):
     """A trunk shared by the heads of several label levels.
 
     Attributes:
-        trunk: images to features.
-        heads: level -> features to logits.
-        conditions: level -> what its logits gain by the level before it in heads.
+        trunk: maps images to features.
+        heads: level -> module that maps features to logits.
+        conditions: level -> module that adds to its logits, given the level before it in heads.
         frozen: whether the trunk is not trained.
-        whole: the sharding of what every device has in full, for heads that each computes of the whole batch in
-            training; None: each device computes them of its own images.
+        whole: in training, the sharding that puts features and logits of the whole batch on every device, so that each
+            computes all heads for all images; None if each device computes the heads of its own images.
     """
 
     trunk: nn.Module
@@ -46,11 +46,13 @@ class Classifier(nn.Module):
     whole: NamedSharding | None = None
 
     def __call__(self, images: Array, *, train: bool, targets: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Normalised images [batch, height, width, 3] to level -> logits [batch, classes].
+        """Maps normalised images [batch, height, width, 3] to level -> logits [batch, classes].
 
-        The type of the images is the type of the computation; logits are at least float32. Training needs a key named
-        "dropout" and makes the collection "batch_stats" mutable. Conditions are fed with the targets, level -> share
-        of each class [batch, classes], where there are any, and else with predictions.
+        The computation has the type of the images; logits are at least float32. Training needs a key named "dropout"
+        and makes
+        the collection "batch_stats" mutable. Conditions use the targets (level -> share of each class [batch, classes])
+        if
+        given, and predictions otherwise.
         """
         features = run_trunk(self.trunk, images, train=train, frozen=self.frozen)
         is_whole = train and self.whole is not None
@@ -69,12 +71,12 @@ class Classifier(nn.Module):
 
 
 def create_model(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None) -> Classifier:
-    """The model of a checked config, with the taxonomy's numbers of classes.
+    """Creates the model of a checked config, with the taxonomy's numbers of classes.
 
     Args:
         config: see configs/default.py.
         taxonomy: the levels and their classes.
-        mesh: over whose devices a batch is spread in training; None: it is on one.
+        mesh: the devices that a batch is spread over in training; None means one device.
     """
     num_devices = mesh.size if mesh else 1
     groups = {
@@ -114,5 +116,5 @@ def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
 
 
 def trunk_paths(config: ConfigDict) -> dict[str, tuple[str, ...]]:
-    """Name of each trunk in the model of a config -> where its parameters and its statistics are."""
+    """Returns name of each trunk in the model of a config -> path of its parameters and statistics."""
     return {name: ("trunk", name) if name != config.model.name else ("trunk",) for name in trunk_names(config)}

@@ -1,4 +1,4 @@
-"""Batch normalisation with PyTorch's semantics, and the one place for its modes and its precision."""
+"""Batch normalisation with PyTorch's semantics; the only place that knows its modes and precision."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,13 +16,13 @@ EPSILON = 1e-5
 class BatchNorm(nn.Module):
     """Normalises the last axis over all the others, as torch.nn.BatchNorm2d and BatchNorm1d do.
 
-    Training normalises with the biased variance of the batch and moves the running variance towards the
-    unbiased one. Statistics are at least float32, whatever the type of the input.
+    Training normalises with the biased variance of the batch and moves the running variance towards the unbiased one.
+    Statistics are at least float32, whatever the type of the input.
 
     Attributes:
-        num_groups: the batch is cut into this many groups of consecutive images, each with statistics of
-            its own; 1 is the whole (global) batch. The running statistics move towards the groups' mean.
-        pool: a maximum pooling of what is normalised, [batch, height, width, channels]; None: there is none.
+        num_groups: the batch is cut into this many groups of consecutive images, each with its own statistics; 1 means
+            the whole (global) batch. The running statistics move towards the mean over the groups.
+        pool: a maximum pooling of the normalised [batch, height, width, channels]; None for no pooling.
     """
 
     num_groups: int = 1
@@ -30,7 +30,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Normalises x [batch, ..., channels]; returns the same shape, or that of the maxima, and the same type."""
+        """Normalises x [batch, ..., channels]; returns the type of x and its shape, or that of the pooled maxima."""
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         features = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,), dtype)

@@ -1,4 +1,4 @@
-"""Heads: features of a trunk to the logits of one label level, always at least float32."""
+"""Heads: map the features of a trunk to the logits of one label level, always at least float32."""
 
 from collections.abc import Callable
 
@@ -17,27 +17,27 @@ class LinearHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Features [batch, features] to logits [batch, num_classes]."""
+        """Maps features [batch, features] to logits [batch, num_classes]."""
         del train
         return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
 
 
 class MainHead(nn.Module):
-    """The report's head of the main task: Linear 128, BatchNorm, ReLU, Linear."""
+    """The recipe's head of the main task: Linear 128, BatchNorm, ReLU, Linear."""
 
     num_classes: int
     norm: Callable[..., nn.Module]
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Features [batch, features] to logits [batch, num_classes]."""
+        """Maps features [batch, features] to logits [batch, num_classes]."""
         x = linear(128, x, name="linear1")
         x = nn.relu(self.norm(name="bn1")(x, train=train))
         return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
 
 
 class SubHead(nn.Module):
-    """The report's head of the sub task: twice Linear (256, 128), BatchNorm, ReLU, Dropout 0.3; Linear."""
+    """The recipe's head of the sub task: twice Linear (256, 128), BatchNorm, ReLU, Dropout 0.3; then Linear."""
 
     num_classes: int
     norm: Callable[..., nn.Module]
@@ -45,7 +45,7 @@ class SubHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Features [batch, features] to logits [batch, num_classes]."""
+        """Maps features [batch, features] to logits [batch, num_classes]."""
         for i, features in enumerate((256, 128)):
             x = linear(features, x, name=f"linear{i + 1}")
             x = nn.relu(self.norm(name=f"bn{i + 1}")(x, train=train))
@@ -54,7 +54,9 @@ class SubHead(nn.Module):
 
 
 class ClassifierHead(nn.Module):
-    """torchvision's classifier of VGG-16: twice Linear 4096, ReLU, Dropout 0.5; Linear. All N(0, 0.01)."""
+    """torchvision's classifier of VGG-16: twice Linear 4096, ReLU, Dropout 0.5; then Linear. All weights from N(0,
+    0.01).
+    """
 
     num_classes: int
     norm: Callable[..., nn.Module]
@@ -62,7 +64,7 @@ class ClassifierHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Features [batch, features] to logits [batch, num_classes]."""
+        """Maps features [batch, features] to logits [batch, num_classes]."""
         for i in range(2):
             x = nn.relu(self._dense(4096, x.dtype, f"linear{i + 1}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -79,23 +81,26 @@ class ClassifierHead(nn.Module):
 
 
 class ParentCondition(nn.Module):
-    """What a level's logits gain by what is known of the parent: W p, with W zero at first.
+    """Adds W p to the logits of a level, where p are the probabilities of the parent level and W is zero at first.
 
-    As in Condition-CNN (Kolisnik et al. 2021, https://doi.org/10.1016/j.eswa.2021.115195) the truth is fed in training,
-    the prediction afterwards. What is predicted of the parent is taken as it is: no gradient flows through it, so that
-    the parent's head learns from its own labels only.
+    As in Condition-CNN (Kolisnik et al. 2021, https://doi.org/10.1016/j.eswa.2021.115195), p is the true class in
+    training
+    and the prediction afterwards. No gradient flows through a prediction, so the parent's head learns from its own
+    labels
+    only.
     """
 
     num_classes: int
 
     @nn.compact
     def __call__(self, parent_logits: Array, shares: Array | None) -> Array:
-        """What to add to the logits, [batch, num_classes].
+        """Returns what to add to the logits, [batch, num_classes].
 
         Args:
             parent_logits: [batch, parents].
-            shares: [batch, parents], what share of an image is of each parent in truth; what is left of 1 is
-                unknown, and filled up by what is predicted. None: all is.
+            shares: [batch, parents], the true share of each parent in an image; the rest up to 1 is unknown and filled
+                with
+                the predicted probabilities. None means that all is unknown.
         """
         predicted = lax.stop_gradient(nn.softmax(parent_logits))
         p = predicted if shares is None else shares + (1 - shares.sum(-1, keepdims=True)) * predicted

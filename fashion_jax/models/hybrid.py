@@ -1,4 +1,4 @@
-"""ResNet-34 and VGG-16 side by side, their features fused."""
+"""ResNet-34 and VGG-16 side by side, with their features fused."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,20 +6,21 @@ from jax import Array
 
 from fashion_jax.models.layers import linear_kernel, param_dtype, run_trunk
 
-_GATED_FEATURES = 512  # as many as either trunk has
+_GATED_FEATURES = 512  # the number of features of either trunk
 
 
 class Hybrid(nn.Module):
     """Two trunks that see the same images.
 
-    Both give 512 features, the mean over their last map. So VGG-16 comes without its adaptive pooling to 7x7, whose
-    25,088 features would drown ResNet-34's 512, and at 64 px are those of a 2x2 map, each repeated a dozen times.
+    Both give 512 features, the mean over their last map. VGG-16 therefore comes without its adaptive pooling to 7x7:
+    its
+    25,088 features would drown the 512 of ResNet-34, and at 64 px they repeat those of a 2x2 map a dozen times.
 
     Attributes:
-        resnet34: images to features.
-        vgg16: images to features.
+        resnet34: maps images to features.
+        vgg16: maps images to features.
         fusion: concatenate (1,024 features) | gated (512, see GatedFusion).
-        frozen: of resnet34 and vgg16, those that are not trained.
+        frozen: names of the trunks that are not trained.
     """
 
     resnet34: nn.Module
@@ -29,7 +30,7 @@ class Hybrid(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Images [batch, height, width, 3], normalised, at least 32 px, to features [batch, 1024 or 512]."""
+        """Maps normalised images [batch, height, width, 3] of at least 32 px to features [batch, 1024 or 512]."""
         resnet, vgg = (
             run_trunk(trunk, x, train=train, frozen=name in self.frozen)
             for name, trunk in (("resnet34", self.resnet34), ("vgg16", self.vgg16))
@@ -45,14 +46,14 @@ class GatedFusion(nn.Module):
     h = z * tanh(A a) + (1 - z) * tanh(B b) with z = sigmoid(Z [a, b]): each feature of an image chooses between both.
 
     Attributes:
-        features: of the result.
+        features: number of features of the result.
     """
 
     features: int
 
     @nn.compact
     def __call__(self, a: Array, b: Array) -> Array:
-        """[batch, features of a] and [batch, features of b] to [batch, features]."""
+        """Fuses [batch, features of a] and [batch, features of b] to [batch, features]."""
 
         def dense(x: Array, name: str) -> Array:
             options = {"dtype": x.dtype, "param_dtype": param_dtype(x.dtype), "kernel_init": linear_kernel}

@@ -13,18 +13,18 @@ linear_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def param_dtype(dtype: jnp.dtype) -> jnp.dtype:
-    """The type of the parameters of a computation in dtype: never less than float32."""
+    """Returns the type of the parameters for a computation in dtype: at least float32."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 class Conv(nn.Module):
-    """Convolution with padding kernel_size // 2 in the type of its input, kaiming_normal (fan out).
+    """Convolution with padding kernel_size // 2, in the type of its input; initialised by kaiming_normal (fan out).
 
     Attributes:
         features: output channels.
         kernel_size: odd, the same in both directions.
         stride: the same in both directions.
-        use_bias: adds a bias, zero at first.
+        use_bias: adds a bias, initially zero.
     """
 
     features: int
@@ -34,7 +34,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[batch, height, width, channels] to [batch, ceil(height / stride), ceil(width / stride), features]."""
+        """Maps [batch, height, width, channels] to [batch, ceil(height / stride), ceil(width / stride), features]."""
         size, dtype = self.kernel_size, param_dtype(x.dtype)
         kernel = self.param("kernel", kaiming_normal, (size, size, x.shape[-1], self.features), dtype)
         y = convolve(x, kernel.astype(x.dtype), self.stride)
@@ -44,25 +44,25 @@ class Conv(nn.Module):
 
 
 def run_trunk(trunk: nn.Module, images: Array, *, train: bool, frozen: bool) -> Array:
-    """The features of images; in training a frozen trunk predicts as in evaluation, and no gradient comes to it."""
+    """Returns the features of images; in training, a frozen trunk runs in evaluation mode and receives no gradient."""
     features = trunk(images, train=train and not frozen)
     return lax.stop_gradient(features) if train and frozen else features
 
 
 def tapped(module: nn.Module, name: str, x: Array) -> Array:
-    """A map inside a trunk as it is, where explanations look at it and take the gradient of it.
+    """Marks a map inside a trunk for explanations, which read it and its gradient; returns it unchanged.
 
-    It can be had from the collection "intermediates", and what "perturbations" has under its name is added.
-    Where neither is asked for, as in training, nothing of this is in the program.
+    The map is recorded in the collection "intermediates", and a value of its name in "perturbations" is added to it. If
+    neither collection is in use, as in training, the compiled program contains nothing of this.
     """
     module.sow("intermediates", name, x)
     return x + module.get_variable("perturbations", name) if module.has_variable("perturbations", name) else x
 
 
 def linear(features: int, x: Array, *, dtype: jnp.dtype | None = None, name: str) -> Array:
-    """torch.nn.Linear with its own initialisation, computed in dtype (by default the type of x).
+    """Applies torch.nn.Linear with its own initialisation, computed in dtype (by default the type of x).
 
-    Called inside a compact module, of which it becomes a submodule.
+    Must be called inside a compact module, of which it becomes a submodule.
     """
     dtype = dtype or x.dtype
 

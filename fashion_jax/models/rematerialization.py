@@ -1,4 +1,4 @@
-"""What the forward pass keeps for the backward pass; what it does not keep is computed again."""
+"""Rematerialization policies: what the forward pass keeps for the backward pass; everything else is recomputed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 
 _PRODUCTS = ("conv_general_dilated", "dot_general")
 
-_SUMS = ("reduce_sum",)  # of BatchNorm's statistics: small, and a collective where the batch is spread
+_SUMS = ("reduce_sum",)  # BatchNorm's statistics: small, and computed by a collective if the batch is spread
 
 
 def _keeps(*primitives: str) -> Callable[..., bool]:
@@ -20,5 +20,5 @@ KEEP_STATISTICS = _keeps(*_SUMS)
 
 
 def with_remat(compute: Callable[..., Any], remat: str) -> Callable[..., Any]:
-    """A loss that keeps what config.remat says; blocks, which the model itself cuts, are left to it."""
+    """Applies config.remat to a loss: "dots" keeps products and sums; "blocks" is applied in the model itself."""
     return jax.checkpoint(compute, policy=KEEP_PRODUCTS) if remat == "dots" else compute

@@ -36,11 +36,12 @@ class ResNet(nn.Module):
     """A ResNet of basic blocks without its final layer.
 
     Attributes:
-        stage_sizes: blocks per stage; a stage halves the map (the first one aside) and doubles the features.
+        stage_sizes: blocks per stage; each stage but the first halves the map and doubles the features.
         norm: constructor of a normalisation module that is called with train=.
-        remat: keep only what the blocks take in and their statistics for the backward pass.
-        cells_begin: where the first cell of a map looks: its convolutions and its pooling of stride 2 have it at the
-            first pixel, not at the middle of the pixels that it stands for.
+        remat: keep only the blocks' inputs and statistics for the backward pass.
+        cells_begin: where the first cell of a map is centred: at the first pixel, since convolutions and pooling of
+            stride
+            2 begin there, not at the middle of the pixels that the cell stands for.
     """
 
     cells_begin: ClassVar[str] = "edge"
@@ -51,7 +52,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Images [batch, height, width, 3], normalised, to features [batch, 64 * 2 ** (stages - 1)]."""
+        """Maps normalised images [batch, height, width, 3] to features [batch, 64 * 2 ** (stages - 1)]."""
 
         def apply(block: nn.Module, x: Array) -> Array:
             return block(x, train=train)
@@ -59,7 +60,7 @@ class ResNet(nn.Module):
         if self.remat:
             apply = nn.remat(apply, policy=KEEP_STATISTICS)
         x = Conv(64, kernel_size=7, stride=2, name="conv1")(x)
-        # The pooling before the ReLU, which keeps the order, is the same as after it.
+        # Pooling before the ReLU gives the same as after it, since the ReLU is monotonic.
         x = nn.relu(self.norm(pool=max_pool3x3, name="bn1")(x, train=train))
         for i, size in enumerate(self.stage_sizes):
             for j in range(size):

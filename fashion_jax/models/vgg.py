@@ -17,8 +17,8 @@ class VGG16(nn.Module):
     """The convolutions of VGG-16 and adaptive pooling; its classifier is a head.
 
     Attributes:
-        cells_begin: where the first cell of a map looks: at the middle of the pixels that it stands for.
-        pooled: height and width of what it pools to: torchvision's 7, or 1 for the mean over the map.
+        cells_begin: where the first cell of a map is centred: at the middle of the pixels that it stands for.
+        pooled: height and width of the pooled map: torchvision's 7, or 1 for the mean over the map.
     """
 
     cells_begin: ClassVar[str] = "middle"
@@ -27,11 +27,12 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Images [batch, height, width, 3], normalised, at least 32 px, to features [batch, pooled * pooled * 512].
+        """Maps normalised images [batch, height, width, 3] of at least 32 px to features [batch, pooled * pooled *
+        512].
 
-        The features are flattened as height, width, channel (PyTorch: channel, height, width).
+        The features are flattened in the order height, width, channel (PyTorch: channel, height, width).
         """
-        del train  # neither BatchNorm nor dropout in the trunk
+        del train  # the trunk has neither BatchNorm nor dropout
         for i, (features, size) in enumerate(_STAGES):
             for j in range(size):
                 x = nn.relu(Conv(features, use_bias=True, name=f"conv{i + 1}_{j + 1}")(x))
@@ -41,13 +42,13 @@ class VGG16(nn.Module):
 
 
 def adaptive_average_pool(x: Array, size: int) -> Array:
-    """torch.nn.AdaptiveAvgPool2d: [batch, height, width, channels] to [batch, size, size, channels]."""
+    """Pools as torch.nn.AdaptiveAvgPool2d does: [batch, height, width, channels] to [batch, size, size, channels]."""
     rows, columns = (jnp.asarray(_pooling_matrix(n, size), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ph,qw,nhwc->npqc", rows, columns, x)
 
 
 def _pooling_matrix(n: int, size: int) -> np.ndarray:
-    """[size, n]: row i averages the inputs floor(i * n / size) to ceil((i + 1) * n / size)."""
+    """Returns [size, n]: row i averages the inputs floor(i * n / size) to ceil((i + 1) * n / size)."""
     matrix = np.zeros((size, n))
     for i in range(size):
         start, end = i * n // size, -(-(i + 1) * n // size)

@@ -1,4 +1,4 @@
-"""Convolutions, exact, lowered well on every platform. Layouts are NHWC and HWIO."""
+"""Exact convolutions that compile to fast code on every platform. Layouts are NHWC and HWIO."""
 
 import math
 from collections.abc import Callable
@@ -12,23 +12,23 @@ from jax import Array, lax
 
 from fashion_jax.ops import karatsuba, products, strided, winograd
 
-# XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's
-# rate; as matrix products they run at its full rate.
+# XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's peak rate; as
+# matrix products they run at the full rate.
 _TINY_MAP = 2
-# Winograd's transformation of a kernel costs as much as a hundred pixels, that of a map with few channels more
-# than it saves, and tiles that lie half outside of the map as much; and what is soon done is not worth compiling it.
+# Winograd's transformation of a kernel costs as much as a hundred pixels. It costs more than it saves for maps with few
+# channels or with tiles half outside the map, and a small convolution is not worth the longer compilation.
 _MANY_PIXELS, _MANY_FEATURES, _MANY_PRODUCTS = 100, 16, 1 << 24
-_FEW_MULTIPLICATIONS = 4  # a pixel, of 9
-_MANY_IMAGES = 16  # of 2x2: of fewer, Karatsuba's transformation of the kernel costs more than it saves
+_FEW_MULTIPLICATIONS = 4  # per pixel; a plain convolution has 9
+_MANY_IMAGES = 16  # of 2x2; with fewer, Karatsuba's transformation of the kernel costs more than it saves
 
 
 def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Convolution with padding size // 2 of its odd size.
+    """Convolves with a kernel of odd size and padding size // 2.
 
     Args:
         x: [batch, height, width, in_features].
         kernel: [size, size, in_features, out_features], of the type of x.
-        stride: the same in both directions, 1 or 2.
+        stride: 1 or 2, the same in both directions.
 
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), out_features].
@@ -59,21 +59,23 @@ def _suits_winograd(x: Array, kernel: Array) -> bool:
 
 
 def _transformable(x: Array) -> bool:
-    """Whether sums and differences may be multiplied instead of x, and how many images there are is known."""
-    return x.dtype in (jnp.float32, jnp.float64) and isinstance(x.shape[0], int)  # not where exported for any number
+    """Whether x is precise enough to multiply sums and differences of it, and its number of images is known."""
+    return x.dtype in (jnp.float32, jnp.float64) and isinstance(
+        x.shape[0], int
+    )  # an exported program may leave it open
 
 
 class _Method(NamedTuple):
-    """A way to convolve 3x3 with padding 1, and its gradients for the input and the kernel."""
+    """A way to compute a 3x3 convolution with padding 1, and its gradients for the input and the kernel."""
 
     stride: int
-    convolve: Callable[[Array, Array], Array]  # of input and kernel
-    input_gradient: Callable[[Array, Array, Array], Array]  # of input, kernel and g
-    kernel_gradient: Callable[[Array, Array], Array]  # of input and g
+    convolve: Callable[[Array, Array], Array]  # takes input and kernel
+    input_gradient: Callable[[Array, Array, Array], Array]  # takes input, kernel and g
+    kernel_gradient: Callable[[Array, Array], Array]  # takes input and g
 
 
 def _method(x: Array, kernel: Array, stride: int) -> _Method | None:
-    """How a 3x3 convolution is done on CPU; None: as everywhere."""
+    """Chooses how a 3x3 convolution is computed on CPU; None means as on other platforms."""
     if stride == 1 and _suits_karatsuba(x):
         return _KARATSUBA
     if max(x.shape[1:3]) <= _TINY_MAP * stride:
@@ -85,7 +87,7 @@ def _method(x: Array, kernel: Array, stride: int) -> _Method | None:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _equivalent(method: _Method, x: Array, kernel: Array) -> Array:
-    """The convolution by a method on CPU, the plain one elsewhere."""
+    """Convolves by a method on CPU, and plainly elsewhere."""
     return lax.platform_dependent(x, kernel, cpu=method.convolve, default=partial(_plain, stride=method.stride))
 
 
@@ -114,7 +116,7 @@ def _plain(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _of_equal_sizes(module: ModuleType) -> _Method:
-    """The way of a module whose input is as large as its output."""
+    """Makes the method of a module whose convolution has an output as large as its input."""
     return _Method(1, module.convolve, lambda x, kernel, g: module.input_gradient(kernel, g), module.kernel_gradient)
 
 

@@ -1,4 +1,4 @@
-"""Normalisation over a batch with its own gradient, exact."""
+"""Exact normalisation over a batch with a hand-written gradient."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,11 @@ from jax import Array, lax
 
 @jax.custom_vjp
 def normalize(x: Array, scale: Array, bias: Array, shift: Array, epsilon: float) -> tuple[Array, Array, Array]:
-    """Normalises groups of images with the mean and the biased variance of each.
+    """Normalises groups of images with the mean and the biased variance of each group.
 
-    Both come from one pass over x - shift, so that where the batch is spread over devices they take one collective,
-    and not two of which the second waits for the first. A shift near the mean keeps the variance from cancelling.
+    Both statistics come from one pass over x - shift. So a batch that is spread over devices needs one collective
+    instead
+    of two that wait for one another. A shift near the mean keeps the variance from cancelling.
 
     Args:
         x: [groups, images, ..., channels].
@@ -56,17 +57,22 @@ normalize.defvjp(_forward, _backward)
 def normalize_pooled(
     pool: Callable[[Array], Array], x: Array, scale: Array, bias: Array, shift: Array, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    """As normalize and then a maximum pooling.
+    """Normalises as `normalize` does, then applies a maximum pooling.
 
-    On TPUs and GPUs the pooling comes first, and only the maxima are normalised, and kept for the gradient. XLA's CPU
-    backend would find the pooling's gradient anew wherever it is used.
+    On TPUs and GPUs the pooling comes first, so that only the maxima are normalised and kept for the gradient. On CPU
+    it
+    comes last: XLA's CPU backend would recompute the gradient of the pooling wherever it is used.
 
     Args:
-        pool: [batch, height, width, channels] to maxima [batch, h, w, channels].
-        x: [groups, images, height, width, channels]; all else as in normalize.
+        pool: maps [batch, height, width, channels] to maxima [batch, h, w, channels].
+        x: [groups, images, height, width, channels].
+        scale: see normalize.
+        bias: see normalize.
+        shift: see normalize.
+        epsilon: see normalize.
 
     Returns:
-        The normalised maxima [groups, images, h, w, channels], mean and variance, as normalize.
+        The normalised maxima [groups, images, h, w, channels], mean and variance, as normalize returns them.
     """
     ways = {"cpu": _normalize_then_pool, "default": _pool_then_normalize}
     ways = {platform: partial(way, pool, epsilon) for platform, way in ways.items()}
@@ -83,7 +89,7 @@ def _normalize_then_pool(
 def _pool_then_normalize(
     pool: Callable[[Array], Array], epsilon: float, x: Array, scale: Array, bias: Array, shift: Array
 ) -> tuple[Array, Array, Array]:
-    # As largest_normalized, but all of it on the signed x, so that x itself is not kept beside it.
+    # Does what largest_normalized does, but computes all on the signed x, so that x itself need not be kept.
     sign = _sign(scale)
     x = x * sign.astype(x.dtype)
     mean, var = _statistics(_flat(x), shift * sign)
@@ -99,9 +105,9 @@ def _pool_groups(pool: Callable[[Array], Array], x: Array) -> Array:
 
 
 def largest_normalized(pool: Callable[[Array], Array], x: Array, scale: Array) -> Array:
-    """The values of x [batch, height, width, channels] that a maximum pooling takes once they are normalised.
+    """Returns the values of x [batch, height, width, channels] that a maximum pooling takes once they are normalised.
 
-    Normalising keeps the order of a channel's values, or turns it around where its scale is negative.
+    Normalising keeps the order of a channel's values, or reverses it if the channel's scale is negative.
     """
     sign = _sign(scale).astype(x.dtype)
     return pool(x * sign) * sign
@@ -112,23 +118,24 @@ def _sign(scale: Array) -> Array:
 
 
 def _statistics(flat: Array, shift: Array) -> tuple[Array, Array]:
-    """Mean and variance [groups, 1, 1, channels] of [groups, images, pixels, channels], from one pass."""
+    """Returns mean and variance [groups, 1, 1, channels] of [groups, images, pixels, channels], from one pass."""
     shift = jnp.broadcast_to(shift, (flat.shape[0], 1, 1, flat.shape[-1]))
     first, second = _means(lambda x, shift: (x - shift, jnp.square(x - shift)), (flat,), (shift,))
     return first + shift, jnp.maximum(second - jnp.square(first), 0)
 
 
 def _flat(x: Array) -> Array:
-    """[groups, images, ..., channels] to [groups, images, pixels, channels]."""
+    """Reshapes [groups, images, ..., channels] to [groups, images, pixels, channels]."""
     return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
 def _means(
     function: Callable[..., tuple[Array, Array]], maps: tuple[Array, ...], others: tuple[Array, ...]
 ) -> list[Array]:
-    """The means [groups, 1, 1, channels] of both results of a function of maps [groups, images, pixels, channels].
+    """Returns the means [groups, 1, 1, channels] of both results of a function of maps [groups, images, pixels,
+    channels].
 
-    It is also given others [groups, 1, 1, channels], of the type of its results.
+    The function also takes `others` [groups, 1, 1, channels], of the type of its results.
     """
     groups, images, pixels, channels = maps[0].shape
     height = max(k for k in range(1, math.isqrt(pixels) + 1) if pixels % k == 0)
@@ -137,8 +144,8 @@ def _means(
         return tuple(x.sum((1, 2), keepdims=True) for x in function(*maps, *others))
 
     def sums_by_rows(*maps: Array) -> tuple[Array, ...]:
-        # XLA's CPU backend adds up the pixels of one channel after the other; this adds whole rows, with the
-        # processor's vector instructions, and reads the maps once for all sums.
+        # XLA's CPU backend sums the pixels channel by channel; this sums whole rows with vector instructions, and
+        # reads the maps once for all sums.
         maps = [x.reshape(groups, images, height, -1, channels) for x in maps]
 
         def row(i: Array | int) -> tuple[Array, ...]:

@@ -1,7 +1,7 @@
-"""Pooling, exact, lowered well on every platform. Layouts are NHWC.
+"""Exact pooling that compiles to fast code on every platform. Layouts are NHWC.
 
-The gradient goes to the first of equal values in a window, as with lax.reduce_window's; XLA's CPU backend scatters
-that one value at a time, which here is a gather.
+The gradient goes to the first of equal values in a window, as with lax.reduce_window. XLA's CPU backend scatters that
+gradient one value at a time; here it is gathered instead.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from jax import Array, lax
 
 
 def max_pool3x3(x: Array) -> Array:
-    """Maximum over 3x3 windows with stride 2 and padding 1, as a ResNet's stem has it.
+    """Takes the maximum over 3x3 windows with stride 2 and padding 1, as in the stem of a ResNet.
 
     Args:
         x: [batch, height, width, channels], of a floating type.
@@ -27,7 +27,7 @@ def max_pool3x3(x: Array) -> Array:
 
 
 def max_pool2x2(x: Array) -> Array:
-    """Maximum over 2x2 windows with stride 2, as VGG has it; a last odd row or column is left out.
+    """Takes the maximum over 2x2 windows with stride 2, as in VGG; ignores a last odd row or column.
 
     Args:
         x: [batch, height, width, channels], of a floating type, at least 2x2.
@@ -39,7 +39,9 @@ def max_pool2x2(x: Array) -> Array:
 
 
 class _Windows(NamedTuple):
-    """Windows with stride 2, and the gradient of their maximum for x [batch, height, width, channels] and g."""
+    """Windows with stride 2, and the gradient of their maximum as a function of x [batch, height, width, channels]
+    and g.
+    """
 
     size: int
     padding: int
@@ -56,7 +58,7 @@ def _plain(windows: _Windows, x: Array) -> Array:
 
 
 def _by_axes(windows: _Windows, x: Array) -> Array:
-    """The columns first, then the rows, with fewer comparisons; those of neighbouring windows are shared."""
+    """Pools the columns first, then the rows: fewer comparisons, as neighbouring windows share those of the columns."""
     return _largest(windows, _largest(windows, x, (2,)), (1,))
 
 
@@ -101,14 +103,16 @@ def _overlapping_gradient(x: Array, g: Array) -> Array:
     g = jnp.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0)))
 
     def received(windows: list[tuple[int, int, int, int]]) -> Array:
-        """What the pixels of a parity get from windows (row offset, row in it, column offset, column in it)."""
+        """Returns what pixels of a parity get from windows given as (row offset, row in it, column offset, column in
+        it).
+        """
         total = jnp.zeros_like(g[:, :rows, :columns])
         for i, tap_row, j, tap_column in windows:
             place = (slice(None), slice(i, i + rows), slice(j, j + columns))
             total += jnp.where(winner[place] == 3 * tap_row + tap_column, g[place], 0)
         return total
 
-    # Of (offset to the window, place in it): pixels of even index lie in one window, the others in two.
+    # Pairs of (offset of the window, position in it): pixels of even index lie in one window, the others in two.
     covers = (((0, 1),), ((0, 2), (1, 0)))
     phases = [
         [received([(*a, *b) for a, b in itertools.product(covers[row], covers[column])]) for column in (0, 1)]
@@ -119,7 +123,7 @@ def _overlapping_gradient(x: Array, g: Array) -> Array:
 
 
 def _winner(x: Array, rows: int, columns: int) -> Array:
-    """The first place (0 to 8, row by row) of the largest value of each window, uint8."""
+    """Returns the first position (0 to 8, row by row) of the largest value of each window, uint8."""
     padded = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)), constant_values=-jnp.inf)
     best = winner = None
     for place, (i, j) in enumerate(itertools.product(range(3), range(3))):

@@ -1,4 +1,4 @@
-"""3x3 convolutions with padding 1 on tiny maps, as one matrix product over all places of the kernel."""
+"""3x3 convolutions with padding 1 on tiny maps, as one matrix product over all positions of the kernel."""
 
 import itertools
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jax import Array, lax
 
 
 class _Tap(NamedTuple):
-    """A place of the kernel, and the rows and columns of the map that it sees and writes to."""
+    """A position of the kernel, and the rows and columns of the map that it reads and writes."""
 
     place: tuple[int, int]
     seen: tuple[slice, slice]
@@ -16,14 +16,14 @@ class _Tap(NamedTuple):
 
 
 def convolve(x: Array, kernel: Array, stride: int) -> Array:
-    """The convolution of x [batch, height, width, in] with kernel [3, 3, in, out]."""
+    """Convolves x [batch, height, width, in] with kernel [3, 3, in, out]."""
     return _patches(x, stride) @ kernel.reshape(-1, kernel.shape[3])
 
 
 def input_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
-    """The gradient of convolve for x, from the gradient g of its result.
+    """Returns the gradient of convolve for x, from the gradient g of its result.
 
-    The map is turned around, features first, and not the kernel, which is larger.
+    The map is transposed, features first, instead of the kernel, which is larger.
     """
     product = kernel.reshape(-1, kernel.shape[3]) @ g.reshape(-1, g.shape[3]).T
     product = product.reshape(*kernel.shape[:3], *g.shape[:3])
@@ -34,12 +34,12 @@ def input_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
 
 
 def kernel_gradient(x: Array, g: Array, stride: int) -> Array:
-    """The gradient of convolve for the kernel."""
+    """Returns the gradient of convolve for the kernel."""
     return jnp.tensordot(_patches(x, stride), g, ((0, 1, 2), (0, 1, 2))).reshape(3, 3, x.shape[3], g.shape[3])
 
 
 def _patches(x: Array, stride: int) -> Array:
-    """[batch, height, width, 9 * channels]: the 3x3 pixels under each place of the kernel, row by row."""
+    """Returns [batch, height, width, 9 * channels]: the 3x3 pixels under the kernel at each pixel, row by row."""
     height, width = (-(-size // stride) for size in x.shape[1:3])
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     taps = [
@@ -50,7 +50,7 @@ def _patches(x: Array, stride: int) -> Array:
 
 
 def _taps(height: int, width: int, stride: int) -> list[_Tap]:
-    """The places of the kernel that see any pixel."""
+    """Returns the positions of the kernel that see any pixel."""
     axes = [[_span(size, i, stride) for i in range(3)] for size in (height, width)]
     return [
         _Tap((i, j), (axes[0][i][0], axes[1][j][0]), (axes[0][i][1], axes[1][j][1]))
@@ -60,7 +60,7 @@ def _taps(height: int, width: int, stride: int) -> list[_Tap]:
 
 
 def _span(size: int, place: int, stride: int) -> tuple[slice, slice] | None:
-    """What a place of the kernel sees along an axis, and what it writes to; None where it sees padding alone."""
+    """Returns what a position of the kernel reads and writes along an axis; None if it sees only padding."""
     written = [k for k in range(-(-size // stride)) if 0 <= stride * k + place - 1 < size]
     if not written:
         return None
@@ -69,6 +69,6 @@ def _span(size: int, place: int, stride: int) -> tuple[slice, slice] | None:
 
 
 def _placed(part: Array, places: tuple[slice, slice], sizes: tuple[int, ...]) -> Array:
-    """part [features, batch, rows, columns] among zeros, at some places of maps of some size."""
+    """Places part [features, batch, rows, columns] at `places` of zero maps of the given sizes."""
     padding = [(place.start, size - place.stop, place.step - 1) for place, size in zip(places, sizes, strict=True)]
     return lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), (0, 0, 0), *padding])

@@ -1,20 +1,21 @@
-"""Convolutions with stride 2, for whose kernel gradients XLA turns the input around slowly on CPU."""
+"""Convolutions with stride 2; for their kernel gradients, XLA transposes the input slowly on CPU."""
 
 import jax.numpy as jnp
 from jax import Array, lax
 
 
 def convolve_pixels(x: Array, kernel: Array, stride: int) -> Array:
-    """1x1 convolution of x [batch, height, width, in] with kernel [1, 1, in, out], as one product."""
+    """Convolves x [batch, height, width, in] with a 1x1 kernel [1, 1, in, out], as one matrix product."""
     seen = x[:, ::stride, ::stride]
     return (seen.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*seen.shape[:3], kernel.shape[3])
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """The gradient for the kernel [3, 3, in, out] with padding 1: x convolved with g, images and features exchanged.
+    """Returns the gradient for the kernel [3, 3, in, out] with padding 1: x convolved with g, images and features
+    exchanged.
 
-    XLA would make them change places number by number, each computed anew from what x comes from. In a loop it is done
-    for x as it is, row by row, which stay in the cache.
+    XLA would exchange them number by number and recompute each number of x. The loop does it on x as it is, row by row,
+    and each row stays in the cache.
     """
     batch, height, width, features = x.shape
 

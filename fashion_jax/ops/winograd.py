@@ -1,9 +1,11 @@
-"""3x3 convolutions by Winograd's minimal filtering: a third of the multiplications of the plain ones.
+"""3x3 convolutions by Winograd's minimal filtering, with a third of the multiplications of plain ones.
 
-Outputs in tiles of 2 rows and 4 columns need 24 products per input and output channel, not 72: F(2, 3) inside of
-F(4, 3) of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), which leaves 24 products of matrices. Maps that such
-tiles do not fill, as 3x3 and 5x5, have tiles of 3x3, with 25 products for 81. The rounding stays at a few units of
-float32's last place; with F(4, 3) in both directions it would not, for no more speed.
+Outputs in tiles of 2 rows and 4 columns need 24 products per input and output channel instead of 72: F(2, 3) nested in
+F(4, 3) of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), which leaves 24 matrix products. Maps that such tiles
+do
+not fill, such as 3x3 and 5x5, have tiles of 3x3, with 25 products instead of 81. The rounding error stays at a few
+units
+of float32's last place; with F(4, 3) in both directions it would be larger, at the same speed.
 """
 
 import math
@@ -52,41 +54,41 @@ _FOUR = _Filter(
     output=np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
 )
 _ROWS, _COLUMNS = 1, 2  # axes of a map
-_NARROW, _PART = 16, 1 << 18  # columns of a map; numbers of some maps
+_NARROW, _PART = 16, 1 << 18  # columns of a map; numbers per part of a batch
 _BLOCK = 32  # rows of a matrix
 
 
 def multiplications(height: int, width: int) -> int:
-    """How many a map takes per input and output channel, where a plain convolution takes 9 a pixel."""
+    """Returns the multiplications of a map per input and output channel; a plain convolution takes 9 per pixel."""
     return math.prod(map(_multiplications, _filters(height, width), (height, width)))
 
 
 def _multiplications(f: _Filter, size: int) -> int:
-    """Those of one direction."""
+    """Returns the multiplications of one direction."""
     return (f.tile + 2) * _tiled(f, size) // f.tile
 
 
 def _filters(height: int, width: int) -> tuple[_Filter, _Filter]:
-    """Of the rows and of the columns, for the fewest multiplications."""
+    """Returns the filters for the rows and the columns that need the fewest multiplications."""
     sizes = height, width
     return min((_TWO, _FOUR), (_THREE, _THREE), key=lambda filters: math.prod(map(_multiplications, filters, sizes)))
 
 
 def convolve(x: Array, kernel: Array) -> Array:
-    """3x3 convolution with stride 1 and padding 1 of x [batch, height, width, in], kernel [3, 3, in, out]."""
+    """Convolves x [batch, height, width, in] with kernel [3, 3, in, out], with stride 1 and padding 1."""
     rows, columns = _filters(*x.shape[1:3])
     return _filtered([(_COLUMNS, columns), (_ROWS, rows)], x, kernel)
 
 
 def input_gradient(kernel: Array, g: Array) -> Array:
-    """The gradient of convolve for its input: the convolution of g with the kernel turned around."""
+    """Returns the gradient of convolve for its input: the convolution of g with the flipped kernel."""
     return convolve(g, _turned(kernel))
 
 
 def _turned(kernel: Array) -> Array:
-    """[3, 3, in, out] to [3, 3, out, in], both spatial axes reversed."""
-    # Some rows at a time, which stay in the cache. The loop keeps XLA from fusing the transposition into what follows,
-    # once for each use, where it is slow.
+    """Maps [3, 3, in, out] to [3, 3, out, in] with both spatial axes reversed."""
+    # A few rows at a time stay in the cache. The loop keeps XLA from fusing the transposition into each of its uses,
+    # where it is slow.
     inputs, outputs = kernel.shape[2:]
     taps, size = kernel.reshape(9, inputs, outputs), math.gcd(inputs, _BLOCK)
 
@@ -99,9 +101,11 @@ def _turned(kernel: Array) -> Array:
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """The gradient of convolve for its kernel, filtered along the rows alone: in two directions it is no faster."""
+    """Returns the gradient of convolve for its kernel; filtered along the rows only, as two directions are no
+    faster.
+    """
     batch, _, width, _ = x.shape
-    # Wide maps go in parts, so that what is made of them stays in the cache.
+    # Wide maps are processed in parts, so that the transformed ones stay in the cache.
     fits = max(1, _PART // x[0].size) if width > _NARROW else batch
     size = max(k for k in range(1, min(fits, batch) + 1) if batch % k == 0)
     if size == batch:
@@ -119,7 +123,7 @@ def _kernel_gradient(x: Array, g: Array) -> Array:
 
 
 def _kernel_of_columns(x: Array, g: Array) -> Array:
-    """[3, in, out]: the gradient of a 3x1 convolution for its kernel, as one product for its three rows."""
+    """Returns [3, in, out], the gradient of a 3x1 convolution for its kernel, as one product for its three rows."""
     height, features = x.shape[1], x.shape[3]
     x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
     rows = jnp.concatenate([x[:, i : i + height] for i in range(3)], axis=-1)
@@ -127,7 +131,9 @@ def _kernel_of_columns(x: Array, g: Array) -> Array:
 
 
 def _filtered(filters: Sequence[tuple[int, _Filter]], x: Array, kernel: Array) -> Array:
-    """Correlates x [batch, rows, columns, in] along some axes with kernel [3, ..., in, out], which has those only."""
+    """Correlates x [batch, rows, columns, in] along some axes with kernel [3, ..., in, out], which has only those
+    axes.
+    """
     if not filters:
         return x @ kernel
     (axis, f), *others = filters
@@ -143,7 +149,9 @@ def _tiled(f: _Filter, size: int) -> int:
 
 
 def _tiles_of_input(f: _Filter, x: Array, axis: int) -> list[Array]:
-    """From overlapping tiles of m + 2 along an axis m + 2 arrays, which have a number for each tile there."""
+    """Transforms overlapping tiles of m + 2 pixels along an axis; returns m + 2 arrays with one number per tile
+    there.
+    """
     size = x.shape[axis]
     tiled = _tiled(f, size)
     x = lax.pad(x, jnp.zeros((), x.dtype), [(1, tiled + 1 - size, 0) if i == axis else (0, 0, 0) for i in range(4)])
@@ -152,12 +160,12 @@ def _tiles_of_input(f: _Filter, x: Array, axis: int) -> list[Array]:
 
 
 def _tiles_of_output(f: _Filter, g: Array) -> list[Array]:
-    """m + 2 arrays [batch, height, tiles, out] from tiles of m columns."""
+    """Transforms tiles of m columns to m + 2 arrays [batch, height, tiles, out]."""
     g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % f.tile), (0, 0)))
     return [combination(row, [g[:, :, i :: f.tile] for i in range(f.tile)]) for row in f.output.T]
 
 
 def combination(weights: np.ndarray, arrays: list[Array]) -> Array:
-    """The sum of weight * array, where the weight is not zero."""
+    """Returns the sum of weight * array, skipping weights of zero."""
     terms = [a if w == 1 else a * jnp.asarray(w, a.dtype) for w, a in zip(weights, arrays, strict=True) if w]
     return sum(terms[1:], terms[0])

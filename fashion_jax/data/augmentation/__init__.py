@@ -1,4 +1,4 @@
-"""Augmentation inside the compiled step: batched, and a pure function of the key."""
+"""Augmentation inside the compiled step: batched, and a pure function of the random key."""
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +21,18 @@ def prepare_train(
 
     Args:
         images: uint8 canvases [batch, height, width, 3].
-        key: of this step.
+        key: the random key of this step.
         preset: one of PRESETS.
         shape: (height, width) of the result.
-        dtype: of the result.
+        dtype: type of the result.
 
     Returns:
-        The images, and the share [batch] that each has in its picture: the rest belongs to the other image of its
-        pair (mixing.swap_pairs). At least float32, and 1 where the preset mixes nothing.
+        The images, and the share [batch] of each image in its mixed picture; the rest belongs to the other image of its
+        pair (see mixing.swap_pairs). The share is at least float32, and 1 if the preset mixes nothing.
     """
     chosen = PRESETS[preset]
     crop_key, flip_key, affine_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
-    if chosen.flip:  # while a pixel is a byte: a mirror image is a pass over memory
+    if chosen.flip:  # before the conversion to float: flipping bytes moves a quarter of the memory
         flip = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
         images = jnp.where(flip, images[:, :, ::-1], images)
     pixels = images.astype(jnp.promote_types(dtype, jnp.float32))
@@ -52,11 +52,11 @@ def prepare_train(
 
 
 def prepare_eval(images: Array, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
-    """Resizes uint8 canvases [batch, height, width, 3] to shape where they are larger, and normalises them."""
+    """Resizes uint8 canvases [batch, height, width, 3] to shape if they are larger, and normalises them."""
     return normalize(shrink(images.astype(jnp.promote_types(dtype, jnp.float32)), shape), dtype)
 
 
 def normalize(pixels: Array, dtype: jnp.dtype) -> Array:
-    """Pixels of 0 to 255 to zero mean and unit variance by ImageNet's statistics."""
+    """Normalises pixels of 0 to 255 to zero mean and unit variance by ImageNet's statistics."""
     mean, std = (jnp.asarray(x, pixels.dtype) for x in (MEAN, STD))
     return ((pixels / 255 - mean) / std).astype(dtype)

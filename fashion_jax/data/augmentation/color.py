@@ -1,4 +1,4 @@
-"""Operations on the values of pixels, named as torchvision's.
+"""Operations on pixel values, named as in torchvision.
 
 Images are float [batch, height, width, 3] of 0 to 255, and so are the results. Factors, shifts, thresholds and bits
 are [batch], one for each image.
@@ -14,7 +14,7 @@ _GRAY = (0.2989, 0.587, 0.114)
 
 
 def jitter(pixels: Array, key: Array, ranges: Jitter) -> Array:
-    """Random brightness, contrast, saturation and hue, always in this order, where torchvision draws it."""
+    """Changes brightness, contrast, saturation and hue at random; always in this order, which torchvision draws."""
     factors = jax.random.uniform(key, (4, len(pixels)), pixels.dtype, -1, 1)
     pixels = brightness(pixels, 1 + ranges.brightness * factors[0])
     pixels = contrast(pixels, 1 + ranges.contrast * factors[1])
@@ -35,7 +35,7 @@ def saturation(pixels: Array, factor: Array) -> Array:
 
 
 def sharpness(pixels: Array, factor: Array) -> Array:
-    """Blends with a smoothed image, whose border is not smoothed."""
+    """Blends each image with a smoothed one, whose border is left as it is."""
     rows = pixels[:, :-2] + pixels[:, 1:-1] + pixels[:, 2:]
     around = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
     smooth = pixels.at[:, 1:-1, 1:-1].set((around + 4 * pixels[:, 1:-1, 1:-1]) / 13)
@@ -43,7 +43,7 @@ def sharpness(pixels: Array, factor: Array) -> Array:
 
 
 def hue(pixels: Array, shift: Array) -> Array:
-    """Turns the hue of HSV by a share of the circle."""
+    """Rotates the hue of HSV by a fraction of the full circle."""
     red, green, blue = jnp.moveaxis(pixels, -1, 0)
     value = jnp.max(pixels, axis=-1)
     chroma = value - jnp.min(pixels, axis=-1)
@@ -65,23 +65,23 @@ def posterize(pixels: Array, bits: Array) -> Array:
 
 
 def solarize(pixels: Array, threshold: Array) -> Array:
-    """Inverts the values from the threshold on."""
+    """Inverts the values that reach the threshold."""
     pixels = _whole(pixels)
     return jnp.where(pixels >= _per_image(threshold), 255 - pixels, pixels)
 
 
 def autocontrast(pixels: Array) -> Array:
-    """Stretches each channel of each image to 0 to 255; one of a single value stays as it is."""
+    """Stretches each channel of each image to 0 to 255; a channel with a single value stays as it is."""
     low, high = (f(pixels, axis=(1, 2), keepdims=True) for f in (jnp.min, jnp.max))
     flat = high == low
     return jnp.where(flat, pixels, (pixels - low) * (255 / jnp.where(flat, 1, high - low)))
 
 
 def equalize(pixels: Array) -> Array:
-    """Spreads the values of each channel of each image evenly, by the histogram of its 256 values.
+    """Equalizes the histogram of 256 values of each channel of each image.
 
-    Histogram and look-up are products with the one-hot high and low half bytes of the values, which every platform
-    does fast, where it scatters and gathers single numbers slowly.
+    Histogram and look-up are matrix products with the one-hot high and low half bytes of the values, which are fast on
+    every platform; scattering and gathering single numbers is slow.
     """
     values = jnp.moveaxis(_whole(pixels), -1, 1).reshape(len(pixels), 3, -1).astype(jnp.int32)
     high, low = (jax.nn.one_hot(half, 16, dtype=pixels.dtype) for half in (values // 16, values % 16))
@@ -96,7 +96,7 @@ def equalize(pixels: Array) -> Array:
 
 
 def _blend(other: Array, pixels: Array, factor: Array) -> Array:
-    """From `other` at 0 through the image at 1 and beyond."""
+    """Interpolates, or extrapolates, from `other` (factor 0) to the image (factor 1)."""
     return jnp.clip(other + _per_image(factor) * (pixels - other), 0, 255)
 
 
@@ -105,7 +105,7 @@ def _grayscale(pixels: Array) -> Array:
 
 
 def _whole(pixels: Array) -> Array:
-    """Rounded, so that steps of the values do not fall where the last bit of a resampled 128 decides."""
+    """Rounds and clips pixels, so that steps between values do not depend on the last bit of a resampled 128."""
     return jnp.round(jnp.clip(pixels, 0, 255))
 
 

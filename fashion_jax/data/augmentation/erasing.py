@@ -1,4 +1,4 @@
-"""Random erasing: a rectangle of an image is covered."""
+"""Random erasing: covers a rectangle of an image."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,12 @@ from jax import Array
 
 from fashion_jax.data.augmentation.presets import MEAN
 
-_AREA = (0.02, 0.33)  # of the image's
+_AREA = (0.02, 0.33)  # of the image's area
 _LOG_RATIO = 1.194  # log(3.3): height to width from 0.3 to 3.3
 
 
 def random_erasing(pixels: Array, key: Array, share: float) -> Array:
-    """Covers a rectangle of about that share of the images with the mean color, which is 0 once normalised."""
+    """Covers a rectangle in about that share of the images with the mean color, which is 0 once normalised."""
     choice_key, area_key, ratio_key, place_key = jax.random.split(key, 4)
     count, dtype = len(pixels), pixels.dtype
     height, width = pixels.shape[1:3]
@@ -26,7 +26,9 @@ def random_erasing(pixels: Array, key: Array, share: float) -> Array:
 
 
 def inside(shape: tuple[int, int], start: Array, end: Array) -> Array:
-    """bool [batch, height, width]: which pixels' middles lie in the rectangles from start to end, each [batch, 2]."""
+    """Returns bool [batch, height, width]: which pixel centres lie in the rectangles from start to end, each [batch,
+    2].
+    """
     rows, columns = (jnp.arange(length) + 0.5 for length in shape)
     in_rows = (rows >= start[:, :1]) & (rows < end[:, :1])
     in_columns = (columns >= start[:, 1:]) & (columns < end[:, 1:])

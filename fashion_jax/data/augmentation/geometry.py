@@ -1,4 +1,4 @@
-"""Crops and affine maps: where each pixel of the result comes from."""
+"""Crops and affine maps."""
 
 import jax
 import jax.numpy as jnp
@@ -6,22 +6,24 @@ from jax import Array
 
 from fashion_jax.data.augmentation.presets import Affine
 
-# What comes in from outside of an image, as letterboxes and transparent images have it: product shots are on white,
-# and a black triangle would be the strongest edge in them.
+# The colour outside an image, also used for letterboxes and transparent images: product shots are on white, and a black
+# triangle would be the strongest edge in them.
 WHITE = 255
 
-_CROP_LOG_RATIO = 0.2877  # log(4 / 3): aspect ratios from 3:4 to 4:3, relative to the canvas's
+_CROP_LOG_RATIO = 0.2877  # log(4 / 3): aspect ratios from 3:4 to 4:3, relative to that of the canvas
 
 
 def shrink(pixels: Array, shape: tuple[int, int]) -> Array:
-    """The whole canvas, shrunk to shape with anti-aliasing where it is larger."""
+    """Shrinks the whole canvas to shape, with anti-aliasing, if it is larger."""
     if pixels.shape[1:3] == shape:
         return pixels
     return jax.image.resize(pixels, (pixels.shape[0], *shape, pixels.shape[3]), "linear", antialias=True)
 
 
 def random_resized_crop(pixels: Array, key: Array, shape: tuple[int, int], scale: tuple[float, float]) -> Array:
-    """Crops of random area (scale, as shares of the canvas), aspect ratio and place, resized to shape."""
+    """Crops rectangles of random area (`scale`, as shares of the canvas), aspect ratio and position, resized to
+    shape.
+    """
     canvas = jnp.asarray(pixels.shape[1:3], pixels.dtype)
     area_key, ratio_key, place_key = jax.random.split(key, 3)
     count, dtype = len(pixels), pixels.dtype
@@ -33,13 +35,13 @@ def random_resized_crop(pixels: Array, key: Array, shape: tuple[int, int], scale
 
 
 def crop(pixels: Array, start: Array, size: Array, shape: tuple[int, int]) -> Array:
-    """Rectangles of images, resized to shape with anti-aliasing, by two matrix products an image.
+    """Crops rectangles of images and resizes them with anti-aliasing, by two matrix products per image.
 
     Args:
         pixels: float [batch, height, width, channels].
         start: [batch, 2], top and left in pixels.
         size: [batch, 2], height and width in pixels.
-        shape: of the result.
+        shape: (height, width) of the result.
     """
     rows = _resampling(pixels.shape[1], shape[0], start[:, 0], size[:, 0])
     columns = _resampling(pixels.shape[2], shape[1], start[:, 1], size[:, 1])
@@ -48,7 +50,9 @@ def crop(pixels: Array, start: Array, size: Array, shape: tuple[int, int]) -> Ar
 
 
 def _resampling(length: int, new_length: int, start: Array, size: Array) -> Array:
-    """Weights [batch, new_length, length] of the pixels of an axis: a triangle, as wide as a pixel of the result."""
+    """Returns the weights [batch, new_length, length] of the pixels of an axis: triangles as wide as a pixel of the
+    result.
+    """
     step = (size / new_length)[:, None, None]
     centre = start[:, None, None] + (jnp.arange(new_length, dtype=size.dtype)[:, None] + 0.5) * step - 0.5
     distance = jnp.abs(centre - jnp.arange(length, dtype=size.dtype)) / jnp.maximum(step, 1)
@@ -57,7 +61,7 @@ def _resampling(length: int, new_length: int, start: Array, size: Array) -> Arra
 
 
 def random_affine(pixels: Array, key: Array, ranges: Affine) -> Array:
-    """Each image rotated, sheared, scaled and moved a little."""
+    """Rotates, shears, scales and moves each image a little."""
     count, dtype = len(pixels), pixels.dtype
     angle, shear, scale, *move = jax.random.uniform(key, (5, count), dtype, -1, 1)
     size = jnp.asarray(pixels.shape[1:3], dtype)
@@ -71,14 +75,14 @@ def random_affine(pixels: Array, key: Array, ranges: Affine) -> Array:
 
 
 def affine(pixels: Array, angle: Array, shear: Array, move: Array, scale: Array | float = 1.0) -> Array:
-    """Shears, rotates, scales and moves images about their middle, bilinearly, with white from outside.
+    """Shears, rotates, scales and moves images about their centre, with bilinear sampling and white outside.
 
     Args:
         pixels: float [batch, height, width, channels].
         angle: [batch], degrees clockwise.
         shear: [batch, 2]: how much y grows per x, and x per y.
         move: [batch, 2]: pixels down and to the right.
-        scale: [batch] or one for all.
+        scale: [batch], or one for all images.
     """
     middle = (jnp.asarray(pixels.shape[1:3], pixels.dtype) - 1) / 2
     rows, columns = (jnp.arange(length, dtype=pixels.dtype) for length in pixels.shape[1:3])
@@ -92,7 +96,7 @@ def affine(pixels: Array, angle: Array, shear: Array, move: Array, scale: Array 
 
 
 def _sample(pixels: Array, y: Array, x: Array) -> Array:
-    """The values of images at places between their pixels, [batch, rows, columns, channels]."""
+    """Samples images bilinearly at positions between their pixels; returns [batch, rows, columns, channels]."""
     height, width = pixels.shape[1:3]
     framed = jnp.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=WHITE)
     y, x = jnp.clip(y, -1, height) + 1, jnp.clip(x, -1, width) + 1

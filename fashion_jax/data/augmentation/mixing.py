@@ -1,7 +1,7 @@
-"""Mixup and CutMix: two images in one picture, and the labels of both at every level.
+"""Mixup and CutMix: two images in one picture, with the labels of both at every level.
 
-Images are mixed in pairs of neighbours, 0 with 1, 2 with 3: the batch is shuffled already, and a device whose share
-is even has both images of a pair.
+Images are mixed in pairs of neighbours, 0 with 1, 2 with 3: the batch is shuffled already, and a device with an even
+number of images has both images of a pair.
 """
 
 import jax
@@ -11,22 +11,21 @@ from jax import Array
 from fashion_jax.data.augmentation.erasing import inside
 from fashion_jax.taxonomy import UNKNOWN
 
-_MIXUP_ALPHA = 0.2  # torchvision's recipe takes either of the two, with these parameters of the Beta distribution
+_MIXUP_ALPHA = 0.2  # parameters of the Beta distributions, as in torchvision's recipe
 _CUTMIX_ALPHA = 1.0
 
 
 def swap_pairs(x: Array) -> Array:
-    """x [batch, ...] with each two neighbours swapped; without a neighbour, the last stays where it is."""
+    """Swaps each two neighbours in x [batch, ...]; the last image stays in place if it has no neighbour."""
     even = jnp.pad(x, [(0, len(x) % 2), *[(0, 0)] * (x.ndim - 1)], mode="edge")
     return even.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(even.shape)[: len(x)]
 
 
 def random_mix(pixels: Array, key: Array, share: float) -> tuple[Array, Array]:
-    """Mixes about that share of the images with the other one of their pair, half by mixup and half by CutMix.
+    """Mixes about that share of the images with the other image of their pair, half by mixup and half by CutMix.
 
     Returns:
-        The images, and how much of each, [batch], is its own; what mixup or CutMix leaves of it differs from image
-        to image.
+        The images, and the share [batch] of each that is its own, which differs from image to image.
     """
     choice_key, method_key, mixup_key, cutmix_key = jax.random.split(key, 4)
     count, dtype = len(pixels), pixels.dtype
@@ -42,7 +41,9 @@ def random_mix(pixels: Array, key: Array, share: float) -> tuple[Array, Array]:
 
 
 def _random_cut(key: Array, count: int, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
-    """bool [count, height, width]: the rectangle from the other image, which may reach over the edge."""
+    """Returns bool [count, height, width]: the rectangle taken from the other image, which may extend beyond the
+    edge.
+    """
     share_key, place_key = jax.random.split(key)
     share = jax.random.beta(share_key, _CUTMIX_ALPHA, _CUTMIX_ALPHA, (count, 1), dtype)
     size = jnp.asarray(shape, dtype)
@@ -52,17 +53,18 @@ def _random_cut(key: Array, count: int, shape: tuple[int, int], dtype: jnp.dtype
 
 
 def soft_targets(labels: Array, share: Array, num_classes: int) -> Array:
-    """What share of each picture is of each class, [batch, classes]; an unknown label's share is no class's.
+    """Returns the share of each class in each picture, [batch, classes]; the share of an unknown label goes to no
+    class.
 
     Args:
-        labels: int [batch], UNKNOWN (-1) where not known.
-        share: [batch], of the image itself; the rest is of the other one of its pair.
-        num_classes: of the level.
+        labels: int [batch], UNKNOWN (-1) if not known.
+        share: [batch], the share of the image itself; the rest belongs to the other image of its pair.
+        num_classes: number of classes of the level.
     """
     own = jax.nn.one_hot(jnp.where(labels == UNKNOWN, num_classes, labels), num_classes, dtype=share.dtype)
     return share[:, None] * own + (1 - share[:, None]) * swap_pairs(own)
 
 
 def dominant_labels(labels: Array, share: Array) -> Array:
-    """The label [batch] of the image that has the larger share of each picture."""
+    """Returns the label [batch] of the image with the larger share in each picture."""
     return jnp.where(share >= 0.5, labels, swap_pairs(labels))

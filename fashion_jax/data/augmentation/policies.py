@@ -1,8 +1,9 @@
-"""RandAugment and TrivialAugment, on slices of the batch: no operation is computed for images that do not get it.
+"""RandAugment and TrivialAugment on slices of the batch: no operation is computed for images that do not get it.
 
-A batch is shuffled already, so it is enough that its k-th slice gets the k-th operation, in an order that each step
-draws. Slices are taken with a stride: image i is in slice i mod 16, so that each device finds all slices in its own
-share where that is a multiple of 16 images, and sends nothing to the others.
+A batch is shuffled already, so it is enough that its k-th slice gets the k-th operation, in an order drawn at each
+step. Slices are strided: image i is in slice i mod 16. So each device that holds a multiple of 16 images finds all
+slices
+in its own part of the batch and sends nothing to the others.
 """
 
 import jax
@@ -21,7 +22,7 @@ _STRENGTHS = 31
 
 
 def apply_policy(pixels: Array, key: Array, policy: Policy) -> Array:
-    """Operations drawn for each image of float [batch, height, width, 3], values 0 to 255."""
+    """Applies operations, drawn for each image, to float [batch, height, width, 3] with values from 0 to 255."""
     for round_key in jax.random.split(key, policy.rounds):
         pixels = _one_operation_each(pixels, round_key, policy)
     return pixels
@@ -47,7 +48,7 @@ def _one_operation_each(pixels: Array, key: Array, policy: Policy) -> Array:
 
 
 def _move(slots: Array, signed: Array, policy: Policy) -> Array:
-    """The k-th moving operation on slots[:, k], of [groups, 5, height, width, 3]."""
+    """Applies the k-th moving operation to slots[:, k], of [groups, 5, height, width, 3]."""
     height, width = slots.shape[2:4]
     amounts = (signed[:, :, None] * jnp.eye(_MOVING, dtype=signed.dtype)).reshape(-1, _MOVING)
     shear_x, shear_y, move_x, move_y, turn = jnp.moveaxis(amounts, -1, 0)
@@ -60,7 +61,7 @@ def _move(slots: Array, signed: Array, policy: Policy) -> Array:
     return moved.reshape(slots.shape)
 
 
-# Each of (pixels, strength from 0 to 1, the same with a random sign, policy).
+# Each takes (pixels, strength from 0 to 1, the strength with a random sign, policy).
 _COLOR_OPERATIONS = (
     lambda pixels, _, signed, policy: color.brightness(pixels, 1 + policy.enhance * signed),
     lambda pixels, _, signed, policy: color.saturation(pixels, 1 + policy.enhance * signed),

@@ -1,4 +1,4 @@
-"""What the values of the config's field `augment` do; names and ranges are torchvision's, or a comment says why not."""
+"""The presets of config.augment. Names and ranges are torchvision's unless a comment gives a reason."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Affine(NamedTuple):
-    """Largest change to either side."""
+    """The largest changes in either direction."""
 
     degrees: float
     translate: float  # of the image's height and width
@@ -17,7 +17,10 @@ class Affine(NamedTuple):
 
 
 class Jitter(NamedTuple):
-    """Factors are drawn from 1 - value to 1 + value; hue is turned by up to this share of the circle, both ways."""
+    """The largest changes of color.
+
+    Factors are drawn from 1 - value to 1 + value; hue is rotated by up to this fraction of the full circle, both ways.
+    """
 
     brightness: float
     contrast: float
@@ -26,21 +29,21 @@ class Jitter(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """RandAugment or TrivialAugment: operations drawn for each image, and how strong they can be."""
+    """RandAugment or TrivialAugment: how many operations are drawn for each image, and how strong they can be."""
 
-    rounds: int  # operations an image gets, one after another
-    strength: float | None  # of the ranges below, from 0 to 1; None: one of 31 steps, drawn for each image
+    rounds: int  # operations per image, one after the other
+    strength: float | None  # fraction of the ranges below, from 0 to 1; None: one of 31 steps, drawn for each image
     shear: float  # tangent of the angle
     translate: float  # of the image's height or width
     rotate: float  # degrees
     enhance: float  # brightness, color, contrast and sharpness: factors from 1 - value to 1 + value
-    posterize: int  # of the 8 bits, how many go at most
+    posterize: int  # bits of 8 removed at most
 
 
 class Preset(NamedTuple):
-    """What happens to a training image, in this order; the defaults do nothing."""
+    """The augmentations of a training image, in this order; the defaults do nothing."""
 
-    crop: tuple[float, float] | None = None  # smallest and largest area of a crop, of the canvas's
+    crop: tuple[float, float] | None = None  # smallest and largest area of a crop, as shares of the canvas
     flip: bool = False  # half of the images are mirrored
     affine: Affine | None = None
     jitter: Jitter | None = None
@@ -51,7 +54,7 @@ class Preset(NamedTuple):
 
 # Cubuk et al. 2020, two operations of strength 9 of 30.
 RAND_AUGMENT = Policy(rounds=2, strength=9 / 30, shear=0.3, translate=150 / 331, rotate=30.0, enhance=0.9, posterize=4)
-# Müller and Hutter 2021, the wide ranges. They move by 32 pixels of 224; here it is that share of any size.
+# Müller and Hutter 2021, wide ranges. They translate by 32 of 224 pixels; here by that share of any size.
 TRIVIAL_AUGMENT = Policy(
     rounds=1, strength=None, shear=0.99, translate=32 / 224, rotate=135.0, enhance=0.99, posterize=6
 )
@@ -67,7 +70,7 @@ PRESETS = {
         jitter=Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05),
     ),
     "trivial": Preset(crop=(0.5, 1.0), flip=True, policy=TRIVIAL_AUGMENT),
-    # Half of the pairs are mixed, not all: trainings here are short, and see each image a few times.
+    # Only half of the pairs are mixed: runs here are short and see each image only a few times.
     "strong": Preset(crop=(0.35, 1.0), flip=True, policy=RAND_AUGMENT, erase=0.25, mix=0.5),
 }
-CROPPING = tuple(name for name, preset in PRESETS.items() if preset.crop)  # they want a canvas larger than the image
+CROPPING = tuple(name for name, preset in PRESETS.items() if preset.crop)  # these need a canvas larger than the image

@@ -1,1 +1,1 @@
-"""Batches of decoded images in the order of training or evaluation."""
+"""Batches of decoded images, in training or evaluation order."""

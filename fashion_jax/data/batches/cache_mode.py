@@ -1,4 +1,4 @@
-"""Where the decoded images of a split are kept: data.cache, checked against the memory that is free."""
+"""Decides where the decoded images of a split are kept: applies data.cache to the memory that is free."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.errors import UserError
 
-_AUTO_SHARE = 1 / 4  # of the free memory: training and validation are two sets, and the rest has other uses
+_AUTO_SHARE = 1 / 4  # of the free memory: training and validation each take one, and other things need memory too
 
 _ASKED_SHARE = 0.8
 
@@ -17,23 +17,25 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cache_mode(config: ConfigDict, size: int, mesh: Mesh | None) -> str:
-    """none, host or device, for `size` bytes of decoded images; the devices are those of a mesh, if there is one.
+    """Returns "none", "host" or "device": where `size` bytes of decoded images are kept.
+
+    Without a mesh nothing is kept on devices.
 
     Raises:
-        UserError: data.cache asks for a memory that is too small.
+        UserError: the memory that data.cache asks for is too small.
     """
     asked = config.data.cache
     free_host = free_memory()
     free_device = free_device_memory(mesh)
     if asked == "auto":
-        passes_host = size <= free_host * _ASKED_SHARE  # where the images are decoded to on their way
+        passes_host = size <= free_host * _ASKED_SHARE  # the images pass through the host's memory
         if free_device is not None and size <= free_device * _AUTO_SHARE and passes_host:
             return "device"
         return "host" if size <= free_host * _AUTO_SHARE else "none"
     if asked == "device" and mesh is None:
         asked = "host"
     free = {"none": size / _ASKED_SHARE, "host": free_host, "device": free_host if free_device is None else free_device}
-    if asked == "device":  # the images are decoded to the host's memory on their way
+    if asked == "device":  # the images pass through the host's memory
         free["device"] = min(free["device"], free_host)
     if size > free[asked] * _ASKED_SHARE:
         raise UserError(
@@ -44,7 +46,7 @@ def cache_mode(config: ConfigDict, size: int, mesh: Mesh | None) -> str:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take, within the limit of its container where there is one."""
+    """Returns the bytes that this process can still allocate, within the limit of its container if there is one."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -52,13 +54,15 @@ def free_memory() -> int:
         limit = int((_CGROUP / "memory.max").read_text())  # ValueError where it is "max"
         used = int((_CGROUP / "memory.current").read_text())
         files = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        return min(free, limit - used + int(files["inactive_file"]))  # a cache of files is given up when needed
+        return min(
+            free, limit - used + int(files["inactive_file"])
+        )  # the kernel drops cached file pages when memory is needed
     except (OSError, ValueError, KeyError):
         return free
 
 
 def free_device_memory(mesh: Mesh | None) -> int | None:
-    """The least bytes free on a device of this process; None for CPUs, and where a device does not tell."""
+    """Returns the fewest bytes free on any device of this process; None on CPU or if a device does not report them."""
     if mesh is None or mesh.devices.flat[0].platform == "cpu":
         return None
     stats = [device.memory_stats() for device in mesh.local_devices]

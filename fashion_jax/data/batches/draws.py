@@ -1,4 +1,4 @@
-"""The images of an epoch drawn with other chances than one each, so that rare classes are seen more often."""
+"""Resamples the images of an epoch so that rare classes are seen more often."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ml_collections import ConfigDict
 from fashion_jax.data.dataset import Split
 from fashion_jax.taxonomy import UNKNOWN
 
-_POWERS = {"class_balanced": 0.0, "square_root": 0.5}  # of n: a class's chance; an image's is 1/n of it
+_POWERS = {"class_balanced": 0.0, "square_root": 0.5}  # a class of n images is drawn in proportion to n ** power
 
 
 def draw_chances(config: ConfigDict, split: Split) -> np.ndarray | None:
-    """The chance [images] of each image in a draw, None where config.rare_classes.draw names no level.
+    """Returns the probability of each image in a draw, float [images]; None if config.rare_classes.draw names no level.
 
-    class_balanced gives all classes of the level the same chance, square_root in proportion to the root of their
-    images. An image whose label is UNKNOWN (-1) keeps the chance that it has in a plain order.
+    "class_balanced" gives all classes of the level the same probability, "square_root" a probability in proportion to
+    the square root of their number of images. An image whose label is UNKNOWN (-1) keeps the probability 1 / images.
     """
     for level, kind in config.rare_classes.draw.items():
         labels = split.labels[level]

@@ -1,4 +1,4 @@
-"""The decoded images of a split: read again each time, kept in the host's memory, or in that of the devices."""
+"""Stores of the decoded images of a split: streamed from disk, cached in host memory, or cached on the devices."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_ba
 from fashion_jax.devices.mesh import batch_sharding, put_batch, replicated
 from fashion_jax.errors import UserError
 
-_PARALLEL_BATCHES = 2  # any number gives the same ones; with two no thread waits for the last image of a batch
+_PARALLEL_BATCHES = (
+    2  # does not change the batches; with two no thread idles until the last image of a batch is decoded
+)
 
-_CHUNK = 64  # images that a cache decodes before it looks whether somebody waits for them
+_CHUNK = 64  # images decoded per chunk, between two checks for a waiting reader
 
 IndexBatches = Callable[[], Iterator[np.ndarray]]
 
@@ -28,15 +30,16 @@ class Images(Protocol):
     """The decoded images of a split."""
 
     def batches(self, indices: IndexBatches) -> Iterator[Any]:
-        """For each array of indices, uint8 [len(indices), height, width, 3]; all of the same length.
+        """Yields uint8 [len(indices), height, width, 3] for each array of indices; all arrays must have the same
+        length.
 
-        Numpy arrays, or, where the images are kept there, arrays on the devices: then of the whole batch, of which
-        each process's indices are those of its sharding.local_rows.
+        Yields numpy arrays, or global device arrays if the images are kept on the devices: then each process passes the
+        indices of its `local_rows` and gets the whole batch.
         """
 
 
 class StreamedImages:
-    """Reads and decodes again whenever an image is asked for; holds a few batches."""
+    """Reads and decodes an image whenever it is asked for; holds only a few batches in memory."""
 
     def __init__(self, files: Sequence[str], canvas: tuple[int, int], resize: str):
         self._files, self._canvas, self._resize = files, canvas, resize
@@ -56,7 +59,7 @@ class StreamedImages:
             raise self._undecodable(next(asked), error) from error
 
     def _decoded(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 [len(indices), height, width, 3]."""
+        """Decodes the images at `indices` to uint8 [len(indices), height, width, 3]."""
         pixels = empty_batch((len(indices), *self._canvas, 3))
 
         def fill(place: int) -> None:
@@ -66,7 +69,7 @@ class StreamedImages:
         return pixels
 
     def _undecodable(self, indices: np.ndarray, error: Exception) -> Exception:
-        """Names the image that cannot be used, of the batch that failed; tf.data's own error does not."""
+        """Returns an error that names the unusable image of the failed batch, which tf.data's own error does not."""
         found = first_unusable([self._files[i] for i in indices])
         if found is None:
             return error
@@ -77,7 +80,10 @@ class StreamedImages:
 
 
 class CachedImages:
-    """Decodes everything once, to memory, in a thread: in the order of the first use, so that nothing else waits."""
+    """Decodes every image once, in a thread, and keeps it in host memory.
+
+    The images are decoded in the order of their first use, so that training starts before all are decoded.
+    """
 
     def __init__(self, images: StreamedImages, count: int, canvas: tuple[int, int]):
         self._images, self._pixels = images, np.empty((count, *canvas, 3), np.uint8)
@@ -92,13 +98,13 @@ class CachedImages:
             yield self._pixels[batch]
 
     def all(self) -> np.ndarray:
-        """Every image, uint8 [images, height, width, 3], once all are decoded."""
+        """Returns all images, uint8 [images, height, width, 3], once every one is decoded."""
         everything = np.arange(len(self._pixels))
         self._wait_for(everything, lambda: iter([everything]))
         return self._pixels
 
     def _wait_for(self, batch: np.ndarray, indices: IndexBatches) -> None:
-        if not self._thread:  # not a daemon: one inside TensorFlow would abort the interpreter as it ends
+        if not self._thread:  # not a daemon: a daemon inside TensorFlow would abort the interpreter at exit
             self._thread = threading.Thread(target=self._fill, args=(indices,), name="decoding")
             self._thread.start()
         with self._changed:
@@ -126,7 +132,7 @@ class CachedImages:
 
 
 class DeviceImages:
-    """Keeps everything on each device of a mesh, and gathers there: only indices go to the devices."""
+    """Keeps all images on each device of a mesh and gathers batches there: only indices are sent to the devices."""
 
     def __init__(self, images: CachedImages, mesh: Mesh):
         self._images, self._mesh = images, mesh
@@ -147,7 +153,7 @@ class DeviceImages:
 
 
 def _order_of_use(indices: IndexBatches, count: int) -> np.ndarray:
-    """Each of so many images once: those of the first batches as they come in them, the others at the end."""
+    """Returns each index below `count` once: in the order in which the batches first use it, unused ones at the end."""
     drawn, total = [], 0
     for batch in indices():
         drawn.append(batch)

@@ -1,4 +1,4 @@
-"""The order of the images in an epoch where there are very many."""
+"""The order of the images in an epoch of a very large training set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_PERMUTED = 1 << 20  # images; a permutation of more is never held in memory
 
 
 class ShuffledIndices:
-    """A permutation of range(count) of which only slices are ever computed: tf.random.experimental.index_shuffle."""
+    """A permutation of range(count) that is computed slice by slice, by tf.random.experimental.index_shuffle."""
 
     def __init__(self, seed: int, epoch: int, count: int):
         words = np.random.SeedSequence([seed, epoch]).generate_state(2)
@@ -20,7 +20,7 @@ class ShuffledIndices:
         return self._count
 
     def __getitem__(self, places: slice) -> np.ndarray:
-        """int64 [n]: the images at a slice of places in the order."""
+        """Returns int64 [n], the images at a slice of positions in the order."""
         tf = import_tensorflow()
         indices = np.arange(*places.indices(self._count), dtype=np.int64)
         if not len(indices):

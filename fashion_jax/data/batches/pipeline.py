@@ -1,4 +1,4 @@
-"""Batches of decoded images on a fixed canvas, in the order of training or one after the other."""
+"""Batches of decoded images on a fixed canvas, shuffled for training or in order for evaluation."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _CANVAS_MARGIN = 1.25
 def train_batches(
     split: Split, images: Images, config: ConfigDict, epoch: int = 0, seen: int = 0, rows: np.ndarray | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The batches from a place in the data to the end of the last epoch, of which this process reads some rows.
+    """Yields the training batches from a position in the data to the end of the last epoch.
 
-    The order is a function of (seed, epoch), so any place continues the same sequence.
+    The order is a pure function of (seed, epoch), so training resumes with exactly the batches that are left.
 
     Args:
-        split: of training.
-        images: of the split.
-        config: of the run.
-        epoch: how many are over.
-        seen: how many images of the next one are done.
-        rows: of each batch, int [n], in order: sharding.local_rows; None: all.
+        split: the training split.
+        images: the decoded images of the split.
+        config: gives the seed, the batch size, the number of epochs and the draw of rare classes.
+        epoch: number of finished epochs.
+        seen: number of images already used in the current epoch.
+        rows: int [n], the rows of each batch that this process reads, see `local_rows`; None means all.
     """
     chances = draw_chances(config, split)
 
@@ -54,13 +54,13 @@ def train_batches(
 def eval_batches(
     split: Split, images: Images, batch_size: int, rows: np.ndarray | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Every image once, in order; the last batch is filled up with the first image, to be cut off again.
+    """Yields every image once, in order; the last batch is padded with the first image.
 
     Args:
-        split: any.
-        images: of the split.
-        batch_size: of the global batches.
-        rows: of each batch that this process reads, int [n], in order: sharding.local_rows; None: all.
+        split: any split.
+        images: the decoded images of the split.
+        batch_size: size of the global batches.
+        rows: int [n], the rows of each batch that this process reads, see `local_rows`; None means all.
     """
 
     def indices() -> Iterator[np.ndarray]:
@@ -72,10 +72,10 @@ def eval_batches(
 
 
 def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray | ShuffledIndices:
-    """The images of an epoch in order, to be sliced: a pure function of (seed, epoch).
+    """Returns the order of the images in an epoch, which can be sliced: a pure function of (seed, epoch).
 
-    A permutation (of very many images one that is never held whole); or, where each image has its chance, so many
-    independent draws with replacement.
+    It is a permutation, or, if each image has a probability in `chances`, `count` independent draws with replacement.
+    A permutation of more than MAX_PERMUTED images is never held in memory as a whole.
     """
     if chances is None and count > MAX_PERMUTED:
         return ShuffledIndices(seed, epoch, count)
@@ -84,12 +84,12 @@ def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = 
 
 
 def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: Mesh | None = None) -> Images:
-    """The images of a split on canvases for images of `shape`: streamed or in memory, as data.cache says.
+    """Opens the images of a split on canvases for images of `shape`, streamed or cached as data.cache says.
 
-    They are kept on the devices of the mesh where there is one, and in the host's memory otherwise.
+    With a mesh the cache may be on its devices, without one it is in host memory.
 
     Raises:
-        UserError: they do not fit into the memory that data.cache asks for; nothing has been decoded.
+        UserError: the images do not fit into the memory that data.cache asks for; raised before any is decoded.
     """
     canvas = canvas_shape(config, shape)
     open_ = RecordImages if isinstance(split.files, RecordNames) else StreamedImages
@@ -102,7 +102,7 @@ def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: 
 
 
 def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of what is decoded to: data.canvas_size, or what the augmentation wants."""
+    """Returns (height, width) of the decoded images: data.canvas_size, or the size that the augmentation needs."""
     canvas = config.data.canvas_size
     if canvas:
         return (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
@@ -113,18 +113,18 @@ def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
 def decode_files(
     files: Sequence[str], config: ConfigDict, shape: tuple[int, int], batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[int, str]]]:
-    """Decodes files that may be anything, in parallel and in order, as training and validation do.
+    """Decodes arbitrary files in parallel and in order, the same way as in training and validation.
 
     Args:
         files: paths.
-        config: of the run.
-        shape: (height, width) of what the network sees.
-        batch_size: how many images at a time.
+        config: gives the size of the canvas and the way of resizing.
+        shape: (height, width) of the network's input.
+        batch_size: number of files per batch.
 
     Yields:
         The indices [n] of the next files that could be decoded, their canvases (uint8 [batch_size, height, width, 3],
-        filled up with zeros), and why others could not (index -> words). Each file is in one of them; the last
-        batch may have none.
+        padded with zeros), and the reasons why the others could not (index -> words). Each file is in exactly one
+        batch; the last batch may be empty.
     """
     canvas = canvas_shape(config, shape)
 
@@ -143,7 +143,7 @@ def decode_files(
         return np.array(good, np.int64), filled, {i: why for i, why in found.items() if isinstance(why, str)}
 
     starts = range(0, max(len(files), 1), batch_size)
-    with ThreadPoolExecutor(1) as ahead:  # decodes a batch while the one before it is used
+    with ThreadPoolExecutor(1) as ahead:  # decodes the next batch while the current one is used
         pending = ahead.submit(batch, 0)
         for start in starts[1:]:
             following = ahead.submit(batch, start)
@@ -155,10 +155,10 @@ def decode_files(
 def decode_rows(
     split: Split, rows: Sequence[int], config: ConfigDict, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Some images of a split, as the network gets them.
+    """Decodes some images of a split as the network gets them.
 
     Returns:
-        Which of the rows could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
+        The positions in `rows` that could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
     """
     files, wanted = split.files, np.asarray(rows, np.int64)
     if isinstance(files, RecordNames) and len(wanted):

@@ -1,7 +1,7 @@
-"""The drawing board of the generated catalogue: a thing in parts, its cloth, and the photograph of it.
+"""The drawing board of the generated catalogue: the parts of an item, its fabric, and the photograph of it.
 
-Lengths are in units of the thing: it fills about -1 to 1 in x (right) and y (down), and a random pose takes
-it to pixels. Parts are drawn FACTOR times too large and averaged down, which smooths their edges.
+Lengths are in units of the item: it fills about -1 to 1 in x (right) and y (down), and a random pose maps it to
+pixels. Parts are drawn FACTOR times too large and averaged down, which smooths their edges.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ Points = Sequence[tuple[float, float]] | np.ndarray
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour, darker (factor below 1) or lighter (above 1, towards white)."""
+    """Makes the colour darker (factor below 1) or lighter (above 1, towards white)."""
     if factor <= 1:
         return tuple(int(v * factor) for v in colour)
     return tuple(int(255 - (255 - v) * (2 - min(factor, 2))) for v in colour)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, stop: float = 360) -> np.ndarray:
-    """Points [n, 2] of an arc around (x, y), in degrees clockwise from the right; the whole by default."""
+    """Returns points [n, 2] of an arc around (x, y), in degrees clockwise from the right; by default the whole
+    ellipse.
+    """
     angle = np.radians(np.linspace(start, stop, 36))
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
 
 
 def curve(points: Points, steps: int = 8) -> np.ndarray:
-    """Points [n, 2] of a smooth open curve through all given ones (Catmull-Rom)."""
+    """Returns points [n, 2] of a smooth open curve through all given points (Catmull-Rom)."""
     p = np.asarray(points, float)
     p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
@@ -49,7 +51,9 @@ def curve(points: Points, steps: int = 8) -> np.ndarray:
 
 
 def ribbon(points: Points, width: float, end_width: float | None = None) -> np.ndarray:
-    """The outline [n, 2] of a band along a smooth curve through the points, its width going to end_width."""
+    """Returns the outline [n, 2] of a band along a smooth curve through the points, narrowing from width to
+    end_width.
+    """
     spine = curve(points)
     tangent = np.gradient(spine, axis=0)
     normal = tangent[:, ::-1] * (-1, 1) / (np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9)
@@ -58,7 +62,7 @@ def ribbon(points: Points, width: float, end_width: float | None = None) -> np.n
 
 
 def rounded(points: Points, cut: float) -> np.ndarray:
-    """A closed outline with its corners cut (Chaikin): by `cut` of each edge at first, then more finely."""
+    """Cuts the corners of a closed outline (Chaikin): by `cut` of each edge at first, then more finely."""
     p = np.asarray(points, float)
     for share in (cut, 0.25) if cut else ():
         after = np.roll(p, -1, axis=0)
@@ -67,7 +71,7 @@ def rounded(points: Points, cut: float) -> np.ndarray:
 
 
 class Canvas:
-    """One photograph in the making. Its colours, cloth and pose are drawn from rng before its parts."""
+    """One photograph being made. Its colours, fabric and pose are drawn from rng before any part is added."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -75,7 +79,7 @@ class Canvas:
         self.metal = _METALS[rng.integers(len(_METALS))]
         self.trim = shade(self.base, rng.choice([0.55, 0.75, 1.4])) if rng.random() < 0.6 else self.accent
         self._matrix, self._offset = _random_pose(rng)
-        self._x, self._y = self._coordinates()  # the thing's at each pixel, float32 [SIZE, SIZE]
+        self._x, self._y = self._coordinates()  # item coordinates of each pixel, float32 [SIZE, SIZE]
         self._cloth = self._weave()
         size = (SIZE * FACTOR, SIZE * FACTOR)
         self._ink, self._mask = Image.new("RGB", size, self.base), Image.new("L", size)
@@ -88,7 +92,7 @@ class Canvas:
         return bool(self.rng.random() < probability)
 
     def fill(self, points: Points, colour: Colour | None = None, cut: float = 0.0, both: bool = False) -> None:
-        """Adds a closed part: of the printed cloth, or of one colour; `both` adds its mirror image too."""
+        """Adds a closed part, of the printed fabric or of one colour; `both` adds its mirror image too."""
         outline = rounded(points, cut)
         for sign in (1, -1) if both else (1,):
             pixels = self._pixels(outline * (sign, 1))
@@ -103,7 +107,7 @@ class Canvas:
             self._mask_pen.polygon(pixels, fill=255)
 
     def line(self, points: Points, width: float, colour: Colour, both: bool = False) -> None:
-        """Adds a line through the points, of a width in the thing's units."""
+        """Adds a line through the points; its width is in units of the item."""
         pixel_width = max(1, round(width * self._unit))
         for sign in (1, -1) if both else (1,):
             pixels = self._pixels(np.asarray(points, float) * (sign, 1))
@@ -111,7 +115,7 @@ class Canvas:
             self._mask_pen.line(pixels, fill=255, width=pixel_width, joint="curve")
 
     def photograph(self) -> np.ndarray:
-        """The thing on a background, lit, with its shadow, partly hidden and noisy: uint8 [SIZE, SIZE, 3]."""
+        """Renders the item on a background, lit, with its shadow, partly hidden and noisy: uint8 [SIZE, SIZE, 3]."""
         rng = self.rng
         ink = np.asarray(self._ink.reduce(FACTOR), np.float32)
         mask_image = self._mask.reduce(FACTOR)
@@ -139,13 +143,13 @@ class Canvas:
         return list(map(tuple, pixels.tolist()))
 
     def _coordinates(self) -> tuple[np.ndarray, np.ndarray]:
-        (a, b), (c, d) = self._matrix.tolist()  # inverted by hand: threads of a BLAS cost more than they save
+        (a, b), (c, d) = self._matrix.tolist()  # inverted by hand: BLAS threads would cost more than they save
         x, y = _GRID[..., 0] + (0.5 - float(self._offset[0])), _GRID[..., 1] + (0.5 - float(self._offset[1]))
         determinant = a * d - b * c
         return x * (d / determinant) - y * (b / determinant), y * (a / determinant) - x * (c / determinant)
 
     def _light(self) -> np.ndarray:
-        """Brightness [SIZE, SIZE, 1] over the thing: light from one side, and folds."""
+        """Returns the brightness [SIZE, SIZE, 1] over the item: light from one side, and folds."""
         x, y = self._x, self._y
         side, down = self.rng.uniform(-0.16, 0.16, 2).tolist()
         angle, depth = self.rng.uniform(-0.7, 0.7), self.rng.uniform(0, 0.13)
@@ -154,7 +158,9 @@ class Canvas:
         return (1 + side * x + down * y + depth * folds)[..., None]
 
     def _weave(self) -> Image.Image:
-        """The cloth, as an enlarged image in the thing's pose: plain, striped, checked, dotted, faded, flowered."""
+        """Returns the fabric as an enlarged image in the item's pose: plain, striped, checked, dotted, faded or
+        flowered.
+        """
         kind = self.rng.choice(6, p=[0.66, 0.11, 0.07, 0.06, 0.06, 0.04])
         size = (SIZE * FACTOR, SIZE * FACTOR)
         if kind == 0:
@@ -166,7 +172,7 @@ class Canvas:
 
 
 def _stripe(position: np.ndarray, share: float) -> np.ndarray:
-    """1 within a stripe of the share of each unit, 0 outside, with soft edges."""
+    """Returns 1 within a stripe that takes the given share of each unit, and 0 outside, with soft edges."""
     return np.clip(0.5 + 6 * (share / 2 - np.abs(position % 1 - 0.5)), 0, 1)
 
 
@@ -200,14 +206,14 @@ _PRINTS = (_stripes, _checks, _dots, _faded, _flowers)
 
 
 def _random_colour(rng: np.random.Generator) -> Colour:
-    """A colour of clothes: greys, black and white as often as bright ones."""
+    """Draws a colour of clothes: greys, black and white are as frequent as bright colours."""
     value, saturation = rng.uniform(0.12, 0.92), rng.uniform(0, 0.9) ** 1.4
     hue = np.abs((rng.random() * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
     return tuple(int(255 * value * (1 - saturation * (1 - v))) for v in np.clip(hue, 0, 1))
 
 
 def _random_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix [2, 2] and offset [2] from the thing's units to pixels: turned, sheared, mirrored, scaled, moved."""
+    """Draws a matrix [2, 2] and offset [2] from item units to pixels: rotated, sheared, mirrored, scaled and moved."""
     angle = rng.normal(0, 0.06) if rng.random() < 0.96 else rng.uniform(-0.5, 0.5)
     scale = SIZE / 2 * rng.uniform(0.75, 1.0)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -216,7 +222,7 @@ def _random_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """Float [SIZE, SIZE, 3]: white, plain, fading, or a wall above a floor."""
+    """Draws a background, float [SIZE, SIZE, 3]: white, plain, fading, or a wall above a floor."""
     one, two = (255 - 0.6 * (255 - np.array(_random_colour(rng), np.float32)) for _ in range(2))
     x, y = _GRID.transpose(2, 0, 1) / np.float32(SIZE)
     kind = rng.choice(4, p=[0.86, 0.06, 0.05, 0.03])
@@ -232,7 +238,7 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 
 
 def _hide(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Covers a corner, a strip or a spot of one image in sixteen, in place."""
+    """Covers a corner, a strip or a spot in one image of sixteen, in place."""
     if rng.random() > 0.06:
         return
     x, y = _GRID.transpose(2, 0, 1) - rng.uniform(0, SIZE, (2, 1, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The generated catalogue: the default data set, which needs no download.
+"""The generated catalogue: the default dataset, which needs no download.
 
 It is a folder like any table of products: `styles.csv` (columns id, masterCategory, subCategory) and
 `images/{id}.jpg`. Image i and its label are a pure function of (seed, i).
@@ -25,7 +25,7 @@ from fashion_jax.data.catalogue.canvas import Canvas
 from fashion_jax.data.catalogue.drawings import DRAWINGS
 from fashion_jax.devices.host import usable_processors
 
-VERSION = 3  # of the generator: another drawing, another number, so that cached folders are never mixed up
+VERSION = 3  # of the generator; changes with the drawings, so that cached folders are never mixed up
 
 CLASSES = {
     "Accessories": [
@@ -37,7 +37,7 @@ CLASSES = {
     "Personal Care": ["Fragrance", "Lips", "Nails"],
 }
 
-# The share of the k-th sub is proportional to k ** -0.93: from 24 % down to 1.2 %, as uneven as a shop's table.
+# The share of the k-th sub class is proportional to k ** -0.93: from 24 % down to 1.2 %, as uneven as in a real shop.
 _BY_FREQUENCY = (
     *("Topwear", "Shoes", "Bags", "Bottomwear", "Watches", "Innerwear", "Eyewear", "Sandal", "Earrings", "Dress"),
     *("Outerwear", "Belts", "Wallets", "Flip Flops", "Socks", "Fragrance", "Ties", "Headwear", "Lips", "Scarves"),
@@ -52,9 +52,11 @@ _CHUNK = 250  # images per task of the pool; fewer than two chunks are not worth
 
 
 def draw(seed: int, i: int, label_noise: float = 0.0) -> tuple[np.ndarray, str, str]:
-    """Image i of the catalogue of a seed (both at least 0): uint8 [80, 80, 3], main and sub.
+    """Draws image i of the catalogue of a seed (both at least 0); returns uint8 [80, 80, 3], its main and its sub
+    class.
 
-    With the probability label_noise it is labelled as another sub, any of them equally likely, and as its main.
+    With the probability label_noise the label is another sub class, all equally likely, with the main class of that
+    one.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, i]))
     sub = _random_sub(rng)
@@ -65,7 +67,7 @@ def draw(seed: int, i: int, label_noise: float = 0.0) -> tuple[np.ndarray, str, 
 
 
 def _label(seed: int, i: int, sub: str, label_noise: float) -> str:
-    """Drawn apart from the image, which stays the same at any noise."""
+    """Draws the label apart from the image, which stays the same at any noise."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, i], spawn_key=(1,)))
     return str(rng.choice([other for other in _MAIN if other != sub])) if rng.random() < label_noise else sub
 
@@ -98,10 +100,10 @@ def write_catalogue(directory: Path, num_images: int, seed: int, label_noise: fl
 
 
 def catalogue_folder(cache_dir: str, num_images: int, seed: int, label_noise: float = 0.0) -> Path:
-    """The folder of a complete catalogue under cache_dir, written now if it is not there.
+    """Returns the folder of a complete catalogue under cache_dir; writes it first if it is missing.
 
     Args:
-        cache_dir: empty for fashion_jax in XDG_CACHE_HOME or ~/.cache.
+        cache_dir: root of the cache; "" means fashion_jax in XDG_CACHE_HOME or ~/.cache.
         num_images: number of images.
         seed: of the generator, at least 0.
         label_noise: the probability of a wrong label.
@@ -121,7 +123,7 @@ def catalogue_folder(cache_dir: str, num_images: int, seed: int, label_noise: fl
 
 
 def _is_complete(folder: Path, num_images: int) -> bool:
-    """Whether the folder still holds its table and as many images as it should: caches get cleaned."""
+    """Whether the folder still has its table and all images; something may have cleaned the cache."""
     try:
         return (folder / "styles.csv").is_file() and len(os.listdir(folder / "images")) == num_images
     except OSError:
@@ -129,7 +131,7 @@ def _is_complete(folder: Path, num_images: int) -> bool:
 
 
 def _end_with_parent() -> None:
-    """Of a worker: Ctrl-C is the parent's to take, and however that ends, nobody waits for the worker any more."""
+    """Makes a worker ignore Ctrl-C, which its parent handles, and exit as soon as the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
@@ -140,7 +142,7 @@ def _end_with_parent() -> None:
 
 
 def _write_images(directory: Path, seed: int, label_noise: float, chunk: range) -> list[tuple[str, str]]:
-    """Writes the images of a chunk; their labels, main and sub."""
+    """Writes the images of a chunk and returns their labels, main and sub."""
     labels = []
     for i in chunk:
         image, *label = draw(seed, i, label_noise)

@@ -1,1 +1,1 @@
-"""Images in record files: TensorFlow Datasets, prepared sets and IDX files."""
+"""Images in record files: TensorFlow Datasets, prepared directories and IDX files."""

@@ -1,4 +1,4 @@
-"""Sets of labelled images as IDX files, the form of MNIST and Fashion-MNIST."""
+"""Datasets of labelled images in IDX files, the format of MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fashion_jax.data.records.record_set import RecordSet
 from fashion_jax.data.records.tfds_builders import features_of_name
 from fashion_jax.errors import UserError
 
-_SPLITS = {"train": "train", "t10k": "test"}  # start of the files' names -> split
+_SPLITS = {"train": "train", "t10k": "test"}  # prefix of the files' names -> split
 
 
 def idx_files(path: Path) -> dict[str, tuple[Path, Path]]:
-    """Split -> the files of its images and labels, of the IDX files in a folder."""
+    """Finds the IDX files in a folder; returns split -> the files of its images and of its labels."""
     found = {}
     for start, split in _SPLITS.items():
         pair = [f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"]
@@ -27,15 +27,15 @@ def idx_files(path: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def open_idx_set(path: Path, files: dict[str, tuple[Path, Path]], name: str) -> RecordSet:
-    """The set of the IDX files in a folder.
+    """Opens the dataset of the IDX files in a folder.
 
     Args:
         path: the folder.
-        files: as idx_files has found them there.
-        name: of the set of TFDS that has the names of the classes; empty: they are numbers.
+        files: the files that idx_files found there.
+        name: the TFDS dataset that provides the names of the classes; "" means that they are named by numbers.
 
     Raises:
-        UserError: the files do not fit together, or that set not to them.
+        UserError: the files do not fit together, or the TFDS dataset does not fit the files.
     """
     labels = {split: read_idx(pair[1]) for split, pair in files.items()}
     records = IdxImages([str(images) for images, _ in files.values()])
@@ -67,7 +67,7 @@ def open_idx_set(path: Path, files: dict[str, tuple[Path, Path]], name: str) -> 
 
 
 def idx_classes(name: str, count: int) -> list[str]:
-    """The names of the numbers of an IDX file's classes, as the TFDS set of that name has them; else the numbers."""
+    """Returns the names of `count` classes: those of the TFDS dataset `name`, or their numbers if no name is given."""
     if not name:
         return [str(i) for i in range(count)]
     try:

@@ -1,7 +1,4 @@
-"""What a directory made by fashion_jax.prepare holds besides the TFDS set: labels by level, ids, what was left out.
-
-And the lock of whoever prepares it, empty where nobody does.
-"""
+"""The files that fashion_jax.prepare adds to a TFDS directory: labels by level, ids, and the images left out."""
 
 from __future__ import annotations
 
@@ -15,15 +12,15 @@ from ml_collections import ConfigDict
 
 from fashion_jax.errors import UserError
 
-NAME = "prepared"  # of the TFDS set
+NAME = "prepared"  # the dataset's name in TFDS
 
 IMAGE, ID = "image", "id"  # features
 
-CONTENTS = "image/contents"  # column of the index: digests of the files that the images were made of
+CONTENTS = "image/contents"  # column of the index: digests of the files that the images were decoded from
 
 INDEX = "index"  # the folder of ids and labels, a file per shard
 
-PLAN = "prepare.json"  # what the directory is made from, written first
+PLAN = "prepare.json"  # describes the source of the directory; written first
 
 LEFT_OUT = "left_out.json"
 
@@ -35,7 +32,7 @@ def is_prepared(folder: Path) -> bool:
 
 
 def source_fields(config: ConfigDict) -> dict[str, Any]:
-    """The fields that a prepared directory is bound to, as JSON has them."""
+    """Returns the config fields that a prepared directory depends on, as they are after a round trip through JSON."""
     data = {name: value for name, value in config.data.to_dict().items() if name not in _UNBOUND}
     return json.loads(json.dumps({"seed": config.seed, "data": data}))
 
@@ -57,10 +54,10 @@ def index_file(folder: Path, split: str, shard: int, num_shards: int) -> Path:
 
 
 def read_index(folder: Path, split: str, features: Sequence[str]) -> dict[str, np.ndarray]:
-    """Feature -> its value in every record of a split: int64 class ids, or ids as bytes.
+    """Returns feature -> its value in every record of a split: int64 class ids, or ids as bytes.
 
     Raises:
-        UserError: the index is not there or damaged.
+        UserError: the index is missing or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Files of records, read by index and in any order: ArrayRecord, TFRecord, and the IDX files of the MNIST family."""
+"""Random access to record files: ArrayRecord, TFRecord, and the IDX files of the MNIST family."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TFRECORD_HEADER = struct.Struct("<QI")  # length of the record, its checksum
 
 _TFRECORD_FOOTER = 4  # bytes: the checksum of the record
 
-_BLOCKS, _BLOCK = 16, 1 << 14  # of a file, read for its digest; bytes of each
+_BLOCKS, _BLOCK = 16, 1 << 14  # blocks of a file read for its digest; bytes per block
 
 _THREADS = 16  # files read at a time
 
@@ -33,10 +33,10 @@ _IDX_IMAGES, _IDX_LABELS = 0x803, 0x801  # magic numbers
 
 
 class Records(Protocol):
-    """Numbered records, which go to other processes as the names of their files.
+    """Numbered records in files; sent to other processes as the names of the files.
 
     Attributes:
-        shards: the files, and how many records each has.
+        shards: the files and their numbers of records.
     """
 
     shards: list[Shard]
@@ -44,11 +44,11 @@ class Records(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
-        """The records at rows [n]."""
+        """Returns the records at rows [n]."""
 
 
 class ArrayRecords:
-    """The records of all shards, one after the other."""
+    """The records of ArrayRecord files, one file after the other."""
 
     def __init__(self, shards: Sequence[Shard]):
         self.shards, self._source = list(shards), None
@@ -72,7 +72,9 @@ def _array_record_source(shards: Sequence[Shard]) -> Any:
 
 
 class TfRecords:
-    """As ArrayRecords: a TFRecord file has no index, so the lengths of its records are walked through once."""
+    """The records of TFRecord files. These have no index, so the record lengths of a file are scanned when it is
+    opened.
+    """
 
     def __init__(self, shards: Sequence[Shard]):
         self.shards = list(shards)
@@ -103,7 +105,7 @@ class TfRecords:
         return os.pread(descriptor, length, start)
 
     def _open(self, path: str, count: int) -> tuple[int, np.ndarray]:
-        """The open file, and where each record starts and how long it is."""
+        """Returns the descriptor of the open file, and the start and length of each record, int64 [count, 2]."""
         descriptor = os.open(path, os.O_RDONLY)
         places, offset, size = np.empty((count, 2), np.int64), 0, os.fstat(descriptor).st_size
         for i in range(count):
@@ -144,7 +146,7 @@ class IdxImages:
 
 
 def file_digests(files: Sequence[str]) -> np.ndarray:
-    """uint64 [files]: digests of the sizes of files and of blocks spread over them, but not of their names.
+    """Returns uint64 [files]: digests of each file's size and of blocks spread over it, but not of its name.
 
     Raises:
         UserError: a file cannot be read.
@@ -167,10 +169,10 @@ def _file_digest(path: str) -> int:
 
 
 def read_idx(path: Path, magic: int = _IDX_LABELS) -> np.ndarray:
-    """uint8, of the shape that the header says: labels [n], or images [n, height, width].
+    """Reads uint8 data in the shape that the header gives: labels [n], or images [n, height, width].
 
     Raises:
-        UserError: the file cannot be read or is not of the kind.
+        UserError: the file cannot be read, or its magic number is another.
     """
     try:
         data = path.read_bytes()

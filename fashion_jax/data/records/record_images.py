@@ -1,4 +1,4 @@
-"""The images of a split whose images are records, not files."""
+"""The images of a split that are stored as records instead of files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ImageFormat:
     """How a record holds its image.
 
     Attributes:
-        feature: its name in a tf.train.Example; "" where the record is the image.
-        shape: (height, width, channels) of raw uint8 pixels; () where it is an encoded image.
+        feature: its name in a tf.train.Example; "" if the record is the image itself.
+        shape: (height, width, channels) of raw uint8 pixels; () if the image is encoded.
     """
 
     feature: str = ""
@@ -31,13 +31,13 @@ class ImageFormat:
 
 
 class RecordNames(Sequence[str]):
-    """The images of a split in the place of their files: a name for each, and where its record is.
+    """The names of a split's images, used in place of file paths; knows where the record of each image is.
 
     Attributes:
-        records: of the whole set.
+        records: the records of the whole dataset.
         rows: int64 [images], the record of each image.
         format: how a record holds its image.
-        title: of the set.
+        title: the dataset's name in messages.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class RecordNames(Sequence[str]):
         title: str,
         contents: np.ndarray | None = None,
     ):
-        """Takes digests of what the images were made of (uint64 [images]) where they are known."""
+        """Takes `contents`, digests of the files that the images were made of (uint64 [images]), if they are known."""
         self.records, self.rows, self.format, self.title = records, rows, image_format, title
         self._contents = contents
 
     def select(self, images: Sequence[int] | np.ndarray) -> RecordNames:
-        """The names of some images (int [n]), in their order."""
+        """Returns the names of some images (int [n]), in the given order."""
         images = np.asarray(images, np.int64)
         contents = None if self._contents is None else self._contents[images]
         return RecordNames(self.records, self.rows[images], self.format, self.title, contents)
@@ -67,9 +67,9 @@ class RecordNames(Sequence[str]):
         return f"{self.title}, record {self.rows[index]}"
 
     def contents(self) -> np.ndarray:
-        """uint64 [images]: differs where what an image was made of has changed.
+        """Returns uint64 [images], which differ if the file that an image was made of has changed.
 
-        Where that is not known, it differs where the image's file has changed, or its place there.
+        If that file is not known, they differ if the record file has changed, or the position of the record in it.
         """
         if self._contents is not None:
             return self._contents
@@ -79,7 +79,7 @@ class RecordNames(Sequence[str]):
         return file_digests(files)[shard] + (self.rows - starts[shard]).astype(np.uint64)
 
     def picture(self, i: int) -> io.BytesIO:
-        """An image as a file that Pillow opens."""
+        """Returns an image as a file that Pillow opens."""
         content = self.records.read(self.rows[i : i + 1])[0]
         if self.format.feature:
             example = import_tensorflow().train.Example.FromString(content)
@@ -95,14 +95,14 @@ class RecordNames(Sequence[str]):
 
 
 class RecordImages:
-    """Reads and decodes again whenever an image is asked for; pixels that have the canvas's size are only copied."""
+    """Reads and decodes an image whenever it is asked for; raw pixels of the canvas's size are only copied."""
 
     def __init__(self, names: RecordNames, canvas: tuple[int, int], resize: str):
         self._names, self._canvas, self._resize = names, canvas, resize
 
     @closed_at_exit
     def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
-        """As images.Images says."""
+        """Yields batches as image_stores.Images.batches does."""
         tf = import_tensorflow()
         dataset = dataset_of(tf, indices).map(
             lambda i: self._canvases(tf, tf.numpy_function(self._read, [i], tf.string)),
@@ -118,7 +118,7 @@ class RecordImages:
         return np.array(self._names.records.read(self._names.rows[images]), object)
 
     def _canvases(self, tf: Any, records: Any) -> Any:
-        """uint8 [records, height, width, 3]."""
+        """Decodes serialized records to uint8 [records, height, width, 3]."""
         contents = tf.ensure_shape(records, [None])
         if feature := self._names.format.feature:
             contents = tf.io.parse_example(contents, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
@@ -137,7 +137,7 @@ class RecordImages:
         return np.stack(in_parallel(lambda pixels: fit(pixels, self._canvas, self._resize), images))
 
     def _unreadable(self, tf: Any, error: Exception) -> Exception:
-        """Names the first image that cannot be read; tf.data's own error does not."""
+        """Returns an error that names the first unreadable image, which tf.data's own error does not."""
         for i, name in enumerate(self._names):
             try:
                 self._canvases(tf, tf.constant(self._names.records.read(self._names.rows[i : i + 1])))

@@ -1,4 +1,4 @@
-"""What the tfds source needs to know of a set of labelled images that is kept as records."""
+"""The interface between the tfds source and a dataset of labelled images that is stored as records."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Values = dict[str, np.ndarray]  # feature -> its value in each record: int64, or
 
 @dataclasses.dataclass(frozen=True)
 class RecordSet:
-    """Records, and what can be said of them without their images.
+    """A dataset in records, and what is known of it without its images.
 
     Attributes:
-        title: for people.
-        folder: of the TFDS directory; of the IDX files.
-        splits: split -> the slice of the records that it is.
-        records: of all splits.
+        title: the dataset's name in messages.
+        folder: the TFDS directory, or the folder of the IDX files.
+        splits: split -> slice of the records.
+        records: the records of all splits.
         format: how a record holds its image.
-        classes: feature that may be a label -> names of its classes, None where its values are the names.
-        rows_of: int64 [n], the records that a text such as "train[:10%]+test" stands for; raises UserError.
-        values: of some features, in all records of a split.
+        classes: feature that may be a label -> names of its classes; None if its values are the names.
+        rows_of: returns the records, int64 [n], that a text such as "train[:10%]+test" selects; raises UserError.
+        values: returns the values of some features in all records of a split.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""Opening sets of TFDS without running anybody's code but TFDS's own.
+"""Opens TFDS datasets without running code that is not part of TFDS.
 
-A set's features.json names the class of each feature, and TFDS imports the module of any name that it does not know. A
-set's name may have a namespace, whose code TFDS fetches from elsewhere. Both are refused before anything is imported.
+The features.json of a dataset names the class of each feature, and TFDS imports the module of any class it does not
+know. A dataset's name may have a namespace, whose code TFDS downloads. Both are refused before anything is imported.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _lock = threading.RLock()
 
 
 def builder_of_directory(path: Path) -> Any:
-    """The TFDS builder of a set on the disk, by its dataset_info.json and features.json.
+    """Returns the TFDS builder of a dataset on disk, read from its dataset_info.json and features.json.
 
     Raises:
-        UserError: these are damaged, or name a class that is not one of TFDS's features.
+        UserError: these files are damaged, or name a class that is not one of TFDS's features.
     """
     import tensorflow_datasets as tfds
 
@@ -36,15 +36,15 @@ def builder_of_directory(path: Path) -> Any:
             return tfds.builder_from_directory(str(path))
         except (OSError, MemoryError, ImportError, UserError):
             raise
-        except Exception as error:  # whatever TFDS raises of files that are cut off or changed
+        except Exception as error:  # TFDS raises many kinds of errors for truncated or changed files
             raise damaged(path, error) from error
 
 
 def builder_of_name(name: str, data_dir: Path | None) -> Any:
-    """The TFDS builder of a set by its name; the set is downloaded where it is not on the disk.
+    """Returns the TFDS builder of a dataset by its name; downloads the dataset if it is not on disk.
 
     Raises:
-        UserError: TFDS has no such set, cannot make it, or would have to run code that is not its own.
+        UserError: TFDS has no such dataset, cannot make it, or would have to run code that is not its own.
     """
     import tensorflow_datasets as tfds
 
@@ -63,7 +63,7 @@ def builder_of_name(name: str, data_dir: Path | None) -> Any:
             raise UserError(
                 f"data.tfds is {name!r}, which is no set of TFDS {tfds.__version__}: name one of its sets."
             ) from error
-        except Exception as error:  # whatever a download or the making of a set raises
+        except Exception as error:  # downloading and making a dataset raises many kinds of errors
             raise UserError(
                 f"The TFDS set {name!r} is not in {str(data_dir or '~/tensorflow_datasets')!r} and cannot be made "
                 f"there ({type(error).__name__}: {first_line(error)}): set data.path to a folder that has it."
@@ -71,10 +71,10 @@ def builder_of_name(name: str, data_dir: Path | None) -> Any:
 
 
 def features_of_name(name: str) -> Any:
-    """The features of a set of TFDS by its name; nothing is downloaded.
+    """Returns the features of a TFDS dataset by its name, without downloading it.
 
     Raises:
-        UserError: the name asks for code that is not TFDS's own.
+        UserError: the name asks for code that is not part of TFDS.
     """
     import tensorflow_datasets as tfds
 
@@ -84,7 +84,9 @@ def features_of_name(name: str) -> Any:
 
 
 def _check_name(name: str) -> None:
-    """Refuses a namespace, such as huggingface: or that of a community, whose code TFDS would fetch and run."""
+    """Refuses a name with a namespace, such as huggingface: or a community's, whose code TFDS would download and
+    run.
+    """
     if found := _NAMESPACE.match(name):
         raise UserError(
             f"data.tfds is {name!r}, but TFDS would fetch and run code from {found[0]!r}: name one of TFDS's own sets, "
@@ -93,7 +95,7 @@ def _check_name(name: str) -> None:
 
 
 def damaged(folder: Path, error: Exception) -> UserError:
-    """The error of a set whose files TFDS cannot read."""
+    """Returns the error for a dataset whose files TFDS cannot read."""
     return UserError(
         f"The TFDS set in {str(folder)!r} is damaged ({type(error).__name__}: {first_line(error)}): copy it anew."
     )
@@ -101,7 +103,7 @@ def damaged(folder: Path, error: Exception) -> UserError:
 
 @contextlib.contextmanager
 def _own_features(title: str) -> Iterator[None]:
-    """While this is open, TFDS makes features of its own classes only, and imports no module to find a class."""
+    """While open, makes TFDS accept only its own feature classes and import no module to find one."""
     import tensorflow_datasets as tfds
 
     base = tfds.features.FeatureConnector
@@ -115,7 +117,7 @@ def _own_features(title: str) -> Iterator[None]:
         return original.__func__(cls, name)
 
     with _lock:
-        original = base.__dict__["cls_from_name"]  # the one place where TFDS finds the class of a name
+        original = base.__dict__["cls_from_name"]  # the only place where TFDS looks up a class by name
         base.cls_from_name = classmethod(class_of)
         try:
             yield

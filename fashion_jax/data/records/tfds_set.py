@@ -1,4 +1,4 @@
-"""A set of labelled images that the tfds source reads: a TFDS directory, a set of TFDS by its name, or IDX files."""
+"""Opens the dataset that the tfds source reads: a TFDS directory, a TFDS dataset by name, or IDX files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _READERS = {"array_record": ArrayRecords, "tfrecord": TfRecords}
 
 
 def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
-    """The set that data.path (None where it is empty) and data.tfds name.
+    """Opens the dataset that data.path (`path`, None if it is empty) and data.tfds name.
 
     Raises:
-        UserError: there is no such set, or it is not one of labelled images.
+        UserError: there is no such dataset, or it does not consist of labelled images.
     """
     if path and not path.is_dir():
         raise UserError(
@@ -85,7 +85,7 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
                 return _parsed(records, splits[split], features)
             except (UserError, OSError, MemoryError):
                 raise
-            except Exception as error:  # whatever the readers raise of records that are cut off or changed
+            except Exception as error:  # the readers raise many kinds of errors for truncated or changed records
                 raise damaged(folder, error) from error
 
         return _cached(config, shards, split, features, parsed)
@@ -103,7 +103,7 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
 
 
 def _check_shards(folder: Path, shards: Sequence[tuple[str, int]]) -> None:
-    """Checks what dataset_info.json says of the files: it may name any path, and any number of records."""
+    """Checks the files listed in dataset_info.json, which may name any path and claim any number of records."""
     if missing := [path for path, _ in shards if not os.path.isfile(path)]:
         raise UserError(f"{len(missing)} files of the TFDS set are missing, such as {missing[0]!r}: copy it anew.")
     inside = os.path.abspath(folder)
@@ -177,7 +177,7 @@ def _classes(features: Any) -> dict[str, list[str] | None]:
 
 
 def _parsed(records: Records, part: slice, features: Sequence[str]) -> Values:
-    """The features' values, read from all records of a split."""
+    """Reads the values of the features from all records of a split."""
     tf = import_tensorflow()
     found: dict[str, list[np.ndarray]] = {name: [] for name in features}
     for start in range(part.start, part.stop, _CHUNK):
@@ -195,14 +195,14 @@ def _value(feature: Any) -> int | bytes:
 def _cached(
     config: ConfigDict, shards: Sequence[Any], split: str, features: Sequence[str], make: Callable[[], Values]
 ) -> Values:
-    """What make() returns, kept in the cache for as long as the files stay the same."""
+    """Returns the result of make(), cached on disk as long as the files stay the same."""
     stats = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path, _ in shards]
     digest = hashlib.sha256(repr((stats, split, list(features))).encode()).hexdigest()[:32]
     file = cache_root(config.data.cache_dir) / f"labels-{digest}.npz"
     try:
         with np.load(file) as kept:
             return {name: kept[name] for name in features}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # none yet, or damaged
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # not cached yet, or damaged
         values = make()
     with contextlib.suppress(OSError, UserError, RunError):  # a cache that cannot be written only costs time
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Where images and labels come from: tables, folders, zips and TensorFlow Datasets."""
+"""Sources of images and labels: tables, folders, zips and TensorFlow Datasets."""

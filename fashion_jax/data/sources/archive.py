@@ -1,8 +1,8 @@
-"""Data in a zip: checked, and extracted once into the cache.
+"""Checks a zip of data and extracts it once into the cache.
 
-Whatever the archive says, nothing lands outside of its folder of the cache, nothing but files is made, and no more
-is written than its directory has announced (zipfile cuts a member off at the announced size; the announced sizes
-are bounded).
+Whatever the archive contains, nothing is written outside its folder in the cache, only regular files and folders are
+made, and no more bytes are written than its directory announces (zipfile truncates a member at the announced size;
+the announced sizes are bounded).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MAX_FILES = 5_000_000
 
 _MAX_BYTES = 1 << 40
 
-_MAX_RATIO = 200  # of what is extracted to the archive itself, beyond the first bytes: photographs have 1, tables 20
+_MAX_RATIO = 200  # extracted bytes per archive byte, beyond _BYTES_OF_ANY_RATIO; photographs have 1, tables 20
 
 _BYTES_OF_ANY_RATIO = 16 << 20
 
-_BLOCK = 4096  # what a small file takes on the disk
+_BLOCK = 4096  # bytes that a small file takes on disk
 
 _CHUNK = 1 << 20
 
 _ENCRYPTED = 0x1  # flag bit
 
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile reads others too, but with unbounded memory
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile needs unbounded memory for the others
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error, OverflowError)
 
@@ -44,19 +44,19 @@ _Members = dict[str, zipfile.ZipInfo]  # path inside the archive -> the file tha
 
 
 def check_archive(archive: Path) -> None:
-    """Checks what can be known of an archive without extracting it; takes a second for 100,000 files.
+    """Checks an archive without extracting it; takes a second for 100,000 files.
 
     Raises:
-        UserError: it is no zip, or one that extracted() would refuse for what its directory says.
+        UserError: the file is no zip, or `extracted` would refuse it because of its directory.
     """
     with _opened(archive):
         pass
 
 
 def extracted(archive: Path, cache: Path) -> Path:
-    """The folder of an archive's data, extracted now where the cache does not have it.
+    """Returns the folder of an archive's data, and extracts it first if it is not in the cache.
 
-    Where all of it is inside of one top folder, it is that folder.
+    If the archive has a single top folder that holds everything, that folder is returned.
 
     Args:
         archive: a zip.
@@ -71,7 +71,7 @@ def extracted(archive: Path, cache: Path) -> Path:
 
 
 def extracted_whole(archive: Path, cache: Path) -> Path:
-    """As extracted(), but always the folder that the paths inside the archive are relative to."""
+    """Extracts like `extracted`, but always returns the folder that the paths in the archive are relative to."""
     with _opened(archive) as (file, members):
         folder = cache / f"archive-{_digest(archive, members)}"
         way_out = f"set data.cache_dir to a folder with room that can be written, or unpack {str(archive)!r} yourself"
@@ -86,7 +86,7 @@ def extracted_whole(archive: Path, cache: Path) -> Path:
 
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, _Members]]:
-    """The open archive, and its files after all checks."""
+    """Yields the open archive and its files, after all checks."""
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(_zip_file(archive))
@@ -96,7 +96,9 @@ def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, _Members]]:
 
 
 def _zip_file(archive: Path) -> zipfile.ZipFile:
-    """Names without the flag for UTF-8 are mostly UTF-8 all the same (macOS writes such), else of the old code page."""
+    """Opens a zip, reading names without the UTF-8 flag as UTF-8 if they are (macOS writes such), else as code page
+    437.
+    """
     try:
         return zipfile.ZipFile(archive, metadata_encoding="utf-8")
     except UnicodeDecodeError:
@@ -104,7 +106,7 @@ def _zip_file(archive: Path) -> zipfile.ZipFile:
 
 
 def _members(archive: Path, file: zipfile.ZipFile) -> _Members:
-    """The files of the archive, without what macOS adds."""
+    """Returns the files of the archive, without those that macOS adds."""
     if len(file.infolist()) > _MAX_FILES:
         raise _refused(archive, f"holds {len(file.infolist()):,} files, more than {_MAX_FILES:,}")
     members: _Members = {}
@@ -151,7 +153,7 @@ def _check_size(archive: Path, size: int) -> None:
 
 
 def _digest(archive: Path, members: _Members) -> str:
-    """Of which archive it is, and of what its directory says."""
+    """Returns a digest of the archive's path, size, modification time and directory."""
     status = archive.stat()
     digest = hashlib.sha256(repr((os.path.abspath(archive), status.st_size, status.st_mtime_ns)).encode())
     for name, info in members.items():
@@ -160,7 +162,7 @@ def _digest(archive: Path, members: _Members) -> str:
 
 
 def _is_complete(folder: Path, members: _Members) -> bool:
-    """Whether every file is there in its size: caches get cleaned."""
+    """Whether every file is there in its full size; something may have cleaned the cache."""
     try:
         return all(os.path.getsize(os.path.join(folder, name)) == info.file_size for name, info in members.items())
     except OSError:

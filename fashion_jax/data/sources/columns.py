@@ -1,4 +1,4 @@
-"""Columns of a table, as texts: CSV (also with semicolons or tabs) and Parquet, a part of its rows at a time."""
+"""Reads columns of a table as strings: CSV (also with semicolons or tabs) and Parquet, some rows at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
 
-Columns = dict[str, Sequence[str]]  # name -> a value per row, without the blanks around it, its accents composed
+Columns = dict[str, Sequence[str]]  # name -> a value per row, stripped, its accents composed
 
-_CHUNK = 1 << 11  # rows at a time: few, so that they are dropped before Python looks for garbage among them
+_CHUNK = 1 << 11  # rows per part: few, so that they are freed before Python's garbage collector examines them
 
 _DELIMITERS = ",;\t"
 
@@ -25,14 +25,14 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 class RaggedRow(NamedTuple):
-    """A row of a CSV with more or fewer cells than the header, so that cells may stand in the columns of others.
+    """A row of a CSV with more or fewer cells than the header, so that its cells may be in the wrong columns.
 
     Attributes:
         row: its number in its part.
-        line: of the file, where it begins; the header's is 1.
-        cells: without the blanks around them.
-        width: of the header.
-        places: column -> its place in the header.
+        line: the line of the file where it begins; the header is line 1.
+        cells: the cells, stripped.
+        width: the number of columns of the header.
+        places: column -> its index in the header.
     """
 
     row: int
@@ -43,19 +43,19 @@ class RaggedRow(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some rows of a table, in their order; ragged rows are read as if what is too much or missing stood at the end."""
+    """Some consecutive rows of a table; ragged rows are read as if the surplus or missing cells were at the end."""
 
     columns: Columns
     ragged: list[RaggedRow]
 
 
 def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
-    """The wanted columns, and the optional ones that are there, in parts of the rows; "" where a cell is empty.
+    """Yields the wanted columns, and the optional ones that exist, in parts of the rows; "" for an empty cell.
 
     Args:
-        path: of the table.
+        path: the table.
         wanted: names of columns, their accents composed.
-        optional: more of them, which may be missing.
+        optional: names of columns that may be missing.
 
     Raises:
         UserError: the table cannot be read, has no rows, or lacks a column or has it twice.
@@ -80,7 +80,9 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> 
 def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
     delimiter = _delimiter(path, wanted)
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)  # else an open quote swallows all further rows
+        reader = csv.reader(
+            file, delimiter=delimiter, strict=True
+        )  # strict: otherwise an unclosed quote swallows all further rows
         header = _header(next(reader, []))
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
         widths = range(max((i for i, name in enumerate(header, 1) if name), default=0), len(header) + 1)
@@ -98,9 +100,9 @@ def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Ite
 def _ragged(
     chunk: Sequence[list[str]], last_line: int, widths: range, places: dict[str, int]
 ) -> tuple[list[list[str]], list[RaggedRow]]:
-    """The rows without blank lines, at least as wide as the header; and those that were of none of the widths.
+    """Returns the rows without blank lines, padded to the width of the header, and the ragged ones among them.
 
-    The header may end in delimiters that its rows lack: it has several widths.
+    The header may end in delimiters that its rows lack, so rows may have any of several `widths`.
     """
     heights = [1 + sum(len(_LINE_BREAK.findall(cell)) for cell in row) for row in chunk]
     lines = last_line + 1 - np.cumsum(heights[::-1])[::-1]
@@ -118,7 +120,7 @@ def _header(names: Sequence[str]) -> list[str]:
 
 
 def _delimiter(path: Path, wanted: Sequence[str]) -> str:
-    """The first by which the header has most of the wanted columns, and most columns."""
+    """Returns the delimiter that splits the header into the most wanted columns, and then into the most columns."""
 
     def found(delimiter: str) -> tuple[int, int]:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -143,7 +145,7 @@ def _read_parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) ->
 
 
 def _as_text(value: Any, column: str) -> str:
-    """A value of a Parquet table as a person writes it: 1163, not 1163.0."""
+    """Converts a value of a Parquet table to the text that a person would write: 1163, not 1163.0."""
     if isinstance(value, str):
         return value.strip()
     if value is None or value != value:
@@ -158,7 +160,7 @@ def _as_text(value: Any, column: str) -> str:
 
 
 def _names(path: Path, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
-    """The columns to read, after checks."""
+    """Checks and returns the names of the columns to read."""
     if missing := [name for name in wanted if name not in header]:
         hint = "; separate its columns by commas" if len(header) == 1 else ""
         raise UserError(

@@ -1,4 +1,4 @@
-"""The folder source: images in folders that are named by their classes, MAIN/SUB/*.jpg or CLASS/*.jpg."""
+"""The folder source: images in folders named by their classes, MAIN/SUB/*.jpg or CLASS/*.jpg."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _USUAL = {
     **dict.fromkeys(["train", "training"], "train"),
     **dict.fromkeys(["validation", "valid", "val", "dev"], "validation"),
     **dict.fromkeys(["test", "testing"], "test"),
-}  # name of a folder in small letters -> split
+}  # name of a folder in lower case -> split
 
 _NO_IMAGE = "not an image by its name"
 
@@ -34,16 +34,17 @@ _HARMLESS = (_NO_IMAGE, _NO_SPLIT, *PASSED_OVER)
 
 
 def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
-    """The images below a folder, labelled by the names of their folders.
+    """Lists the images below a folder, labelled by the names of their folders.
 
     Args:
-        config: of the run.
-        folder: below which an image lies in as many folders as there are levels; where a taxonomy is given, it may
-            be one, that of the finest class. Where splits have folders, all this is in theirs.
+        config: gives data.levels, data.splits and data.max_bad_fraction.
+        folder: an image lies as many folders below it as there are levels, or, if a taxonomy is given, in one folder
+            named
+            by its finest class. If the splits have folders, these come first.
         taxonomy: gives classes their parents.
 
     Returns:
-        The table of the images, by path, with the column FOLDERS where splits have folders; and what was left out.
+        The table of the images, by path, with the column FOLDERS if the splits have folders; and what was left out.
 
     Raises:
         UserError: there is no such folder, or too many of its images cannot be used.
@@ -70,9 +71,9 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
 
 
 def split_folders(splits: Any, folder: Path) -> dict[str, str]:
-    """Top folder -> split, where data.splits names folders; or does not name files, and the usual folders are there.
+    """Returns top folder -> split, if data.splits names folders, or names no files and the usual folders exist.
 
-    Usual is train beside validation, or other words for them, in capital or small letters.
+    The usual folders are train and validation, or other words for them, in upper or lower case.
     """
     if isinstance(splits, dict) and all(isinstance(name, str) for name in splits.values()):
         return _named_folders(splits, folder)
@@ -95,7 +96,7 @@ def split_folders(splits: Any, folder: Path) -> dict[str, str]:
 
 
 def _named_folders(splits: dict[str, str], folder: Path) -> dict[str, str]:
-    """Folder -> split, of the config's data.splits; empty where these are no folders."""
+    """Returns folder -> split for the folders named in data.splits; empty if they are not all folders."""
     stored = StoredNames(str(folder))
     names = {os.path.normpath(stored.find(name)): split for split, name in splits.items()}
     if not all(os.path.isdir(folder / name) for name in names):
@@ -106,7 +107,10 @@ def _named_folders(splits: dict[str, str], folder: Path) -> dict[str, str]:
 
 
 def _check_no_splits(folder: Path, usual: dict[str, list[str]], num_folders: int) -> None:
-    """That no folders are taken for classes that are splits by their names; a single one may be a class of toys."""
+    """Raises a UserError if folders that would be read as classes are named like splits.
+
+    A single such folder beside others may be a class, such as toy trains.
+    """
     alike = [name for names in usual.values() for name in names]
     if len(alike) > 1:
         raise UserError(
@@ -121,17 +125,17 @@ def _check_no_splits(folder: Path, usual: dict[str, list[str]], num_folders: int
 
 
 def _advice(usual: dict[str, list[str]]) -> dict[str, str]:
-    """What data.splits could be; without a folder for validation the test images serve."""
+    """Returns a value for data.splits to suggest; without a validation folder, the test images serve."""
     names = {split: alike[0] for split, alike in usual.items()}
     validation = names.get("validation") or names.get("test", "FOLDER")
     return {"train": names.get("train", "FOLDER"), "validation": validation}
 
 
 class _Places:
-    """What the folders say of the images in them.
+    """Reads the split and the labels of images off their folders.
 
     Attributes:
-        distinct: the pairs of a split ("" where they have no folders) and labels, in the order they are found.
+        distinct: pairs of a split ("" if splits have no folders) and labels -> index, in the order they are found.
     """
 
     def __init__(self, levels: Sequence[str], splits: dict[str, str], taxonomy: Taxonomy | None):
@@ -142,7 +146,9 @@ class _Places:
         self._memo: dict[str, tuple[str, int]] = {}
 
     def of(self, parent: str) -> tuple[str, int]:
-        """Why an image in a folder (relative) is left out, "" where it is not; and the place in distinct."""
+        """Returns why the images in a folder (relative) are left out, "" if they are not, and their index in
+        `distinct`.
+        """
         if parent not in self._memo:
             self._memo[parent] = self._of(parent)
         return self._memo[parent]
@@ -165,7 +171,7 @@ class _Places:
         return "", self.distinct.setdefault((split, labels), len(self.distinct))
 
     def _path_of(self, name: str) -> Labels:
-        paths = self._paths.get(name, [(name, *[""] * (len(self._levels) - 1))])  # as it stands: unknown
+        paths = self._paths.get(name, [(name, *[""] * (len(self._levels) - 1))])  # not in the taxonomy: unknown
         if len(paths) > 1:
             raise UserError(
                 f"The folder {name!r} could be {' or '.join(map(class_name, paths))}: "

@@ -1,4 +1,4 @@
-"""The images of a table's rows: what the patterns of data.image make of each row."""
+"""Finds the images of a table's rows by the patterns of data.image."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fashion_jax.letters import composed
 
 
 def pattern_columns(patterns: Sequence[str]) -> list[str]:
-    """The columns that patterns such as images/{id}.jpg take."""
+    """Returns the columns that patterns such as images/{id}.jpg use."""
     parsed = (part for pattern in patterns for part in string.Formatter().parse(pattern))
     return list(dict.fromkeys(name for _, name, _, _ in parsed if name))
 
 
 class ImageNames:
-    """Names of images, relative to a folder, by patterns in which {COLUMN} is a row's value and * anything."""
+    """Names of images, relative to a folder, by patterns in which {COLUMN} is a row's value and * matches anything."""
 
     def __init__(self, patterns: Sequence[str], folder: str):
         self._fields = pattern_columns(patterns)
@@ -33,16 +33,17 @@ class ImageNames:
         self._stored = StoredNames(folder)
         self._listed: dict[str, tuple[list[str], list[str]]] = {}
         self._owner: dict[str, str] = {}  # name -> id of its row
-        self._guesses = any("*" in pattern for pattern in patterns)  # so that it could take another row's image
+        self._guesses = any("*" in pattern for pattern in patterns)  # such a pattern could match another row's image
 
     def of_rows(self, columns: Columns) -> tuple[list[str], np.ndarray]:
-        """The images of rows, whether they are there or not: names, and int [names] which row each is of.
+        """Returns the images of rows, whether they exist or not: names, and int [names], the row of each.
 
-        Names are as on disk, where accents may be decomposed. No row has a name twice. A pattern with a * that no file
-        fits stands for itself.
+        Names are spelt as on disk, where accents may be decomposed. No row has a name twice. A pattern with a * that
+        matches
+        no file is returned as a name itself.
 
         Raises:
-            UserError: an image fits the patterns of two rows.
+            UserError: an image matches the patterns of two rows.
         """
         values = [columns[field] for field in self._fields]
         if len(self._patterns) == 1 and not self._guesses:
@@ -57,7 +58,7 @@ class ImageNames:
         return list(itertools.chain.from_iterable(rows)), np.repeat(np.arange(len(rows)), list(map(len, rows)))
 
     def _by_place(self, text: str) -> str:
-        """The text with the place of each column's value in place of the column: {id} is {0}."""
+        """Replaces each column in the text by its index: {id} becomes {0}."""
         parts = string.Formatter().parse(text)
         return "".join(
             literal.replace("{", "{{").replace("}", "}}") + (f"{{{self._fields.index(name)}}}" if name else "")
@@ -73,7 +74,7 @@ class ImageNames:
         return list(names)
 
     def _fitting(self, pieces: Sequence[str]) -> list[str]:
-        """The images whose name is the pieces with anything between them, by name."""
+        """Returns the images whose name is the pieces with anything between them, sorted by name."""
         folder, slash, start = pieces[0].rpartition("/")
         folder = self._stored.find(folder)
         listed, stored = self._images_in(folder)
@@ -86,7 +87,7 @@ class ImageNames:
         return found
 
     def _images_in(self, folder: str) -> tuple[list[str], list[str]]:
-        """The names of the images in a folder, composed and sorted; and the same as they stand on disk."""
+        """Returns the names of the images in a folder, composed and sorted, and the same names as spelt on disk."""
         if folder not in self._listed:
             names = [x for x in listed_names(os.path.join(self._folder, folder)) if is_image(x) and not is_hidden(x)]
             pairs = sorted((composed(name), name) for name in names)

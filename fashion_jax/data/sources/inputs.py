@@ -1,4 +1,4 @@
-"""The images that a user names on a command line: files, folders and zips."""
+"""Finds the images that a user names on a command line: files, folders and zips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fashion_jax.errors import UserError
 
 
 class Input(NamedTuple):
-    """A row to come: what the user calls it, the file, and why there is none where that is known already."""
+    """A future row of predictions: the user's name of the image, its file, and an error that is already known or ""."""
 
     name: str
     file: str
@@ -23,7 +23,7 @@ class Input(NamedTuple):
 
 
 def find_inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
-    """Every file that the paths name, folders and zips opened, in the order of the paths and then by name."""
+    """Yields every file that the paths name, also in folders and zips, in the order of the paths and then by name."""
     stored = StoredNames("")
     for path in paths:
         file = stored.find(path)
@@ -36,7 +36,7 @@ def find_inputs(paths: Sequence[str], cache_dir: str) -> Iterator[Input]:
 
 
 def _inside(name: str, folder: str) -> Iterator[Input]:
-    """The files in a folder and below it."""
+    """Yields the files in a folder and its subfolders."""
     for path, error in walk(folder):
         if error not in PASSED_OVER:
             yield Input(os.path.join(name, path) if path else name, os.path.join(folder, path), error)

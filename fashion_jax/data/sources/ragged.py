@@ -1,4 +1,4 @@
-"""Rows of a CSV with more or fewer cells than the header: whether the wanted cells stand in their columns."""
+"""Decides whether the wanted cells of a CSV row with too many or too few cells are in their columns."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from fashion_jax.data.sources.columns import RaggedRow
 
 
 def misplaced(rows: Sequence[RaggedRow], levels: Sequence[str], whole: Iterable[tuple[str, ...]]) -> list[RaggedRow]:
-    """The rows of which a wanted cell may stand in another column than its own.
+    """Returns the rows in which a wanted cell may be in the wrong column.
 
-    What is too much, or missing, can stand anywhere: "Shirt, slim fit" without quotes is two cells. A row is taken if
-    it has labels of whole rows when read from the left, has other ones in no other way, and has no wanted cell behind
-    them.
+    The surplus or missing cells can be anywhere: "Shirt, slim fit" without quotes is two cells. A row is accepted if
+    its
+    labels, read from the left, also occur in whole rows, no other shift gives labels that do, and no wanted cell comes
+    after the labels.
 
     Args:
-        rows: with more or fewer cells than the header.
+        rows: rows with more or fewer cells than the header.
         levels: columns of the labels, coarse to fine.
-        whole: paths of labels that rows with as many cells as the header have.
+        whole: paths of labels of rows that have as many cells as the header.
     """
     paths = set(whole)
-    if not paths:  # each line may end in a delimiter that the header lacks
+    if not paths:  # every line may end in a delimiter that the header lacks
         paths = {_labels(row, levels) for row in rows if has_blank_end(row)}
     known = {(*path[:depth], *[""] * (len(path) - depth)) for path in paths for depth in range(1, len(path) + 1)}
     return [row for row in rows if not _is_in_place(row, levels, known)]
 
 
 def has_blank_end(row: RaggedRow) -> bool:
-    """Whether there are more cells than in the header, and nothing in them."""
+    """Whether the row has more cells than the header, and all surplus ones are empty."""
     return len(row.cells) > row.width and not any(row.cells[row.width :])
 
 
@@ -38,20 +39,20 @@ def _is_in_place(row: RaggedRow, levels: Sequence[str], known: set[tuple[str, ..
     if has_blank_end(row):
         return True
     last = max(row.places[level] for level in levels)
-    is_torn = last == row.width - 1 < len(row.cells) - 1  # the finest label itself could be of several cells
+    is_torn = last == row.width - 1 < len(row.cells) - 1  # the finest label itself could be split into several cells
     return not is_torn and not any(last < place < len(row.cells) for place in row.places.values())
 
 
 def _labels(row: RaggedRow, levels: Sequence[str], start: int = 0, shift: int = 0) -> tuple[str, ...]:
-    """The labels where the cells from a place of the header on have moved; "" where there is no cell."""
+    """Returns the labels if the cells from header index `start` on are shifted by `shift`; "" if there is no cell."""
     places = [row.places[level] + (shift if row.places[level] >= start else 0) for level in levels]
-    if len(set(places)) < len(set(levels)):  # no cell is of two columns
+    if len(set(places)) < len(set(levels)):  # a cell cannot belong to two columns
         return ("",) * len(levels)
     return tuple(row.cells[place] if 0 <= place < len(row.cells) else "" for place in places)
 
 
 def _other_labels(row: RaggedRow, levels: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The labels, where none is missing, of every way in which cells could have moved before one of the levels."""
+    """Yields the labels, if none is missing, for every possible shift of the cells from one of the levels on."""
     difference = len(row.cells) - row.width
     shifts = range(1, difference + 1) if difference > 0 else range(difference, 0)
     for start in {row.places[level] for level in levels}:

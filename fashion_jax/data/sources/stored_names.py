@@ -1,4 +1,4 @@
-"""Names of files as they stand on disk, where a table or a config has the same name with accents in another form."""
+"""Finds files whose names on disk have accents in another Unicode form than in a table or config."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fashion_jax.letters import composed
 
 
 class StoredNames:
-    """Finds what names relative to a folder are called on disk; every folder is listed once, and only if needed."""
+    """Looks up how names relative to a folder are spelt on disk; lists each folder once, and only if needed."""
 
     def __init__(self, folder: str):
         self._folder = folder
         self._listed: dict[str, dict[str, str]] = {}
 
     def find(self, name: str) -> str:
-        """The name as it stands on disk; the given one where nothing there is the same."""
+        """Returns the name as spelt on disk, or the given name if nothing there matches."""
         if name.isascii():  # ASCII has one form
             return name
         found: list[str] = []
@@ -32,13 +32,13 @@ class StoredNames:
 
 
 def stored_path(path: Path) -> Path:
-    """The path of a file or folder as it stands on disk; the given one where it is there, or nothing is the same."""
+    """Returns a path as spelt on disk, or the given path if it exists or nothing matches."""
     name = str(path)
     return path if name.isascii() or os.path.lexists(name) else Path(StoredNames("").find(name))
 
 
 def listed_names(folder: str) -> list[str]:
-    """The names in a folder; none where it is not there or cannot be read."""
+    """Returns the names in a folder; none if it does not exist or cannot be read."""
     try:
         return os.listdir(folder or os.curdir)
     except (OSError, ValueError):  # ValueError: a NUL in the name

@@ -1,4 +1,4 @@
-"""Images and what is said of them; and the csv source: a table of products, and the folder of their images."""
+"""The table of images with their labels, and the csv source, which reads it from a table of products."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
 
-Labels = tuple[str, ...]  # of an image, coarse to fine; "" where not known
+Labels = tuple[str, ...]  # labels of an image, coarse to fine; "" if not known
 
 LeftOut = dict[str, list[str]]  # reason -> ids
 
 
 class LabelPaths(Sequence[Labels]):
-    """The labels of images, each distinct path of labels kept once.
+    """The labels of images; each distinct path of labels is stored once.
 
     Attributes:
         distinct: the paths of labels.
-        codes: int32 [images], which of them is an image's.
+        codes: int32 [images], the index of each image's path in `distinct`.
     """
 
     def __init__(self, distinct: Sequence[Labels], codes: np.ndarray):
@@ -53,13 +53,13 @@ class LabelPaths(Sequence[Labels]):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Images and what is said of them, image by image.
+    """Images with their labels and further columns.
 
     Attributes:
-        ids: what the user calls each image: the value of its row's id column; its name where there is none.
+        ids: the user's name of each image: its row's value in the id column, or the image's name without one.
         files: absolute paths.
         paths: labels.
-        rows: int [images], the number of each image's row: images of one row stay together.
+        rows: int [images], the number of each image's row; the images of a row are consecutive.
         columns: further columns that the config names.
     """
 
@@ -73,7 +73,7 @@ class Table:
         return len(self.ids)
 
     def select(self, images: Sequence[int] | np.ndarray) -> Table:
-        """The table of some images (int [n]), in their order."""
+        """Returns the table of some images (int [n]), in the given order."""
         return Table(
             self.ids.select(images),
             self.files.select(images),
@@ -87,11 +87,11 @@ def read_table(config: ConfigDict, folder: Path) -> tuple[Table, LeftOut]:
     """Reads the table in folder that the config's data.* fields describe.
 
     Returns:
-        The images of its rows, and the rows that are left out because their cells may stand in wrong columns.
+        The images of its rows, and the rows that are left out because their cells may be in the wrong columns.
 
     Raises:
         UserError: the folder, the table or a column is missing, the table cannot be read, or more than
-            data.max_bad_fraction of its rows are to be left out.
+            data.max_bad_fraction of its rows would be left out.
     """
     path = table_file(config, folder)
     patterns = list(map(composed, image_patterns(config)))
@@ -118,7 +118,7 @@ def read_table(config: ConfigDict, folder: Path) -> tuple[Table, LeftOut]:
 def _without_misplaced(
     table: Table, ragged: Sequence[RaggedRow], levels: Sequence[str], max_bad_fraction: float, path: Path
 ) -> tuple[Table, LeftOut]:
-    """The table without the rows whose cells may stand in wrong columns; and these rows."""
+    """Returns the table without the rows whose cells may be in the wrong columns, and these rows."""
     whole = ~np.isin(table.rows, [row.row for row in ragged])
     good = {table.paths.distinct[code] for code in np.unique(table.paths.codes[whole])}
     bad = misplaced(ragged, levels, good)
@@ -141,7 +141,7 @@ def _without_misplaced(
 
 
 def image_patterns(config: ConfigDict) -> list[str]:
-    """data.image, which is one pattern or several, as a list."""
+    """Returns data.image, which is one pattern or several, as a list."""
     return [config.data.image] if isinstance(config.data.image, str) else list(config.data.image)
 
 
@@ -154,7 +154,7 @@ def _part(
     known: dict[Labels, int],
     first_row: int,
 ) -> tuple[Strings | np.ndarray, ...]:
-    """Of some rows' images: ids, names, codes of the labels (known grows), numbers of the rows, extra columns."""
+    """Returns, for the images of some rows: ids, names, label codes, row numbers and extra columns; extends `known`."""
     codes = [known.setdefault(path, len(known)) for path in zip(*map(columns.get, levels), strict=True)]
     ids = columns.get("id") or _ids_of_names(names, rows)
     texts = [Strings(ids), *(Strings(columns[name]) for name in extra)]
@@ -164,12 +164,12 @@ def _part(
 
 
 def _ids_of_names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
-    """The name of each row's first image."""
+    """Returns the name of each row's first image."""
     return all_composed([printable_name(names[i]) for i in np.unique(rows, return_index=True)[1]])
 
 
 def table_file(config: ConfigDict, folder: Path) -> Path:
-    """The table in the folder of the images.
+    """Returns the path of the table in the folder of the images.
 
     Raises:
         UserError: the folder or the table is missing.
@@ -183,9 +183,9 @@ def table_file(config: ConfigDict, folder: Path) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises UserError where data.path leads to no folder."""
+    """Raises a UserError if data.path is not a folder."""
     if not os.path.isdir(folder):
         raise UserError(f"data.path is {str(folder)!r}, which is not a folder or a zip: name the one with the images.")
 
 
-FOLDERS = ""  # the column of a table whose splits have folders, which no config can name
+FOLDERS = ""  # name of the column of splits that folders define; no config can name it

@@ -1,7 +1,7 @@
-"""The file that data.taxonomy names: a run's taxonomy.json, or YAML that says which classes stand under which.
+"""Reads the file that data.taxonomy names: a run's taxonomy.json, or YAML that nests the classes.
 
 Upper body: [longsleeve, shirt, t-shirt]      # two levels; with one level the file is a list,
-Lower body: [pants, shorts, skirt]            # with more the lists stand deeper
+Lower body: [pants, shorts, skirt]            # with more levels the lists are nested deeper
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
 from fashion_jax.taxonomy import Taxonomy, class_labels
 
-MAX_CLASSES = 100_000  # a few lines of YAML can stand for endless ones
+MAX_CLASSES = 100_000  # a few lines of YAML with aliases can expand without end
 
 
 def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
-    """The classes that a file fixes, for the levels of the config.
+    """Reads the fixed classes from a file, for the levels of the config.
 
     Raises:
         UserError: the file cannot be read, holds no tree of classes, or has other levels.
@@ -39,7 +39,7 @@ def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
 
 
 def paths_by_name(taxonomy: Taxonomy) -> dict[str, list[tuple[str, ...]]]:
-    """The last label of the finest classes -> their paths: more than one where parents share it."""
+    """Returns the last label of the finest classes -> their paths: several if classes of different parents share it."""
     paths = defaultdict(list)
     for name in taxonomy.classes[taxonomy.levels[-1]]:
         path = class_labels(name)
@@ -66,13 +66,13 @@ def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, 
 
 
 class _Tree:
-    """Reads the nodes of a YAML file, whose scalars stay the texts that they are: no is no, 1 is 1."""
+    """Walks the nodes of a YAML file, reading all scalars as strings: no stays "no" and 1 stays "1"."""
 
     def __init__(self, name: str, levels: Sequence[str]):
         self._name, self._levels = name, levels
 
     def paths(self, node: Any, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The paths of the finest classes at and below a node, whose labels so far are given."""
+        """Yields the paths of the finest classes at and below a node, given the labels above it."""
         depth, is_last = len(above), len(above) == len(self._levels) - 1
         if is_last != (node.id == "sequence") or not node.value or node.id == "scalar":
             raise self._wrong(node, self._wanted(above))

@@ -1,4 +1,4 @@
-"""The tfds source: from a set of records to a table of its images, labelled level by level."""
+"""The tfds source: turns a dataset of records into a table of images, labelled at each level."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ _LABEL = "label"
 
 
 def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
-    """The images of the set that data.path and data.tfds name.
+    """Reads the dataset that data.path and data.tfds name.
 
     Args:
-        config: of the run. Where data.splits are texts they are splits of the set, or slices of them; fractions
-            divide all of its images; a prepared directory has the splits that it was prepared with.
-        path: data.path; None where it is empty.
-        taxonomy: gives the classes of a set with one label their parents.
+        config: if the values of data.splits are strings, they are splits of the dataset or slices of them; fractions
+            divide
+            all of its images; a prepared directory has the splits that it was prepared with.
+        path: data.path; None if it is empty.
+        taxonomy: gives the classes of a dataset with one label their parents.
 
     Returns:
-        The table of the images, with the column FOLDERS where splits are the set's; and what was left out before.
+        The table of the images, with the column FOLDERS if the splits come from the dataset; and the images that were
+        left out when it was prepared.
 
     Raises:
-        UserError: there is no such set, split or label.
+        UserError: there is no such dataset, split or label.
     """
     records = open_tfds_set(config, path)
     prepared = is_prepared(records.folder)
@@ -74,7 +76,7 @@ def _check_fields(config: ConfigDict, folder: Path, prepared: bool) -> None:
 
 
 def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.ndarray, Strings | None]:
-    """The records (int64 [n]) of all splits, and each one's split, None where data.splits are fractions."""
+    """Returns the records of all splits (int64 [n]), and each one's split, None if data.splits are fractions."""
     splits = config.data.splits
     if prepared and made_from(config, records.folder):
         splits = {split: split for split in records.splits}
@@ -91,7 +93,7 @@ def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.nd
 
 
 def _label_features(config: ConfigDict, records: RecordSet, taxonomy: Taxonomy | None) -> list[str]:
-    """The features of the levels: one for each; or the one of the finest, where a taxonomy says what stands above."""
+    """Returns the feature of each level, or only that of the finest level if a taxonomy gives its parents."""
     levels = config.data.levels
     named = [next((n for n in (level, value) if n in records.classes), "") for level, value in levels.items()]
     if all(named):
@@ -112,9 +114,9 @@ def _label_features(config: ConfigDict, records: RecordSet, taxonomy: Taxonomy |
 
 
 def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> dict[str, np.ndarray]:
-    """Feature -> its values at rows."""
+    """Returns feature -> its values at rows."""
     values = {name: [] for name in features}
-    where = np.empty(len(rows), np.int64)  # in what is read, which is only the splits that are needed
+    where = np.empty(len(rows), np.int64)  # index into what is read: only the splits that are needed
     start = 0
     for split, part in records.splits.items():
         inside = (rows >= part.start) & (rows < part.stop)
@@ -128,15 +130,17 @@ def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> di
 
 
 def _contents(records: RecordSet, rows: np.ndarray) -> np.ndarray | None:
-    """uint64 [rows]: digests of the files that images were prepared from; None if an earlier version prepared them."""
+    """Returns digests of the files that the images were prepared from, uint64 [rows]; None if an earlier version
+    prepared them.
+    """
     try:
         return _values(records, rows, [CONTENTS])[CONTENTS]
-    except UserError:  # labels have been read from the same files before, so it is the column that is missing
+    except UserError:  # the labels were read from the same files before, so only this column is missing
         return None
 
 
 def _codes(records: RecordSet, feature: str, values: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The labels that occur, and int [n] which of them an image has; "" where it has none."""
+    """Returns the labels that occur, and int [n], which of them each image has; "" stands for no label."""
     if names := records.classes[feature]:
         if values.dtype.kind != "i":
             raise UserError(
@@ -149,7 +153,7 @@ def _codes(records: RecordSet, feature: str, values: np.ndarray) -> tuple[list[s
 
 
 def _paths_of_levels(records: RecordSet, values: dict[str, np.ndarray], features: Sequence[str]) -> LabelPaths:
-    """Of a set with a label for each level."""
+    """Returns the label paths of a dataset with one label per level."""
     texts, codes = zip(*(_codes(records, name, values[name]) for name in features), strict=True)
     distinct, code = np.unique(np.stack(codes, 1), axis=0, return_inverse=True)
     paths = [tuple(texts[k][c] for k, c in enumerate(path)) for path in distinct.tolist()]
@@ -157,7 +161,7 @@ def _paths_of_levels(records: RecordSet, values: dict[str, np.ndarray], features
 
 
 def _paths_of_names(records: RecordSet, values: dict[str, np.ndarray], features: Sequence[str]) -> LabelPaths:
-    """Of a prepared set, whose classes are named by their paths from the root."""
+    """Returns the label paths of a prepared dataset, whose classes are named by their paths from the root."""
     by_level = _paths_of_levels(records, values, features)
     paths = [class_labels(next((name for name in reversed(names) if name), "")) for names in by_level.distinct]
     padded: list[Labels] = [(*path, *[""] * (len(features) - len(path))) for path in paths]
@@ -167,7 +171,7 @@ def _paths_of_names(records: RecordSet, values: dict[str, np.ndarray], features:
 def _paths_by_taxonomy(
     records: RecordSet, values: dict[str, np.ndarray], feature: str, taxonomy: Taxonomy, depth: int
 ) -> LabelPaths:
-    """Of a set with one label, that of the finest level."""
+    """Returns the label paths of a dataset that has only the label of the finest level."""
     known = paths_by_name(taxonomy)
     texts, codes = _codes(records, feature, values[feature])
     if shared := next((known[text] for text in texts if len(known.get(text, ())) > 1), None):
@@ -180,7 +184,7 @@ def _paths_by_taxonomy(
 
 
 def _ids(records: RecordSet, rows: np.ndarray) -> Strings:
-    """What the set calls its images; else their split and place in it."""
+    """Returns the dataset's names of its images, or their split and index in it."""
     if feature := next((name for name in _IDS if records.classes.get(name, ()) is None), ""):
         ids = _values(records, rows, [feature])[feature]
         return Strings(composed(x.decode("utf-8", "backslashreplace") if isinstance(x, bytes) else str(x)) for x in ids)

@@ -1,4 +1,4 @@
-"""All files of a folder and below it, each once, whatever lies there: the one way, for training and prediction."""
+"""Walks all files in and below a folder, each once; training and prediction both use it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ READ_ANYWAY = "a link to a folder that is read anyway"
 
 OF_A_RUN = "made by a run of this program, and no data"
 
-PASSED_OVER = (READ_ANYWAY, OF_A_RUN)  # what stands for a folder in which no image is missed
+PASSED_OVER = (READ_ANYWAY, OF_A_RUN)  # reasons for skipping a folder that do not count as lost images
 
-# What systems leave beside images, in lower case.
+# Files and folders that operating systems leave beside images, in lower case.
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
 
 _MADE_IN_A_WORKDIR = {"checkpoints", "predictions", "report"}
 
 
 class Found(NamedTuple):
-    """A file, or what stands where one could not be found.
+    """A file, or an entry that stands for files that could not be read.
 
     Attributes:
         path: relative to the folder walked; "" is the folder itself.
-        error: why it cannot be read, in words; "" where nothing is known against it.
+        error: why it cannot be read; "" if no reason is known.
     """
 
     path: str
@@ -38,11 +38,12 @@ class Found(NamedTuple):
 
 
 def walk(folder: str) -> Iterator[Found]:
-    """The files in a folder and below it, ordered by name; hidden ones and those of systems are passed over.
+    """Yields the files in a folder and below it, ordered by name, without hidden files and files of operating systems.
 
-    A folder below it that is the work directory or the report of a run is found as such, without what is in it. A link
-    to a file is a file. A link to a folder is followed once, and only to what is neither in the folder, nor above it,
-    nor in or above what has been followed already: so no folder is read twice, and no circle walked.
+    A subfolder that is the work directory or the report of a run is yielded as one entry, without its content. A link
+    to a
+    file is a file. A link to a folder is followed once, and only to folders that are neither in the folder walked, nor
+    above it, nor in or above one that was already followed. So no folder is read twice, and cycles are not walked.
     """
     links = _Links(folder)
     pending = list(_entries(folder, ""))[::-1]
@@ -57,22 +58,22 @@ def walk(folder: str) -> Iterator[Found]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a name ends as those of images do, in upper or lower case."""
+    """Whether a name has the suffix of an image format, in upper or lower case."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder is hidden, or one that systems leave beside images."""
+    """Whether a file or folder is hidden, or one that operating systems leave beside images."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 def printable_name(name: str) -> str:
-    """A file's name as text: what is no UTF-8 in it is written as an escape."""
+    """Returns the name of a file as text, with escapes for bytes that are not UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _Links:
-    """Which links to folders lead to something new."""
+    """Keeps track of which links to folders lead to something new."""
 
     def __init__(self, folder: str):
         self._read: set[str] = set()
@@ -80,7 +81,7 @@ class _Links:
         self._add(os.path.realpath(folder))
 
     def follow(self, link: str) -> bool:
-        """Whether to follow it; remembers that it was."""
+        """Returns whether to follow a link, and remembers that it was followed."""
         target = os.path.realpath(link)
         if target in self._above or not self._read.isdisjoint((target, *_ancestors(target))):
             return False
@@ -98,7 +99,10 @@ def _ancestors(path: str) -> Iterator[str]:
 
 
 def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
-    """What lies in the folder at path: (kind: file, folder or link to a folder; path; error). No file is asked for."""
+    """Yields the entries of the folder at path as (kind: file, folder or link to a folder; path; error).
+
+    Files are not opened.
+    """
     try:
         with os.scandir(os.path.join(folder, path)) as scanned:
             entries = sorted((entry for entry in scanned if not is_hidden(entry.name)), key=lambda entry: entry.name)
@@ -121,12 +125,12 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_workdir(names: set[str]) -> bool:
-    """Whether files of these names lie where a run is kept, begun or ended."""
+    """Whether a folder with these names is the work directory of a run, begun or finished."""
     return "config.json" in names and ("checkpoints" in names or {"taxonomy.json", "data.json"} <= names)
 
 
 def _is_report(names: set[str]) -> bool:
-    """Whether files of these names lie in a report, which evaluate writes anywhere."""
+    """Whether a folder with these names is a report page, which evaluate may write anywhere."""
     return {"index.html", "label_errors.csv"} <= names
 
 
