@@ -1,6 +1,6 @@
-"""The multi-task model on a folder of classes, Clothing dataset (small), unpacked or zipped: set data.path to it.
+"""The multi-task model on a folder of classes: Clothing dataset (small), unpacked or zipped. Set data.path to it.
 
-train/CLASS/*.jpg and validation/CLASS/*.jpg; clothing.yaml puts its 10 classes under 4 mains.
+It has train/CLASS/*.jpg and validation/CLASS/*.jpg; clothing.yaml puts its 10 classes under 4 main classes.
 """
 
 from pathlib import Path

@@ -1,121 +1,123 @@
-"""Every field and its default. Overlays change only what differs; the command line has the last word.
+"""All fields and their defaults. Overlays change only what differs; the command line overrides both.
 
-The recipe is the report's: a ResNet-34 trunk shared by one head per label level, SGD with momentum and
-PyTorch's weight decay, cosine annealing stepped per epoch.
+The defaults are the recipe: a ResNet-34 trunk shared by one head per label level, SGD with momentum and PyTorch's
+weight
+decay, cosine annealing stepped per epoch.
 """
 
 from ml_collections import ConfigDict
 
 
 def section(**fields) -> ConfigDict:
-    """Fields whose tables (of levels, of splits) stay plain dicts, which keep their order."""
+    """Makes a section in which tables (of levels, of splits) stay plain dicts, which keep their order."""
     return ConfigDict(fields, type_safe=False, convert_dict=False, sort_keys=False)
 
 
 def get_config() -> ConfigDict:
     config = section()
     config.seed = 0  # everything random is a pure function of (seed, step) or (seed, epoch)
-    config.image_size = 64  # what the network sees: an int, or (height, width), in pixels
+    config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes
     config.num_epochs = 8
 
-    config.learning_rate = 0.01  # of the first epoch
+    config.learning_rate = 0.01  # in the first epoch
     config.momentum = 0.9
     config.weight_decay = 5e-4  # PyTorch's: L2 added to the gradient of every parameter, before momentum
     config.schedule = "cosine"  # stepped per epoch: cosine (to 0 over num_epochs) | exponential
-    config.learning_rate_decay = 0.9  # per epoch, where schedule = exponential
+    config.learning_rate_decay = 0.9  # factor per epoch, if schedule = exponential
 
-    config.loss_weights = {}  # level -> weight in the total loss; 1 where a level is not named
+    config.loss_weights = {}  # level -> weight in the total loss; 1 for levels not named
     config.batch_norm = "global"  # statistics over: global (batch) | group (of images) | local (device)
-    config.batch_norm_group_size = 32  # images that share statistics, where batch_norm = group
+    config.batch_norm_group_size = 32  # images that share statistics, if batch_norm = group
     config.dtype = "float32"  # of the computation: float32 | bfloat16 | float64 (for tests; slow)
-    config.clip_gradient_norm = 0.0  # of all parameters together, before weight decay; 0: no limit
-    config.deterministic = False  # GPUs too repeat every bit, a little slower; CPUs and TPUs always do
-    # An update whose loss or gradient is not finite is skipped and counted. At the first one the run stops (stop);
-    # or after max_in_a_row of them it stops (skip), or goes back to the last good checkpoint and on with a lower
-    # learning rate (rollback).
+    config.clip_gradient_norm = 0.0  # limit on the norm over all parameters, before weight decay; 0: no limit
+    config.deterministic = False  # bit-identical repeats also on GPUs, a little slower; CPUs and TPUs always repeat
+    # An update whose loss or gradient is not finite is skipped and counted. stop: the run stops at the first one.
+    # skip: it stops after max_in_a_row of them. rollback: after max_in_a_row of them it returns to the last good
+    # checkpoint and continues with a lower learning rate.
     config.on_nonfinite = "skip"
     config.nonfinite = section(
         max_in_a_row=10,
-        learning_rate_factor=0.5,  # of each rollback
-        max_rollbacks=3,  # then the run stops
+        learning_rate_factor=0.5,  # applied at each rollback
+        max_rollbacks=3,  # the run stops after as many
     )
-    config.accumulate = 1  # parts of a batch whose gradients are added up; BatchNorm then sees one part at a time
-    config.steps_per_dispatch = 1  # steps that go to the device at once, for small ones; none spans an epoch's end
-    # what the backward pass keeps: none (computes nothing again) | dots (outputs of convolutions and matrix
-    # products) | blocks (what each block of a ResNet takes in)
+    config.accumulate = 1  # parts of a batch whose gradients are accumulated; BatchNorm sees one part at a time
+    config.steps_per_dispatch = 1  # steps dispatched at once, for small models; never across the end of an epoch
+    # Rematerialization: none (recomputes nothing) | dots (keeps outputs of convolutions and matrix products) |
+    # blocks (keeps the inputs of each ResNet block).
     config.remat = "none"
-    # What training images go through: none | flip (the report's) | light (flip, crops of 0.5 to 1 of the canvas) |
+    # Augmentation of training images: none | flip (the recipe's) | light (flip, crops of 0.5 to 1 of the canvas) |
     # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 0.35
     # to 1, RandAugment, erasing, mixup and CutMix).
     config.augment = "flip"
-    config.eval_flip = False  # predict the mean of the probabilities of an image and of its mirror image
+    config.eval_flip = False  # average the probabilities of an image and its mirror image
 
     config.model = section(
         name="resnet34",  # resnet10 | resnet18 | resnet34 | vgg16 | hybrid (resnet34 and vgg16 side by side)
-        fusion="concatenate",  # of the hybrid's features: concatenate | gated (Arevalo et al. 2017)
-        init_from={},  # trunk -> --workdir of a run, whose best checkpoint has the trunk to start from; heads are new
-        frozen=[],  # trunks of init_from that stay as they are, BatchNorm's statistics included
-        # level -> head: main | sub (the report's two) | classifier (torchvision's VGG-16) | linear.
-        # Empty: main for the first level, sub for every further one. A level left out of a non-empty
+        fusion="concatenate",  # of the hybrid's trunks: concatenate | gated (Arevalo et al. 2017)
+        init_from={},  # trunk -> --workdir of the run whose best checkpoint initialises it; heads are new
+        frozen=[],  # trunks of init_from that are not trained, BatchNorm statistics included
+        # level -> head: main | sub (the recipe's two) | classifier (torchvision's VGG-16) | linear.
+        # Empty: main for the first level, sub for all others. A level left out of a non-empty
         # table is not trained; its probabilities are the sums of its children's.
         heads={},
-        # A level's logits gain W p, p being the probabilities of the level above; in training the true class, so that
-        # training's metrics know it (Condition-CNN, Kolisnik et al. 2021). Needs a head for each level.
+        # Adds W p to a level's logits, where p are the probabilities of the level above; in training p is the true
+        # class, which training metrics therefore know (Condition-CNN, Kolisnik et al. 2021). Needs a head per level.
         condition_on_parent=False,
     )
 
-    config.rare_classes = section(  # tables: level -> choice; a level that is not named is left as it is
-        weights={},  # of the classes in the loss: inverse (1 / images) | effective (Cui et al. 2019)
-        beta=0.999,  # of effective weights: about 1 / (1 - beta) images of a class count
+    config.rare_classes = section(  # tables: level -> choice; levels not named are unaffected
+        weights={},  # class weights in the loss: inverse (1 / images) | effective (Cui et al. 2019)
+        beta=0.999,  # for effective weights: about 1 / (1 - beta) images of a class count
         loss={},  # balanced_softmax (Ren et al. 2020) | logit_adjustment (Menon et al. 2020, with tau)
-        tau=1.0,  # how far logit_adjustment goes; at 1 it is balanced_softmax
-        post_hoc={},  # logit adjustment after training instead, when predicting: level -> its tau
-        draw={},  # one level -> class_balanced | square_root: how an epoch's images are drawn, with replacement
+        tau=1.0,  # strength of logit_adjustment; 1 equals balanced_softmax
+        post_hoc={},  # logit adjustment at prediction instead of in training: level -> tau
+        draw={},  # resampling of an epoch's images with replacement: one level -> class_balanced | square_root
     )
 
     config.checkpoint = section(
-        every_steps=500,  # besides the end of every epoch
-        keep=2,  # latest ones; the best is kept besides
-        best="",  # e.g. validation/sub/accuracy; empty: macro_f1 of the finest level
+        every_steps=500,  # in addition to the end of every epoch
+        keep=2,  # latest checkpoints kept; the best is kept too
+        best="",  # metric, e.g. validation/sub/accuracy; empty: macro_f1 of the finest level
     )
 
     config.data = section(
         # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg
-        # with a taxonomy; below train/ and validation/, or the like, where these exist) | tfds (of TensorFlow Datasets)
+        # with a taxonomy; below train/ and validation/, or similar names, if these exist) | tfds (TensorFlow Datasets)
         source="catalogue",
-        path="",  # folder of the data, or a zip of it; a directory of or with a TFDS set (empty: TFDS's own)
-        tfds="",  # the TFDS set, e.g. fashion_mnist or NAME/CONFIG:VERSION, where path is not the directory of one
+        path="",  # folder or zip of the data; for tfds the dataset's directory, or TFDS's data_dir (empty: its default)
+        tfds="",  # TFDS dataset, e.g. fashion_mnist or NAME/CONFIG:VERSION, unless path is its directory
         csv="",  # the table, relative to path: CSV or .parquet; empty: styles.csv
-        # image of a row, relative to path: {COLUMN} is the row's value, * is anything; a list where rows have several
+        # a row's image, relative to path: {COLUMN} is the row's value, * matches anything; a list for several images
         image="images/{id}.jpg",
         levels={"main": "masterCategory", "sub": "subCategory"},  # ordered, coarse to fine: level -> column
-        # fixes the classes: a run's taxonomy.json, or YAML as configs/clothing.yaml; empty: made from the training rows
+        # file that fixes the classes: a run's taxonomy.json, or YAML such as configs/clothing.yaml; empty: the classes
+        # of the training rows
         taxonomy="",
-        # split -> a file of ids (relative to path), a folder (where source = folder) or a fraction of the rows; or the
-        # name of a column whose values are train and validation; of a TFDS set its splits or slices, e.g. "test[:50%]".
+        # split -> a file of ids (relative to path), a folder (if source = folder), a split or slice of a TFDS dataset
+        # (e.g. "test[:50%]"), or a fraction of the rows; or the name of a column with the values train and validation
         splits={"train": 0.8, "validation": 0.2},
-        folds=0,  # above 0: in place of splits that are fractions, so many equal parts, of which
-        fold=0,  # this one (from 0 on) is validation, and the others are training
+        folds=0,  # above 0: cross-validation with this many equal parts, instead of splits by fractions
+        fold=0,  # the part (from 0) that is validation; the others are training
         group_column="",  # rows with the same value stay in one split
         min_images_per_class=1,  # classes with fewer training images are rare
-        rare_classes="drop",  # drop (their images are left out) | merge (into "Other" of the same parent)
-        max_bad_fraction=0.01,  # more images that are missing or cannot be used stop the run
-        drop_leaks=False,  # images of training that another split holds too are left out; else there is a warning
-        resize="stretch",  # to the canvas: stretch | crop (the middle) | letterbox (white bars)
-        canvas_size=0,  # what is decoded to, and crops are taken from; 0: 1.25 x image_size if augment crops
+        rare_classes="drop",  # drop (leave their images out) | merge (into "Other" of the same parent)
+        max_bad_fraction=0.01,  # the run stops if a larger share of images is missing or unusable
+        drop_leaks=False,  # leave out training images that another split has too; otherwise only warn
+        resize="stretch",  # how images fit the canvas: stretch | crop (the centre) | letterbox (white bars)
+        canvas_size=0,  # size of decoded images, from which crops are taken; 0: 1.25 x image_size if augment crops
         # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
-        # auto: device on accelerators and host elsewhere, where they take at most a quarter of what is free.
+        # auto (device on accelerators, host elsewhere, if they take at most a quarter of the free memory).
         cache="auto",
-        # catalogues, extracted zips, the check of files, compiled programs; empty: ~/.cache/fashion_jax. Programs are
-        # loaded from here, so it is taken from flags and config files only, and from no run's config.json.
+        # folder of catalogues, extracted zips, file checks and compiled programs; empty: ~/.cache/fashion_jax. Programs
+        # are loaded from here, so it is taken from flags and config files, and never from a run's config.json.
         cache_dir="",
-        catalogue=section(  # the generated one
+        catalogue=section(  # the generated catalogue
             num_images=6000,
             seed=0,
-            label_noise=0.0,  # share of the images that get a wrong label, for experiments
+            label_noise=0.0,  # share of images with a wrong label, for experiments
         ),
     )
 
-    config.log_every_steps = 20  # how often the loss is fetched for the progress line
+    config.log_every_steps = 20  # interval of the progress line's loss
     return config.lock()

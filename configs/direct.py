@@ -1,4 +1,4 @@
-"""The report's direct model: VGG-16 with its own classifier on the finest level; main follows from sub."""
+"""The baseline: VGG-16 with its own classifier on the finest level; main follows from sub."""
 
 from ml_collections import ConfigDict
 

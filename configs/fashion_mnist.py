@@ -1,6 +1,6 @@
-"""The multi-task model on Fashion-MNIST, 28 × 28 grey: fashion_mnist.yaml puts its 10 classes under 4 mains.
+"""The multi-task model on Fashion-MNIST, 28 × 28 grey: fashion_mnist.yaml puts its 10 classes under 4 main classes.
 
-From TFDS, or from the four original IDX files, gzipped or not, where data.path is their folder.
+The data comes from TFDS, or from the four original IDX files, gzipped or not, if data.path is their folder.
 """
 
 from pathlib import Path

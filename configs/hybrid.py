@@ -1,6 +1,6 @@
-"""The multi-task model on ResNet-34 and VGG-16 together, the features of both concatenated.
+"""The multi-task model on ResNet-34 and VGG-16 together, with the features of both concatenated.
 
-A gate instead: --config.model.fusion=gated. Trained trunks to start from, and to keep one as it is:
+--config.model.fusion=gated fuses them by a gate. Trained trunks to start from, one of them frozen:
 --config.model.init_from.resnet34=runs/mtl --config.model.init_from.vgg16=runs/direct --config.model.frozen="['vgg16']".
 """
 

@@ -1,4 +1,4 @@
-"""The report's recipe on Fashion Product Images (Small): set data.path to its folder, or a zip of it.
+"""The recipe on Fashion Product Images (Small): set data.path to its folder, or a zip of it.
 
 The table, the images and the split files are as published with Condition-CNN (Kolisnik et al. 2021):
 styles.csv, images/ID.jpg, splits/train.txt, splits/validation.txt; 4 main and 21 sub categories.

@@ -1,4 +1,4 @@
-"""configs/mtl.py with sub alone, to compare the two; main follows from sub."""
+"""configs/mtl.py with the sub level alone, to compare both; main follows from sub."""
 
 from ml_collections import ConfigDict
 

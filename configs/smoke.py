@@ -1,4 +1,4 @@
-"""A run of a minute that passes through everything: a small ResNet, small images, few of them."""
+"""A run of about a minute that exercises everything: a small ResNet on a few small images."""
 
 from ml_collections import ConfigDict
 

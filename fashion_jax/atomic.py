@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all, and the sentence for one that cannot be read or written.
+"""Atomic writes of files and folders, and the messages for files that cannot be read or written.
 
-Everything that the package writes goes through this module. A temporary has a name that nobody can foresee and is made
-exclusively, so that a link that was planted under its name is never followed. What stands at the destination, a link
-included, is replaced, not written through.
+Everything that the package writes goes through this module. A temporary file has an unpredictable name and is created
+exclusively, so a link planted under its name is never followed. Whatever exists at the destination, also a link, is
+replaced, not written through.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fashion_jax.errors import RunError, UserError, first_line
 
-_MAX_STEM = 48  # characters of the destination's name in that of a temporary, which may have 255 bytes in all
+_MAX_STEM = 48  # characters of the destination's name kept in a temporary's name, which is limited to 255 bytes
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 _NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there, and run the same command again")
@@ -64,7 +64,7 @@ def write_bytes(path: Path, content: bytes, way_out: str = "") -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, way_out: str = "") -> Iterator[Path]:
-    """Yields an empty file beside path, which replaces path when the block ends well and is removed otherwise.
+    """Yields an empty file beside path, which replaces path if the block succeeds and is removed otherwise.
 
     Raises:
         UserError, RunError: the file cannot be written; see `unwritable`.
@@ -83,12 +83,12 @@ def replacing(path: Path, way_out: str = "") -> Iterator[Path]:
 def replacing_folder(
     path: Path, way_out: str = "", stays: Callable[[Path], bool] = lambda path: False
 ) -> Iterator[Path]:
-    """Yields an empty folder beside path, which replaces path when the block ends well and is removed otherwise.
+    """Yields an empty folder beside path, which replaces path if the block succeeds and is removed otherwise.
 
     Args:
         path: the destination.
-        way_out: of the sentence where it cannot be written.
-        stays: whether to keep what stands at path by then, as another process has made it.
+        way_out: what the error advises if the folder cannot be written.
+        stays: whether to keep what another process has put at path in the meantime.
 
     Raises:
         UserError, RunError: the folder cannot be written; see `unwritable`.
@@ -108,7 +108,7 @@ def replacing_folder(
 
 
 def append_line(path: Path, line: str, way_out: str = "") -> None:
-    """Appends a line to a file, which is made where it is missing, and waits until it is on disk.
+    """Appends a line to a file, creating it if it is missing, and waits until the line is on disk.
 
     Raises:
         UserError, RunError: the file cannot be written, or is a link; see `unwritable`.
@@ -120,29 +120,29 @@ def append_line(path: Path, line: str, way_out: str = "") -> None:
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """Opens a file by os.open, unless it is a link or no regular file; returns the descriptor.
+    """Opens a file by os.open and returns the descriptor; refuses links and files that are not regular.
 
     Raises:
-        OSError: it cannot be opened; a pipe without a reader, for one, does not block.
+        OSError: the file cannot be opened; a pipe without a reader fails instead of blocking.
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     return _checked_regular(descriptor, path)
 
 
 def read_text(path: Path) -> str:
-    """Returns what a file holds, which is UTF-8; see read_bytes.
+    """Returns the UTF-8 content of a file; see read_bytes.
 
     Raises:
-        OSError, UnicodeDecodeError: it cannot be read; `unreadable` makes a sentence of that.
+        OSError, UnicodeDecodeError: the file cannot be read; `unreadable` makes a message of it.
     """
     return read_bytes(path).decode("utf-8")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns what a file holds; a link is followed, and a pipe is refused instead of waited for.
+    """Returns the content of a file; follows a link, and refuses a pipe instead of waiting for it.
 
     Raises:
-        OSError: it cannot be read; `unreadable` makes a sentence of that.
+        OSError: the file cannot be read; `unreadable` makes a message of it.
     """
     descriptor = _checked_regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path)
     with open(descriptor, "rb") as file:
@@ -150,7 +150,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, a link or a folder, where there is one; a folder disappears at once, and then its content."""
+    """Removes a file, link or folder if it exists; a folder is renamed first, so that it disappears at once."""
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_dir():
@@ -162,12 +162,12 @@ def remove(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path, name: str = "", older_than: float = 0.0) -> None:
-    """Removes what processes that were killed while they wrote have left in a folder.
+    """Removes temporary files that killed processes have left in a folder.
 
     Args:
-        folder: where they wrote.
-        name: of the destination; by default of any.
-        older_than: seconds; others may still be written to where no lock keeps other processes away.
+        folder: the folder that was written to.
+        name: name of the destination; "" means any.
+        older_than: minimum age in seconds; younger files may be in use if no lock keeps other processes away.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -178,7 +178,7 @@ def remove_temporaries(folder: Path, name: str = "", older_than: float = 0.0) ->
 
 
 def kind_of(path: Path) -> str | None:
-    """What stands at a path, in words; None where there is nothing. A link is a link, wherever it leads."""
+    """Names the kind of a path in words; None if it does not exist. A link is a link, wherever it leads."""
     try:
         return _KINDS.get(stat.S_IFMT(os.lstat(path).st_mode), "a special file")
     except OSError:
@@ -186,19 +186,19 @@ def kind_of(path: Path) -> str | None:
 
 
 def unwritable(path: Path, error: OSError, way_out: str = "") -> UserError | RunError:
-    """The sentence for a file that cannot be written: a UserError where the user has named the wrong place.
+    """Returns the error for a file that cannot be written: a UserError if the user has named the wrong place.
 
     Args:
         path: the destination, as the user knows it.
-        error: why.
-        way_out: what to do about it, by default what suits the reason.
+        error: the reason.
+        way_out: what to do about it; by default the advice that fits the reason.
     """
     kind = UserError if error.errno in _BY_USER else RunError
     return kind(f"{path} cannot be written ({_reason(path, error)}): {way_out or _WAYS_OUT.get(error.errno, _ELSE)}.")
 
 
 def unreadable(path: Path, error: Exception, way_out: str) -> UserError:
-    """The sentence for a file that cannot be read, or that does not hold what it should."""
+    """Returns the error for a file that cannot be read, or that does not hold what it should."""
     return UserError(f"{path} cannot be read ({_reason(path, error)}): {way_out}.")
 
 
@@ -211,7 +211,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _exchange(temporary: Path, path: Path) -> None:
-    """Renames temporary to path, and removes what stood there after that."""
+    """Renames temporary to path, and then removes what path was before."""
     aside = _beside(path)
     is_replaced = os.path.lexists(path)
     if is_replaced:
@@ -236,7 +236,9 @@ def _checked_regular(descriptor: int, path: Path) -> int:
 
 @contextlib.contextmanager
 def _told(path: Path, temporary: Path, way_out: str) -> Iterator[None]:
-    """Makes a sentence of an OSError about these two; others, as of a file that is read meanwhile, pass."""
+    """Turns an OSError about one of these paths into a message; lets others pass, such as those of a file read
+    meanwhile.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the commands share: flags with overrides of config fields, and errors as one sentence and an exit status."""
+"""Shared by all commands: flags with overrides of config fields, and errors as one sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from typing import BinaryIO, TextIO
 from fashion_jax.atomic import kind_of, unwritable
 from fashion_jax.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Interrupted, RunError, UserError
 
-# TensorFlow brings the images, and is not to talk about anything else.
+# TensorFlow only loads images, so its messages about other things are silenced.
 _QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 Overrides = list[tuple[str, str]]  # pairs of a config field and its value as text
@@ -42,10 +42,11 @@ def run_command(
     """Runs a command with arguments and returns its exit status.
 
     Args:
-        command: what to run.
-        arguments: None takes those of the process, which is then the command's own: its standard streams are made
-            such that what cannot be printed is lost and nothing else.
-        at_start: called first in a process of the command's own.
+        command: the function to run.
+        arguments: None means those of the process, which then belongs to the command: its standard streams are replaced
+            by
+            ones that drop what cannot be printed instead of failing.
+        at_start: called first if the process belongs to the command.
     """
     is_program, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if is_program:
@@ -77,10 +78,10 @@ def run_command(
 
 
 def parse_overrides(rest: Sequence[str]) -> Overrides:
-    """The overrides among the arguments that a parser has left: --config.FIELD=VALUE or --config.FIELD VALUE.
+    """Parses the arguments that a parser has left as overrides: --config.FIELD=VALUE or --config.FIELD VALUE.
 
     Raises:
-        UserError: one is no override, or lacks its value.
+        UserError: an argument is no override, or lacks its value.
     """
     rest, overrides = list(rest), []
     while rest:
@@ -96,32 +97,32 @@ def parse_overrides(rest: Sequence[str]) -> Overrides:
 
 
 class _Stream(io.FileIO):
-    """A standard stream whose reader may end, or whose disk may be full: then what is written to it is lost."""
+    """A standard stream that drops output instead of failing when its reader has gone or its disk is full."""
 
     def write(self, data: bytes | memoryview) -> int:
         with contextlib.suppress(OSError):
-            while (written := super().write(data)) is None:  # it does not block, and its reader is slow
+            while (written := super().write(data)) is None:  # a non-blocking stream with a slow reader
                 select.select([], [self], [])
             return written
         return len(data)
 
 
 def _mend_streams() -> None:
-    """Makes printing harmless: to a stream that is closed, broken or full, and of names that it cannot encode."""
+    """Makes printing safe on streams that are closed, broken or full, and for names that they cannot encode."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # a file that is opened later would get this number, and what libraries print there
+        except OSError:  # otherwise a file opened later gets this number, and with it what libraries print
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
 
 
 def _lasting(stream: TextIO | None) -> TextIO:
-    if stream is None:  # it was closed when the process began
+    if stream is None:  # closed when the process started
         return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")
     try:
         raw = _Stream(stream.fileno(), "w", closefd=False)
-    except (OSError, ValueError):  # it is no file, as in a notebook
+    except (OSError, ValueError):  # not a file, for example in a notebook
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -133,9 +134,9 @@ def _lasting(stream: TextIO | None) -> TextIO:
 
 
 def _say_nothing(unraisable: object) -> None:
-    """In place of sys.unraisablehook: what gets there comes from libraries' threads, as tensorstore's on a full disk.
+    """Replaces sys.unraisablehook to silence errors in threads of libraries, such as tensorstore's on a full disk.
 
-    Their failures reach the command too, which tells them in a sentence.
+    These failures also reach the command, which reports them in one sentence.
     """
 
 
@@ -152,10 +153,11 @@ def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:
 
 @contextlib.contextmanager
 def output(path: Path) -> Iterator[Path]:
-    """Yields where to write a file that the user has named, as predict's --output.
+    """Yields the path to write a file that the user has named, such as predict's --output.
 
-    Where path is a link to a file, that is the file it leads to, and the link stays. Where it leads to a pipe, a
-    terminal or this process's standard output, that is a temporary file, whose content is sent there at the end.
+    For a link to a file this is the file it leads to, and the link stays. For a pipe, a terminal or this process's
+    standard
+    output it is a temporary file, whose content is sent there at the end.
 
     Raises:
         UserError, RunError: the content cannot be sent; see `unwritable`.
@@ -174,7 +176,7 @@ def output(path: Path) -> Iterator[Path]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether bytes that are written to a path go to someone who reads them, instead of into a file that stays."""
+    """Whether writing to a path sends bytes to a reader instead of into a file that stays."""
     try:
         status = os.stat(path)
     except OSError:
@@ -185,10 +187,10 @@ def _is_stream(path: Path) -> bool:
 
 @contextlib.contextmanager
 def new_folders(path: Path) -> Iterator[None]:
-    """Makes a folder, and its parents; where the block fails, those of them that are empty go again.
+    """Creates a folder and its parents; if the block fails, removes those of them that are empty.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     made: list[Path] = []
     try:
@@ -197,7 +199,7 @@ def new_folders(path: Path) -> Iterator[None]:
                 continue
             if os.path.lexists(folder):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-            with contextlib.suppress(FileExistsError):  # another process of the run has made it meanwhile
+            with contextlib.suppress(FileExistsError):  # another process of the run has just made it
                 folder.mkdir()
                 made.append(folder)
         yield
@@ -210,12 +212,12 @@ def new_folders(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
-    """Makes the folder of a flag, where it is given, so that what cannot be written is told before any work.
+    """Creates the folder of a flag, if given, so that an unwritable one is reported before any work.
 
-    Where the work fails, no empty folder is left that was not there before.
+    If the work fails, no new empty folder is left behind.
 
     Raises:
-        UserError: it cannot be made, or nothing written to it.
+        UserError: the folder cannot be created or written to.
     """
     with contextlib.ExitStack() as stack:
         if folder is not None:
@@ -229,10 +231,10 @@ def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
 
 
 def check_output(flag: str, path: Path | None) -> None:
-    """Checks the file of a flag, where it is given, before any work.
+    """Checks the file of a flag, if given, before any work.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     if path is not None and (why := _why_not_writable(path)):
         raise _unwritable_flag(flag, path, why)
@@ -243,7 +245,7 @@ def _unwritable_flag(flag: str, path: Path, why: str) -> UserError:
 
 
 def _why_not_writable(path: Path) -> str | None:
-    """Why a file that the user has named can surely not be written, in words; None where nothing speaks against it."""
+    """Says why a file that the user has named can certainly not be written; None if no reason is known."""
     if _is_stream(path):
         return None if os.access(path, os.W_OK) else os.strerror(errno.EACCES)
     target = Path(os.path.realpath(path))
@@ -255,7 +257,7 @@ def _why_not_writable(path: Path) -> str | None:
 
 
 def _standard_stream(status: os.stat_result) -> int | None:
-    """The descriptor of standard output or standard error, where this is what a path leads to."""
+    """Returns the descriptor of standard output or standard error if the path with this status is one of them."""
     for number in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(status, os.fstat(number)):
@@ -264,7 +266,7 @@ def _standard_stream(status: os.stat_result) -> int | None:
 
 
 def _opened_stream(path: Path) -> BinaryIO:
-    """Standard output goes on where it is: opened anew, a file that it is sent to would begin again."""
+    """Opens a path for writing; standard output is duplicated, since reopening a file it goes to would truncate it."""
     number = _standard_stream(os.stat(path))
     if number is None:
         return path.open("wb")
@@ -274,17 +276,17 @@ def _opened_stream(path: Path) -> BinaryIO:
 
 
 def rate(per_second: float) -> str:
-    """A rate in whole numbers, or below ten with two digits."""
+    """Formats a rate in whole numbers, or with two digits below ten."""
     return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
 
 
 def duration(seconds: float) -> str:
-    """For people: 1:05 or 2:03:10."""
+    """Formats a duration as 1:05 or 2:03:10."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def printable(text: str) -> str:
-    """Without the codes by which a file or class name could steer the terminal."""
+    """Escapes the control characters by which the name of a file or class could steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -1,1 +1,1 @@
-"""The config of a run: loading, the fields and their values, and the combinations that make sense."""
+"""The config of a run: loading, the fields with their valid values, and checks of combinations."""

@@ -1,4 +1,4 @@
-"""What fields of the config that are good by themselves must be together."""
+"""Checks of config fields that depend on one another, and facts that follow from several fields."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")
 
 
 def check_combinations(config: ConfigDict) -> None:
-    """Checks fields that belong together.
+    """Checks fields that depend on one another.
 
     Raises:
-        UserError: names the first that does not suit another, both values, and the way out.
+        UserError: names the first field that does not fit another one, both values, and the way out.
     """
     _check_levels(config)
     _check_model(config)
@@ -24,12 +24,12 @@ def check_combinations(config: ConfigDict) -> None:
 
 
 def best_metric(config: ConfigDict) -> str:
-    """The metric of metrics.jsonl that the best checkpoint has the best value of."""
+    """Returns the metric of metrics.jsonl by which the best checkpoint is chosen."""
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
 
 
 def trunk_names(config: ConfigDict) -> tuple[str, ...]:
-    """The trunks of the model."""
+    """Returns the names of the model's trunks."""
     return ("resnet34", "vgg16") if config.model.name == "hybrid" else (config.model.name,)
 
 
@@ -146,7 +146,7 @@ def _check_source(data: ConfigDict) -> None:
 
 
 def _check_effects(config: ConfigDict) -> None:
-    """That no field is set which another one makes do nothing."""
+    """Checks that no field is set that another field makes ineffective."""
     data, rare = config.data, config.rare_classes
     if data.rare_classes == "merge" and data.min_images_per_class == 1:
         raise UserError(
@@ -173,7 +173,7 @@ def _check_effects(config: ConfigDict) -> None:
 
 
 def head_names(config: ConfigDict) -> dict[str, str]:
-    """Level -> name of its head, for the levels that have one, coarse to fine."""
+    """Returns level -> name of its head, for the levels that have one, coarse to fine."""
     levels = list(config.data.levels)
     if not config.model.heads:
         return {level: "main" if i == 0 else "sub" for i, level in enumerate(levels)}

@@ -1,4 +1,4 @@
-"""What a good value of each field of the config is, taken by itself."""
+"""The fields of the config, and what a valid value of each is."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ TRUNKS = ("resnet10", "resnet18", "resnet34", "vgg16")
 
 MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
 
-_NAME = r"[A-Za-z_]\w*"  # of a level or a split
+_NAME = r"[A-Za-z_]\w*"  # name of a level or a split
 
-# A check returns what a good value is, or "" where the value is good.
+# A check returns a description of valid values, or "" if the value is valid.
 Check = Callable[[Any], str]
 
 
@@ -41,7 +41,9 @@ def _boolean(x: Any) -> str:
 
 
 def _text(x: Any) -> str:
-    good = isinstance(x, str) and not re.search("[\0\ud800-\udfff]", x)  # bytes of the command line that are no UTF-8
+    good = isinstance(x, str) and not re.search(
+        "[\0\ud800-\udfff]", x
+    )  # surrogates stand for bytes of the command line that are not UTF-8
     return "" if good else "a text in UTF-8"
 
 
@@ -126,7 +128,7 @@ def _splits(x: Any) -> str:
 
 
 CHECKS: dict[str, Check] = {
-    "seed": _integer(0, 2**32 - 1),  # what jax.random.key tells apart
+    "seed": _integer(0, 2**32 - 1),  # jax.random.key uses 32 bits
     "image_size": _image_size,
     "batch_size": _integer(2),
     "num_epochs": _integer(1),
@@ -170,7 +172,7 @@ CHECKS: dict[str, Check] = {
     "data.csv": _text,
     "data.tfds": _text,
     "data.image": _pattern,
-    "data.levels": _levels,  # predict has columns of other names
+    "data.levels": _levels,  # some names are taken by predict's columns
     "data.taxonomy": _text,
     "data.splits": _splits,
     "data.folds": lambda x: "" if type(x) is int and (x == 0 or x >= 2) else "0, or a whole number of at least 2",
@@ -190,7 +192,7 @@ CHECKS: dict[str, Check] = {
     "log_every_steps": _integer(1),
 }
 
-# Fields that the configs of earlier versions lack -> what these versions did.
+# Fields that configs of earlier versions lack -> the value that matches what those versions did.
 ADDED: dict[str, Any] = {
     "model.fusion": "concatenate",
     "model.init_from": {},

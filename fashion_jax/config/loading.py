@@ -1,4 +1,4 @@
-"""Loading a config file, overriding its fields, and checking every one of them. Imports neither jax nor TF."""
+"""Loads a config file, overrides its fields, and checks all of them. Imports neither jax nor TensorFlow."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
 
 
 def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
-    """The config of the run in workdir, with other data, or another way to predict, where overrides say so.
+    """Loads the config of the run in workdir, with overrides of its data and of how it predicts.
 
-    The run may be somebody else's: of its config.json is taken what describes the model and the data, and not the
-    folder of the cache, from which compiled programs would be loaded.
+    The run may come from someone else, so the cache folder in its config.json is ignored: compiled programs are loaded
+    from there.
 
     Raises:
-        UserError: workdir holds no run, or a field is unknown, one of the training, or has a wrong value.
+        UserError: workdir holds no run, or a field is unknown, cannot change after training, or has a wrong value.
     """
     path = workdir / "config.json"
     try:
@@ -74,10 +74,10 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
 
 
 def ways_to_predict(workdir: Path, overrides: Iterable[tuple[str, str]]) -> list[str]:
-    """The fields among those that load_run_config lets change by which a run predicts otherwise than in training.
+    """Returns the overridden fields that make a run predict differently from how it was trained.
 
     Raises:
-        UserError: as load_run_config.
+        UserError: see load_run_config.
     """
     fields = [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
     before, now = load_run_config(workdir), load_run_config(workdir, overrides)
@@ -85,7 +85,7 @@ def ways_to_predict(workdir: Path, overrides: Iterable[tuple[str, str]]) -> list
 
 
 def _value(config: ConfigDict, field: str) -> Any:
-    """Of a field, or of a level in a table; None where the table has none."""
+    """Returns the value of a field, or of a level in a table; None if the table does not have the level."""
     node: Any = config
     for name in field.split("."):
         node = node.get(name)
@@ -93,7 +93,10 @@ def _value(config: ConfigDict, field: str) -> Any:
 
 
 def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
-    """Overlays may name files that another source is to read; who names them in a command means them."""
+    """Raises a UserError if an override names a file that the catalogue would not read.
+
+    Overlays may name files for another source; on the command line a file is named on purpose.
+    """
     for field, text in overrides:
         if config.data.source == "catalogue" and field in _OF_FILES and text:
             raise UserError(
@@ -112,18 +115,18 @@ def _read_json(path: str) -> ConfigDict:
 
 
 def _leave_out_places(config: ConfigDict) -> None:
-    """Takes out of a config.json what only flags, config files and the environment may say: where the cache is.
+    """Removes the cache folder from a config.json; only flags, config files and the environment may set it.
 
-    Its compiled programs are loaded and run, so that whoever names the folder decides what is computed.
+    Compiled programs are loaded from the cache and run, so whoever names the folder decides what is computed.
     """
     config.data.cache_dir = ""
 
 
 def read_config(text: str, name: str) -> ConfigDict:
-    """The config of a run from its config.json, whose text is given; executes nothing.
+    """Reads the config of a run from the text of its config.json; executes nothing.
 
     Raises:
-        UserError: text is not a config; the sentence calls it `name`.
+        UserError: text is not a config; the message calls it `name`.
     """
     try:
         config = _section("", _with_added(json.loads(text)))
@@ -139,7 +142,7 @@ def read_config(text: str, name: str) -> ConfigDict:
 
 
 def _with_added(tree: dict[str, Any]) -> dict[str, Any]:
-    """The plain dict of a run's config with the fields that its version did not have yet."""
+    """Adds the fields that a run's version did not have yet to the plain dict of its config."""
     for field, value in ADDED.items():
         *sections, name = field.split(".")
         node = tree
@@ -150,12 +153,12 @@ def _with_added(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_to_json(config: ConfigDict) -> str:
-    """The config as JSON, in the order of its fields."""
+    """Returns the config as JSON, in the order of its fields."""
     return json.dumps(config.to_dict(), indent=1, ensure_ascii=False)
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
-    """Field -> value; tables (of levels, of splits) are values."""
+    """Returns field -> value; tables (of levels, of splits) are values."""
     flat = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -166,10 +169,10 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Checks that every field is there, known, of the right type and range, and that they fit together.
+    """Checks that every field exists, is known, has the right type and range, and fits the others.
 
     Raises:
-        UserError: names the first field that is wrong, its value, and what is right.
+        UserError: names the first wrong field, its value, and what is valid.
     """
     _check_tables(config)
     flat = flatten(config)
@@ -198,7 +201,7 @@ def _check_tables(config: ConfigDict, prefix: str = "") -> None:
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:
-    """(height, width) of what the network sees."""
+    """Returns (height, width) of the network's input."""
     size = config.image_size
     return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -211,7 +214,7 @@ def _run(name: str) -> ConfigDict:
             "configs/mtl.py, or a run's config.json."
         )
     root = str(path.resolve().parent.parent)
-    if root not in sys.path:  # so that an overlay finds configs/default.py from any directory
+    if root not in sys.path:  # lets an overlay import configs/default.py from any directory
         sys.path.append(root)
     try:
         spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
@@ -245,12 +248,12 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
         raise _unknown(field)
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
-    # a field whose default is a text takes the text as it is, or a list where it may be one; any other a literal
+    # A field whose default is a string takes the text as it is, or a list if it may be one; others take a literal.
     value, is_text = _literal(text), isinstance(node.get(name), str) and not inside_table
     if is_text and not (isinstance(value, list) and not CHECKS[field](value)):
         value = text
     if not inside_table:
-        _check_field(field, value)  # before ConfigDict makes 1.0 of True
+        _check_field(field, value)  # before ConfigDict turns True into 1.0
     node[name] = value
 
 
@@ -270,7 +273,7 @@ def _unknown(field: str) -> UserError:
 
 
 def _section(name: str, tree: dict[str, Any]) -> ConfigDict:
-    """A section of the config from its plain dict; what the checks know as one field stays a plain dict."""
+    """Makes a section of the config from its plain dict; fields that are tables stay plain dicts."""
     prefix = name and name + "."
     fields = {
         field: _section(prefix + field, value)
@@ -282,6 +285,6 @@ def _section(name: str, tree: dict[str, Any]) -> ConfigDict:
 
 
 def cache_root(cache_dir: str) -> Path:
-    """The folder that data.cache_dir names; where it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
+    """Returns the folder that data.cache_dir names; if it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
     return Path(os.path.abspath(os.path.expanduser(cache_dir or default)))

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 
-# glibc's M_MMAP_MAX (0: no blocks that are returned as soon as they are freed), M_TRIM_THRESHOLD and M_TOP_PAD in bytes.
+# glibc's M_MMAP_MAX (0: no block is returned to the system when freed), M_TRIM_THRESHOLD and M_TOP_PAD in bytes.
 _MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 32 << 20}
 
 

@@ -13,8 +13,8 @@ from fashion_jax.errors import UserError
 
 _BATCH = "batch"
 
-# Makes a program for one CPU run in the calling thread, whose memory keep_freed_memory keeps. In XLA's own threads every
-# step would allocate hundreds of megabytes anew from the system, a fifth of the time of a ResNet-34 step at 64 px.
+# Makes a program for one CPU run in the calling thread, whose memory keep_freed_memory keeps. In XLA's own threads
+# every step would allocate hundreds of megabytes anew, a fifth of the time of a ResNet-34 step at 64 px.
 # JAX reads this setting once, when it first looks at its devices.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 

@@ -1,1 +1,1 @@
-"""From the bytes of an image file to pixels on a canvas, and the check of files before training."""
+"""Decodes image files to pixels on a canvas, and checks files before training."""

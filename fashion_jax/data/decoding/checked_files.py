@@ -1,4 +1,4 @@
-"""What is known of good files, kept in the cache: a table per folder of images."""
+"""The cache of the file check: a table of good files per folder of images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import RunError, UserError
 
-_VERSION = b"2"  # of the check: another one makes all that is known worthless
+_VERSION = b"2"  # of the check; tables of another version are ignored
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """Files that can be used.
+    """Files that were found to be good.
 
     Attributes:
-        names: inside of their folder.
-        status: int64 [files, 2], size in bytes and time of change in ns.
+        names: paths inside their folder.
+        status: int64 [files, 2], size in bytes and modification time in ns.
         digests: uint64 [files], not 0, of the content.
     """
 
@@ -34,7 +34,7 @@ class Known:
     digests: np.ndarray
 
     def digests_of(self, names: Strings, status: np.ndarray) -> np.ndarray:
-        """uint64 [names]: digests of the files that are known and have not changed; 0 for others."""
+        """Returns uint64 [names]: digests of the files that are known and have not changed; 0 for others."""
         if not len(self.names):
             return np.zeros(len(names), np.uint64)
         places = names.places(self.names)
@@ -43,7 +43,7 @@ class Known:
 
 
 def read_known(cache: Path, files: Files) -> Known:
-    """What is known of files in their folder; nothing where that cannot be read."""
+    """Reads the known files of a folder from the cache; none if the table cannot be read."""
     try:
         table = pq.read_table(_path(cache, files.folder))
         if (table.schema.metadata or {}).get(b"version") != _VERSION:
@@ -56,7 +56,9 @@ def read_known(cache: Path, files: Files) -> Known:
 
 
 def write_known(cache: Path, files: Files, before: Known, now: Known) -> None:
-    """Keeps what is known now, and what was known before of other files; does not where that cannot be written."""
+    """Writes the files that are known now, and those known before that were not checked; skipped if it cannot be
+    written.
+    """
     others = np.flatnonzero(before.names.places(files.names) < 0) if len(before.names) else []
     names = Strings.join([now.names, before.names.select(others)]).to_bytes()
     size, time = np.concatenate([now.status, before.status[others]]).T

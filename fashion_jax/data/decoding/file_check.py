@@ -1,8 +1,9 @@
-"""Every file is read and decoded once before it is trained on: which cannot be used and why, and what each holds.
+"""Reads and decodes every file once before training, to find files that cannot be used and digests of the others.
 
-A JPEG is decoded at an eighth of its size: all its compressed data is read, most of the work on pixels is not done.
-What is found of good files is kept in the cache; bad ones are looked at again, so that one that was repaired, or a
-reader that was installed, counts at once.
+The check decodes JPEGs at 1/8 scale: it reads all compressed data but skips most of the work on pixels. Results for
+good files are cached by path, size and modification time. Bad files are checked again, so that a repaired file or a
+newly
+installed decoder counts at once.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from fashion_jax.data.strings import Files
 
 _CHUNK = 4096  # files
 
-_THREADS = 16  # that ask for the status of files: on a file system of a network each takes its time
+_THREADS = 16  # that stat files: on a network file system each call waits
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What the check has found, by the index of the file.
+    """The result of the check, by index of the file.
 
     Attributes:
-        reasons: index -> why the file cannot be used, in words; of the others there is none.
-        digests: uint64 [files], of each file's content; 0 where it cannot be used.
+        reasons: index -> why the file cannot be used; only for files that cannot.
+        digests: uint64 [files], of each file's content; 0 if the file cannot be used.
     """
 
     reasons: dict[int, str]
@@ -42,11 +43,11 @@ class Checked:
 
 
 def check_files(files: Files, cache: Path) -> Checked:
-    """Checks files, of which only those are read that are new or have changed since a check before.
+    """Checks files; reads only those that are new or have changed since an earlier check.
 
     Args:
-        files: what should be images; anything may stand there.
-        cache: folder, below which it is kept what is known of files by their path, size and time of change.
+        files: paths that should be images; anything may be there.
+        cache: folder of the cache, where results are kept by path, size and modification time.
     """
     status, reasons = _status(files)
     known = read_known(cache, files)
@@ -72,7 +73,7 @@ def check_files(files: Files, cache: Path) -> Checked:
 
 
 def first_unusable(files: Sequence[str]) -> tuple[str, str] | None:
-    """The first of files that cannot be used, and why, whatever a check has said before; None where there is none."""
+    """Returns the first file that cannot be used and the reason, ignoring the cache; None if all can be used."""
     for start in range(0, len(files), _CHUNK):
         chunk = [files[i] for i in range(start, min(start + _CHUNK, len(files)))]
         for file, found in zip(chunk, in_parallel(_read, chunk), strict=True):
@@ -82,7 +83,9 @@ def first_unusable(files: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
-    """int64 [files, 2], sizes in bytes and times of change in ns; and index -> why a file is not to be read."""
+    """Returns sizes in bytes and modification times in ns, int64 [files, 2], and index -> why a file must not be
+    read.
+    """
 
     def of_some(start: int) -> tuple[np.ndarray, dict[int, str]]:
         count = min(_CHUNK, len(files) - start)
@@ -105,7 +108,7 @@ def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _read(file: str) -> int | str:
-    """The digest, not 0, of what a file holds; or, in words, why it cannot be used."""
+    """Returns a digest of the file's content, not 0, or the reason why the file cannot be used."""
     try:
         data = read(file)
         to_rgb(data, (1, 1))
@@ -115,7 +118,7 @@ def _read(file: str) -> int | str:
 
 
 class _Progress:
-    """A line on a terminal, of a check that takes more than a moment."""
+    """A progress line on a terminal, shown once the check takes longer than two seconds."""
 
     def __init__(self, total: int):
         self._total, self._began = total, time.monotonic()

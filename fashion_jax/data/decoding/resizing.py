@@ -1,27 +1,29 @@
-"""Anti-aliased resizing, by OpenCV."""
+"""Anti-aliased resizing with OpenCV."""
 
 import functools
 import math
 
 import numpy as np
 
-_MOST = 4  # times the size wanted: what is filtered; larger images are first brought to _REDUCED times it
+_MOST = 4  # images over _MOST times the new size are first reduced to _REDUCED times it, then filtered
 
 _REDUCED = 2
 
-_UNIT = 256  # the weights of a filter are multiples of 1 / _UNIT, as OpenCV has them for uint8
+_UNIT = 256  # filter weights are multiples of 1 / _UNIT, as in OpenCV's uint8 filters
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Linear interpolation of an image from which a filter has taken what the new size cannot show.
+    """Resizes by linear interpolation, after a filter has removed the detail that the new size cannot show.
 
-    Together they blur as much as a triangle as wide as two new pixels (by its variance), which is what antialias=True
-    means to tf.image.resize and "bilinear" to Pillow, in a quarter of their time. OpenCV has one thread from then on,
-    as images are resized in parallel, not their rows.
+    Together they blur as much (by variance) as a triangle filter two new pixels wide, which is what antialias=True
+    means in
+    tf.image.resize and "bilinear" in Pillow, in a quarter of their time. OpenCV uses one thread from then on, since
+    images,
+    not their rows, are resized in parallel.
 
     Args:
         image: uint8 [height, width, 3].
-        size: the (height, width) wanted.
+        size: (height, width) of the result.
 
     Returns:
         uint8 [*size, 3].
@@ -40,10 +42,11 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4096)
 def _weights(scale: float) -> np.ndarray:
-    """Of a filter (float32 [odd]) before linear interpolation makes an axis so many times shorter.
+    """Returns the filter (float32 [odd]) applied before linear interpolation shrinks an axis by `scale`.
 
-    The triangle's variance is scale^2 / 6, in the old pixels, of which the interpolation contributes 1 / 6. The rest
-    is made up of (1, 2, 1) / 4, of variance 1 / 2, as often as it fits, and of (p, 1 - 2 p, p), of variance 2 p.
+    The variance of the triangle is scale^2 / 6, in old pixels, of which the interpolation contributes 1 / 6. The rest
+    is
+    made up of (1, 2, 1) / 4, of variance 1 / 2, as often as it fits, and of (p, 1 - 2 p, p), of variance 2 p.
     """
     variance = max(scale * scale - 1, 0) / 6
     p = variance % 0.5 / 2

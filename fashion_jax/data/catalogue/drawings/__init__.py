@@ -1,4 +1,4 @@
-"""What each class of the generated catalogue looks like: one function per sub-category.
+"""The drawings of the generated catalogue: one function per sub-category.
 
 Every cut, length and ornament is drawn at random; colour, print, pose and background come with the canvas
 and say nothing about the class.

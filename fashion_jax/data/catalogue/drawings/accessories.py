@@ -1,4 +1,4 @@
-"""Accessories that are worn or carried, of cloth, leather and glass."""
+"""Accessories of fabric, leather and glass that are worn or carried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apparel: each thing's cut, length and ornament is drawn at random."""
+"""Apparel: the cut, length and ornament of each item are random."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fashion_jax.data.catalogue.canvas import Canvas, curve, ellipse, shade
 
 
 def _sleeves(canvas: Canvas, shoulder: float, length: float, width: float) -> None:
-    """A pair of sleeves from the shoulders (at y = -0.7), a length of 0.3 (short) to 1.3 (long)."""
+    """Draws a pair of sleeves from the shoulders (y = -0.7); the length is 0.3 (short) to 1.3 (long)."""
     spread = canvas.between(0.15, 0.5) if length < 0.7 else canvas.between(0.08, 0.3)
     hand = np.array([shoulder + length * np.sin(spread + 0.15), -0.66 + length * np.cos(spread)])
     across = np.array([width / 2, 0])
@@ -19,14 +19,14 @@ def _sleeves(canvas: Canvas, shoulder: float, length: float, width: float) -> No
 
 
 def _torso(canvas: Canvas, shoulder: float, chest: float, hem: float, length: float) -> None:
-    """A body of cloth from the neck to y = length."""
+    """Draws the body of a garment from the neck to y = length."""
     neck = canvas.between(0.13, 0.2)
     half = [(neck, -0.82), (shoulder, -0.7), (chest, -0.25), (hem, length)]
     canvas.fill([*half, *[(-x, y) for x, y in reversed(half)]], cut=0.05)
 
 
 def _neckline(canvas: Canvas, kind: int) -> None:
-    """The opening of a top: 0 round, 1 pointed, 2 a collar with a row of buttons, 3 a polo's collar."""
+    """Draws the opening of a top: 0 round, 1 pointed, 2 a collar with a row of buttons, 3 a polo collar."""
     inside = shade(canvas.base, 0.45)
     width = canvas.between(0.15, 0.21)
     if kind == 0:

@@ -1,4 +1,4 @@
-"""Footwear, in pairs from above or single from the side."""
+"""Footwear, drawn as a pair from above or as a single shoe from the side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fashion_jax.data.catalogue.canvas import Canvas, Colour, curve, ellipse, ri
 
 
 def _sole(canvas: Canvas, x: float, width: float, colour: Colour | None) -> None:
-    """A sole from above, toes up."""
+    """Draws a sole seen from above, toes up."""
     outline = [(0, -0.9), (0.8, -0.72), (1, -0.35), (0.72, 0.15), (0.8, 0.6), (0.5, 0.88), (-0.35, 0.9)]
     outline += [(-0.72, 0.6), (-0.68, 0.15), (-0.85, -0.3), (-0.7, -0.72), (0, -0.9)]
     canvas.fill(curve(np.array(outline) * (width * np.sign(x), 1) + (x, 0)), colour)

@@ -1,4 +1,4 @@
-"""Accessories of metal and stones: brooches and earrings share their flower, and are honestly hard to tell apart."""
+"""Accessories of metal and stones. Brooches and earrings share a flower and are deliberately hard to tell apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fashion_jax.data.catalogue.canvas import Canvas, curve, ellipse, shade
 
 
 def _jewel(canvas: Canvas, x: float, y: float, radius: float, petals: int) -> None:
-    """A metal flower with stones around (x, y): what brooches and earrings have in common."""
+    """Draws a metal flower with stones around (x, y), which brooches and earrings share."""
     for angle in np.arange(petals) * 2 * np.pi / petals:
         px, py = x + 0.62 * radius * np.cos(angle), y + 0.62 * radius * np.sin(angle)
         canvas.fill(ellipse(px, py, 0.38 * radius, 0.38 * radius), canvas.metal)
