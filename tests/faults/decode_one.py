@@ -4,14 +4,15 @@ import json
 import resource
 import sys
 
-from fashion_jax.data.decoding.decode import decode, read
-from fashion_jax.data.decoding.pillow import Undecodable
+from fashion_jax.data.decoding.decode import contents, decode
+from fashion_jax.data.decoding.limits import Undecodable
 
 
 def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
     try:
-        pixels, error = decode(read(sys.argv[1]), (64, 64), "stretch"), ""
+        with contents(sys.argv[1]) as data:
+            pixels, error = decode(data, (64, 64), "stretch"), ""
     except Undecodable as why:
         pixels, error = None, str(why)
     after = resource.getrusage(resource.RUSAGE_SELF)

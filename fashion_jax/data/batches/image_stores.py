@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fashion_jax.data.decoding.decode import decode, in_parallel, read
+from fashion_jax.data.decoding.decode import contents, decode, in_parallel
 from fashion_jax.data.decoding.file_check import first_unusable
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
 from fashion_jax.devices.mesh import batch_sharding, put_batch, replicated
@@ -63,7 +63,8 @@ class StreamedImages:
         pixels = empty_batch((len(indices), *self._canvas, 3))
 
         def fill(place: int) -> None:
-            pixels[place] = decode(read(self._files[indices[place]]), self._canvas, self._resize)
+            with contents(self._files[indices[place]]) as data:
+                pixels[place] = decode(data, self._canvas, self._resize)
 
         in_parallel(fill, range(len(indices)))
         return pixels

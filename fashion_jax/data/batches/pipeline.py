@@ -16,8 +16,8 @@ from fashion_jax.data.batches.draws import draw_chances
 from fashion_jax.data.batches.image_stores import CachedImages, DeviceImages, Images, IndexBatches, StreamedImages
 from fashion_jax.data.batches.order import MAX_PERMUTED, ShuffledIndices
 from fashion_jax.data.dataset import Split
-from fashion_jax.data.decoding.decode import decode, in_parallel, read
-from fashion_jax.data.decoding.pillow import Undecodable
+from fashion_jax.data.decoding.decode import contents, decode, in_parallel
+from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.records.record_images import RecordImages, RecordNames
 
 _CANVAS_MARGIN = 1.25
@@ -130,7 +130,8 @@ def decode_files(
 
     def attempt(file: str) -> np.ndarray | str:
         try:
-            return decode(read(file), canvas, config.data.resize)
+            with contents(file) as data:
+                return decode(data, canvas, config.data.resize)
         except Undecodable as error:
             return str(error)
 

@@ -6,30 +6,26 @@ among them turned and CMYK JPEGs, by Pillow. Neither holds Python's lock meanwhi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from fashion_jax.data.decoding.jpeg_header import JPEG, read_header
-from fashion_jax.data.decoding.pillow import MAX_ASPECT, MAX_PIXELS, Undecodable, decode_by_pillow
+from fashion_jax.data.decoding.jpeg_header import JPEG, Header, cost_of, read_header
+from fashion_jax.data.decoding.limits import DECODING, FILES, MAX_BYTES, Plan, Undecodable
+from fashion_jax.data.decoding.pillow import damaged, decode_jpeg_by_pillow, plan_by_pillow
 from fashion_jax.data.decoding.resizing import resized
 from fashion_jax.devices.host import usable_processors
-
-MAX_BYTES = 1 << 30  # of one file
 
 DECODER = 3  # grows when a file may come to other pixels than before
 
 _ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
-
-_RATIOS = (8, 4, 2)  # the scales that cost less to decode at
-
 _SMOOTHED = 1.5  # times the canvas: from there on resizing smooths colors as well as interpolating them would
-
 _TOGETHER = 8  # images that a thread takes at a time
 
 
@@ -39,7 +35,9 @@ def decode(data: bytes, canvas: tuple[int, int], resize: str) -> np.ndarray:
     Raises:
         Undecodable: it is no image, damaged, or would take too much memory.
     """
-    return fit(to_rgb(data, (_ENOUGH * canvas[0], _ENOUGH * canvas[1])), canvas, resize)
+    plan = _plan(data, (_ENOUGH * canvas[0], _ENOUGH * canvas[1]))
+    with DECODING.of(plan.memory):
+        return fit(plan.run(), canvas, resize)
 
 
 def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
@@ -52,15 +50,27 @@ def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
     Raises:
         Undecodable: as decode.
     """
-    header = read_header(data) if data.startswith(JPEG) else None
-    if header and header.is_plain and _is_harmless(header.height, header.width):
-        import simplejpeg
+    plan = _plan(data, least)
+    with DECODING.of(plan.memory):
+        return plan.run()
 
-        try:
-            return simplejpeg.decode_jpeg(data, **_shortcuts(header.height, header.width, least))
-        except ValueError:  # it is damaged, of a rare variety, or has some bytes too many; Pillow knows which
-            pass
-    return decode_by_pillow(data, least)
+
+def _plan(data: bytes, least: tuple[int, int]) -> Plan:
+    if not data.startswith(JPEG):
+        return plan_by_pillow(data)
+    if not (header := read_header(data)):
+        raise Undecodable(damaged("JPEG"))
+    ratio, memory = cost_of(data, header, least)
+
+    def run() -> np.ndarray:
+        if header.is_plain:
+            import simplejpeg
+
+            with contextlib.suppress(ValueError):  # damaged, of a rare variety, some bytes too many: Pillow knows which
+                return simplejpeg.decode_jpeg(data, **_shortcuts(header, ratio, least))
+        return decode_jpeg_by_pillow(data, header, ratio)
+
+    return Plan(memory, run)
 
 
 def fit(image: np.ndarray, canvas: tuple[int, int], resize: str) -> np.ndarray:
@@ -78,19 +88,26 @@ def fit(image: np.ndarray, canvas: tuple[int, int], resize: str) -> np.ndarray:
     return np.pad(pixels, [*sides, (0, 0)], constant_values=255)
 
 
-def read(file: str) -> bytes:
-    """What a file holds.
+@contextlib.contextmanager
+def contents(file: str) -> Iterator[bytes]:
+    """What a file holds, for as long as this is open: files of all threads together have at most MAX_BYTES then.
 
     Raises:
         Undecodable: it cannot be read, is empty, or has more than MAX_BYTES.
     """
-    if found := obstacle(file):
-        raise Undecodable(found)
     try:
-        with open(file, "rb", buffering=0) as opened:
-            return opened.readall()
+        status = os.stat(file)
     except OSError as error:
         raise Undecodable(unreadable(error)) from error
+    if found := obstacle_in(status):
+        raise Undecodable(found)
+    with FILES.of(status.st_size):
+        try:
+            with open(file, "rb", buffering=0) as opened:
+                data = opened.readall()
+        except OSError as error:
+            raise Undecodable(unreadable(error)) from error
+        yield data
 
 
 def in_parallel(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
@@ -132,14 +149,9 @@ def unreadable(error: OSError) -> str:
     return f"the file cannot be read ({error.strerror})"
 
 
-def _shortcuts(height: int, width: int, least: tuple[int, int]) -> dict[str, int | bool]:
-    """What makes simplejpeg decode at the smallest scale that leaves `least`, and repeat colors of half the size."""
-    for ratio in _RATIOS:
-        if height // least[0] >= ratio and width // least[1] >= ratio:
-            return {"min_height": -(-height // ratio), "min_width": -(-width // ratio), "min_factor": ratio}
+def _shortcuts(header: Header, ratio: int, least: tuple[int, int]) -> dict[str, int | bool]:
+    """What makes simplejpeg decode at a fraction of the size, and repeat colors of half the size."""
+    height, width = header.height, header.width
+    if ratio > 1:
+        return {"min_height": -(-height // ratio), "min_width": -(-width // ratio), "min_factor": ratio}
     return {"fastupsample": min(height / least[0], width / least[1]) >= _SMOOTHED / _ENOUGH}
-
-
-def _is_harmless(height: int, width: int) -> bool:
-    short, long = sorted((height, width))
-    return short > 0 and short * long <= MAX_PIXELS and long <= MAX_ASPECT * short

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from fashion_jax.data.decoding.checked_files import Known, read_known, write_known
-from fashion_jax.data.decoding.decode import in_parallel, obstacle_in, read, to_rgb, unreadable
-from fashion_jax.data.decoding.pillow import Undecodable
+from fashion_jax.data.decoding.decode import contents, in_parallel, obstacle_in, to_rgb, unreadable
+from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.strings import Files
 
 _CHUNK = 4096  # files
@@ -110,11 +110,11 @@ def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
 def _read(file: str) -> int | str:
     """Returns a digest of the file's content, not 0, or the reason why the file cannot be used."""
     try:
-        data = read(file)
-        to_rgb(data, (1, 1))
+        with contents(file) as data:
+            to_rgb(data, (1, 1))
+            return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1
     except Undecodable as error:
         return str(error)
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1
 
 
 class _Progress:

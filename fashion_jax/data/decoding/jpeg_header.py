@@ -1,62 +1,134 @@
-"""What a JPEG says of itself, by the segments in front of its pixels."""
+"""What a JPEG says of itself, by the segments in front of its pixels, and what decoding it costs."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
+from fashion_jax.data.decoding.limits import MAX_MEMORY, MAX_PIXELS, Undecodable, check_cost, check_shape
+
 JPEG = b"\xff\xd8\xff"  # how its files begin
+_RATIOS = (8, 4, 2, 1)  # the scales that cost less to decode at
 
 _ORIENTATION = 0x0112  # the tag of EXIF
-
 _SIZES = {1: 1, 3: 2, 4: 4}  # bytes of a value, by its type
-
 _START_OF_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
-
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-
 _COMMON_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended and progressive; others are lossless or in layers
+_PROGRESSIVE_FRAMES = {0xC2, 0xC6, 0xCA, 0xCE}
+_ALONE = {0x00, 0x01, *range(0xD0, 0xD8)}  # markers without a length
+_UNUSED = {*range(0xE1, 0xF0), 0xFE} - {0xEE}  # what applications add, but Adobe's (which tells inks from colors)
 
-_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+_MAX_SEGMENTS = 2000  # in front of the pixels; a large color profile or description takes a few hundred
+_MAX_ENTRIES = 1000  # of EXIF that are looked at
+_MAX_SOURCE_PIXELS = 200_000_000  # of an image that is decoded at a fraction of its size
+_MAX_SCANS = 100
+_MAX_SCANNED_PIXELS = 800_000_000  # of all scans together: each of them goes through the whole image
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # inside of pixels, 0xFF is followed by one of these
 
 
 class Header(NamedTuple):
-    """Of a JPEG: its size in pixels, and whether it is a common one of 8 bits, not CMYK, and not to be turned."""
+    """Of a JPEG.
+
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+        is_plain: whether it is a common one of 8 bits, not CMYK, and not to be turned.
+        orientation: of EXIF; 1 is upright.
+        kind: of compression, the marker of its frame.
+        frame: what stands in that: bits, size, and the channels with their sampling.
+        end: where the pixels begin.
+    """
 
     height: int
     width: int
     is_plain: bool
+    orientation: int = 1
+    kind: int = 0xC0
+    frame: bytes = b""
+    end: int = 0
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a JPEG; None where it is cut off or damaged."""
-    place, frame, is_common, turned = 2, b"", False, False
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker in (_START_OF_SCAN, _END):
-            break
-        if marker == 0xFF or marker in _ALONE:
-            place += 1 if marker == 0xFF else 2
-            continue
-        size = int.from_bytes(data[place + 2 : place + 4], "big")
-        body = data[place + 4 : place + 2 + size]
+    """The header of a JPEG; None where it is cut off or damaged.
+
+    Raises:
+        Undecodable: it has too many segments.
+    """
+    frame, kind, orientation, end = b"", 0, 1, 2
+    for marker, start, end in _segments(data):
         if marker in _START_OF_FRAME and not frame:
-            frame, is_common = body, marker in _COMMON_FRAMES
-        elif marker == _EXIF and body.startswith(b"Exif\0\0"):
-            turned = turned or _orientation(body[6:]) != 1
-        place += 2 + max(size, 2)
+            frame, kind = data[start + 4 : end], marker
+        elif marker == _EXIF and orientation == 1 and data.startswith(b"Exif\0\0", start + 4):
+            orientation = orientation_of(data[start + 10 : end])
     if len(frame) < 6:
         return None
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    return Header(height, width, is_common and frame[0] == 8 and frame[5] < 4 and not turned)
+    is_plain = kind in _COMMON_FRAMES and frame[0] == 8 and frame[5] < 4 and orientation == 1
+    return Header(height, width, is_plain, orientation, kind, frame, end)
 
 
-def _orientation(tiff: bytes) -> int:
-    """The value of the tag in the first directory, 1 (upright) where there is none of 2 to 8."""
+def needed(data: bytes, header: Header) -> bytes:
+    """A JPEG without what applications have added: Pillow would read all of it, at any cost."""
+    kept = [data[start:end] for marker, start, end in _segments(data) if marker not in _UNUSED]
+    return b"".join([data[:2], *kept, data[header.end :]])
+
+
+def cost_of(data: bytes, header: Header, least: tuple[int, int]) -> tuple[int, int]:
+    """By which a JPEG is decoded smaller, and the bytes that this takes.
+
+    The former is the largest that leaves `least` (height, width); or a larger one where that would take too much, so
+    that whether an image can be decoded does not depend on `least`.
+
+    Raises:
+        Undecodable: its size, its scans or these bytes are more than may be.
+    """
+    height, width, pixels = header.height, header.width, header.height * header.width
+    check_shape(height, width)
+    ratios = _RATIOS if header.kind in _COMMON_FRAMES else (1,)  # others have no smaller scales
+    most = _MAX_SOURCE_PIXELS if len(ratios) > 1 else MAX_PIXELS
+    if pixels > most:
+        raise Undecodable(f"the image has {pixels:,} pixels, more than {most:,}")
+    fixed = _coefficients(data, header) + len(data)
+    per_pixel = 7 if header.orientation == 1 else 11  # of Pillow, which decodes what libjpeg-turbo refuses
+
+    wanted = 1
+    for ratio in ratios:
+        if height // least[0] >= ratio and width // least[1] >= ratio:
+            wanted = ratio
+            break
+    while True:
+        decoded = -(-height // wanted) * -(-width // wanted)
+        memory = fixed + per_pixel * decoded
+        if (decoded <= MAX_PIXELS and memory <= MAX_MEMORY) or wanted == ratios[0]:
+            break
+        wanted *= 2
+    check_cost("JPEG", height, width, memory)
+    return wanted, memory
+
+
+def _coefficients(data: bytes, header: Header) -> int:
+    """Bytes of the coefficients of a JPEG, which are all kept where it has several scans.
+
+    Raises:
+        Undecodable: it has too many, each of which goes through the whole image.
+    """
+    pixels, scans = header.height * header.width, _scans(data, header)
+    if scans > _MAX_SCANS or (scans > 1 and scans * pixels > _MAX_SCANNED_PIXELS):
+        raise Undecodable(
+            f"the JPEG image has {scans} scans of {pixels:,} pixels each, more than {_MAX_SCANS} scans or "
+            f"{_MAX_SCANNED_PIXELS:,} pixels in all of them"
+        )
+    return int(2 * _samples(header.frame) * pixels) if scans > 1 or header.kind in _PROGRESSIVE_FRAMES else 0
+
+
+def orientation_of(tiff: bytes) -> int:
+    """The value of the tag in the first directory of EXIF, 1 (upright) where there is none of 2 to 8."""
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
         return 1
     start = int.from_bytes(tiff[4:8], order)
-    for i in range(int.from_bytes(tiff[start : start + 2], order)):
+    for i in range(min(int.from_bytes(tiff[start : start + 2], order), _MAX_ENTRIES)):
         entry = tiff[start + 2 + 12 * i : start + 14 + 12 * i]
         if len(entry) < 12:
             return 1
@@ -65,3 +137,45 @@ def _orientation(tiff: bytes) -> int:
             value = int.from_bytes(entry[8 : 8 + size], order)
             return value if 2 <= value <= 8 else 1
     return 1
+
+
+def _segments(data: bytes) -> list[tuple[int, int, int]]:
+    """(marker, start, end) of what stands in front of the pixels, one after the other."""
+    found, place, last, count = [], 2, len(data) - 4, 0
+    while place <= last and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in (_START_OF_SCAN, _END):
+            break
+        if marker == 0xFF or marker in _ALONE:
+            place += 1 if marker == 0xFF else 2
+        else:
+            end = place + 2 + max(data[place + 2] << 8 | data[place + 3], 2)
+            found.append((marker, place, end))
+            place = end
+        count += 1
+        if count > _MAX_SEGMENTS:
+            raise Undecodable(f"the JPEG image has more than {_MAX_SEGMENTS:,} segments in front of its pixels")
+    return found
+
+
+def _samples(frame: bytes) -> float:
+    """Of all channels, for each pixel."""
+    factors = [(byte >> 4, byte & 15) for byte in frame[7::3][: frame[5]]]
+    largest = max((a for a, _ in factors), default=1) * max((b for _, b in factors), default=1)
+    return sum(a * b for a, b in factors) / max(largest, 1) if factors else 3.0
+
+
+def _scans(data: bytes, header: Header) -> int:
+    """How often the pixels are gone through; where few are possible, also those of pictures inside of the file."""
+    first = b"\xff\xda" + data[header.end + 2 : header.end + 4] + header.frame[5:6]
+    if header.kind not in _PROGRESSIVE_FRAMES and data.startswith(first, header.end):
+        return 1  # it has all channels, and decoders take no other after it
+    possible = data.count(b"\xff\xda")
+    if possible <= _MAX_SCANS and possible * header.height * header.width <= _MAX_SCANNED_PIXELS:
+        return possible
+    scans, found = 0, _MARKER.search(data, header.end)
+    while found and found[0] != b"\xff\xd9":
+        scans += found[0] == b"\xff\xda"
+        size = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        found = _MARKER.search(data, found.end() + size)
+    return scans

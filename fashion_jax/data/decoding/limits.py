@@ -5,21 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
 
 MAX_BYTES = 256 << 20  # of one file
-
 MAX_PIXELS = 50_000_000  # that are decoded of one image
-
-MAX_RAW = 200_000_000  # bytes that its compression is undone to: it bounds the time, at about 10 ms for a megabyte
-
+MAX_RAW = 160_000_000  # bytes that its compression is undone to: it bounds the time, at about 10 ms for a megabyte
 MAX_ASPECT = 200  # the longer side over the shorter one: cut to a canvas, a line of pixels would be endless
-
 MAX_MEMORY = 700_000_000  # bytes that decoding one image takes besides its file, and all threads together
 
 
 class Undecodable(ValueError):
     """Why an image cannot be used, in words."""
+
+
+class Plan(NamedTuple):
+    """How an image is decoded.
+
+    Attributes:
+        memory: bytes that it takes, the pixels that come of it included.
+        run: decodes it to uint8 [height, width, 3].
+    """
+
+    memory: int
+    run: Callable[[], np.ndarray]
 
 
 class Room:
@@ -53,7 +64,6 @@ class Room:
 
 
 FILES = Room(MAX_BYTES)
-
 DECODING = Room(MAX_MEMORY)
 
 if hasattr(os, "register_at_fork"):  # a fork has none of the threads that hold some of it

@@ -16,25 +16,16 @@ from fashion_jax.data.decoding.jpeg_header import orientation_of
 from fashion_jax.data.decoding.limits import Undecodable, check_cost, check_size
 
 BAND_PIXELS = 500_000  # of a large image whose colors are converted at a time
-
-_PER_PIXEL_OF_BAND = 30  # bytes, at most
-
+_PER_PIXEL_OF_BAND = 20  # bytes, at most
 _MAX_BLOCKS = 100_000  # of a PNG or a GIF
-
 _MAX_FIELDS = 1000  # of a TIFF
-
 _MAX_VALUES = 100_000  # of a field of a TIFF, such as the places of its strips
-
 _MAX_RLE_PIXELS = 4_000_000  # of a BMP: Pillow undoes its run lengths in Python
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
-
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-
 _TIFF_BYTES = (1, 2, 6, 7)  # types whose values Pillow keeps as they are, however many there are
-
 _TIFF_BELOW = (34665, 34853, 40965)  # tags of directories below one: EXIF, GPS, interoperability
-
 _TIFF_FORMATS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 
-MAX_PIXELS = 50_000_000  # of one image
-
-MAX_ASPECT = 200  # the longer side over the shorter one: cut to a canvas, a line of pixels would be endless
-
-_ORIENTATION = 0x0112  # the EXIF tag
+from fashion_jax.data.decoding.jpeg_header import Header, needed, orientation_of
+from fashion_jax.data.decoding.limits import Plan, Undecodable
+from fashion_jax.data.decoding.outlines import BAND_PIXELS, Outline, check_exif, outline_of, read_outline
 
 _TURNS = {  # its value -> what sets the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -23,64 +23,82 @@ _TURNS = {  # its value -> what sets the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-_OPTIONAL = (b"tRNS", b"eXIf")  # chunks of a PNG, besides the critical ones: transparency and orientation
-
-_LYING = (5, 6, 7, 8)  # height and width change places
-
 _STARTS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
-
-_STARTS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF"}
-
+_STARTS |= dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"), "TIFF")
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1"), "HEIC")
 
+_FORMATS = {kind: (kind,) for kind in _STARTS.values()}  # kind -> Pillow's readers
+_FORMATS |= {"WebP": ("WEBP",), "AVIF": ("AVIF",), "HEIC": ("HEIF", "AVIF")}  # of one brand there are both
+# Pillow's pixels come in blocks. The C library gives back at once what is larger than 32 MiB; of smaller blocks each
+# thread would keep those of its largest image.
+Image.core.set_block_size(64 << 20)
+_PER_PIXEL_OF_VIDEO = 16  # bytes: the planes of the video's picture, of 2 bytes each at most, and Pillow's
 
-class Undecodable(ValueError):
-    """Why an image cannot be used, in words."""
 
-
-def decode_by_pillow(data: bytes, least: tuple[int, int]) -> np.ndarray:
-    """The content of an image file to uint8 [height, width, 3]: upright, the first frame, on white.
-
-    Args:
-        data: of the file.
-        least: (height, width) that a JPEG should have at least where it is decoded at a half, a quarter or an eighth
-            of its size, as decoding.py does.
+def plan_by_pillow(data: bytes) -> Plan:
+    """How an image of another kind than JPEG is decoded: upright, the first frame, on white.
 
     Raises:
-        Undecodable: it is no image, damaged, or would take too much memory.
+        Undecodable: it is no image, damaged, or would take too much memory or time.
     """
     kind = kind_of(data)
+    formats = [name for name in _FORMATS.get(kind, ()) if name in _available()]
+    if not formats:
+        raise Undecodable(_unidentified(kind))
+    with _in_words(kind, formats):
+        outline = _outline_by_pillow(kind, data, formats) if kind in ("AVIF", "HEIC") else read_outline(kind, data)
+    return Plan(outline.memory, lambda: _decode(kind, formats, outline))
+
+
+def _decode(kind: str, formats: list[str], outline: Outline) -> np.ndarray:
+    with _in_words(kind, formats), Image.open(io.BytesIO(outline.data), formats=formats) as image:
+        _check_announced(image, outline.height * outline.width)
+        image.load()
+        return _upright(image, outline.orientation)
+
+
+def decode_jpeg_by_pillow(data: bytes, header: Header, ratio: int) -> np.ndarray:
+    """A JPEG to uint8 [height, width, 3], upright, at 1 / ratio of its size.
+
+    Raises:
+        Undecodable: it is damaged.
+    """
+    # Image.open would refuse a large image before it could be told to decode a small one
+    with _in_words("JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(needed(data, header))) as image:
+        _check_announced(image, header.height * header.width)
+        if ratio > 1:
+            image.draft(None, (max(header.width // ratio, 1), max(header.height // ratio, 1)))
+        image.load()
+        return _upright(image, header.orientation)
+
+
+@contextlib.contextmanager
+def _in_words(kind: str, formats: Sequence[str] = ()) -> Iterator[None]:
+    """Tells of all that Pillow's readers raise, and it is of any kind, why the image cannot be used."""
     try:
-        with Image.open(io.BytesIO(_needed(data) if kind == "PNG" else data), formats=_formats()) as image:
-            _check_size(*image.size)
-            if image.format in ("JPEG", "MPO"):  # the latter: a camera's, with further pictures in it
-                lying = _orientation(image) in _LYING
-                image.draft(None, least if lying else least[::-1])
-            image.load()
-            turn = _TURNS.get(_orientation(image))
-            return _rgb(image if turn is None else image.transpose(turn))
+        yield
     except Undecodable:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = re.search(r"\d+", str(error))
-        raise _too_many(int(pixels[0])) from error
-    except UnidentifiedImageError as error:
-        raise Undecodable(_unidentified(kind)) from error
-    except Exception as error:  # of whatever kind a damaged file makes Pillow's readers raise
-        raise Undecodable(damaged(kind)) from error
+    except Exception as error:
+        is_other = isinstance(error, UnidentifiedImageError) and kind == "HEIC" and "HEIF" not in formats
+        raise Undecodable(_unidentified(kind) if is_other else damaged(kind)) from error
 
 
-def _needed(png: bytes) -> bytes:
-    """A PNG without the chunks that pixels do not need, over whose damage or size Pillow would refuse it."""
-    parts, place = [png[:8]], 8
-    while place < len(png):
-        end = place + 12 + int.from_bytes(png[place : place + 4], "big")
-        name = png[place + 4 : place + 8]
-        if name[:1].isupper() or name in _OPTIONAL:
-            parts.append(png[place:end])
-        place = end
-    return b"".join(parts)
+def _outline_by_pillow(kind: str, data: bytes, formats: list[str]) -> Outline:
+    """Of an image whose size Pillow finds without decoding it, and whose EXIF it reads."""
+    for found in re.finditer(rb"II\*\0|MM\0\*", data):
+        check_exif(data[found.start() :])
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        orientation = orientation_of(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+        return outline_of(kind, image.size[::-1], data, _PER_PIXEL_OF_VIDEO, orientation=orientation)
+
+
+def _check_announced(image: Image.Image, pixels: int) -> None:
+    """Whether Pillow has found the size that the memory was taken for, and a mode that has a white."""
+    if image.width * image.height > pixels:
+        raise ValueError("it says its size twice, and differently")
+    if image.mode in ("I", "F"):
+        raise ValueError("the value of white is not known")
 
 
 def kind_of(data: bytes) -> str:
@@ -97,57 +115,44 @@ def damaged(kind: str) -> str:
     return f"the {kind} image is damaged, cut off or of a variety that cannot be decoded"
 
 
-def _formats() -> list[str]:
+def _available() -> list[str]:
     """Of Pillow's readers, those for photographs; HEIC where a plug-in is registered."""
-    formats = ["JPEG", "PNG", "GIF", "BMP", "TIFF"]
-    formats += [name.upper() for name in ("webp", "avif") if features.check(name)]
-    return formats + [name for name in ("HEIF",) if name in Image.OPEN]
+    available = ["JPEG", "PNG", "GIF", "BMP", "TIFF"]
+    available += [name.upper() for name in ("webp", "avif") if features.check(name)]
+    return available + [name for name in ("HEIF",) if name in Image.OPEN]
 
 
 def _unidentified(kind: str) -> str:
-    readable = {"WebP": "WEBP", "HEIC": "HEIF"}.get(kind, kind) in _formats()
-    if kind and not readable:
+    if kind:
         return f"this is a {kind} image, which the Pillow installed here cannot read: convert it to JPEG or PNG"
     kinds = ", ".join(dict.fromkeys([*_STARTS.values(), "WebP", "AVIF"]))
-    return damaged(kind) if kind else f"this is no image of the kinds {kinds}"
+    return f"this is no image of the kinds {kinds}"
 
 
-def _check_size(width: int, height: int) -> None:
-    """Raises Undecodable where decoding the image would take too much memory."""
-    if width * height > MAX_PIXELS:
-        raise _too_many(width * height)
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise Undecodable(
-            f"the image is a strip of {width} x {height} pixels: one side may be {MAX_ASPECT} x the other"
-        )
-
-
-def _too_many(pixels: int) -> Undecodable:
-    return Undecodable(f"the image has {pixels:,} pixels, more than {MAX_PIXELS:,}")
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation; 1 (upright) where there is none, where it is damaged, or where Pillow has used it up."""
-    data = image.info.get("exif")
-    if not data or image.format == "TIFF":
-        return 1
-    exif = Image.Exif()
-    try:
-        exif.load(data)
-        return exif.get(_ORIENTATION, 1)
-    except Exception:  # of whatever kind; the picture itself may be good
-        return 1
+def _upright(image: Image.Image, orientation: int) -> np.ndarray:
+    turn = _TURNS.get(orientation)
+    return _rgb(image if turn is None else image.transpose(turn))
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [height, width, 3]; of a large image band by band, since what is between takes up to 20 bytes a pixel."""
+    rows = max(BAND_PIXELS // max(image.width, 1), 1)
+    if rows >= image.height:
+        return _band(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = _band(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _band(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
         grey = np.where(values == image.info.get("transparency", -1), 255, values >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise ValueError("the value of white is not known")
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
-    pixels = np.asarray(image.convert("RGBA"))
-    color, alpha = pixels[..., :3], pixels[..., 3:].astype(np.uint16)
-    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)  # on white; all below 65,536
+    colors, white = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+    white.paste(colors, mask=colors)
+    return np.asarray(white)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import cache_root
-from fashion_jax.data.decoding.pillow import MAX_PIXELS
+from fashion_jax.data.decoding.limits import MAX_PIXELS
 from fashion_jax.data.records.idx_set import idx_files, open_idx_set
 from fashion_jax.data.records.prepared_index import is_prepared, read_index
 from fashion_jax.data.records.record_files import ArrayRecords, Records, TfRecords
