@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fashion_jax import evaluate
+from fashion_jax.command_line import rate
 from fashion_jax.evaluate import main
 from fashion_jax.report import text_tables
 from fashion_jax.scoring.label_errors import COLUMNS
-from fashion_jax.training import terminal as writers
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.pages import read_page
@@ -73,7 +73,7 @@ def test_of_less_than_a_batch_no_speed_is_told():
         evaluate._Run(trained, None, range(count), {}, None, seconds=2.0).images_per_second for count in (1, 15, 16, 99)
     ]
     assert rates == [None, None, 8, 49.5]
-    assert {writers.rate(x) for x in (0.512, 9.96, 10.4, 1234.5)} == {"0.51", "10", "1,234"}
+    assert {rate(x) for x in (0.512, 9.96, 10.4, 1234.5)} == {"0.51", "10", "1,234"}
 
 
 @pytest.mark.parametrize("flag", ["--json", "--label-errors"])
