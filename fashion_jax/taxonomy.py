@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 from fashion_jax.letters import composed
 
 UNKNOWN = -1
@@ -119,7 +120,7 @@ class Taxonomy:
             UserError: text is not a taxonomy; the message calls it `name`.
         """
         try:
-            tree = json.loads(text)
+            tree = parse_json(text)
             levels = tuple(tree["levels"])
             taxonomy = cls(
                 levels,

@@ -268,3 +268,17 @@ def test_a_data_path_that_is_no_zip_is_told_by_the_quick_checks(tmp_path):
     for check in (check_paths, load_dataset):
         with pytest.raises(UserError, match=r"The archive '.*/data\.zip' cannot be read"):
             check(shop_config(tmp_path / "data.zip"))
+
+
+@pytest.mark.parametrize("depth", [101, 4000, 30000])
+def test_folders_inside_each_other_are_bounded(tmp_path, refused, depth):
+    path = write_zip(tmp_path / "a.zip", {"a/" * depth + "1.jpg": b"x"})
+    assert f"{depth:,} folders inside each other, more than 100" in refused(path)
+
+
+def test_more_folders_than_files_are_bounded(tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_MORE_FOLDERS", 100)
+    path = write_zip(tmp_path / "a.zip", {f"{i}/" + "a/" * 60 + "1.jpg": b"x" for i in range(5)})
+    assert "305 folders for only 5 files" in refused(path)
+    few = write_zip(tmp_path / "b.zip", {f"{i}/a/b/1.jpg": b"x" for i in range(5)})
+    assert len(files_of(extracted_whole(few, tmp_path / "cache"))) == 5

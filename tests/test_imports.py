@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "fashion_jax"
 # The packages and root modules, from the lowest to the highest: each may import those before it.
 ORDER = (
-    *("errors", "letters", "taxonomy", "atomic", "command_line"),
+    *("errors", "json_text", "letters", "taxonomy", "atomic", "command_line"),
     *("config", "devices", "ops", "data", "models", "scoring", "step", "workdir", "serving", "report", "training"),
     *("main", "evaluate", "predict", "prepare", "export", "sweep", "demo"),
     *("__init__", "__main__"),
@@ -30,6 +30,7 @@ HOMES = {
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "clu")  # seconds to import
 LIGHT = (
     "errors",
+    "json_text",
     "letters",
     "taxonomy",
     "atomic",

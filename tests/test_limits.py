@@ -1,5 +1,7 @@
 """Small files that would cost much memory or time: each is refused in a sentence, before Pillow or libjpeg sees it."""
 
+import base64
+import io
 import re
 import struct
 import threading
@@ -14,6 +16,7 @@ from fashion_jax.data.decoding import jpeg_header, outlines, pillow
 from fashion_jax.data.decoding.decode import contents, decode, to_rgb
 from fashion_jax.data.decoding.jpeg_header import cost_of, read_header
 from fashion_jax.data.decoding.limits import DECODING, FILES, MAX_BYTES, MAX_MEMORY, MAX_PIXELS, Room, Undecodable
+from fashion_jax.report.thumbnails import thumbnail
 from tests.zoo import chunk, encoded, exact, exif, photo, picture
 
 CANVAS = (32, 32)
@@ -223,3 +226,21 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(Undecodable, match=re.escape("more than 256 MiB")), contents(str(tmp_path / "a.png")):
         pass
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_the_page_shows_no_thumbnail_of_them(name, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("Pillow opens it"))
+    if not name.startswith("avif"):
+        assert thumbnail(io.BytesIO(COSTLY[name][0])) is None
+
+
+def test_a_thumbnail_is_what_training_sees(tmp_path):
+    """Upright, and white where it is transparent."""
+    for name in ("turned.png", "alpha.png"):
+        data, expected = exact()[name]
+        (tmp_path / name).write_bytes(data)
+        for file in (str(tmp_path / name), io.BytesIO(data)):
+            with Image.open(io.BytesIO(base64.b64decode(thumbnail(file).partition(",")[2]))) as shown:
+                assert np.abs(np.asarray(shown).astype(int) - expected).mean() < 12
+    assert thumbnail(str(tmp_path / "none.jpg")) is None

@@ -80,6 +80,16 @@ def test_few_lines_that_stand_for_endless_classes_are_refused(tmp_path):
         read(tmp_path, text, list("abcdefgh"))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 200_000, "nested more than 100 deep"), ("- " * 2000, "is not YAML"), ("a: [b]\n" * 80_000, "560,000 char")],
+)
+def test_what_would_take_the_reader_long_is_refused(tmp_path, text, words):
+    with pytest.raises(UserError, match=words) as refused:
+        read(tmp_path, text)
+    assert "classes.yaml" in str(refused.value)
+
+
 def test_names_are_paths_and_back(tmp_path):
     for path in (("a",), ("a", "b/c"), ("a\\", "b"), ("\\/", "/", "x\ny")):
         assert class_labels(class_name(path)) == path

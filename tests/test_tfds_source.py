@@ -15,6 +15,7 @@ from fashion_jax.config.loading import check_config, load_config
 from fashion_jax.data.batches.order import ShuffledIndices
 from fashion_jax.data.batches.pipeline import epoch_order, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
+from fashion_jax.data.records import record_files
 from fashion_jax.data.records.idx_set import idx_files
 from fashion_jax.data.records.record_files import read_idx
 from fashion_jax.data.records.record_images import RecordImages
@@ -258,6 +259,17 @@ def test_every_damage_of_a_compressed_idx_file_is_told(tmp_path):
         file.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
         with pytest.raises(UserError, match=r"IDX file '.*train-labels-idx1-ubyte\.gz' cannot be read"):
             read_idx(file)
+
+
+def test_idx_files_that_unpack_to_much_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "labels.gz"
+    monkeypatch.setattr(record_files, "_MAX_IDX", 1000)
+    for said, has, words in ((1001, 1001, "1,001 bytes, more than 1,000"), (9, 2000, "another number"), (9, 8, "anot")):
+        path.write_bytes(gzip.compress(struct.pack(">II", 0x801, said) + bytes(has)))
+        with pytest.raises(UserError, match=words):
+            read_idx(path)
+    path.write_bytes(gzip.compress(struct.pack(">II", 0x801, 1000) + bytes(1000)))
+    assert read_idx(path).shape == (1000,)
 
 
 @pytest.mark.skipif(not idx_files(DEBIAN), reason=f"Debian's package dataset-fashion-mnist is not in {DEBIAN}")

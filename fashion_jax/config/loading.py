@@ -20,6 +20,7 @@ from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
 from fashion_jax.config.fields import ADDED, CHECKS
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 
 _OF_FILES = ("data.path", "data.csv", "data.image", "data.tfds", "data.group_column")
 
@@ -129,7 +130,7 @@ def read_config(text: str, name: str) -> ConfigDict:
         UserError: text is not a config; the message calls it `name`.
     """
     try:
-        config = _section("", _with_added(json.loads(text)))
+        config = _section("", _with_added(parse_json(text)))
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."

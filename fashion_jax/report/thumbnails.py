@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from typing import TYPE_CHECKING
 
@@ -14,19 +15,22 @@ _QUALITY = 78
 
 
 def thumbnail(file: str | io.BytesIO) -> str | None:
-    """Returns an image file (its path or content) as a data URI of a JPEG, or None if it cannot be read.
+    """Returns an image file (its path or content) as a data URI of a JPEG, or None if it cannot be decoded.
 
-    It is shown as training sees it: without transparency, and not rotated by the camera's EXIF orientation.
+    It is shown as training sees it: upright, and on white where it is transparent.
     """
     from PIL import Image
 
+    from fashion_jax.data.decoding.decode import contents, to_rgb
+    from fashion_jax.data.decoding.limits import Undecodable
+
+    opened = contents(file) if isinstance(file, str) else contextlib.nullcontext(file.getvalue())
     try:
-        with Image.open(file) as image:
-            image.draft("RGB", (2 * SIZE, 2 * SIZE))  # decodes a large JPEG at a reduced scale
-            small = image.convert("RGB")
-        return data_uri(small)
-    except Exception:  # Pillow raises nearly anything on a damaged file, and the page can do without the image
+        with opened as data:
+            pixels = to_rgb(data, (2 * SIZE, 2 * SIZE))
+    except Undecodable:  # the page can do without the image
         return None
+    return data_uri(Image.fromarray(pixels))
 
 
 def data_uri(image: Image.Image) -> str:

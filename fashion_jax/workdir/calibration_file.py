@@ -13,6 +13,7 @@ import numpy as np
 
 from fashion_jax.atomic import read_text, unreadable, write_text
 from fashion_jax.data.strings import digest_of_ids
+from fashion_jax.json_text import parse_json
 from fashion_jax.scoring.calibration import calibration_error
 from fashion_jax.scoring.temperature import calibrated, cross_fitted, fit_temperature
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
@@ -83,7 +84,7 @@ def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None
     """
     path = workdir / _NAME
     try:
-        found: dict[str, Any] = json.loads(read_text(path))
+        found: dict[str, Any] = parse_json(read_text(path))
         temperatures = {level: float(found["levels"][level]["temperature"]) for level in taxonomy.levels}
         if not all(0 < temperature < math.inf for temperature in temperatures.values()):
             raise ValueError("a temperature is not above 0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from fashion_jax.atomic import read_text, unreadable
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.step_folders import has_step
 
@@ -32,7 +32,7 @@ def check_has_checkpoint(workdir: Path) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise unreadable(path, error, "restore it, or use another --workdir") from error
 
@@ -53,7 +53,7 @@ def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray
     """
     path = workdir / "data.json"
     try:
-        data = json.loads(read_text(path))
+        data = parse_json(read_text(path))
         return train_counts(data, taxonomy)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise unreadable(path, error, "restore it, since its counts of training images are needed") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fashion_jax.atomic import open_regular, unwritable
 from fashion_jax.errors import RunError, UserError
+from fashion_jax.json_text import parse_json
 
 _ATTEMPTS = 10
 
@@ -95,7 +96,7 @@ def _write_holder(descriptor: int) -> None:
 
 def _holder(descriptor: int) -> str:
     try:
-        holder = json.loads(os.pread(descriptor, _MAX_BYTES, 0))
+        holder = parse_json(os.pread(descriptor, _MAX_BYTES, 0))
         return f"process {holder['pid']} on {holder['host']}, started {holder['started']},"
     except (OSError, ValueError, LookupError, TypeError):
         return "another process"

@@ -9,6 +9,7 @@ from typing import Any
 
 from fashion_jax.atomic import append_line, read_bytes, unreadable, write_text
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 
 
 class MetricsFile:
@@ -65,7 +66,7 @@ def _read(path: Path) -> bytes:
 
 def _from_json(path: Path, number: int, text: bytes) -> dict[str, Any]:
     try:
-        line = json.loads(text)
+        line = parse_json(text)
         if not isinstance(line["step"], int):
             raise TypeError("step is not a number")
     except (ValueError, LookupError, TypeError) as error:

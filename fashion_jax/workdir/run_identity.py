@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from fashion_jax.atomic import read_text
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps, kept_fields, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
@@ -72,7 +72,7 @@ def _adopted(directory: Path) -> tuple[str, int]:
 def read_environment(workdir: Path) -> dict[str, Any]:
     """What environment.json holds, with a list of "starts"; nothing if it is missing or damaged."""
     try:
-        found = json.loads(read_text(workdir / "environment.json"))
+        found = parse_json(read_text(workdir / "environment.json"))
         return found if isinstance(found["starts"], list) else {}
     except (OSError, ValueError, LookupError, TypeError):
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fashion_jax.data.fingerprint import (
     read_images,
 )
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 from fashion_jax.workdir.files import has_checkpoint
 
@@ -107,7 +107,7 @@ def _finest(labels: Any, taxonomy: Taxonomy) -> str:
 def _read_splits(path: Path) -> dict[str, Any]:
     """What data.json has of the splits."""
     try:
-        splits = json.loads(read_text(path))["splits"]
+        splits = parse_json(read_text(path))["splits"]
         if any(not isinstance(splits[name]["ids_sha256"], str) for name in COMPARED):
             raise ValueError("its digests are no texts")
         int(splits["train"]["images"])

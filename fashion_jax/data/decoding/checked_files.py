@@ -16,7 +16,7 @@ from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import RunError, UserError
 
-_VERSION = b"2"  # of the check; tables of another version are ignored
+_VERSION = b"3"  # of the check; tables of another version are ignored
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 
 NAME = "prepared"  # the dataset's name in TFDS
 
@@ -39,7 +40,7 @@ def source_fields(config: ConfigDict) -> dict[str, Any]:
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): prepare the directory anew.") from error
 

@@ -6,6 +6,7 @@ import bisect
 import gzip
 import hashlib
 import itertools
+import math
 import os
 import struct
 import threading
@@ -30,6 +31,8 @@ _BLOCKS, _BLOCK = 16, 1 << 14  # blocks of a file read for its digest; bytes per
 _THREADS = 16  # files read at a time
 
 _IDX_IMAGES, _IDX_LABELS = 0x803, 0x801  # magic numbers
+_CHUNK = 1 << 20  # bytes that are unpacked at a time
+_MAX_IDX = 800_000_000  # bytes of pixels, of which EMNIST, the largest of the family, has 550 million
 
 
 class Records(Protocol):
@@ -175,12 +178,19 @@ def read_idx(path: Path, magic: int = _IDX_LABELS) -> np.ndarray:
         UserError: the file cannot be read, or its magic number is another.
     """
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-        found, *shape = struct.unpack_from(f">{1 + (magic & 0xFF)}I", data)
-        pixels = np.frombuffer(data, np.uint8, offset=4 * (1 + len(shape)))
-        if found != magic:
-            raise ValueError(f"its magic number is {found:#x}, not {magic:#x}")
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            found, *shape = struct.unpack(header := f">{1 + (magic & 0xFF)}I", file.read(struct.calcsize(header)))
+            if found != magic:
+                raise ValueError(f"its magic number is {found:#x}, not {magic:#x}")
+            if (size := math.prod(shape)) > _MAX_IDX:
+                raise ValueError(f"its header says {size:,} bytes, more than {_MAX_IDX:,}")
+            pixels, filled = np.empty(size, np.uint8), 0
+            while count := file.readinto(pixels[filled : filled + _CHUNK]):
+                filled += count
+            if filled < size or file.read(1):
+                raise ValueError("its header says another number of bytes")
         return pixels.reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise UserError(f"The IDX file {str(path)!r} cannot be read ({error}): restore it.") from error

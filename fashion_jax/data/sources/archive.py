@@ -24,6 +24,8 @@ from fashion_jax.errors import UserError
 
 _MAX_FILES = 5_000_000
 
+_MAX_DEPTH = 100  # folders inside each other
+_MAX_MORE_FOLDERS = 10_000  # than files: each takes its time to be made
 _MAX_BYTES = 1 << 40
 
 _MAX_RATIO = 200  # extracted bytes per archive byte, beyond _BYTES_OF_ANY_RATIO; photographs have 1, tables 20
@@ -128,6 +130,8 @@ def _check_member(archive: Path, info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
     if re.match(r"/|[A-Za-z]:", name) or "\\" in name or "\0" in name or ".." in name.split("/"):
         raise _refused(archive, f"holds the path {name!r}, which leads out of its folder or is of one system only")
+    if (depth := name.count("/")) > _MAX_DEPTH:
+        raise _refused(archive, f"holds a path of {depth:,} folders inside each other, more than {_MAX_DEPTH}")
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _refused(archive, f"holds {name!r}, which is a link or a device")
     if info.flag_bits & _ENCRYPTED:
@@ -139,9 +143,12 @@ def _check_member(archive: Path, info: zipfile.ZipInfo) -> None:
 def _check_tree(archive: Path, members: _Members) -> None:
     if not members:
         raise _refused(archive, "holds no files")
-    folders = {os.path.dirname(name) for name in members}
-    while parents := {os.path.dirname(folder) for folder in folders} - folders:
-        folders |= parents
+    folders = {""}
+    for name in members:
+        while (name := os.path.dirname(name)) not in folders:
+            folders.add(name)
+    if len(folders) - 1 > len(members) + _MAX_MORE_FOLDERS:
+        raise _refused(archive, f"holds {len(folders) - 1:,} folders for only {len(members):,} files")
     if both := sorted(folders & members.keys()):
         raise _refused(archive, f"holds {both[0]!r} twice, as a file and as a folder")
 

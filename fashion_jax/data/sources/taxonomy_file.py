@@ -14,10 +14,12 @@ from typing import Any
 
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import check_depth
 from fashion_jax.letters import composed
 from fashion_jax.taxonomy import Taxonomy, class_labels
 
 MAX_CLASSES = 100_000  # a few lines of YAML with aliases can expand without end
+_MAX_YAML = 500_000  # characters, of which the reader takes 100 KB in a quarter of a second
 
 
 def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
@@ -50,7 +52,12 @@ def paths_by_name(taxonomy: Taxonomy) -> dict[str, list[tuple[str, ...]]]:
 def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, ...]]:
     import yaml
 
+    if len(text) > _MAX_YAML:
+        raise UserError(
+            f"{name} has {len(text):,} characters, more than {_MAX_YAML:,} of YAML: write it as a run's taxonomy.json."
+        )
     try:
+        check_depth(text)
         root = yaml.compose(text, Loader=yaml.BaseLoader)
         if root is None:
             raise UserError(f"{name} is empty: write lines as 'Upper body: [shirt, t-shirt]'.")
@@ -59,7 +66,7 @@ def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, 
             paths.append(path)
             if len(paths) > MAX_CLASSES:
                 raise UserError(f"{name} holds more than {MAX_CLASSES:,} classes: name fewer.")
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name} is not YAML ({reason}): write lines as 'Upper body: [shirt, t-shirt]'.") from error
     return paths

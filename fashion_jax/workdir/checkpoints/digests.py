@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 
 
 class Unusable(Exception):
@@ -55,7 +56,7 @@ def read_saved(folder: Path) -> Saved:
     """
     path = folder / "digests" / "metadata"
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         entries, label, digest = found["arrays"], found.get("label", {}), found["digest"]
         good = digest == _digest(entries, label) and all(len(entry.split(" ")) == 2 for entry in entries.values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import json
 import math
 import os
 import shutil
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
+from fashion_jax.json_text import parse_json
 from fashion_jax.workdir.checkpoints.digests import Unusable
 from fashion_jax.workdir.checkpoints.restoring import quiet
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
@@ -143,7 +143,7 @@ def look_at(folder: Path, digests: dict[str, Any]) -> None:
         Unusable: a part is missing or is not what was written.
         OSError: it cannot be read.
     """
-    if json.loads((folder / "digests" / "metadata").read_bytes()) != digests:
+    if parse_json((folder / "digests" / "metadata").read_bytes()) != digests:
         raise Unusable("its digests are not those that were written")
     state = folder / "state"
     if not (state / "manifest.ocdbt").is_file():
@@ -153,7 +153,7 @@ def look_at(folder: Path, digests: dict[str, Any]) -> None:
     for entry in _index(state):
         name, _, part = entry["key"].decode().rpartition("/")
         if part == ".zarray":
-            layouts[name] = json.loads(entry["inline_value"])
+            layouts[name] = parse_json(entry["inline_value"])
         else:
             _check_value(state, entry)
             values[name] += 1
