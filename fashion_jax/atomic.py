@@ -194,7 +194,9 @@ def unwritable(path: Path, error: OSError, way_out: str = "") -> UserError | Run
         way_out: what to do about it; by default the advice that fits the reason.
     """
     kind = UserError if error.errno in _BY_USER else RunError
-    return kind(f"{path} cannot be written ({_reason(path, error)}): {way_out or _WAYS_OUT.get(error.errno, _ELSE)}.")
+    return kind(
+        f"{path} cannot be written ({_reason(path, error)}): {way_out or _WAYS_OUT.get(error.errno or 0, _ELSE)}."
+    )
 
 
 def unreadable(path: Path, error: Exception, way_out: str) -> UserError:
@@ -236,9 +238,7 @@ def _checked_regular(descriptor: int, path: Path) -> int:
 
 @contextlib.contextmanager
 def _told(path: Path, temporary: Path, way_out: str) -> Iterator[None]:
-    """Turns an OSError about one of these paths into a message; lets others pass, such as those of a file read
-    meanwhile.
-    """
+    """Turns an OSError about one of these paths into a message; lets errors about other files pass."""
     try:
         yield
     except OSError as error:

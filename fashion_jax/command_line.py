@@ -16,7 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 
 from fashion_jax.atomic import kind_of, unwritable
 from fashion_jax.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Interrupted, RunError, UserError
@@ -30,7 +30,7 @@ Overrides = list[tuple[str, str]]  # pairs of a config field and its value as te
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are UserErrors."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message[:1].upper()}{message[1:]}: see --help.")
 
 
@@ -61,7 +61,7 @@ def run_command(
     try:
         command(arguments)
     except SystemExit as done:  # argparse's --help
-        return done.code
+        return int(done.code or 0)
     except KeyboardInterrupt:
         return _fail("Interrupted: run the same command again.", EXIT_INTERRUPTED)
     except Interrupted as stopped:
@@ -99,7 +99,7 @@ def parse_overrides(rest: Sequence[str]) -> Overrides:
 class _Stream(io.FileIO):
     """A standard stream that drops output instead of failing when its reader has gone or its disk is full."""
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]  # nothing else is written
         with contextlib.suppress(OSError):
             while (written := super().write(data)) is None:  # a non-blocking stream with a slow reader
                 select.select([], [self], [])
@@ -125,11 +125,11 @@ def _lasting(stream: TextIO | None) -> TextIO:
     except (OSError, ValueError):  # not a file, for example in a notebook
         return stream
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        io.BufferedWriter(raw),  # type: ignore[type-var]  # because of the narrower write
         encoding=stream.encoding,
         errors="backslashreplace",
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        line_buffering=bool(stream.line_buffering),
+        write_through=getattr(stream, "write_through", False),
     )
 
 
@@ -224,7 +224,7 @@ def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
             try:
                 stack.enter_context(new_folders(folder))
             except OSError as error:
-                raise _unwritable_flag(flag, folder, os.strerror(error.errno)) from error
+                raise _unwritable_flag(flag, folder, os.strerror(error.errno or 0)) from error
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise _unwritable_flag(flag, folder, "nothing can be written to it")
         yield

@@ -17,9 +17,7 @@ def all_composed(texts: Sequence[str]) -> Sequence[str]:
 
 
 def look(text: str) -> str:
-    """Returns a key of what a reader sees: equal for texts that differ in case, blanks, widths or look-alike
-    letters.
-    """
+    """Returns how a text looks: equal for texts that differ in case, blanks, widths or look-alike letters."""
     plain = text if text.isascii() and text.isprintable() else _plain(text)
     return " ".join(plain.casefold().split())
 
@@ -41,9 +39,7 @@ _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4"), "'")
 
 
 def _plain(text: str) -> str:
-    """Returns the text with Latin letters of normal width, one kind of dash and apostrophe, and no invisible
-    characters.
-    """
+    """Returns the text in Latin letters of normal width, with one kind of dash and apostrophe, all visible."""
     kinds = ((c, unicodedata.category(c)) for c in unicodedata.normalize("NFKC", text))
     seen = "".join("-" if kind == "Pd" else c for c, kind in kinds if kind not in ("Cf", "Cc") or c.isspace())
     seen = seen.translate(_APOSTROPHES)

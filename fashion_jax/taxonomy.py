@@ -67,16 +67,16 @@ class Taxonomy:
         return cls(tuple(levels), classes, parents)
 
     def common(self, other: Taxonomy) -> Taxonomy | None:
-        """Returns the coarsest levels that have the same classes in both taxonomies; None if the first level
-        differs.
-        """
+        """Returns the coarsest levels that have the same classes in both; None if the first level differs."""
         same = [
             level == theirs and self.classes[level] == other.classes[level]
             for level, theirs in zip(self.levels, other.levels, strict=False)
         ]
         levels = self.levels[: [*same, False].index(False)]
-        tables = ({level: table[level] for level in levels} for table in (self.classes, self.parents))
-        return Taxonomy(levels, *tables) if levels else None
+        if not levels:
+            return None
+        classes = {level: self.classes[level] for level in levels}
+        return Taxonomy(levels, classes, {level: self.parents[level] for level in levels})
 
     def num_classes(self, level: str) -> int:
         return len(self.classes[level])

@@ -59,9 +59,10 @@ def _pattern(x: Any) -> str:
 
 def _is_pattern(x: Any) -> bool:
     try:
-        parts = [part[1:] for part in string.Formatter().parse(x) if part[1] is not None]
+        parsed = list(string.Formatter().parse(x))
     except (ValueError, TypeError):
         return False
+    parts = [(name, spec, form) for _, name, spec, form in parsed if name is not None]
     good = all(re.fullmatch(r"[^.\[\]*]+", name) and not spec and not form for name, spec, form in parts)
     return bool(parts) and good and "*" not in x.rpartition("/")[0]
 

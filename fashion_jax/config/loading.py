@@ -160,7 +160,7 @@ def config_to_json(config: ConfigDict) -> str:
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
     """Returns field -> value; tables (of levels, of splits) are values."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             flat |= {f"{name}.{field}": x for field, x in flatten(value).items()}
@@ -219,6 +219,7 @@ def _run(name: str) -> ConfigDict:
         sys.path.append(root)
     try:
         spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+        assert spec is not None and spec.loader is not None  # always, for a file that ends in .py
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         config = module.get_config()

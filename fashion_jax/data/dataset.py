@@ -84,9 +84,7 @@ class Dataset:
         return {name: split_digests(split.ids, split.labels, split.contents) for name, split in self.splits.items()}
 
     def summary(self, batch_size: int) -> dict[str, Any]:
-        """Returns the content of data.json: images per split and class, what was left out or merged, and what looks
-        wrong.
-        """
+        """Returns the content of data.json: images per split and class, what was left out or merged, and warnings."""
         splits = {}
         for name, split in self.splits.items():
             classes = {

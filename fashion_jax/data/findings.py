@@ -18,8 +18,7 @@ _MAX_LETTERS = 60  # characters of a name that are shown
 
 
 def label_warnings(levels: Sequence[str], paths: Iterable[Sequence[str]]) -> list[str]:
-    """Warns of class names that may be one class written in two ways, and of levels that may not go from coarse to
-    fine.
+    """Warns of class names that may be one class, and of levels that may not go from coarse to fine.
 
     Args:
         levels: names, coarse to fine.
@@ -107,7 +106,7 @@ def _wrong_orders(levels: Sequence[str], children: Sequence[Mapping[tuple[str, .
     warnings = []
     names = [set().union(*level.values()) for level in children]
     for i in range(1, len(levels)):
-        parents = defaultdict(int)
+        parents: dict[str, int] = defaultdict(int)
         for labels in children[i].values():
             for label in labels:
                 parents[label] += 1

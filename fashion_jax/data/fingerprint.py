@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def split_digests(ids: Sequence[str], labels: Mapping[str, np.ndarray], contents
         digest.update(level.encode() + b"\0" + np.ascontiguousarray(values, np.int32).tobytes())
     digests = {"ids_sha256": digest_of_ids(ids), "labels_sha256": digest.hexdigest()}
     if contents is not None:
-        digests["files_sha256"] = hashlib.sha256(np.ascontiguousarray(contents)).hexdigest()
+        digests["files_sha256"] = hashlib.sha256(contents.tobytes()).hexdigest()
     return digests
 
 
@@ -101,7 +101,7 @@ def changed_contents(before: ImageList, now: ImageList) -> list[tuple[int, int]]
 
 
 def _changed(
-    ids_before: Strings, ids_now: Strings, before: Sequence[np.ndarray], now: Sequence[np.ndarray]
+    ids_before: Strings, ids_now: Strings, before: Iterable[np.ndarray], now: Iterable[np.ndarray]
 ) -> list[tuple[int, int]]:
     """Returns pairs of indices, before and now, of images with the same id and different values in any column.
 

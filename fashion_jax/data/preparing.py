@@ -1,6 +1,4 @@
-"""Writes a prepared directory: shards of records, each for a fixed part of a split, and the files that describe
-them.
-"""
+"""Writes a prepared directory: shards of records, each for a fixed part of a split, and their metadata."""
 
 from __future__ import annotations
 
@@ -116,7 +114,7 @@ def plan_shards(
         for number, start in enumerate(starts):
             stop = min(start + each, len(split))
             place = (name, number, len(starts), start, stop)
-            shards.append(Shard(config_to_json(config), str(folder), *place, tuple(shape)))
+            shards.append(Shard(config_to_json(config), str(folder), *place, (shape[0], shape[1])))
     return shards
 
 
@@ -202,6 +200,7 @@ def _part(shard: Shard) -> Split:
     """Returns the images of a shard."""
     split, part = _dataset(shard.config).splits[shard.split], slice(shard.start, shard.stop)
     labels = {level: ids[part] for level, ids in split.labels.items()}
+    assert split.contents is not None  # load_dataset gives every split digests
     return Split(split.ids[part], split.files[part], labels, split.contents[part])
 
 

@@ -48,9 +48,7 @@ def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
 
 
 def drop_rare(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Assigned, list[str]]:
-    """Removes classes with too few training images from all splits; returns the splits and the ids of what was
-    removed.
-    """
+    """Removes classes with too few training images from all splits; returns the splits and the removed ids."""
     dropped = []
     for depth in range(len(config.data.levels), 0, -1):
         counts = _training_counts(table.paths, assigned["train"], depth)

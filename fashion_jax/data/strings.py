@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import SupportsIndex, overload
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +63,13 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._bytes)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Strings: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> str | Strings:
         if isinstance(index, slice):
             return self._of(self._bytes[index])
         return self._bytes[int(index)].as_py().decode("utf-8", "surrogateescape")
@@ -89,7 +96,13 @@ class Files(Sequence[str]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Files: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> str | Files:
         if isinstance(index, slice):
             return Files(self.folder, self.names[index])
         return os.path.join(self.folder, self.names[index])

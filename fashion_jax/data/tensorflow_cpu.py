@@ -42,8 +42,9 @@ def dataset_of(tf: Any, indices: Callable[[], Iterator[np.ndarray]]) -> Any:
 
 
 def closed_at_exit(create: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Decorates a generator function that runs TensorFlow threads: closes its generators before the interpreter
-    ends.
+    """Decorates a generator function that runs TensorFlow threads: closes its generators at exit.
+
+    The interpreter cannot end while these threads run.
     """
 
     @functools.wraps(create)
@@ -63,9 +64,7 @@ def _close() -> None:
 
 
 def empty_batch(shape: tuple[int, ...]) -> np.ndarray:
-    """Returns an uninitialised uint8 array, aligned so that TensorFlow takes it from a NumPy function without a
-    copy.
-    """
+    """Returns an uninitialised uint8 array that TensorFlow takes from a NumPy function without a copy (aligned)."""
     size = math.prod(shape)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT

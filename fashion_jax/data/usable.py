@@ -10,11 +10,13 @@ from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.sources.table import Table
 from fashion_jax.data.sources.walk import printable_name
 from fashion_jax.data.splits import LeftOut
+from fashion_jax.data.strings import Files
 from fashion_jax.errors import UserError
 
 
 def without_repeats(table: Table) -> tuple[Table, LeftOut]:
     """Leaves out rows that name the file of an earlier image, which could be in two splits or count twice."""
+    assert isinstance(table.files, Files)
     codes = table.files.names.codes()  # a file that is new has one more than all before
     is_new = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
     if is_new.all():
@@ -32,6 +34,7 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarr
     Raises:
         UserError: more than `max_bad_fraction` of the rows have no usable image.
     """
+    assert isinstance(table.files, Files)
     checked = check_files(table.files, cache)
     good = checked.digests != 0
     rows, first = np.unique(table.rows, return_index=True)
@@ -52,4 +55,6 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarr
 def _names(table: Table, chosen: np.ndarray) -> list[str]:
     """Names the chosen images (bool [images]): by id, or by file if a row may have several images."""
     several = len(table) > len(np.unique(table.rows))
-    return list(map(printable_name, (table.files.names if several else table.ids).select(np.flatnonzero(chosen))))
+    assert isinstance(table.files, Files)
+    names = table.files.names if several else table.ids
+    return list(map(printable_name, names.select(np.flatnonzero(chosen))))

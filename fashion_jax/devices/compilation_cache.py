@@ -16,6 +16,6 @@ def enable_compilation_cache(cache_dir: str) -> None:
     JAX_ENABLE_COMPILATION_CACHE=false
     turns the cache off.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # JAX adds its options at run time
         jax.config.update("jax_compilation_cache_dir", str(cache_root(cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)

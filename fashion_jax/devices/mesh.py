@@ -73,15 +73,13 @@ def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.nd
         int [rows]. They need not be consecutive, since the devices of a process need not be neighbours in the mesh.
     """
     process = jax.process_index() if process is None else process
-    held = batch_sharding(mesh).devices_indices_map((batch_size,))
+    held: Mapping[Any, Any] = batch_sharding(mesh).devices_indices_map((batch_size,))
     rows = [np.arange(batch_size)[index] for device, index in held.items() if device.process_index == process]
     return np.sort(np.concatenate(rows))
 
 
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """Makes global arrays of a process's local_rows of a batch (a tree of numpy arrays); keeps those that are
-    global.
-    """
+    """Makes global arrays of a process's local_rows of a batch (a tree of numpy arrays); keeps global arrays."""
     return _put(batch, mesh, stacked=False)
 
 

@@ -90,13 +90,13 @@ def create_model(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = Non
         for level, head in head_names(config).items()
     }
     conditioned = list(heads)[1:] if config.model.condition_on_parent else []
-    conditions = {level: ParentCondition(taxonomy.num_classes(level)) for level in conditioned}
+    conditions: dict[str, nn.Module] = {level: ParentCondition(taxonomy.num_classes(level)) for level in conditioned}
     return Classifier(
         trunk=_create_trunk(config, norm),
         heads=heads,
         conditions=conditions,
         frozen=config.model.name in config.model.frozen,
-        whole=replicated(mesh) if _are_heads_whole(config, num_devices) else None,
+        whole=replicated(mesh) if mesh and _are_heads_whole(config, num_devices) else None,
     )
 
 

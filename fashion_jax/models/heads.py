@@ -54,9 +54,7 @@ class SubHead(nn.Module):
 
 
 class ClassifierHead(nn.Module):
-    """torchvision's classifier of VGG-16: twice Linear 4096, ReLU, Dropout 0.5; then Linear. All weights from N(0,
-    0.01).
-    """
+    """torchvision's classifier of VGG-16: twice Linear 4096, ReLU, Dropout 0.5; then Linear; weights N(0, 0.01)."""
 
     num_classes: int
     norm: Callable[..., nn.Module]

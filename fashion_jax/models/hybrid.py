@@ -56,8 +56,14 @@ class GatedFusion(nn.Module):
         """Fuses [batch, features of a] and [batch, features of b] to [batch, features]."""
 
         def dense(x: Array, name: str) -> Array:
-            options = {"dtype": x.dtype, "param_dtype": param_dtype(x.dtype), "kernel_init": linear_kernel}
-            return nn.Dense(self.features, use_bias=False, name=name, **options)(x)
+            return nn.Dense(
+                self.features,
+                use_bias=False,
+                dtype=x.dtype,
+                param_dtype=param_dtype(x.dtype),
+                kernel_init=linear_kernel,
+                name=name,
+            )(x)
 
         z = nn.sigmoid(dense(jnp.concatenate([a, b], axis=-1), "gate"))
         return z * jnp.tanh(dense(a, "first")) + (1 - z) * jnp.tanh(dense(b, "second"))

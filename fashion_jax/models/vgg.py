@@ -27,8 +27,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps normalised images [batch, height, width, 3] of at least 32 px to features [batch, pooled * pooled *
-        512].
+        """Maps normalised images [batch, height, width, 3] of at least 32 px to features [batch, pooled² * 512].
 
         The features are flattened in the order height, width, channel (PyTorch: channel, height, width).
         """

@@ -32,7 +32,7 @@ def normalize(x: Array, scale: Array, bias: Array, shift: Array, epsilon: float)
 
 def _forward(
     x: Array, scale: Array, bias: Array, shift: Array, epsilon: float
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
     flat = _flat(x)
     mean, var = _statistics(flat, shift)
     inverse = 1 / jnp.sqrt(var + epsilon)
@@ -47,8 +47,8 @@ def _backward(saved: tuple[Array, ...], cotangents: tuple[Array, ...]) -> tuple[
     mean_gx = mean_gx * inverse
     dx = ((g - mean_g - (flat - mean) * (inverse * mean_gx)) * (scale * inverse)).astype(x.dtype)
     count = flat.shape[1] * flat.shape[2]
-    totals = (mean.sum((0, 1, 2)) * count for mean in (mean_gx, mean_g))
-    return dx.reshape(x.shape), *totals, jnp.zeros_like(scale), None
+    scale_gradient, bias_gradient = (mean.sum((0, 1, 2)) * count for mean in (mean_gx, mean_g))
+    return dx.reshape(x.shape), scale_gradient, bias_gradient, jnp.zeros_like(scale), None
 
 
 normalize.defvjp(_forward, _backward)
@@ -132,10 +132,11 @@ def _flat(x: Array) -> Array:
 def _means(
     function: Callable[..., tuple[Array, Array]], maps: tuple[Array, ...], others: tuple[Array, ...]
 ) -> list[Array]:
-    """Returns the means [groups, 1, 1, channels] of both results of a function of maps [groups, images, pixels,
-    channels].
+    """Returns the means [groups, 1, 1, channels] of both results of a function.
 
-    The function also takes `others` [groups, 1, 1, channels], of the type of its results.
+    The function takes `maps` [groups, images, pixels, channels] and `others` [groups, 1, 1, channels]; its results have
+    the
+    type of `others`.
     """
     groups, images, pixels, channels = maps[0].shape
     height = max(k for k in range(1, math.isqrt(pixels) + 1) if pixels % k == 0)
@@ -146,10 +147,10 @@ def _means(
     def sums_by_rows(*maps: Array) -> tuple[Array, ...]:
         # XLA's CPU backend sums the pixels channel by channel; this sums whole rows with vector instructions, and
         # reads the maps once for all sums.
-        maps = [x.reshape(groups, images, height, -1, channels) for x in maps]
+        rows = [x.reshape(groups, images, height, -1, channels) for x in maps]
 
         def row(i: Array | int) -> tuple[Array, ...]:
-            return function(*(lax.dynamic_index_in_dim(x, i, 2, keepdims=False) for x in maps), *others)
+            return function(*(lax.dynamic_index_in_dim(x, i, 2, keepdims=False) for x in rows), *others)
 
         zeros = (jnp.zeros((groups, images, pixels // height, channels), others[0].dtype),) * 2
         totals = lax.fori_loop(0, height, lambda i, totals: jax.tree.map(jnp.add, totals, row(i)), zeros)

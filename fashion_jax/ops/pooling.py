@@ -39,9 +39,7 @@ def max_pool2x2(x: Array) -> Array:
 
 
 class _Windows(NamedTuple):
-    """Windows with stride 2, and the gradient of their maximum as a function of x [batch, height, width, channels]
-    and g.
-    """
+    """Windows with stride 2, and the gradient of their maximum, given x [batch, height, width, channels] and g."""
 
     size: int
     padding: int
@@ -103,9 +101,7 @@ def _overlapping_gradient(x: Array, g: Array) -> Array:
     g = jnp.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0)))
 
     def received(windows: list[tuple[int, int, int, int]]) -> Array:
-        """Returns what pixels of a parity get from windows given as (row offset, row in it, column offset, column in
-        it).
-        """
+        """Returns what the pixels of a parity get from windows (row offset, row in it, column offset, column in it)."""
         total = jnp.zeros_like(g[:, :rows, :columns])
         for i, tap_row, j, tap_column in windows:
             place = (slice(None), slice(i, i + rows), slice(j, j + columns))
@@ -125,14 +121,17 @@ def _overlapping_gradient(x: Array, g: Array) -> Array:
 def _winner(x: Array, rows: int, columns: int) -> Array:
     """Returns the first position (0 to 8, row by row) of the largest value of each window, uint8."""
     padded = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)), constant_values=-jnp.inf)
-    best = winner = None
-    for place, (i, j) in enumerate(itertools.product(range(3), range(3))):
-        tap = padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2]
-        if best is None:
-            best, winner = tap, jnp.zeros(tap.shape, jnp.uint8)
-            continue
-        winner = jnp.where(tap > best, jnp.uint8(place), winner)
-        best = jnp.maximum(best, tap)
+
+    def tap(place: int) -> Array:
+        i, j = divmod(place, 3)
+        return padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2]
+
+    best = tap(0)
+    winner = jnp.zeros(best.shape, jnp.uint8)
+    for place in range(1, 9):
+        values = tap(place)
+        winner = jnp.where(values > best, jnp.uint8(place), winner)
+        best = jnp.maximum(best, values)
     return winner
 
 

@@ -28,7 +28,8 @@ def input_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
     product = kernel.reshape(-1, kernel.shape[3]) @ g.reshape(-1, g.shape[3]).T
     product = product.reshape(*kernel.shape[:3], *g.shape[:3])
     parts = [
-        _placed(product[tap.place][:, :, *tap.written], tap.seen, x.shape[1:3]) for tap in _taps(*x.shape[1:3], stride)
+        _placed(product[tap.place][:, :, *tap.written], tap.seen, x.shape[1:3])
+        for tap in _taps(x.shape[1], x.shape[2], stride)
     ]
     return sum(parts[1:], parts[0]).reshape(x.shape[3], -1).T.reshape(x.shape)
 
@@ -51,11 +52,12 @@ def _patches(x: Array, stride: int) -> Array:
 
 def _taps(height: int, width: int, stride: int) -> list[_Tap]:
     """Returns the positions of the kernel that see any pixel."""
-    axes = [[_span(size, i, stride) for i in range(3)] for size in (height, width)]
+    rows, columns = (
+        [(place, span) for place in range(3) if (span := _span(size, place, stride))] for size in (height, width)
+    )
     return [
-        _Tap((i, j), (axes[0][i][0], axes[1][j][0]), (axes[0][i][1], axes[1][j][1]))
-        for i, j in itertools.product(range(3), range(3))
-        if axes[0][i] and axes[1][j]
+        _Tap((i, j), seen=(row[0], column[0]), written=(row[1], column[1]))
+        for (i, row), (j, column) in itertools.product(rows, columns)
     ]
 
 

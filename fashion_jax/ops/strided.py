@@ -11,11 +11,10 @@ def convolve_pixels(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """Returns the gradient for the kernel [3, 3, in, out] with padding 1: x convolved with g, images and features
-    exchanged.
+    """Returns the gradient for the kernel [3, 3, in, out] with padding 1.
 
-    XLA would exchange them number by number and recompute each number of x. The loop does it on x as it is, row by row,
-    and each row stays in the cache.
+    It is x convolved with g, images and features exchanged. XLA would exchange them number by number and recompute each
+    number of x. The loop does it on x as it is, row by row, and each row stays in the cache.
     """
     batch, height, width, features = x.shape
 

@@ -101,9 +101,7 @@ def _turned(kernel: Array) -> Array:
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
-    """Returns the gradient of convolve for its kernel; filtered along the rows only, as two directions are no
-    faster.
-    """
+    """Returns the gradient of convolve for its kernel, filtered along the rows only: two directions are no faster."""
     batch, _, width, _ = x.shape
     # Wide maps are processed in parts, so that the transformed ones stay in the cache.
     fits = max(1, _PART // x[0].size) if width > _NARROW else batch
@@ -131,9 +129,7 @@ def _kernel_of_columns(x: Array, g: Array) -> Array:
 
 
 def _filtered(filters: Sequence[tuple[int, _Filter]], x: Array, kernel: Array) -> Array:
-    """Correlates x [batch, rows, columns, in] along some axes with kernel [3, ..., in, out], which has only those
-    axes.
-    """
+    """Correlates x [batch, rows, columns, in] along some axes with kernel [3, ..., in, out], which has only these."""
     if not filters:
         return x @ kernel
     (axis, f), *others = filters
@@ -149,9 +145,7 @@ def _tiled(f: _Filter, size: int) -> int:
 
 
 def _tiles_of_input(f: _Filter, x: Array, axis: int) -> list[Array]:
-    """Transforms overlapping tiles of m + 2 pixels along an axis; returns m + 2 arrays with one number per tile
-    there.
-    """
+    """Transforms overlapping tiles of m + 2 pixels along an axis to m + 2 arrays with one number per tile."""
     size = x.shape[axis]
     tiled = _tiled(f, size)
     x = lax.pad(x, jnp.zeros((), x.dtype), [(1, tiled + 1 - size, 0) if i == axis else (0, 0, 0) for i in range(4)])

@@ -25,10 +25,8 @@ def random_erasing(pixels: Array, key: Array, share: float) -> Array:
     return jnp.where(covered, 255 * jnp.asarray(MEAN, dtype), pixels)
 
 
-def inside(shape: tuple[int, int], start: Array, end: Array) -> Array:
-    """Returns bool [batch, height, width]: which pixel centres lie in the rectangles from start to end, each [batch,
-    2].
-    """
+def inside(shape: tuple[int, ...], start: Array, end: Array) -> Array:
+    """Returns bool [batch, height, width]: the pixels with centres in rectangles from start to end, each [batch, 2]."""
     rows, columns = (jnp.arange(length) + 0.5 for length in shape)
     in_rows = (rows >= start[:, :1]) & (rows < end[:, :1])
     in_columns = (columns >= start[:, 1:]) & (columns < end[:, 1:])

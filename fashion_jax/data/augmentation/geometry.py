@@ -21,7 +21,7 @@ def shrink(pixels: Array, shape: tuple[int, int]) -> Array:
 
 
 def random_resized_crop(pixels: Array, key: Array, shape: tuple[int, int], scale: tuple[float, float]) -> Array:
-    """Crops rectangles of random area (`scale`, as shares of the canvas), aspect ratio and position, resized to
+    """Crops rectangles of random area (`scale`, shares of the canvas), aspect ratio and position; resizes them to
     shape.
     """
     canvas = jnp.asarray(pixels.shape[1:3], pixels.dtype)
@@ -50,9 +50,7 @@ def crop(pixels: Array, start: Array, size: Array, shape: tuple[int, int]) -> Ar
 
 
 def _resampling(length: int, new_length: int, start: Array, size: Array) -> Array:
-    """Returns the weights [batch, new_length, length] of the pixels of an axis: triangles as wide as a pixel of the
-    result.
-    """
+    """Returns resampling weights [batch, new_length, length] of an axis: triangles as wide as a new pixel."""
     step = (size / new_length)[:, None, None]
     centre = start[:, None, None] + (jnp.arange(new_length, dtype=size.dtype)[:, None] + 0.5) * step - 0.5
     distance = jnp.abs(centre - jnp.arange(length, dtype=size.dtype)) / jnp.maximum(step, 1)

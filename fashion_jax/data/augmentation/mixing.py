@@ -36,14 +36,12 @@ def random_mix(pixels: Array, key: Array, share: float) -> tuple[Array, Array]:
     own = jnp.where(mixed & ~by_cutmix, own, 1)
     cut = _random_cut(cutmix_key, count, pixels.shape[1:3], dtype) & by_cutmix[:, None, None]
     weights = jnp.where(cut, 0, own[:, None, None])[..., None]
-    share = jnp.where(by_cutmix, 1 - cut.mean(axis=(1, 2), dtype=dtype), own)
-    return weights * pixels + (1 - weights) * others, share
+    own_share = jnp.where(by_cutmix, 1 - cut.mean(axis=(1, 2), dtype=dtype), own)
+    return weights * pixels + (1 - weights) * others, own_share
 
 
-def _random_cut(key: Array, count: int, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
-    """Returns bool [count, height, width]: the rectangle taken from the other image, which may extend beyond the
-    edge.
-    """
+def _random_cut(key: Array, count: int, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Returns bool [count, height, width]: the rectangle from the other image, which may extend beyond the edge."""
     share_key, place_key = jax.random.split(key)
     share = jax.random.beta(share_key, _CUTMIX_ALPHA, _CUTMIX_ALPHA, (count, 1), dtype)
     size = jnp.asarray(shape, dtype)
@@ -53,8 +51,9 @@ def _random_cut(key: Array, count: int, shape: tuple[int, int], dtype: jnp.dtype
 
 
 def soft_targets(labels: Array, share: Array, num_classes: int) -> Array:
-    """Returns the share of each class in each picture, [batch, classes]; the share of an unknown label goes to no
-    class.
+    """Returns the share of each class in each picture, [batch, classes].
+
+    The share of an image whose label is unknown goes to no class.
 
     Args:
         labels: int [batch], UNKNOWN (-1) if not known.

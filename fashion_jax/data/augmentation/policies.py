@@ -43,8 +43,8 @@ def _one_operation_each(pixels: Array, key: Array, policy: Policy) -> Array:
     for k, operation in enumerate(_COLOR_OPERATIONS, _MOVING):
         changed.append(operation(slots[:, k], strength[:, k], signed[:, k], policy)[:, None])
     changed.append(slots[:, _MOVING + len(_COLOR_OPERATIONS) :])
-    changed = jnp.concatenate(changed, axis=1)[:, jnp.argsort(order)]
-    return changed.reshape(padded.shape)[:count]
+    together = jnp.concatenate(changed, axis=1)[:, jnp.argsort(order)]
+    return together.reshape(padded.shape)[:count]
 
 
 def _move(slots: Array, signed: Array, policy: Policy) -> Array:

@@ -30,11 +30,11 @@ class Images(Protocol):
     """The decoded images of a split."""
 
     def batches(self, indices: IndexBatches) -> Iterator[Any]:
-        """Yields uint8 [len(indices), height, width, 3] for each array of indices; all arrays must have the same
-        length.
+        """Yields uint8 [len(indices), height, width, 3] for each array of indices.
 
-        Yields numpy arrays, or global device arrays if the images are kept on the devices: then each process passes the
-        indices of its `local_rows` and gets the whole batch.
+        All arrays of indices must have the same length. Yields numpy arrays, or global device arrays if the images are
+        kept on
+        the devices: then each process passes the indices of its `local_rows` and gets the whole batch.
         """
 
 
@@ -86,7 +86,7 @@ class CachedImages:
     The images are decoded in the order of their first use, so that training starts before all are decoded.
     """
 
-    def __init__(self, images: StreamedImages, count: int, canvas: tuple[int, int]):
+    def __init__(self, images: Images, count: int, canvas: tuple[int, int]):
         self._images, self._pixels = images, np.empty((count, *canvas, 3), np.uint8)
         self._ready = np.zeros(count, bool)
         self._changed = threading.Condition()

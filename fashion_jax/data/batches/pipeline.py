@@ -92,13 +92,16 @@ def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: 
         UserError: the images do not fit into the memory that data.cache asks for; raised before any is decoded.
     """
     canvas = canvas_shape(config, shape)
-    open_ = RecordImages if isinstance(split.files, RecordNames) else StreamedImages
-    streamed = open_(split.files, canvas, config.data.resize)
+    streamed: Images
+    if isinstance(split.files, RecordNames):
+        streamed = RecordImages(split.files, canvas, config.data.resize)
+    else:
+        streamed = StreamedImages(split.files, canvas, config.data.resize)
     mode = cache_mode(config, len(split) * canvas[0] * canvas[1] * 3, mesh)
     if mode == "none":
         return streamed
     cached = CachedImages(streamed, len(split), canvas)
-    return DeviceImages(cached, mesh) if mode == "device" else cached
+    return DeviceImages(cached, mesh) if mode == "device" and mesh is not None else cached
 
 
 def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
@@ -107,7 +110,7 @@ def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
     if canvas:
         return (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
     margin = _CANVAS_MARGIN if config.augment in CROPPING else 1
-    return tuple(round(size * margin) for size in shape)
+    return round(shape[0] * margin), round(shape[1] * margin)
 
 
 def decode_files(

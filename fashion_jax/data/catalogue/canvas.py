@@ -7,7 +7,7 @@ pixels. Parts are drawn FACTOR times too large and averaged down, which smooths 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -28,13 +28,13 @@ Points = Sequence[tuple[float, float]] | np.ndarray
 def shade(colour: Colour, factor: float) -> Colour:
     """Makes the colour darker (factor below 1) or lighter (above 1, towards white)."""
     if factor <= 1:
-        return tuple(int(v * factor) for v in colour)
-    return tuple(int(255 - (255 - v) * (2 - min(factor, 2))) for v in colour)
+        return _colour(v * factor for v in colour)
+    return _colour(255 - (255 - v) * (2 - min(factor, 2)) for v in colour)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, stop: float = 360) -> np.ndarray:
-    """Returns points [n, 2] of an arc around (x, y), in degrees clockwise from the right; by default the whole
-    ellipse.
+    """Returns points [n, 2] of an arc around (x, y), in degrees clockwise from the right; by default the full
+    circle.
     """
     angle = np.radians(np.linspace(start, stop, 36))
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
@@ -51,9 +51,7 @@ def curve(points: Points, steps: int = 8) -> np.ndarray:
 
 
 def ribbon(points: Points, width: float, end_width: float | None = None) -> np.ndarray:
-    """Returns the outline [n, 2] of a band along a smooth curve through the points, narrowing from width to
-    end_width.
-    """
+    """Returns the outline [n, 2] of a band along a smooth curve; its width changes to end_width along the way."""
     spine = curve(points)
     tangent = np.gradient(spine, axis=0)
     normal = tangent[:, ::-1] * (-1, 1) / (np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9)
@@ -123,8 +121,8 @@ class Canvas:
         soft = np.asarray(mask_image.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 4))), np.float32)[..., None] / 255
         shift = rng.integers(-4, 5), rng.integers(0, 6)
         shadow = np.roll(soft, (shift[1], shift[0]), axis=(0, 1)) * rng.uniform(0, 0.45)
-        ink = ink * (self._light() * (1 + rng.uniform(0, 0.35) * (soft - 0.8)))
-        image = _background(rng) * (1 - shadow) * (1 - mask) + ink * mask
+        lit = ink * (self._light() * (1 + rng.uniform(0, 0.35) * (soft - 0.8)))
+        image = _background(rng) * (1 - shadow) * (1 - mask) + lit * mask
         _hide(rng, image)
         gain = np.float32(rng.uniform(0.82, 1.08) * (1 + rng.uniform(-0.05, 0.05, 3)))
         noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 4)
@@ -158,15 +156,13 @@ class Canvas:
         return (1 + side * x + down * y + depth * folds)[..., None]
 
     def _weave(self) -> Image.Image:
-        """Returns the fabric as an enlarged image in the item's pose: plain, striped, checked, dotted, faded or
-        flowered.
-        """
+        """Returns the fabric, enlarged and in the item's pose: plain, striped, checked, dotted, faded or flowered."""
         kind = self.rng.choice(6, p=[0.66, 0.11, 0.07, 0.06, 0.06, 0.04])
         size = (SIZE * FACTOR, SIZE * FACTOR)
         if kind == 0:
             return Image.new("RGB", size, self.base)
         share = _PRINTS[kind - 1](self.rng, self._x, self._y)[..., None]
-        base, accent = np.float32(self.base), np.float32(self.accent)
+        base, accent = np.array(self.base, np.float32), np.array(self.accent, np.float32)
         cloth = base + share * (accent - base)
         return Image.fromarray(cloth.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
 
@@ -205,11 +201,16 @@ def _flowers(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
 _PRINTS = (_stripes, _checks, _dots, _faded, _flowers)
 
 
+def _colour(values: Iterable[float]) -> Colour:
+    red, green, blue = map(int, values)
+    return red, green, blue
+
+
 def _random_colour(rng: np.random.Generator) -> Colour:
     """Draws a colour of clothes: greys, black and white are as frequent as bright colours."""
     value, saturation = rng.uniform(0.12, 0.92), rng.uniform(0, 0.9) ** 1.4
     hue = np.abs((rng.random() * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
-    return tuple(int(255 * value * (1 - saturation * (1 - v))) for v in np.clip(hue, 0, 1))
+    return _colour(255 * value * (1 - saturation * (1 - v)) for v in np.clip(hue, 0, 1))
 
 
 def _random_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,18 @@ VERSION = 3  # of the generator; changes with the drawings, so that cached folde
 
 CLASSES = {
     "Accessories": [
-        *("Bags", "Belts", "Brooches", "Earrings", "Eyewear", "Headwear"),
-        *("Necklaces", "Scarves", "Socks", "Ties", "Wallets", "Watches"),
+        "Bags",
+        "Belts",
+        "Brooches",
+        "Earrings",
+        "Eyewear",
+        "Headwear",
+        "Necklaces",
+        "Scarves",
+        "Socks",
+        "Ties",
+        "Wallets",
+        "Watches",
     ],
     "Apparel": ["Bottomwear", "Dress", "Innerwear", "Loungewear and Nightwear", "Outerwear", "Saree", "Topwear"],
     "Footwear": ["Flip Flops", "Sandal", "Shoes"],
@@ -39,9 +49,31 @@ CLASSES = {
 
 # The share of the k-th sub class is proportional to k ** -0.93: from 24 % down to 1.2 %, as uneven as in a real shop.
 _BY_FREQUENCY = (
-    *("Topwear", "Shoes", "Bags", "Bottomwear", "Watches", "Innerwear", "Eyewear", "Sandal", "Earrings", "Dress"),
-    *("Outerwear", "Belts", "Wallets", "Flip Flops", "Socks", "Fragrance", "Ties", "Headwear", "Lips", "Scarves"),
-    *("Necklaces", "Loungewear and Nightwear", "Nails", "Brooches", "Saree"),
+    "Topwear",
+    "Shoes",
+    "Bags",
+    "Bottomwear",
+    "Watches",
+    "Innerwear",
+    "Eyewear",
+    "Sandal",
+    "Earrings",
+    "Dress",
+    "Outerwear",
+    "Belts",
+    "Wallets",
+    "Flip Flops",
+    "Socks",
+    "Fragrance",
+    "Ties",
+    "Headwear",
+    "Lips",
+    "Scarves",
+    "Necklaces",
+    "Loungewear and Nightwear",
+    "Nails",
+    "Brooches",
+    "Saree",
 )
 
 _EXPONENT = 0.93
@@ -52,8 +84,7 @@ _CHUNK = 250  # images per task of the pool; fewer than two chunks are not worth
 
 
 def draw(seed: int, i: int, label_noise: float = 0.0) -> tuple[np.ndarray, str, str]:
-    """Draws image i of the catalogue of a seed (both at least 0); returns uint8 [80, 80, 3], its main and its sub
-    class.
+    """Draws image i of the catalogue of a seed (both at least 0); returns uint8 [80, 80, 3], main and sub class.
 
     With the probability label_noise the label is another sub class, all equally likely, with the main class of that
     one.
@@ -135,7 +166,9 @@ def _end_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent = multiprocessing.parent_process()
+        assert parent is not None  # this is a worker
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -145,7 +178,7 @@ def _write_images(directory: Path, seed: int, label_noise: float, chunk: range) 
     """Writes the images of a chunk and returns their labels, main and sub."""
     labels = []
     for i in chunk:
-        image, *label = draw(seed, i, label_noise)
+        image, main, sub = draw(seed, i, label_noise)
         Image.fromarray(image).save(directory / f"{i}.jpg", quality=92)
-        labels.append(tuple(label))
+        labels.append((main, sub))
     return labels

@@ -56,10 +56,9 @@ def read_known(cache: Path, files: Files) -> Known:
 
 
 def write_known(cache: Path, files: Files, before: Known, now: Known) -> None:
-    """Writes the files that are known now, and those known before that were not checked; skipped if it cannot be
-    written.
-    """
-    others = np.flatnonzero(before.names.places(files.names) < 0) if len(before.names) else []
+    """Writes the files that are known now, and earlier ones that were not checked; does nothing if it cannot write."""
+    are_others = before.names.places(files.names) < 0 if len(before.names) else np.zeros(0, bool)
+    others = np.flatnonzero(are_others)
     names = Strings.join([now.names, before.names.select(others)]).to_bytes()
     size, time = np.concatenate([now.status, before.status[others]]).T
     digests = np.concatenate([now.digests, before.digests[others]])

@@ -83,8 +83,9 @@ def first_unusable(files: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
-    """Returns sizes in bytes and modification times in ns, int64 [files, 2], and index -> why a file must not be
-    read.
+    """Returns the status of files, and index -> why a file must not be read.
+
+    The status is int64 [files, 2]: size in bytes and modification time in ns.
     """
 
     def of_some(start: int) -> tuple[np.ndarray, dict[int, str]]:

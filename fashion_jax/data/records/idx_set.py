@@ -19,10 +19,12 @@ def idx_files(path: Path) -> dict[str, tuple[Path, Path]]:
     """Finds the IDX files in a folder; returns split -> the files of its images and of its labels."""
     found = {}
     for start, split in _SPLITS.items():
-        pair = [f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"]
-        there = [next((path / (n + end) for end in ("", ".gz") if (path / (n + end)).is_file()), None) for n in pair]
-        if all(there):
-            found[split] = tuple(there)
+        images, labels = (
+            next((path / (name + end) for end in ("", ".gz") if (path / (name + end)).is_file()), None)
+            for name in (f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte")
+        )
+        if images and labels:
+            found[split] = images, labels
     return found
 
 

@@ -54,7 +54,8 @@ class ArrayRecords:
     """The records of ArrayRecord files, one file after the other."""
 
     def __init__(self, shards: Sequence[Shard]):
-        self.shards, self._source = list(shards), None
+        self.shards = list(shards)
+        self._source: Any = None
 
     def __len__(self) -> int:
         return sum(count for _, count in self.shards)
@@ -75,9 +76,7 @@ def _array_record_source(shards: Sequence[Shard]) -> Any:
 
 
 class TfRecords:
-    """The records of TFRecord files. These have no index, so the record lengths of a file are scanned when it is
-    opened.
-    """
+    """The records of TFRecord files. They have no index, so opening a file scans the lengths of its records."""
 
     def __init__(self, shards: Sequence[Shard]):
         self.shards = list(shards)

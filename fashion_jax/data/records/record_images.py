@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -61,7 +61,13 @@ class RecordNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> RecordNames: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> str | RecordNames:
         if isinstance(index, slice):
             return RecordNames(self.records, self.rows[index], self.format, self.title)
         return f"{self.title}, record {self.rows[index]}"
@@ -134,7 +140,7 @@ class RecordImages:
 
     def _fitted(self, images: np.ndarray) -> np.ndarray:
         images = images.repeat(3, axis=-1) if images.shape[-1] == 1 else images
-        return np.stack(in_parallel(lambda pixels: fit(pixels, self._canvas, self._resize), images))
+        return np.stack(in_parallel(lambda pixels: fit(pixels, self._canvas, self._resize), list(images)))
 
     def _unreadable(self, tf: Any, error: Exception) -> Exception:
         """Returns an error that names the first unreadable image, which tf.data's own error does not."""

@@ -84,9 +84,7 @@ def features_of_name(name: str) -> Any:
 
 
 def _check_name(name: str) -> None:
-    """Refuses a name with a namespace, such as huggingface: or a community's, whose code TFDS would download and
-    run.
-    """
+    """Refuses a name with a namespace, such as huggingface:, whose code TFDS would download and run."""
     if found := _NAMESPACE.match(name):
         raise UserError(
             f"data.tfds is {name!r}, but TFDS would fetch and run code from {found[0]!r}: name one of TFDS's own sets, "
@@ -126,6 +124,7 @@ def _own_features(title: str) -> Iterator[None]:
 
 
 def _subclasses(base: type) -> Iterator[type]:
+    below: type
     for below in base.__subclasses__():
         yield below
         yield from _subclasses(below)

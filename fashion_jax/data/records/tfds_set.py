@@ -30,7 +30,7 @@ from fashion_jax.errors import RunError, UserError
 
 _CHUNK = 512  # records at a time
 
-_READERS = {"array_record": ArrayRecords, "tfrecord": TfRecords}
+_READERS: dict[str, type[ArrayRecords] | type[TfRecords]] = {"array_record": ArrayRecords, "tfrecord": TfRecords}
 
 
 def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
@@ -62,7 +62,8 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
     kind = builder.info.file_format.value
     if kind not in _READERS:
         raise UserError(f"The TFDS set in {builder.data_dir} has the format {kind!r}: make it anew as ArrayRecord.")
-    shards, splits = [], {}
+    shards: list[tuple[str, int]] = []
+    splits: dict[str, slice] = {}
     for name, split in sorted(builder.info.splits.items()):
         start = sum(count for _, count in shards)
         shards += list(zip(map(os.fspath, split.filepaths), split.shard_lengths, strict=True))
@@ -207,5 +208,5 @@ def _cached(
     with contextlib.suppress(OSError, UserError, RunError):  # a cache that cannot be written only costs time
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary, temporary.open("wb") as kept:
-            np.savez(kept, **values)
+            np.savez(kept, **values)  # type: ignore[arg-type]  # numpy's types take every name for allow_pickle
     return values

@@ -98,7 +98,7 @@ def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, _Members]]:
 
 
 def _zip_file(archive: Path) -> zipfile.ZipFile:
-    """Opens a zip, reading names without the UTF-8 flag as UTF-8 if they are (macOS writes such), else as code page
+    """Opens a zip; names without the UTF-8 flag are read as UTF-8 if valid (macOS writes such), else as code page
     437.
     """
     try:

@@ -106,7 +106,8 @@ def _ragged(
     """
     heights = [1 + sum(len(_LINE_BREAK.findall(cell)) for cell in row) for row in chunk]
     lines = last_line + 1 - np.cumsum(heights[::-1])[::-1]
-    rows, ragged = [], []
+    rows: list[list[str]] = []
+    ragged: list[RaggedRow] = []
     for row, line in zip(chunk, lines.tolist(), strict=True):
         if len(row) > 1 or (row and row[0].strip()):
             if len(row) not in widths:

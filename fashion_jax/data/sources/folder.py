@@ -146,9 +146,7 @@ class _Places:
         self._memo: dict[str, tuple[str, int]] = {}
 
     def of(self, parent: str) -> tuple[str, int]:
-        """Returns why the images in a folder (relative) are left out, "" if they are not, and their index in
-        `distinct`.
-        """
+        """Returns why the images in a folder (relative) are left out, or "", and their index in `distinct`."""
         if parent not in self._memo:
             self._memo[parent] = self._of(parent)
         return self._memo[parent]
@@ -166,7 +164,7 @@ class _Places:
         elif len(folders) == 1 and self._paths:
             labels = self._path_of(folders[0])
         else:
-            count = f"{len(folders)} folder{'s' * (len(folders) != 1)}"
+            count = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
             return f"in {count}, not in {len(self._levels)} ({'/'.join(self._levels)})", -1
         return "", self.distinct.setdefault((split, labels), len(self.distinct))
 

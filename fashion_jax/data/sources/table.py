@@ -6,10 +6,12 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.columns import Columns, RaggedRow, read_columns
 from fashion_jax.data.sources.image_names import ImageNames, pattern_columns
 from fashion_jax.data.sources.ragged import misplaced
@@ -47,7 +49,7 @@ class LabelPaths(Sequence[Labels]):
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: SupportsIndex) -> Labels:  # type: ignore[override]  # it is never sliced
         return self.distinct[self.codes[i]]
 
 
@@ -64,7 +66,7 @@ class Table:
     """
 
     ids: Strings
-    files: Files
+    files: Files | RecordNames
     paths: LabelPaths
     rows: np.ndarray
     columns: dict[str, Strings]
@@ -99,7 +101,10 @@ def read_table(config: ConfigDict, folder: Path) -> tuple[Table, LeftOut]:
     levels = [composed(column) for column in config.data.levels.values()]
     wanted = list(dict.fromkeys([*levels, *pattern_columns(patterns), *map(composed, extra)]))
     names = ImageNames(patterns, str(folder))
-    parts, known, num_rows, ragged = [], {}, 0, []
+    parts: list[tuple[Any, ...]] = []  # as _part returns them
+    known: dict[Labels, int] = {}
+    ragged: list[RaggedRow] = []
+    num_rows = 0
     for columns, odd in read_columns(path, wanted, optional=["id"]):
         parts.append(_part(columns, *names.of_rows(columns), levels, list(map(composed, extra)), known, num_rows))
         ragged += [row._replace(row=row.row + num_rows) for row in odd]

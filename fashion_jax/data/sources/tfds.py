@@ -53,6 +53,7 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     elif len(features) == len(config.data.levels):
         paths = _paths_of_levels(records, parts, features)
     else:
+        assert taxonomy is not None  # _label_features asks for it
         paths = _paths_by_taxonomy(records, parts, features[0], taxonomy, len(config.data.levels))
     columns = {FOLDERS: of} if of else {}
     contents = _contents(records, rows) if prepared else None
@@ -115,7 +116,7 @@ def _label_features(config: ConfigDict, records: RecordSet, taxonomy: Taxonomy |
 
 def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> dict[str, np.ndarray]:
     """Returns feature -> its values at rows."""
-    values = {name: [] for name in features}
+    values: dict[str, list[np.ndarray]] = {name: [] for name in features}
     where = np.empty(len(rows), np.int64)  # index into what is read: only the splits that are needed
     start = 0
     for split, part in records.splits.items():
@@ -130,8 +131,9 @@ def _values(records: RecordSet, rows: np.ndarray, features: Sequence[str]) -> di
 
 
 def _contents(records: RecordSet, rows: np.ndarray) -> np.ndarray | None:
-    """Returns digests of the files that the images were prepared from, uint64 [rows]; None if an earlier version
-    prepared them.
+    """Returns digests of the files that the images were prepared from, uint64 [rows].
+
+    Returns None if an earlier version of the program prepared them, which stored no digests.
     """
     try:
         return _values(records, rows, [CONTENTS])[CONTENTS]
