@@ -1,7 +1,8 @@
-"""From a file to pixels: the one way, for training, evaluation and prediction.
+"""Decodes image files to pixels, in the same way for training, evaluation and prediction.
 
-What decode() does depends on nothing but the file's content. Plain JPEGs are decoded by libjpeg-turbo, all other files,
-among them turned and CMYK JPEGs, by Pillow. Neither holds Python's lock meanwhile, so threads do it in parallel.
+The result of decode() depends only on the content of the file. Plain JPEGs are decoded by libjpeg-turbo; all other
+files,
+rotated and CMYK JPEGs included, by Pillow. Both release Python's lock, so threads decode in parallel.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from fashion_jax.data.decoding.pillow import damaged, decode_jpeg_by_pillow, pla
 from fashion_jax.data.decoding.resizing import resized
 from fashion_jax.devices.host import usable_processors
 
-DECODER = 3  # grows when a file may come to other pixels than before
+DECODER = 3  # changes when the same file may give other pixels than before
 
-_ENOUGH = 2  # times the canvas: what a JPEG that is decoded at a reduced scale has at least
-_SMOOTHED = 1.5  # times the canvas: from there on resizing smooths colors as well as interpolating them would
-_TOGETHER = 8  # images that a thread takes at a time
+_ENOUGH = 2  # times the canvas: the minimum size of a JPEG decoded at a reduced scale
+_SMOOTHED = 1.5  # times the canvas: above it, resizing smooths colors as well as interpolation would
+_TOGETHER = 8  # images per task of a thread
 
 
 def decode(data: bytes, canvas: tuple[int, int], resize: str) -> np.ndarray:
-    """What a file holds to uint8 [height, width, 3]; the shorter side is cut (crop) or the longer one fits (letterbox).
+    """Decodes the content of a file to uint8 [height, width, 3] of the canvas's size.
+
+    To keep the aspect ratio, resize "crop" cuts the longer side and "letterbox" pads the shorter one.
 
     Raises:
-        Undecodable: it is no image, damaged, or would take too much memory.
+        Undecodable: the file is no image, is damaged, or would take too much memory.
     """
     plan = _plan(data, (_ENOUGH * canvas[0], _ENOUGH * canvas[1]))
     with DECODING.of(plan.memory):
@@ -41,14 +44,16 @@ def decode(data: bytes, canvas: tuple[int, int], resize: str) -> np.ndarray:
 
 
 def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
-    """What a file holds to uint8 [height, width, 3], upright and on white.
+    """Decodes the content of a file to uint8 [height, width, 3], upright and on white.
 
-    JPEGs are decoded at a half, a quarter or an eighth of their size where that leaves at least `least`. Where there is
-    three quarters of it, colors that a JPEG has at half the size are repeated and not interpolated, as they will be
-    smoothed by resizing.
+    JPEGs are decoded at 1/2, 1/4 or 1/8 scale if that leaves at least `least` pixels (height, width). If it leaves
+    three
+    quarters of `least` or more, colors stored at half resolution are repeated instead of interpolated, since resizing
+    will
+    smooth them.
 
     Raises:
-        Undecodable: as decode.
+        Undecodable: see decode.
     """
     plan = _plan(data, least)
     with DECODING.of(plan.memory):
@@ -66,7 +71,7 @@ def _plan(data: bytes, least: tuple[int, int]) -> Plan:
         if header.is_plain:
             import simplejpeg
 
-            with contextlib.suppress(ValueError):  # damaged, of a rare variety, some bytes too many: Pillow knows which
+            with contextlib.suppress(ValueError):  # damaged, rare, or with surplus bytes: Pillow knows which
                 return simplejpeg.decode_jpeg(data, **_shortcuts(header, ratio, least))
         return decode_jpeg_by_pillow(data, header, ratio)
 
@@ -74,7 +79,7 @@ def _plan(data: bytes, least: tuple[int, int]) -> Plan:
 
 
 def fit(image: np.ndarray, canvas: tuple[int, int], resize: str) -> np.ndarray:
-    """Pixels (uint8 [height, width, 3]) brought to a canvas, anti-aliased."""
+    """Fits pixels (uint8 [height, width, 3]) to a canvas, anti-aliased."""
     if resize == "stretch":
         return resized(image, canvas)
     ratios = [wanted / size for wanted, size in zip(canvas, image.shape, strict=False)]
@@ -90,10 +95,10 @@ def fit(image: np.ndarray, canvas: tuple[int, int], resize: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def contents(file: str) -> Iterator[bytes]:
-    """What a file holds, for as long as this is open: files of all threads together have at most MAX_BYTES then.
+    """Yields the content of a file; files open in all threads together have at most MAX_BYTES.
 
     Raises:
-        Undecodable: it cannot be read, is empty, or has more than MAX_BYTES.
+        Undecodable: the file cannot be read, is empty, or has more than MAX_BYTES.
     """
     try:
         status = os.stat(file)
@@ -111,7 +116,7 @@ def contents(file: str) -> Iterator[bytes]:
 
 
 def in_parallel(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
-    """work(thing) of each, in their order, by as many threads as there are processors."""
+    """Returns work(thing) for each thing, in order, computed by as many threads as there are processors."""
     parts = [things[i : i + _TOGETHER] for i in range(0, len(things), _TOGETHER)]
     return [result for results in _threads().map(lambda part: [work(x) for x in part], parts) for result in results]
 
@@ -122,11 +127,11 @@ def _threads() -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.cache_clear)  # a fork has no threads but its own
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process does not have its parent's threads
 
 
 def obstacle(file: str) -> str:
-    """What makes it useless, or dangerous, to read a file: in words, "" where nothing does; does not read it."""
+    """Says why reading a file would be useless or dangerous, without reading it; "" if nothing is known against it."""
     try:
         return obstacle_in(os.stat(file))
     except OSError as error:
@@ -134,7 +139,7 @@ def obstacle(file: str) -> str:
 
 
 def obstacle_in(status: os.stat_result) -> str:
-    """As obstacle, of a file whose status is known."""
+    """Does what obstacle does, for a file whose status is known."""
     if not stat.S_ISREG(status.st_mode):
         return "this is a folder" if stat.S_ISDIR(status.st_mode) else "this is no regular file"
     if not status.st_size:
@@ -143,14 +148,14 @@ def obstacle_in(status: os.stat_result) -> str:
 
 
 def unreadable(error: OSError) -> str:
-    """Why a file cannot be opened or found, in words."""
+    """Says why a file cannot be opened or found."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     return f"the file cannot be read ({error.strerror})"
 
 
 def _shortcuts(header: Header, ratio: int, least: tuple[int, int]) -> dict[str, int | bool]:
-    """What makes simplejpeg decode at a fraction of the size, and repeat colors of half the size."""
+    """Returns options that make simplejpeg decode at a reduced scale, and repeat colors stored at half resolution."""
     height, width = header.height, header.width
     if ratio > 1:
         return {"min_height": -(-height // ratio), "min_width": -(-width // ratio), "min_factor": ratio}

@@ -1,4 +1,4 @@
-"""What a JPEG says of itself, by the segments in front of its pixels, and what decoding it costs."""
+"""Reads the segments of a JPEG before its pixels, and computes what decoding it costs."""
 
 from __future__ import annotations
 
@@ -7,37 +7,43 @@ from typing import NamedTuple
 
 from fashion_jax.data.decoding.limits import MAX_MEMORY, MAX_PIXELS, Undecodable, check_cost, check_shape
 
-JPEG = b"\xff\xd8\xff"  # how its files begin
-_RATIOS = (8, 4, 2, 1)  # the scales that cost less to decode at
+JPEG = b"\xff\xd8\xff"  # the first bytes of a JPEG file
+_RATIOS = (8, 4, 2, 1)  # decoding at 1 / ratio of the size
 
-_ORIENTATION = 0x0112  # the tag of EXIF
-_SIZES = {1: 1, 3: 2, 4: 4}  # bytes of a value, by its type
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIZES = {1: 1, 3: 2, 4: 4}  # type -> bytes of a value
 _START_OF_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_COMMON_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # baseline, extended and progressive; others are lossless or in layers
+_COMMON_FRAMES = {
+    0xC0,
+    0xC1,
+    0xC2,
+    0xC9,
+    0xCA,
+}  # baseline, extended and progressive; others are lossless or hierarchical
 _PROGRESSIVE_FRAMES = {0xC2, 0xC6, 0xCA, 0xCE}
 _ALONE = {0x00, 0x01, *range(0xD0, 0xD8)}  # markers without a length
-_UNUSED = {*range(0xE1, 0xF0), 0xFE} - {0xEE}  # what applications add, but Adobe's (which tells inks from colors)
+_UNUSED = {*range(0xE1, 0xF0), 0xFE} - {0xEE}  # segments of applications, except Adobe's, which tells CMYK from RGB
 
-_MAX_SEGMENTS = 2000  # in front of the pixels; a large color profile or description takes a few hundred
-_MAX_ENTRIES = 1000  # of EXIF that are looked at
-_MAX_SOURCE_PIXELS = 200_000_000  # of an image that is decoded at a fraction of its size
+_MAX_SEGMENTS = 2000  # before the pixels; a large color profile or description takes a few hundred
+_MAX_ENTRIES = 1000  # entries of EXIF that are examined
+_MAX_SOURCE_PIXELS = 200_000_000  # of an image that is decoded at a reduced scale
 _MAX_SCANS = 100
-_MAX_SCANNED_PIXELS = 800_000_000  # of all scans together: each of them goes through the whole image
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # inside of pixels, 0xFF is followed by one of these
+_MAX_SCANNED_PIXELS = 800_000_000  # of all scans together; each passes over the whole image
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # a marker; within pixels 0xFF is followed by a byte excluded here
 
 
 class Header(NamedTuple):
-    """Of a JPEG.
+    """The header of a JPEG.
 
     Attributes:
         height: in pixels.
         width: in pixels.
-        is_plain: whether it is a common one of 8 bits, not CMYK, and not to be turned.
-        orientation: of EXIF; 1 is upright.
-        kind: of compression, the marker of its frame.
-        frame: what stands in that: bits, size, and the channels with their sampling.
-        end: where the pixels begin.
+        is_plain: whether the JPEG has a common compression, 8 bits, no CMYK colors, and is upright.
+        orientation: EXIF orientation; 1 is upright.
+        kind: kind of compression, the marker of the frame.
+        frame: content of the frame segment: bits, size, and the channels with their sampling factors.
+        end: offset where the pixels begin.
     """
 
     height: int
@@ -50,7 +56,7 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a JPEG; None where it is cut off or damaged.
+    """Reads the header of a JPEG; returns None if it is truncated or damaged.
 
     Raises:
         Undecodable: it has too many segments.
@@ -69,28 +75,29 @@ def read_header(data: bytes) -> Header | None:
 
 
 def needed(data: bytes, header: Header) -> bytes:
-    """A JPEG without what applications have added: Pillow would read all of it, at any cost."""
+    """Returns a JPEG without the segments of applications: Pillow would read all of them, at any cost."""
     kept = [data[start:end] for marker, start, end in _segments(data) if marker not in _UNUSED]
     return b"".join([data[:2], *kept, data[header.end :]])
 
 
 def cost_of(data: bytes, header: Header, least: tuple[int, int]) -> tuple[int, int]:
-    """By which a JPEG is decoded smaller, and the bytes that this takes.
+    """Returns the ratio by which a JPEG is decoded smaller, and the bytes of memory that this takes.
 
-    The former is the largest that leaves `least` (height, width); or a larger one where that would take too much, so
-    that whether an image can be decoded does not depend on `least`.
+    The ratio is the largest that leaves `least` (height, width), or a larger one if that takes too much memory. So
+    whether
+    an image can be decoded does not depend on `least`.
 
     Raises:
-        Undecodable: its size, its scans or these bytes are more than may be.
+        Undecodable: its size, its scans or the memory exceed a limit.
     """
     height, width, pixels = header.height, header.width, header.height * header.width
     check_shape(height, width)
-    ratios = _RATIOS if header.kind in _COMMON_FRAMES else (1,)  # others have no smaller scales
+    ratios = _RATIOS if header.kind in _COMMON_FRAMES else (1,)  # other frames have no reduced scales
     most = _MAX_SOURCE_PIXELS if len(ratios) > 1 else MAX_PIXELS
     if pixels > most:
         raise Undecodable(f"the image has {pixels:,} pixels, more than {most:,}")
     fixed = _coefficients(data, header) + len(data)
-    per_pixel = 7 if header.orientation == 1 else 11  # of Pillow, which decodes what libjpeg-turbo refuses
+    per_pixel = 7 if header.orientation == 1 else 11  # bytes in Pillow, which decodes what libjpeg-turbo refuses
 
     wanted = 1
     for ratio in ratios:
@@ -108,10 +115,10 @@ def cost_of(data: bytes, header: Header, least: tuple[int, int]) -> tuple[int, i
 
 
 def _coefficients(data: bytes, header: Header) -> int:
-    """Bytes of the coefficients of a JPEG, which are all kept where it has several scans.
+    """Returns the bytes of a JPEG's coefficients, which are all kept in memory if it has several scans.
 
     Raises:
-        Undecodable: it has too many, each of which goes through the whole image.
+        Undecodable: it has too many scans, each of which passes over the whole image.
     """
     pixels, scans = header.height * header.width, _scans(data, header)
     if scans > _MAX_SCANS or (scans > 1 and scans * pixels > _MAX_SCANNED_PIXELS):
@@ -123,7 +130,7 @@ def _coefficients(data: bytes, header: Header) -> int:
 
 
 def orientation_of(tiff: bytes) -> int:
-    """The value of the tag in the first directory of EXIF, 1 (upright) where there is none of 2 to 8."""
+    """Returns the orientation in the first directory of EXIF; 1 (upright) unless it is 2 to 8."""
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
         return 1
@@ -140,7 +147,7 @@ def orientation_of(tiff: bytes) -> int:
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:
-    """(marker, start, end) of what stands in front of the pixels, one after the other."""
+    """Returns (marker, start, end) of the segments before the pixels, in order."""
     found, place, last, count = [], 2, len(data) - 4, 0
     while place <= last and data[place] == 0xFF:
         marker = data[place + 1]
@@ -159,17 +166,17 @@ def _segments(data: bytes) -> list[tuple[int, int, int]]:
 
 
 def _samples(frame: bytes) -> float:
-    """Of all channels, for each pixel."""
+    """Returns the stored samples per pixel, over all channels."""
     factors = [(byte >> 4, byte & 15) for byte in frame[7::3][: frame[5]]]
     largest = max((a for a, _ in factors), default=1) * max((b for _, b in factors), default=1)
     return sum(a * b for a, b in factors) / max(largest, 1) if factors else 3.0
 
 
 def _scans(data: bytes, header: Header) -> int:
-    """How often the pixels are gone through; where few are possible, also those of pictures inside of the file."""
+    """Returns the number of scans; if only few are possible, thumbnails inside the file may be counted too."""
     first = b"\xff\xda" + data[header.end + 2 : header.end + 4] + header.frame[5:6]
     if header.kind not in _PROGRESSIVE_FRAMES and data.startswith(first, header.end):
-        return 1  # it has all channels, and decoders take no other after it
+        return 1  # the scan has all channels, and decoders ignore any other after it
     possible = data.count(b"\xff\xda")
     if possible <= _MAX_SCANS and possible * header.height * header.width <= _MAX_SCANNED_PIXELS:
         return possible

@@ -1,4 +1,4 @@
-"""What a single file may cost: bytes, pixels, and memory, which all threads share."""
+"""Limits on what decoding a file may cost: bytes, pixels, and memory that all threads share."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_BYTES = 256 << 20  # of one file
-MAX_PIXELS = 50_000_000  # that are decoded of one image
-MAX_RAW = 160_000_000  # bytes that its compression is undone to: it bounds the time, at about 10 ms for a megabyte
-MAX_ASPECT = 200  # the longer side over the shorter one: cut to a canvas, a line of pixels would be endless
-MAX_MEMORY = 700_000_000  # bytes that decoding one image takes besides its file, and all threads together
+MAX_BYTES = 256 << 20  # of one file, and of all files open at a time
+MAX_PIXELS = 50_000_000  # decoded pixels of one image
+MAX_RAW = 160_000_000  # bytes of uncompressed data; bounds the time, at about 10 ms per megabyte
+MAX_ASPECT = (
+    200  # the longer side over the shorter one: cropping a line of pixels to a canvas would enlarge it without bounds
+)
+MAX_MEMORY = 700_000_000  # bytes for decoding besides the file, of one image and of all threads together
 
 
 class Undecodable(ValueError):
-    """Why an image cannot be used, in words."""
+    """An image cannot be used; the message is the reason."""
 
 
 class Plan(NamedTuple):
-    """How an image is decoded.
+    """A way to decode an image, and its cost.
 
     Attributes:
-        memory: bytes that it takes, the pixels that come of it included.
-        run: decodes it to uint8 [height, width, 3].
+        memory: bytes that decoding takes, the resulting pixels included.
+        run: decodes the image to uint8 [height, width, 3].
     """
 
     memory: int
@@ -34,7 +36,7 @@ class Plan(NamedTuple):
 
 
 class Room:
-    """Bytes that threads share: who needs more than is free waits until others have finished."""
+    """A number of bytes that threads share: a thread that needs more than is free waits until others have finished."""
 
     def __init__(self, size: int):
         self._size = size
@@ -45,10 +47,11 @@ class Room:
 
     @contextlib.contextmanager
     def of(self, count: int) -> Iterator[None]:
-        """Takes count bytes for a while, all of them where there are fewer in all.
+        """Reserves `count` bytes while open, or all bytes if there are fewer in total.
 
-        A thread may take from FILES and then from DECODING, but neither twice nor in the other order: so none waits
-        for bytes of which it holds some itself.
+        A thread may reserve bytes of FILES and then of DECODING, but not in the other order, and neither twice. So no
+        thread
+        waits for bytes that it holds itself.
         """
         count = min(count, self._size)
         with self._changed:
@@ -66,16 +69,16 @@ class Room:
 FILES = Room(MAX_BYTES)
 DECODING = Room(MAX_MEMORY)
 
-if hasattr(os, "register_at_fork"):  # a fork has none of the threads that hold some of it
+if hasattr(os, "register_at_fork"):  # a forked process does not have the threads that hold bytes
     for _room in (FILES, DECODING):
         os.register_at_fork(after_in_child=_room._reset)
 
 
 def check_size(height: int, width: int) -> None:
-    """Checks the pixels that are to be decoded.
+    """Checks the number of pixels to be decoded.
 
     Raises:
-        Undecodable: there are none, too many, or they are a strip.
+        Undecodable: there are none or too many, or the image is a narrow strip.
     """
     if width * height > MAX_PIXELS:
         raise Undecodable(f"the image has {width * height:,} pixels, more than {MAX_PIXELS:,}")
@@ -83,7 +86,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def check_shape(height: int, width: int) -> None:
-    """As check_size, but for any number of pixels."""
+    """Does what check_size does, but allows any number of pixels."""
     if min(width, height) < 1:
         raise Undecodable(f"the image has {width} x {height} pixels, so none at all")
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -93,7 +96,7 @@ def check_shape(height: int, width: int) -> None:
 
 
 def check_cost(kind: str, height: int, width: int, memory: int, raw: int = 0) -> None:
-    """Checks the bytes that decoding an image takes, and those that its compression is undone to (raw).
+    """Checks the bytes that decoding an image takes (memory), and the size of its uncompressed data (raw).
 
     Raises:
         Undecodable: there are too many.

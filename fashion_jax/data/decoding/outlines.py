@@ -1,7 +1,8 @@
-"""What images of other kinds than JPEG say of themselves, read before Pillow opens them.
+"""Reads the headers of PNG, GIF, BMP, TIFF and WebP images before Pillow opens them.
 
-Pillow reads more than the pixels need (profiles, comments, tables of any length), and some of its readers take memory
-for the whole image at once. So the size is read here, and what the pixels do not need is left out.
+Pillow reads more than the pixels need (profiles, comments, tables of any length), and some of its readers allocate
+memory
+for the whole image at once. So the size is read here, and everything that the pixels do not need is left out.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from typing import NamedTuple
 from fashion_jax.data.decoding.jpeg_header import orientation_of
 from fashion_jax.data.decoding.limits import Undecodable, check_cost, check_size
 
-BAND_PIXELS = 500_000  # of a large image whose colors are converted at a time
+BAND_PIXELS = 500_000  # pixels of a large image whose colors are converted at a time
 _PER_PIXEL_OF_BAND = 20  # bytes, at most
 _MAX_BLOCKS = 100_000  # of a PNG or a GIF
 _MAX_FIELDS = 1000  # of a TIFF
-_MAX_VALUES = 100_000  # of a field of a TIFF, such as the places of its strips
-_MAX_RLE_PIXELS = 4_000_000  # of a BMP: Pillow undoes its run lengths in Python
+_MAX_VALUES = 100_000  # of a field of a TIFF, such as the offsets of its strips
+_MAX_RLE_PIXELS = 4_000_000  # of a BMP: Pillow decodes run lengths in Python
 
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # color type -> channels
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_TIFF_BYTES = (1, 2, 6, 7)  # types whose values Pillow keeps as they are, however many there are
-_TIFF_BELOW = (34665, 34853, 40965)  # tags of directories below one: EXIF, GPS, interoperability
+_TIFF_BYTES = (1, 2, 6, 7)  # types whose values Pillow keeps as bytes, however many there are
+_TIFF_BELOW = (34665, 34853, 40965)  # tags of nested directories: EXIF, GPS, interoperability
 _TIFF_FORMATS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
 class Outline(NamedTuple):
-    """Of an image.
+    """The size of an image, what Pillow needs to decode it, and what that costs.
 
     Attributes:
-        height: in pixels, before it is turned.
-        width: in pixels.
-        data: what Pillow is to read.
-        orientation: of EXIF, where Pillow does not apply it; 1 is upright.
-        memory: bytes that decoding it takes, the pixels that come of it included.
+        height: in pixels, before the image is turned upright.
+        width: in pixels, before the image is turned upright.
+        data: the bytes that Pillow reads.
+        orientation: EXIF orientation if Pillow does not apply it; 1 is upright.
+        memory: bytes that decoding takes, the resulting pixels included.
     """
 
     height: int
@@ -48,7 +49,7 @@ class Outline(NamedTuple):
 
 
 def read_outline(kind: str, data: bytes) -> Outline:
-    """The outline of a PNG, GIF, BMP, TIFF or WebP.
+    """Reads the outline of a PNG, GIF, BMP, TIFF or WebP.
 
     Raises:
         Undecodable: decoding it would take too much memory or time.
@@ -60,7 +61,10 @@ def read_outline(kind: str, data: bytes) -> Outline:
 def outline_of(
     kind: str, size: tuple[int, int], data: bytes, per_pixel: int, memory: int = 0, raw: int = 0, orientation: int = 1
 ) -> Outline:
-    """Checks the size and the cost, of which per_pixel, what Pillow takes, is a part, and 3 for what comes of it."""
+    """Checks size and cost, and returns the outline.
+
+    The memory per pixel is per_pixel for Pillow, 3 for the result, and 4 more to turn the image upright.
+    """
     height, width = size
     check_size(height, width)
     turned = 0 if orientation == 1 else 4
@@ -70,7 +74,9 @@ def outline_of(
 
 
 def _png(data: bytes) -> Outline:
-    """Without the chunks that pixels do not need, over whose damage or size Pillow would refuse it."""
+    """Reads a PNG, leaving out chunks that the pixels do not need: Pillow would refuse it if they are damaged or
+    large.
+    """
     parts, place, orientation, header, count, name = [data[:8]], 8, 1, b"", 0, b""
     while place < len(data) and name != b"IEND":
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
@@ -91,7 +97,7 @@ def _png(data: bytes) -> Outline:
 
 
 def _gif(data: bytes) -> Outline:
-    """Without comments and the like, which Pillow joins at a quadratic cost."""
+    """Reads a GIF, leaving out comments and the like, which Pillow joins at quadratic cost."""
     place = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
     head, control, count = data[:place], b"", 0
     while data[place] != 0x2C:  # the first frame
@@ -151,15 +157,15 @@ def _tiff(data: bytes) -> Outline:
     padded, pixel = across * down * tile_width * tile_height, samples * max(bits[1:]) / 8
     check_cost("TIFF", height, width, 0, math.ceil(padded * pixel))
     buffer = math.ceil(tile_width * tile_height * max(pixel, 4)) if fields.get(259, (1, 1))[1] != 1 else 0
-    is_turned = fields.get(274, (1, 1))[1] != 1  # which Pillow does
+    is_turned = fields.get(274, (1, 1))[1] != 1  # Pillow turns the image itself
     return outline_of("TIFF", (height, width), data, 5 if is_turned else 4, memory=buffer)
 
 
 def check_exif(tiff: bytes) -> None:
-    """Checks the tables of EXIF that Pillow reads whole.
+    """Checks the EXIF tables that Pillow reads as a whole.
 
     Raises:
-        Undecodable: they are larger than a file's, by far.
+        Undecodable: they claim to be much larger than the file.
     """
     order = "<" if tiff[:2] == b"II" else ">"
     with contextlib.suppress(struct.error):
@@ -167,9 +173,9 @@ def check_exif(tiff: bytes) -> None:
 
 
 def _fields(data: bytes, start: int, order: str, big: bool, depth: int = 0) -> dict[int, tuple[int, ...]]:
-    """Tag -> how many values it has, and the first of them, of the whole numbers in a directory of a TIFF.
+    """Returns tag -> number of values and the first values, for the integer fields in a directory of a TIFF.
 
-    Checks the directories below it as well: Pillow copies every value of all of them, wherever it says that they lie.
+    Also checks the directories below it: Pillow copies every value of all of them, wherever it is said to be.
     """
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
     if count > _MAX_FIELDS:

@@ -1,4 +1,4 @@
-"""Pixels by Pillow: of every kind and variety of image but plain JPEGs."""
+"""Decodes with Pillow: all image formats and varieties except plain JPEGs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fashion_jax.data.decoding.jpeg_header import Header, needed, orientation_of
 from fashion_jax.data.decoding.limits import Plan, Undecodable
 from fashion_jax.data.decoding.outlines import BAND_PIXELS, Outline, check_exif, outline_of, read_outline
 
-_TURNS = {  # its value -> what sets the image upright
+_TURNS = {  # EXIF orientation -> the operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -27,19 +27,19 @@ _STARTS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "B
 _STARTS |= dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"), "TIFF")
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1"), "HEIC")
 
-_FORMATS = {kind: (kind,) for kind in _STARTS.values()}  # kind -> Pillow's readers
-_FORMATS |= {"WebP": ("WEBP",), "AVIF": ("AVIF",), "HEIC": ("HEIF", "AVIF")}  # of one brand there are both
-# Pillow's pixels come in blocks. The C library gives back at once what is larger than 32 MiB; of smaller blocks each
-# thread would keep those of its largest image.
+_FORMATS = {kind: (kind,) for kind in _STARTS.values()}  # format -> Pillow's readers
+_FORMATS |= {"WebP": ("WEBP",), "AVIF": ("AVIF",), "HEIC": ("HEIF", "AVIF")}  # the brand mif1 may be either
+# Pillow allocates pixels in blocks. The C library returns blocks above 32 MiB to the system at once; smaller ones would
+# be kept by each thread, as many as its largest image needs.
 Image.core.set_block_size(64 << 20)
-_PER_PIXEL_OF_VIDEO = 16  # bytes: the planes of the video's picture, of 2 bytes each at most, and Pillow's
+_PER_PIXEL_OF_VIDEO = 16  # bytes: the planes of the video frame, at most 2 bytes each, and Pillow's pixels
 
 
 def plan_by_pillow(data: bytes) -> Plan:
-    """How an image of another kind than JPEG is decoded: upright, the first frame, on white.
+    """Plans the decoding of an image that is not a JPEG: upright, the first frame, on white.
 
     Raises:
-        Undecodable: it is no image, damaged, or would take too much memory or time.
+        Undecodable: the file is no image, is damaged, or would take too much memory or time.
     """
     kind = kind_of(data)
     formats = [name for name in _FORMATS.get(kind, ()) if name in _available()]
@@ -58,12 +58,12 @@ def _decode(kind: str, formats: list[str], outline: Outline) -> np.ndarray:
 
 
 def decode_jpeg_by_pillow(data: bytes, header: Header, ratio: int) -> np.ndarray:
-    """A JPEG to uint8 [height, width, 3], upright, at 1 / ratio of its size.
+    """Decodes a JPEG to uint8 [height, width, 3], upright, at 1 / ratio of its size.
 
     Raises:
         Undecodable: it is damaged.
     """
-    # Image.open would refuse a large image before it could be told to decode a small one
+    # Image.open would refuse a large image before it could be told to decode it at a reduced scale.
     with _in_words("JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(needed(data, header))) as image:
         _check_announced(image, header.height * header.width)
         if ratio > 1:
@@ -74,7 +74,7 @@ def decode_jpeg_by_pillow(data: bytes, header: Header, ratio: int) -> np.ndarray
 
 @contextlib.contextmanager
 def _in_words(kind: str, formats: Sequence[str] = ()) -> Iterator[None]:
-    """Tells of all that Pillow's readers raise, and it is of any kind, why the image cannot be used."""
+    """Turns any exception of Pillow's readers into the reason why the image cannot be used."""
     try:
         yield
     except Undecodable:
@@ -85,7 +85,7 @@ def _in_words(kind: str, formats: Sequence[str] = ()) -> Iterator[None]:
 
 
 def _outline_by_pillow(kind: str, data: bytes, formats: list[str]) -> Outline:
-    """Of an image whose size Pillow finds without decoding it, and whose EXIF it reads."""
+    """Returns the outline of an image whose size and EXIF Pillow reads without decoding it."""
     for found in re.finditer(rb"II\*\0|MM\0\*", data):
         check_exif(data[found.start() :])
     with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -94,7 +94,7 @@ def _outline_by_pillow(kind: str, data: bytes, formats: list[str]) -> Outline:
 
 
 def _check_announced(image: Image.Image, pixels: int) -> None:
-    """Whether Pillow has found the size that the memory was taken for, and a mode that has a white."""
+    """Checks that Pillow finds no larger size than memory was reserved for, and a mode with a known white."""
     if image.width * image.height > pixels:
         raise ValueError("it says its size twice, and differently")
     if image.mode in ("I", "F"):
@@ -102,7 +102,7 @@ def _check_announced(image: Image.Image, pixels: int) -> None:
 
 
 def kind_of(data: bytes) -> str:
-    """The kind of image that the first bytes announce; "" where it is none."""
+    """Returns the format that the first bytes announce; "" if it is none that is known."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
@@ -111,12 +111,12 @@ def kind_of(data: bytes) -> str:
 
 
 def damaged(kind: str) -> str:
-    """What is said of an image that starts well, and then cannot be decoded."""
+    """Returns the reason given for an image that begins well but cannot be decoded."""
     return f"the {kind} image is damaged, cut off or of a variety that cannot be decoded"
 
 
 def _available() -> list[str]:
-    """Of Pillow's readers, those for photographs; HEIC where a plug-in is registered."""
+    """Returns Pillow's readers for photographs; HEIF only if a plug-in is registered."""
     available = ["JPEG", "PNG", "GIF", "BMP", "TIFF"]
     available += [name.upper() for name in ("webp", "avif") if features.check(name)]
     return available + [name for name in ("HEIF",) if name in Image.OPEN]
@@ -135,7 +135,10 @@ def _upright(image: Image.Image, orientation: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [height, width, 3]; of a large image band by band, since what is between takes up to 20 bytes a pixel."""
+    """Converts an image to uint8 [height, width, 3].
+
+    A large image is converted band by band, since intermediate results take up to 20 bytes per pixel.
+    """
     rows = max(BAND_PIXELS // max(image.width, 1), 1)
     if rows >= image.height:
         return _band(image)
