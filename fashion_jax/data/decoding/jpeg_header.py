@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fashion_jax.data.decoding.limits import MAX_MEMORY, MAX_PIXELS, Undecodable, check_cost, check_shape
 
 JPEG = b"\xff\xd8\xff"  # the first bytes of a JPEG file
 _RATIOS = (8, 4, 2, 1)  # decoding at 1 / ratio of the size
 
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIZES = {1: 1, 3: 2, 4: 4}  # type -> bytes of a value
 _START_OF_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
@@ -131,7 +132,7 @@ def _coefficients(data: bytes, header: Header) -> int:
 
 def orientation_of(tiff: bytes) -> int:
     """Returns the orientation in the first directory of EXIF; 1 (upright) unless it is 2 to 8."""
-    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
+    order = _BYTE_ORDERS.get(tiff[:2])
     if order is None:
         return 1
     start = int.from_bytes(tiff[4:8], order)

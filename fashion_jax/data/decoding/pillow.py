@@ -27,7 +27,7 @@ _STARTS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "B
 _STARTS |= dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"), "TIFF")
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1"), "HEIC")
 
-_FORMATS = {kind: (kind,) for kind in _STARTS.values()}  # format -> Pillow's readers
+_FORMATS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in _STARTS.values()}  # format -> Pillow's readers
 _FORMATS |= {"WebP": ("WEBP",), "AVIF": ("AVIF",), "HEIC": ("HEIF", "AVIF")}  # the brand mif1 may be either
 # Pillow allocates pixels in blocks. The C library returns blocks above 32 MiB to the system at once; smaller ones would
 # be kept by each thread, as many as its largest image needs.
