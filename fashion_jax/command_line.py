@@ -55,9 +55,7 @@ def run_command(
     for name, value in _QUIET_TENSORFLOW.items():
         os.environ.setdefault(name, value)
     if is_program and "--verbose" not in arguments:
-        sys.unraisablehook = _say_nothing
-        for library in ("absl", "asyncio"):
-            logging.getLogger(library).addFilter(_has_no_traceback)
+        _silence_libraries()
     try:
         command(arguments)
     except SystemExit as done:  # argparse's --help
@@ -131,6 +129,12 @@ def _lasting(stream: TextIO | None) -> TextIO:
         line_buffering=bool(stream.line_buffering),
         write_through=getattr(stream, "write_through", False),
     )
+
+
+def _silence_libraries() -> None:
+    sys.unraisablehook = _say_nothing
+    for library in ("absl", "asyncio"):
+        logging.getLogger(library).addFilter(_has_no_traceback)
 
 
 def _say_nothing(unraisable: object) -> None:

@@ -11,7 +11,7 @@ class Affine(NamedTuple):
     """The largest changes in either direction."""
 
     degrees: float
-    translate: float  # of the image's height and width
+    translate: float  # share of the image's height and width
     scale: float  # 0.1: from 0.9 to 1.1
     shear: float  # tangent of the angle
 
@@ -34,7 +34,7 @@ class Policy(NamedTuple):
     rounds: int  # operations per image, one after the other
     strength: float | None  # fraction of the ranges below, from 0 to 1; None: one of 31 steps, drawn for each image
     shear: float  # tangent of the angle
-    translate: float  # of the image's height or width
+    translate: float  # share of the image's height or width
     rotate: float  # degrees
     enhance: float  # brightness, color, contrast and sharpness: factors from 1 - value to 1 + value
     posterize: int  # bits of 8 removed at most

@@ -20,7 +20,7 @@ from fashion_jax.config.loading import cache_root
 from fashion_jax.data.decoding.limits import MAX_PIXELS
 from fashion_jax.data.records.idx_set import idx_files, open_idx_set
 from fashion_jax.data.records.prepared_index import is_prepared, read_index
-from fashion_jax.data.records.record_files import ArrayRecords, Records, TfRecords
+from fashion_jax.data.records.record_files import ArrayRecords, Records, Shard, TfRecords
 from fashion_jax.data.records.record_images import ImageFormat
 from fashion_jax.data.records.record_set import RecordSet, Values
 from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name, damaged
@@ -62,12 +62,7 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
     kind = builder.info.file_format.value
     if kind not in _READERS:
         raise UserError(f"The TFDS set in {builder.data_dir} has the format {kind!r}: make it anew as ArrayRecord.")
-    shards: list[tuple[str, int]] = []
-    splits: dict[str, slice] = {}
-    for name, split in sorted(builder.info.splits.items()):
-        start = sum(count for _, count in shards)
-        shards += list(zip(map(os.fspath, split.filepaths), split.shard_lengths, strict=True))
-        splits[name] = slice(start, start + split.num_examples)
+    shards, splits = _shards_and_splits(builder)
     _check_shards(Path(builder.data_dir), shards)
     starts = dict(zip((path for path, _ in shards), np.cumsum([0, *(n for _, n in shards)])[:-1], strict=True))
     records = _READERS[kind](shards)
@@ -101,6 +96,17 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
         rows_of=rows_of,
         values=values,
     )
+
+
+def _shards_and_splits(builder: Any) -> tuple[list[Shard], dict[str, slice]]:
+    """Returns the files with their numbers of records, and split -> slice of the records, sorted by split."""
+    shards: list[Shard] = []
+    splits: dict[str, slice] = {}
+    for name, split in sorted(builder.info.splits.items()):
+        start = sum(count for _, count in shards)
+        shards += list(zip(map(os.fspath, split.filepaths), split.shard_lengths, strict=True))
+        splits[name] = slice(start, start + split.num_examples)
+    return shards, splits
 
 
 def _check_shards(folder: Path, shards: Sequence[tuple[str, int]]) -> None:
