@@ -45,10 +45,10 @@ def _backward(saved: tuple[Array, ...], cotangents: tuple[Array, ...]) -> tuple[
     flat, g = _flat(x), _flat(cotangents[0])
     mean_g, mean_gx = _means(lambda x, g, mean: (g.astype(mean.dtype), g * (x - mean)), (flat, g), (mean,))
     mean_gx = mean_gx * inverse
-    dx = ((g - mean_g - (flat - mean) * (inverse * mean_gx)) * (scale * inverse)).astype(x.dtype)
+    dx = ((g - mean_g - (flat - mean) * (inverse * mean_gx)) * (scale * inverse)).astype(x.dtype).reshape(x.shape)
     count = flat.shape[1] * flat.shape[2]
     scale_gradient, bias_gradient = (mean.sum((0, 1, 2)) * count for mean in (mean_gx, mean_g))
-    return dx.reshape(x.shape), scale_gradient, bias_gradient, jnp.zeros_like(scale), None
+    return dx, scale_gradient, bias_gradient, jnp.zeros_like(scale), None
 
 
 normalize.defvjp(_forward, _backward)
