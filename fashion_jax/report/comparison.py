@@ -29,9 +29,9 @@ from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
 from fashion_jax.serving.table_files import write_csv
 
 _RARITY = (
-    Metric("head", "Accuracy, frequent classes", "of classes with many training images (head)", percent),
-    Metric("middle", "Accuracy, middle classes", "of classes with some", percent),
-    Metric("tail", "Accuracy, rare classes", "of classes with few (tail)", percent),
+    Metric("head", "Accuracy, frequent classes", "on images of classes with many training images (head)", percent),
+    Metric("middle", "Accuracy, middle classes", "on images of classes between head and tail", percent),
+    Metric("tail", "Accuracy, rare classes", "on images of classes with few training images (tail)", percent),
 )
 _COLORS = 6  # of curves in a chart; further runs reuse them
 _UNLIKELY = 0.05  # p-value below which a difference is called significant
@@ -103,7 +103,7 @@ def tests(runs: Runs) -> dict[str, Any]:
 def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, Any]:
     taxonomy = first.taxonomy.common(second.taxonomy)
     if taxonomy is None:
-        return {"letter": name, "rows": [], "images": 0, "why": "The runs have other classes."}
+        return {"letter": name, "rows": [], "images": 0, "why": "The runs have different classes."}
     pair = [Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second)]
     count, found = compare_shared(*pair, taxonomy)
     if not count:
@@ -115,7 +115,7 @@ def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, A
 
 def _verdict(test: Mapping[str, Any], name: str) -> str:
     if not test["p_value"] < _UNLIKELY:
-        return "may be chance"
+        return "not significant"
     return f"{name if test['difference'] > 0 else 'A'} is better"
 
 
@@ -254,7 +254,7 @@ def settings(runs: Runs) -> dict[str, Any]:
 SECTIONS = (
     Section("compare_scores", "Side by side", scores),
     Section("compare_tests", "Do they differ?", tests),
-    Section("compare_seeds", "From seed to seed", seeds),
+    Section("compare_seeds", "Over seeds", seeds),
     Section("compare_classes", "Class by class", classes),
     Section("compare_curves", "Training", curves),
     Section("compare_cost", "Cost", cost),

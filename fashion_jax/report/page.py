@@ -22,12 +22,12 @@ SECTIONS = (
     Section("results", "Results", results),
     Section("confusions", "Confusions", confusions),
     Section("classes", "Classes", classes),
-    Section("galleries", "Images to look at", galleries.galleries),
-    Section("calibration", "How sure it is", calibration),
+    Section("galleries", "Images to check", galleries.galleries),
+    Section("calibration", "Calibration", calibration),
     Section("curves", "Training", curves),
     Section("data", "Data", data_section.data),
     Section("images", "Training images", images),
-    Section("augmentation", "What the network is shown", augmentation),
+    Section("augmentation", "Augmented images", augmentation),
     Section("run", "Run", run_section.run),
 )
 

@@ -35,21 +35,20 @@ def note(
         should_be_own: whether they should have been.
     """
     if not calibration:
-        return "without calibration.json, so that decodes use the probabilities as they are."
+        return "there is no calibration.json, so decodes use the raw probabilities."
     notes = []
     if calibration.step != step:
         notes.append(f"the temperatures were fitted to step {calibration.step}.")
     if otherwise:
-        notes.append(f"the temperatures were fitted to predictions with another {', '.join(otherwise)}.")
+        notes.append(f"the temperatures were fitted to predictions with a different {', '.join(otherwise)}.")
     if should_be_own and not on_own:
         notes.append(
-            "these are not the images that training has validated on: the data has changed since, and images that it "
-            "was trained on may be among them."
+            "these are not the validation images of the training: the data has changed since, and some of them may "
+            "have been trained on."
         )
     if on_own and not notes:
         notes.append(
-            "the temperatures were fitted on these images; the calibrated ECE is cross-fitted, each fifth of the "
-            "images by the others."
+            "the temperatures were fitted on these images; the calibrated ECE is cross-fitted over five folds."
         )
     return " ".join(notes)
 
@@ -76,7 +75,7 @@ def _levels(rows: Sequence[Row]) -> str:
     for row in rows:
         notes.setdefault(row["note"], []).append(row["workdir"])
     said = [f"{', '.join(runs)}: {note}" for note, runs in notes.items() if note]
-    return "\n".join([_columns(lines), "Intervals of 95 %: where the score would lie on all images like these.", *said])
+    return "\n".join([_columns(lines), "Ranges are 95 % intervals.", *said])
 
 
 def _more(rows: Sequence[Row]) -> str:
@@ -94,7 +93,7 @@ def _more(rows: Sequence[Row]) -> str:
 
 
 def _decodes(rows: Sequence[Row]) -> str:
-    lines = [("run", "decode", "path accuracy", "hierarchical F1", "mistakes' severity", "contradictions")]
+    lines = [("run", "decode", "path accuracy", "hierarchical F1", "mistake severity", "contradictions")]
     for row in rows:
         for how, scores in row["assessment"]["decodes"].items():
             lines.append(
@@ -132,7 +131,10 @@ def _tests(rows: Sequence[Row]) -> str:
         for row in rows
         if "tested_images" in row and not row["tested_images"] == row["images"] == rows[0]["images"]
     ]
-    words = "p is of McNemar's exact test; the path is that of the default decode, down to the finest level of both."
+    words = (
+        "p is the p-value of McNemar's exact test; paths are decoded by the default decode, down to the finest level "
+        "that both runs have."
+    )
     return "\n".join([*([_columns(lines), words] if len(lines) > 1 else []), *said])
 
 
@@ -144,7 +146,7 @@ def _seeds(rows: Sequence[Row]) -> str:
             accuracy = f"{scores['accuracy']['mean']:.2%} ± {100 * scores['accuracy']['std']:.2f}"
             loss, *others = (f"{scores[x]['mean']:.4f} ± {scores[x]['std']:.4f}" for x in ("loss", "macro_f1", "auroc"))
             lines.append((seeds, members, level, loss, accuracy, *others))
-    return _columns(lines) + "\nMean and standard deviation of runs that differ in the seed only."
+    return _columns(lines) + "\nMean and standard deviation over runs that differ only in the seed."
 
 
 def _share(value: float, interval: Sequence[float], sign: str = "") -> str:

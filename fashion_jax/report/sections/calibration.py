@@ -46,9 +46,9 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
         "error_before": scores["ece"],
         "error_after": error,
         "reliability": charts.shares(_without_gaps(series), histogram=diagram["count"] / images),
-        "reliability_label": f"Share right against confidence, {level}: off by {error:.1%} on average",
+        "reliability_label": f"Accuracy against confidence, {level}: expected calibration error {error:.1%}",
         "coverage": _coverage_chart(curve),
-        "coverage_label": f"Share right of the surest images, {level}: {curve['accuracy'][-1]:.1%} of all",
+        "coverage_label": f"Accuracy of the most confident images, {level}: {curve['accuracy'][-1]:.1%} over all",
         "targets": [_target(curve, accuracy) for accuracy in _TARGETS],
     }
 

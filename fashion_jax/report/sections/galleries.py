@@ -104,7 +104,7 @@ def _errors(shots: _Shots) -> dict[str, Any]:
     elif not worst:
         words = f"There are no errors: all {known:,} images are right at {shots.level}."
     else:
-        words = f"{len(wrong):,} of {known:,} images are wrong at {shots.level}; the {len(worst)} with most confidence."
+        words = f"{len(wrong):,} of {known:,} images are wrong at {shots.level}; the {len(worst)} most confident:"
     return _gallery("errors", "Worst errors", words, [_group([shots.wrong(row) for row in worst])])
 
 
@@ -117,7 +117,7 @@ def _pairs(shots: _Shots) -> dict[str, Any]:
         heading = shots.names[pair.true], shots.names[pair.predicted]
         shown = [shots.wrong(row) for row in rows]
         groups.append(_group(shown, heading=heading, id=f"pair-{number}", count=pair.count))
-    words = "Where two classes look alike even to people, joining them may be the better remedy."
+    words = "If even people cannot tell two classes apart, consider merging them."
     return _gallery("pairs", "Most confused classes", words if groups else "No classes are confused.", groups)
 
 
@@ -129,8 +129,8 @@ def _suspects(shots: _Shots) -> dict[str, Any]:
     words = words[0].upper() + words[1:]
     if len(images):
         words += (
-            " The model would count them to another class (confident learning, which holds for images that it has not "
-            "learnt from). Where it is right, correct the table."
+            " Confident learning counts them to another class, which holds only for images that the model was not "
+            "trained on. If it is right, correct the labels in the data."
         )
     shown = [
         shots.shot(row, other, int(shots.labels[row]), "labelled")
@@ -141,9 +141,9 @@ def _suspects(shots: _Shots) -> dict[str, Any]:
 
 def _doubts(shots: _Shots) -> dict[str, Any]:
     """Describes the images whose two likeliest classes are closest in probability."""
-    words = "The two likeliest classes are nearly as likely as each other. More training images like these help most."
+    words = "The two likeliest classes have nearly the same probability. More training images like these help most."
     if shots.log_probs.shape[1] < 2:
-        return _gallery("doubts", "Least certain", "There is one class only.", [])
+        return _gallery("doubts", "Least certain", "There is only one class.", [])
     first, second, margin = _two_likeliest(shots.log_probs)
     known = np.flatnonzero(shots.labels != UNKNOWN)
     rows = known[np.argsort(margin[known], kind="stable")][:_MAX_IMAGES].tolist()

@@ -27,45 +27,45 @@ class Metric(NamedTuple):
 
 
 METRICS = (
-    Metric("accuracy", "Accuracy", "share of the images whose class is right", percent),
-    Metric("top5", "Top-5 accuracy", "share whose class is among the five likeliest", percent),
-    Metric("macro_f1", "Macro-F1", "mean F1 of the classes, the rare counting as much as the frequent", decimal),
-    Metric("weighted_f1", "Weighted F1", "mean F1 of the classes, each by its number of images", decimal),
-    Metric("balanced_accuracy", "Balanced accuracy", "mean over the classes of the share found", percent),
-    Metric("auroc", "AUROC", "how well each class is told from all others: 1 at best, 0.5 by chance", decimal),
-    Metric("average_precision", "Average precision", "mean precision as more of each class is to be found", decimal),
-    Metric("loss", "Log loss", "0 at best; being sure and wrong is punished most", decimal, -1),
+    Metric("accuracy", "Accuracy", "share of the images whose class is predicted correctly", percent),
+    Metric("top5", "Top-5 accuracy", "share of the images whose class is among the five likeliest", percent),
+    Metric("macro_f1", "Macro-F1", "mean F1 of the classes, each counted equally", decimal),
+    Metric("weighted_f1", "Weighted F1", "mean F1 of the classes, weighted by their images", decimal),
+    Metric("balanced_accuracy", "Balanced accuracy", "mean recall of the classes", percent),
+    Metric("auroc", "AUROC", "how well scores separate each class from the others: 1 at best, 0.5 by chance", decimal),
+    Metric("average_precision", "Average precision", "mean area under the classes' precision-recall curves", decimal),
+    Metric("loss", "Log loss", "0 at best; confident errors cost most", decimal, -1),
     Metric("brier", "Brier score", "squared error of the probabilities: 0 at best, 2 at worst", decimal, -1),
-    Metric("ece", "Calibration error", "mean gap between raw confidence and share right (ECE)", percent, -1),
+    Metric("ece", "Calibration error", "mean gap between raw confidence and accuracy (ECE)", percent, -1),
     Metric(
         "corrected_ece",
-        "Calibration error, corrected",
-        "the same for the confidences that predictions say",
+        "Calibration error, calibrated",
+        "the same for the calibrated confidences, which predict reports",
         percent,
         -1,
     ),
-    Metric("adaptive_ece", "Adaptive calibration error", "of the raw confidences, over equally full bins", percent, -1),
+    Metric("adaptive_ece", "Adaptive calibration error", "raw confidences, in equally full bins", percent, -1),
 )
 
 TREE_METRICS = (
-    Metric("path_accuracy", "Path right", "share of the images that are right at every level", percent),
-    Metric("contradiction_rate", "Contradictions", "share whose class is none of the coarser answer", percent, -1),
-    Metric("consistency", "Consistency", "share whose answers fit each other", percent),
-    Metric("hierarchical_f1", "Hierarchical F1", "F1 over the classes and all that they belong to", decimal),
+    Metric("path_accuracy", "Path accuracy", "share of the images that are right at every level", percent),
+    Metric("contradiction_rate", "Contradictions", "share whose class is no child of the coarser class", percent, -1),
+    Metric("consistency", "Consistency", "share whose predictions do not contradict each other", percent),
+    Metric("hierarchical_f1", "Hierarchical F1", "F1 over the classes and all their ancestors", decimal),
     Metric(
         "mistake_severity",
         "Mistake severity",
-        "of the wrong answers: 1 where only the finest level is wrong, 2 where the one above is, too, and so on",
+        "mean over wrong predictions: 1 if only the finest level is wrong, 2 if the level above is too, and so on",
         decimal,
         -1,
     ),
 )
 
 _DECODES = {
-    "independent": "each level by itself, the likeliest class of each head",
-    "marginal": "a class's probability is the sum of its children's",
-    "conditional": "the likeliest path, a class's probability being that within its parent times its parent's",
-    "joint": "the path whose product over the levels is largest",
+    "independent": "the likeliest class of each level's head",
+    "marginal": "the likeliest path, where a parent's probability is the sum of its children's",
+    "conditional": "the likeliest path, where a class's probability within its parent is multiplied by its parent's",
+    "joint": "the path with the largest product of the levels' probabilities",
 }
 
 
