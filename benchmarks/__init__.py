@@ -1,1 +1,1 @@
-"""Measurements of the trainer, each `python -m benchmarks.NAME`, and the same models in PyTorch."""
+"""Benchmarks of the trainer, each run by `python -m benchmarks.NAME`, and the same models in PyTorch."""

@@ -1,7 +1,7 @@
-"""All comparisons with PyTorch, and their table and plot: python -m benchmarks.against_torch [CASE ...].
+"""Runs all comparisons with PyTorch, with a table and a plot: python -m benchmarks.against_torch [CASE ...].
 
-Each case is one of python -m benchmarks.train_step --twin torch; the table and the plot show every case that was
-measured into the same folder.
+Each case runs `python -m benchmarks.train_step --twin torch`. The table and the plot show every case measured into the
+same folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Case(NamedTuple):
-    """What is compared: a config with an image size and a batch size, trained or not."""
+    """A comparison: a config with an image size and a batch size, for training or for inference."""
 
     title: str
     config: str
@@ -42,7 +42,7 @@ CASES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures as the arguments say; returns the exit status."""
+    """Measures the cases that the arguments name; returns the exit status."""
     return run_command(_compare, arguments)
 
 
@@ -77,7 +77,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """A Markdown table of results by the name of the case."""
+    """Returns a Markdown table of results, keyed by the name of the case."""
     lines = ["| | fashion_jax | of the peak | PyTorch | ratio | commit |", "| --- " * 6 + "|"]
     for name, result in results.items():
         case, twin = CASES[name], result["twin"]
@@ -95,7 +95,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """Two bars for each result: how many times PyTorch's images per second ours are, and the share of the peak."""
+    """Draws two bars for each result: our images per second relative to PyTorch's, and the share of the peak."""
     from matplotlib.figure import Figure
 
     titles = [f"{CASES[name].title}, batch {CASES[name].batch_size}" for name in results]

@@ -1,7 +1,7 @@
-"""The training step compiled for TPU slices that are not here: python -m benchmarks.aot [--topology v5e:2x2 ...].
+"""Compiles the training step for TPU slices that are not here: python -m benchmarks.aot [--topology v5e:2x2 ...].
 
-What is compiled is the trainer's own step, with augmentation, heads and metrics. It takes libtpu (the extra tpu, in
-an environment of its own), no TPU, and minutes of one core.
+It compiles the trainer's own step, with augmentation, heads and metrics. It needs libtpu (the extra tpu, in an
+environment of its own), no TPU, and minutes of one core.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 BUDGET = Path(__file__).with_name("aot_budget.json")
-_SIZES = (4, 16, 64, 256)  # chips that the scaling is predicted for
+_SIZES = (4, 16, 64, 256)  # numbers of chips for which scaling is predicted
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compiles as the arguments say; returns the exit status: 1 where the budget is exceeded."""
+    """Compiles as the arguments say; returns the exit status, 1 if the budget is exceeded."""
     return run_command(_measure, arguments)
 
 
@@ -74,7 +74,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, st
 def measure(
     config_file: str, overrides: list[tuple[str, str]], topology: str, images_per_chip: int, hlo: Path | None
 ) -> dict[str, Any]:
-    """Compiles for one slice; returns what --json writes of it. Bytes and FLOPs are those of one chip."""
+    """Compiles for one slice; returns what --json writes. Bytes and FLOPs are those of one chip."""
     devices = _devices(topology)
     config = load_config(config_file, [*overrides, ("batch_size", str(images_per_chip * len(devices)))])
     began = time.monotonic()
@@ -105,7 +105,7 @@ def _devices(topology: str) -> list[jax.Device]:
 
 
 def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.stages.Compiled, int]:
-    """The trainer's step for devices that need not be here, and the bytes of its state."""
+    """Returns the trainer's step compiled for devices that need not be here, and the size of its state in bytes."""
     import jax
 
     from benchmarks.compiled_step import synthetic_taxonomy
@@ -128,7 +128,7 @@ def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.sta
 
 
 def case_name(topology: str, config: ConfigDict, images_per_chip: int) -> str:
-    """The key of a line of the budget."""
+    """Returns the key of a case in the budget file."""
     size = config.image_size if isinstance(config.image_size, int) else "x".join(map(str, config.image_size))
     return (
         f"{topology} {config.model.name} {size}px {config.dtype} {images_per_chip} images/chip, "
@@ -137,7 +137,7 @@ def case_name(topology: str, config: ConfigDict, images_per_chip: int) -> str:
 
 
 def report(program: Program, memory: Any, state_bytes: int, images: int, chip_name: str) -> dict[str, Any]:
-    """The counts of a compiled step on one chip, its bound and its predicted scaling."""
+    """Returns the counts of a compiled step on one chip, its bound and its predicted scaling."""
     chip, moved, collectives = CHIPS[chip_name], traffic(program), program.collectives()
     flops = sum(times * program.flops(instruction) for instruction, times in program.instructions())
     seconds = bound_seconds(program, chip)
@@ -166,7 +166,7 @@ def report(program: Program, memory: Any, state_bytes: int, images: int, chip_na
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in a few lines for people."""
+    """Formats the result in a few lines."""
     counts, by = result["counts"], result["bytes_per_image_by"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in result["collectives_by"].items())
     rows = {

@@ -1,6 +1,6 @@
-"""What augmentation costs a training step: python -m benchmarks.augmentation [--json FILE].
+"""Measures the cost of augmentation per training step: python -m benchmarks.augmentation [--json FILE].
 
-The trainer's own step is timed with every preset, in turns, so that what slows the machine down slows all of them.
+The trainer's own step is timed with every preset, in turns, so that other load on the machine slows all of them alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fashion_jax.data.augmentation import PRESETS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures as the arguments say; returns the exit status."""
+    """Measures the presets; returns the exit status."""
     return run_command(_measure, arguments)
 
 
@@ -36,13 +36,12 @@ def _measure(arguments: list[str]) -> None:
 
 
 def measure(config_file: str, overrides: Overrides, rounds: int) -> dict[str, Any]:
-    """Times a step of each preset in every round, after one that is not counted; returns what --json writes.
+    """Times a step of each preset in every round, after one uncounted step; returns what --json writes.
 
-    Times are in seconds. `cost` is the median, over the rounds, of a step's time over that of `none` in its round,
-    less 1.
+    Times are in seconds. `cost` is the median over rounds of (step time / step time of `none` in the same round) - 1.
 
     Raises:
-        UserError: the config is wrong, or batch_size does not go over the devices.
+        UserError: the config is wrong, or batch_size is not divisible by the number of devices.
     """
     steps = {}
     for preset in PRESETS:
@@ -68,7 +67,7 @@ def measure(config_file: str, overrides: Overrides, rounds: int) -> dict[str, An
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result for people, a line per preset."""
+    """Formats the result, one line per preset."""
     config = result["config"]
     lines = [f"{config['model']['name']}, {config['batch_size']} images of {config['image_size']} pixels"]
     for preset, times in result["step_seconds"].items():

@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines share, and what their results say about where they come from."""
+"""Holds what the benchmarks' command lines share, and describes the code and machine that results come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fashion_jax.errors import UserError
 
 
 def create_parser(name: str, usage: str, description: str, config: str | None = "configs/mtl.py") -> Parser:
-    """A parser with --json and --verbose, and with --config where there is one to begin with."""
+    """Returns a parser with --json and --verbose, and with --config if there is a default config."""
     fields = "[--config FILE] [--config.FIELD=VALUE ...]" if config else ""
     parser = Parser(
         prog=f"python -m benchmarks.{name}",
@@ -29,15 +29,15 @@ def create_parser(name: str, usage: str, description: str, config: str | None = 
 
 
 def parse(parser: Parser, arguments: list[str], **lows: int) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of config fields.
+    """Returns the flags, and the overrides of config fields.
 
     Args:
-        parser: of create_parser.
+        parser: made by `create_parser`.
         arguments: of the command line.
-        lows: the lowest values of some flags, by name.
+        lows: lowest allowed values of flags, by name.
 
     Raises:
-        UserError: a flag is unknown, has a wrong value or lacks it.
+        UserError: a flag is unknown, or its value is wrong or missing.
     """
     flags, rest = parser.parse_known_args(arguments)
     if rest and not hasattr(flags, "config"):
@@ -52,7 +52,7 @@ def parse(parser: Parser, arguments: list[str], **lows: int) -> tuple[argparse.N
 
 
 def origin() -> dict[str, Any]:
-    """The commit and the environment that a result comes from, as two fields."""
+    """Returns the commit and the environment that a result comes from, as two fields."""
     from fashion_jax.workdir.start import environment
 
     described = environment()
@@ -60,7 +60,7 @@ def origin() -> dict[str, Any]:
 
 
 def write_json(path: Path, result: Any) -> None:
-    """Writes the result; a UserError or RunError where that fails."""
+    """Writes the result as JSON; raises UserError or RunError if that fails."""
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     with output(path) as file:
         write_text(file, text, "name another --json")

@@ -1,4 +1,4 @@
-"""The compiled training step of a config with made-up batches, which several benchmarks measure."""
+"""Compiles the training step of a config with made-up batches; several benchmarks measure it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from fashion_jax.step.train_state import TrainState, create_train_state
 from fashion_jax.step.train_step import Batch, jit_train_step
 from fashion_jax.taxonomy import Taxonomy
 
-_MAINS, _SUBS = 4, 21  # classes of the report's data
+_MAINS, _SUBS = 4, 21  # classes of the recipe's data
 
 
 _STEPS_PER_EPOCH = 1000
 
 
-_BATCHES = 4  # enough not to learn them by heart, which would let the gradients vanish
+_BATCHES = 4  # enough that they are not memorized, which would let the gradients vanish
 
 
 def described(config: ConfigDict, step: CompiledStep, seconds: list[float]) -> dict[str, Any]:
-    """What --json writes of measured steps."""
+    """Returns what --json writes about measured steps."""
     speed = config.batch_size / float(np.median(seconds))
     peak, source = peak_flops(jax.devices(), config.dtype)
     return {
@@ -56,7 +56,7 @@ def described(config: ConfigDict, step: CompiledStep, seconds: list[float]) -> d
 
 
 class CompiledStep(NamedTuple):
-    """A step for all devices, and what it can be done with."""
+    """A step compiled for all devices, with its first state and batches."""
 
     function: jax.stages.Compiled
     state: TrainState
@@ -66,10 +66,10 @@ class CompiledStep(NamedTuple):
 
 
 def compile_step(config: ConfigDict) -> CompiledStep:
-    """The training step of a checked config over all devices, its first state, and batches.
+    """Compiles the training step of a checked config over all devices, and makes its first state and batches.
 
     Raises:
-        UserError: batch_size does not go over the devices.
+        UserError: batch_size is not divisible by the number of devices.
     """
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -89,13 +89,13 @@ def compile_step(config: ConfigDict) -> CompiledStep:
 
 
 def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:
-    """A taxonomy with 4 classes at the first level and 21 at each further one, and the paths of the finest."""
+    """Returns a taxonomy with 4 classes at the first level and 21 at each further one, and the paths of the finest."""
     paths = [[f"class {i % _MAINS}"] + [f"class {i}"] * (len(levels) - 1) for i in range(_SUBS)]
     return Taxonomy.from_paths(levels, paths), paths
 
 
 def random_batches(config: ConfigDict, taxonomy: Taxonomy, paths: list[list[str]], mesh: Mesh) -> list[Batch]:
-    """Noise with random labels, on the devices."""
+    """Returns batches of noise with random labels, on the devices."""
     rng = np.random.default_rng(config.seed)
     shape = (config.batch_size, *canvas_shape(config, image_shape(config)), 3)
     batches = []

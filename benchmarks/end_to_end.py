@@ -1,6 +1,6 @@
-"""Training with its input, and without: python -m benchmarks.end_to_end [--devices N ...] [--json FILE].
+"""Measures training with and without its input: python -m benchmarks.end_to_end [--devices N ...] [--json FILE].
 
-On the config's own data: the input alone, the step alone, both as training has them, evaluation, and prediction.
+It uses the config's own data and measures the input alone, the step alone, both together, evaluation, and prediction.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from fashion_jax.step.prediction import EvalFn, predict_split
 from fashion_jax.step.train_state import TrainState, abstract_batch, create_train_state
 from fashion_jax.step.train_step import jit_eval_step, jit_train_step
 
-_WARM = 2  # steps before those that are measured
+_WARM = 2  # steps before the measured ones
 _MAX_PREDICTED = 1024  # files
 
 
@@ -73,7 +73,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 
 
 class Prepared(NamedTuple):
-    """What is measured on some devices."""
+    """The compiled steps for some devices, and what they need."""
 
     mesh: Mesh
     state: TrainState
@@ -113,7 +113,7 @@ def _measure_on(
     train, validation = dataset.splits["train"], dataset.splits["validation"]
 
     endless = config.copy_and_resolve_references()
-    endless.num_epochs = _WARM + steps  # at least: an epoch has a step or more
+    endless.num_epochs = _WARM + steps  # enough epochs, since each has at least one step
 
     def batches() -> Iterator[Any]:
         hosted = itertools.islice(train_batches(train, images["train"], endless), _WARM + steps)
@@ -150,7 +150,7 @@ def _measure_on(
 
 
 def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) -> Prepared:
-    """The trainer's steps, compiled, and a new state."""
+    """Compiles the trainer's steps and creates a new state."""
     mesh, taxonomy = create_mesh(devices), dataset.taxonomy
     model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
     state = create_train_state(config, model, tx, taxonomy, mesh)
@@ -169,14 +169,14 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
 
 
 def _data_only(batches: Iterator[Any], steps: int) -> float:
-    """Seconds a batch, from the images to the devices."""
+    """Returns the seconds per batch of the input alone, from images on disk or in memory to the devices."""
     for batch in itertools.islice(batches, _WARM):
         jax.block_until_ready(batch)
     return _seconds(lambda: [jax.block_until_ready(batch) for batch in batches]) / steps
 
 
 def _step_only(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[TrainState, float]:
-    """The state after it, and seconds of the median step, on batches that lie on the devices."""
+    """Returns the state after the steps, and the seconds of the median step, on batches already on the devices."""
     placed = list(itertools.islice(batches, 4))
     state, seconds = ready.state, []
     for i in range(_WARM + steps):
@@ -190,7 +190,11 @@ def _step_only(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[Tra
 def _end_to_end(
     ready: Prepared, state: TrainState, batches: Iterator[Any], steps: int
 ) -> tuple[TrainState, float, float]:
-    """As training does it, the loss fetched at the end: the state, seconds a step, and those spent on the input."""
+    """Trains as the trainer does and fetches the loss at the end.
+
+    Returns:
+        The state, the seconds per step, and the seconds of it spent on the input.
+    """
     for batch in itertools.islice(batches, _WARM):
         state, loss = jax.block_until_ready(ready.step(state, batch))
     began, waited = time.perf_counter(), 0.0
@@ -204,7 +208,7 @@ def _end_to_end(
 
 
 def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list[str]) -> None:
-    """From files that are read and decoded to log-probabilities."""
+    """Predicts log-probabilities of files, including reading and decoding them."""
     decoded = decode_files(files, config, image_shape(config), config.batch_size)
     batches = ({"image": pixels} for indices, pixels, _ in decoded if len(indices))
     predict_split(state, batches, len(files), ready.eval_fn, ready.mesh)
@@ -217,7 +221,7 @@ def _seconds(function: Callable[[], Any]) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in a few lines for people."""
+    """Formats the result in a few lines."""
     config, environment = result["config"], result["environment"]
     lines = [
         f"{config['model']['name']}, {config['dtype']}, batches of {config['batch_size']} at {config['image_size']} px "

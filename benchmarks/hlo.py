@@ -12,7 +12,7 @@ _DEFINITION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*)$")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) .*\{$")
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "after-all", "iota"}
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_WAITS = ("-done", "-update")  # the second half of something that has been counted where it starts
+_WAITS = ("-done", "-update")  # the second half of an operation, which is counted where it starts
 
 
 class Array(NamedTuple):
@@ -24,13 +24,13 @@ class Array(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Without the padding of its tiles."""
+        """Returns the size in bytes, without the padding of tiles."""
         bits = 8 if self.dtype == "pred" else 0 if self.dtype == "token" else int(re.search(r"\d+", self.dtype)[0])
         return math.prod(self.dims) * bits // 8
 
 
 class Instruction(NamedTuple):
-    """One line: name, opcode, the arrays it makes (a tuple's flattened), names of its operands, and its attributes."""
+    """One line of the program: name, opcode, results (tuples flattened), names of the operands, and attributes."""
 
     name: str
     opcode: str
@@ -40,12 +40,12 @@ class Instruction(NamedTuple):
 
     @property
     def called(self) -> list[str]:
-        """The computations that it runs."""
+        """Returns the names of the computations that the instruction runs."""
         return re.findall(r"(?:calls|body|to_apply)=%?([\w.-]+)", self.attributes)
 
     @property
     def is_prefetch(self) -> bool:
-        """Whether it starts a copy that goes on beside the computation."""
+        """Returns whether the instruction starts a copy that runs beside the computation."""
         return self.opcode in ("copy-start", "slice-start", "async-start")
 
 
@@ -65,7 +65,7 @@ class Program:
         self._arrays = {i.name: i.results for instructions in self.computations.values() for i in instructions}
 
     def instructions(self) -> Iterator[tuple[Instruction, int]]:
-        """Those that run one after the other, and how often: the entry's, a loop's body unrolled by its trip count."""
+        """Yields the instructions that run, in order, and how often: loop bodies count by their trip count."""
         yield from self._running(self.entry, 1)
 
     def _running(self, computation: str, times: int) -> Iterator[tuple[Instruction, int]]:
@@ -78,19 +78,25 @@ class Program:
                 yield instruction, times
 
     def memory_bytes(self, instruction: Instruction) -> int:
-        """What it reads from and writes to memory: no on-chip arrays, a copy to or from the chip once."""
+        """Returns the bytes that an instruction moves to and from memory.
+
+        On-chip arrays do not count; a copy to or from the chip counts once.
+        """
         opcode = instruction.opcode
         if opcode in _FREE or opcode.endswith(_WAITS) or '"ConcatBitcast"' in instruction.attributes:
             return 0
         if instruction.is_prefetch:
             arrays = [array for array in instruction.results if array.dims]
-            size = min(array.bytes for array in arrays) if arrays else 0  # a slice moves only its part
+            size = min(array.bytes for array in arrays) if arrays else 0  # a slice moves only its own bytes
             return size * sum(not array.on_chip for array in arrays)
         read = [array for name in dict.fromkeys(instruction.operands) for array in self._arrays.get(name, ())]
         return sum(array.bytes for array in (*instruction.results, *read) if not array.on_chip)
 
     def flops(self, instruction: Instruction) -> int:
-        """Of the convolutions and matrix products in it, and in what it calls; a multiply-add is two."""
+        """Counts the FLOPs of the convolutions and matrix products in an instruction and in what it calls.
+
+        A multiply-add counts as two.
+        """
         if instruction.opcode in ("convolution", "dot"):
             shapes = [self._arrays[name][0].dims for name in instruction.operands]
             return (
@@ -102,7 +108,7 @@ class Program:
         return sum(self.flops(i) for i in called)
 
     def collectives(self) -> list[tuple[str, int]]:
-        """Opcode and bytes, of its results on one device, of each collective that runs."""
+        """Returns the opcode of each collective that runs, and the bytes of its results on one device."""
         found = []
         for instruction, times in self.instructions():
             opcode = instruction.opcode.removesuffix("-start")
@@ -124,7 +130,7 @@ def _instruction(name: str, text: str) -> Instruction:
 
 
 def _cut(text: str) -> tuple[str, str]:
-    """The parenthesis that text starts with, and what follows it."""
+    """Splits text that starts with a parenthesis into the parenthesized part and the rest."""
     depth = 0
     for place, character in enumerate(text):
         depth += (character == "(") - (character == ")")
@@ -146,7 +152,7 @@ def _dot_flops(instruction: Instruction, left: tuple[int, ...]) -> int:
 
 
 def _convolution_flops(instruction: Instruction, left: tuple[int, ...], kernel: tuple[int, ...]) -> int:
-    """Twice the pairs of a value and a weight that meet; padding and the holes of dilation do not count."""
+    """Counts two FLOPs per pair of a value and a weight that meet; padding and holes of dilation do not count."""
     left_names, kernel_names, out_names = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.attributes).groups()
     out = dict(zip(out_names, instruction.results[0].dims, strict=True))
     sizes, kernel_sizes = (
@@ -164,6 +170,6 @@ def _convolution_flops(instruction: Instruction, left: tuple[int, ...], kernel: 
 
 
 def _meeting(size: int, taps: int, outputs: int, low: int, stride: int, dilation: int, tap_dilation: int) -> int:
-    """Pairs of an output and a tap that fall onto a value."""
+    """Counts the pairs of an output and a tap that fall onto a value along one dimension."""
     places = (i * stride + j * tap_dilation - low for i in range(outputs) for j in range(taps))
     return sum(place % dilation == 0 and 0 <= place // dilation < size for place in places)

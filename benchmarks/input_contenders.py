@@ -1,6 +1,6 @@
-"""What benchmarks.input_pipeline compares, each in its own process: python -m benchmarks.input_contenders NAME ….
+"""Runs one contender of benchmarks.input_pipeline in a process: python -m benchmarks.input_contenders NAME ….
 
-For each line on its standard input a contender goes over all the images once, and answers by a line of JSON.
+For each line on its standard input, a contender goes over all images once and answers with a line of JSON.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 BATCH_SIZE = 64
 DATALOADER_WORKERS = (1, 2, 3)
-_MANY_EPOCHS = 10_000  # more than are asked for
+_MANY_EPOCHS = 10_000  # more than any benchmark asks for
 
 _BUFFERED = 16  # batches, more than a pipeline holds ready while it is not its turn
 
 Epoch = Callable[[], int]  # goes over the images once; returns how many they were
-Contender = tuple[Callable[[], Any], Epoch]  # what comes before an epoch and is not timed, and the epoch
+Contender = tuple[Callable[[], Any], Epoch]  # untimed preparation of an epoch, and the epoch
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Contender:
-    """decoding, pipeline, or dataloader-N with N worker processes, of the images in the subfolders of folder."""
+    """Creates `decoding`, `pipeline`, or `dataloader-N` with N worker processes, on the images in folder's subfolders."""
     if name == "pipeline":
         return _pipeline(_files(folder), canvas, cache)
     if name == "decoding":
@@ -46,7 +46,7 @@ def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Conten
 
 
 def _nothing() -> None:
-    """Before the epoch of a contender that begins anew with each."""
+    """Does nothing before an epoch; for contenders that start anew with each."""
 
 
 def _files(folder: Path) -> list[str]:
@@ -54,14 +54,14 @@ def _files(folder: Path) -> list[str]:
 
 
 def _decoding(files: list[str]) -> Epoch:
-    """JPEGs to pixels at their full size, on all processors, and nothing else."""
+    """Decodes JPEGs to pixels at full size on all processors, and does nothing else."""
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
     from fashion_jax.devices.host import usable_processors
 
     tf = import_tensorflow()
 
     def decode(file):
-        return tf.io.decode_jpeg(tf.io.read_file(file), channels=3)[0, 0]  # a pixel, so that nothing is copied
+        return tf.io.decode_jpeg(tf.io.read_file(file), channels=3)[0, 0]  # takes one pixel, so that nothing is copied
 
     dataset = tf.data.Dataset.from_tensor_slices(files).map(decode, usable_processors(), deterministic=True)
     dataset = dataset.batch(BATCH_SIZE, drop_remainder=True).prefetch(2)
@@ -69,9 +69,9 @@ def _decoding(files: list[str]) -> Epoch:
 
 
 def _pipeline(files: list[str], canvas: int, cache: str) -> Contender:
-    """The trainer's batches: uint8 [64, canvas, canvas, 3] in a new order each epoch.
+    """Reads the trainer's batches, uint8 [64, canvas, canvas, 3], in a new order each epoch.
 
-    They go on from epoch to epoch, as in a training; what was made ready while others had their turn is not timed.
+    Batches continue from epoch to epoch, as in training; those prepared during the others' turns are not timed.
     """
     import numpy as np
 
@@ -94,7 +94,7 @@ def _pipeline(files: list[str], canvas: int, cache: str) -> Contender:
 
 
 def _dataloader(folder: Path, canvas: int, workers: int) -> Epoch:
-    """torchvision's ImageFolder and PyTorch's DataLoader: the same, as uint8 [64, 3, canvas, canvas]."""
+    """Reads batches by torchvision's ImageFolder and PyTorch's DataLoader, as uint8 [64, 3, canvas, canvas]."""
     from torch.utils.data import DataLoader
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
@@ -112,7 +112,7 @@ def _dataloader(folder: Path, canvas: int, workers: int) -> Epoch:
 
 
 def _peak_mib() -> float:
-    """The most memory that this process has had so far; of a DataLoader's workers too, as they are now."""
+    """Returns this process's peak memory, plus the current memory of a DataLoader's workers, in MiB."""
     import psutil
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

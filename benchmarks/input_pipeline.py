@@ -1,7 +1,7 @@
-"""Images per second of the input: python -m benchmarks.input_pipeline [--size WxH] [--canvas N] [--json FILE].
+"""Measures images per second of the input: python -m benchmarks.input_pipeline [--size WxH] [--canvas N] [--json FILE].
 
-Decoding alone (the bound), the trainer's pipeline, and torchvision's ImageFolder with PyTorch's DataLoader, each in
-its own process and in turns, over the same JPEG files.
+It times decoding alone (the bound), the trainer's pipeline, and torchvision's ImageFolder with PyTorch's DataLoader,
+each in its own process and in turns, over the same JPEG files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.input_contenders import BATCH_SIZE, DATALOADER_WORKERS
 from fashion_jax.command_line import run_command
 from fashion_jax.errors import RunError, UserError
 
-_QUALITY = 90  # of the JPEG files that are made
+_QUALITY = 90  # of the JPEG files that are written
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def _measure(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    """The flags; --size as (width, height)."""
+    """Returns the flags; --size as (width, height)."""
     usage = "[--images DIR] [--size WxH] [--number N] [--canvas N] [--cache none|host] [--rounds N]"
     parser = create_parser("input_pipeline", usage, __doc__.split("\n\n")[1], config=None)
     parser.add_argument("--images", metavar="DIR", type=Path, help="with JPEG files in subfolders; else they are made")
@@ -66,7 +66,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def write_photographs(folder: Path, number: int, size: tuple[int, int]) -> None:
-    """So many JPEG files of (width, height): soft shapes under a little noise, as dear to decode as photographs."""
+    """Writes JPEG files of (width, height): soft shapes under a little noise, as costly to decode as photographs."""
     from PIL import Image
 
     folder.mkdir()
@@ -80,7 +80,7 @@ def write_photographs(folder: Path, number: int, size: tuple[int, int]) -> None:
 def measure(folder: Path, canvas: int, cache: str, rounds: int) -> dict[str, Any]:
     """Times the contenders in turns over the images in folder's subfolders; returns what --json writes.
 
-    Each goes over them once before it is timed.
+    Each contender goes over the images once before it is timed.
 
     Raises:
         RunError: a contender fails.
@@ -113,7 +113,7 @@ def measure(folder: Path, canvas: int, cache: str, rounds: int) -> dict[str, Any
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in a few lines for people."""
+    """Formats the result in a few lines."""
     rates = result["images_per_second"]
     lines = [f"{result['images']} JPEG files ({result['files']}) to {result['canvas']} px, cache {result['cache']}"]
     for name, rate in rates.items():
@@ -133,7 +133,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _epoch(name: str, contender: subprocess.Popen) -> dict[str, float]:
-    """Lets a contender go over the images once."""
+    """Lets a contender go over the images once; returns its answer."""
     try:
         contender.stdin.write("\n")
         contender.stdin.flush()

@@ -1,6 +1,7 @@
-"""How many of the labels ranked first are wrong: python -m benchmarks.label_errors ERRORS.csv --label-noise 0.05.
+"""Measures how many top-ranked labels are wrong: python -m benchmarks.label_errors ERRORS.csv --label-noise 0.05.
 
-ERRORS.csv is what `fashion_jax.evaluate --label-errors` wrote of runs on the generated catalogue with that noise.
+ERRORS.csv is the file that `fashion_jax.evaluate --label-errors` wrote for runs on the generated catalogue with that
+label noise.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def precision(level: str, rows: list[dict[str, str]], flags: argparse.Namespace) -> tuple[int, float]:
-    """The number of wrong labels at a level, and the share of wrong ones among so many that are ranked first."""
+    """Returns k, the number of wrong labels at a level, and the precision at k of the ranking."""
     from fashion_jax.data.catalogue.generator import draw
 
-    place = 1 + ("main", "sub").index(level)  # of what is drawn: the image and its labels
+    place = 1 + ("main", "sub").index(level)  # position in a drawn item: the image and its labels
     wrong = []
     for row in sorted((row for row in rows if row["level"] == level), key=lambda row: int(row["rank"])):
         right, given = (draw(flags.seed, int(row["id"]), noise)[place] for noise in (0.0, flags.label_noise))

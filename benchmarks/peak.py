@@ -1,4 +1,4 @@
-"""What a device could do at best: published peaks, and on a CPU the rate of a large matrix product."""
+"""Returns the peak rates of devices: published values, and on a CPU the rate of a large matrix product."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIZE, _REPEATS = 2048, 5
 
 
 def peak_flops(devices: Sequence[jax.Device], dtype: str) -> tuple[float | None, str]:
-    """FLOP/s of all the devices together, None where it is not known, and where the number is from."""
+    """Returns the FLOP/s of all devices together, None if unknown, and where the number comes from."""
     kind = devices[0].device_kind
     if devices[0].platform == "cpu":
         return matmul_flops(devices[0], dtype), f"the best of {_REPEATS} {dtype} products of {_SIZE}×{_SIZE} matrices"
@@ -37,7 +37,7 @@ def peak_flops(devices: Sequence[jax.Device], dtype: str) -> tuple[float | None,
 
 
 def matmul_flops(device: jax.Device, dtype: str) -> float:
-    """FLOP/s of the fastest of a few large matrix products; devices that share a CPU's cores share it."""
+    """Measures the FLOP/s of the fastest of a few large matrix products; devices that share a CPU's cores share it."""
     x = jax.device_put(jnp.full((_SIZE, _SIZE), 1 / _SIZE, dtype), device)
     product = jax.jit(jnp.matmul).lower(x, x).compile()
     jax.block_until_ready(product(x, x))
@@ -50,7 +50,7 @@ def matmul_flops(device: jax.Device, dtype: str) -> float:
 
 
 def peak_memory(devices: Sequence[jax.Device]) -> int:
-    """The most bytes that were in use: on the fullest device, or by this process where that is not known."""
+    """Returns the peak bytes in use: on the fullest device, or by this process if devices do not report it."""
     stats = [device.memory_stats() or {} for device in devices]
     used = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
     return max(used) if used else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

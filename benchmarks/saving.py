@@ -1,7 +1,7 @@
-"""What saving costs the training: python -m benchmarks.saving [--config FILE] [--steps N] [--rounds N] [--json FILE].
+"""Measures the cost of saving: python -m benchmarks.saving [--config FILE] [--steps N] [--rounds N] [--json FILE].
 
-In turns, the same steps with a checkpoint started before them and without; the difference is what a save costs, in
-the loop and by what it takes from the steps while it goes on in the background.
+The same steps run in turns with and without a checkpoint started before them. The difference is the cost of a save: the
+time it blocks the loop, and the time by which the save in the background slows the steps.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def measure(config_file: str, overrides: Overrides, steps: int, rounds: int, eve
     """Times `steps` steps without a save and with one, in `rounds` turns; returns what --json writes, in seconds.
 
     Raises:
-        UserError: the config is wrong, or batch_size does not go over the devices.
+        UserError: the config is wrong, or batch_size is not divisible by the number of devices.
     """
     config = load_config(config_file, overrides)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def measure(config_file: str, overrides: Overrides, steps: int, rounds: int, eve
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result for people."""
+    """Formats the result."""
     return (
         f"step {result['step_seconds']:.3f} s; a save costs {result['save_seconds']:.3f} s "
         f"({result['share']:.2%} of {result['every']} steps), {result['in_the_loop_seconds']:.3f} s of it in the loop; "
@@ -76,7 +76,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of each round: without a save, with one, and until the call that starts it returns."""
+    """Returns the seconds of each round: without a save, with one, and until the call that starts the save returns."""
     step_fn, state, batches, *_ = compile_step(config)
     checkpoints = Checkpoints(folder / "checkpoints", keep=1, say=print)
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
@@ -92,7 +92,7 @@ def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[l
                 state, loss = step_fn(state, batches[i % len(batches)])
                 fetch(loss)
             times[saves].append(time.perf_counter() - began)
-        checkpoints.save_now(number, state)  # waits for the rest of it, which the next turn must not pay for
+        checkpoints.save_now(number, state)  # waits for the rest of the save, so that it does not slow the next turn
     checkpoints.close()
     return times
 

@@ -1,7 +1,7 @@
-"""How long a training takes to get going: python -m benchmarks.start_up [--json FILE].
+"""Measures how long a training takes to start: python -m benchmarks.start_up [--json FILE].
 
-Measured in processes of their own: --help, a wrong config, importing the stack, and the time from the command to the
-first steps with an empty and with a filled compilation cache. The data are generated before.
+It measures in separate processes: --help, a wrong config, importing the libraries, and the time from the command to the
+first steps, with an empty and with a filled compilation cache. The data are generated before.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _measure(arguments: list[str]) -> None:
 
 
 def measure(config: str, overrides: Overrides) -> dict[str, Any]:
-    """Seconds of each; returns what --json writes."""
+    """Measures the seconds of each; returns what --json writes."""
     fields = [f"--config.{field}={value}" for field, value in overrides]
     with tempfile.TemporaryDirectory() as folder:
         variables = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/compiled"}
@@ -55,7 +55,7 @@ def measure(config: str, overrides: Overrides) -> dict[str, Any]:
         }
         _until_steps(
             [*train, f"{folder}/warm"], variables | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-        )  # makes the data
+        )  # generates the data
         seconds["import"] = _seconds([sys.executable, "-c", _STACK], 0)
         seconds["first_step_cold"] = _until_steps([*train, f"{folder}/cold"], variables)
         seconds["first_step_cached"] = _until_steps([*train, f"{folder}/cached"], variables)
@@ -71,7 +71,7 @@ def _seconds(command: list[str], status: int) -> float:
 
 
 def _until_steps(command: list[str], variables: dict[str, str]) -> float:
-    """Seconds until the progress line is there, which on a terminal follows the first two steps."""
+    """Returns the seconds until the progress line appears, which on a terminal follows the first two steps."""
     terminal, inside = pty.openpty()
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=inside, stderr=inside, env=variables)
@@ -84,7 +84,7 @@ def _until_steps(command: list[str], variables: dict[str, str]) -> float:
                 raise RunError(f"No step within {_LIMIT} s: {' '.join(command)}")
             try:
                 text += os.read(terminal, 4096)
-            except OSError as error:  # closed: the process has ended
+            except OSError as error:  # the terminal is closed: the process has ended
                 raise RunError(f"No step: {text.decode(errors='replace').strip()[-300:]}") from error
         return time.monotonic() - began
     finally:
@@ -94,7 +94,7 @@ def _until_steps(command: list[str], variables: dict[str, str]) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in a few lines for people, with what is wanted of each."""
+    """Formats the result in a few lines, with the target of each."""
     seconds = result["seconds"]
     limits = LIMITS | {name: seconds["import"] + more for name, more in MORE_THAN_IMPORT.items()}
     return "\n".join(

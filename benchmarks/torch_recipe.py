@@ -1,7 +1,7 @@
-"""The recipe in PyTorch on the pixels and order of the trainer: python -m benchmarks.torch_recipe --config FILE.
+"""Trains the recipe in PyTorch on the trainer's pixels and order: python -m benchmarks.torch_recipe --config FILE.
 
-What a run of fashion_jax on the same config is compared with: model, initialisation, dropout, flips and SGD are
-PyTorch's; the decoded images, their order in each epoch and the metrics are those of the trainer.
+It is compared with a run of fashion_jax on the same config. Model, initialisation, dropout, flips and SGD are
+PyTorch's; the decoded images, their order in each epoch and the metrics are the trainer's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo  # which SGD imports otherwise, and which crashes once TensorFlow is loaded
+import torch._dynamo  # SGD would import it later, and it crashes once TensorFlow is loaded
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 
@@ -52,7 +52,7 @@ def _train(arguments: list[str]) -> None:
 
 
 def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """Trains a checked config; after each epoch, its validation metrics as in metrics.jsonl, and its seconds."""
+    """Trains a checked config; yields after each epoch its validation metrics, as in metrics.jsonl, and its seconds."""
     torch.manual_seed(config.seed)
     dataset = load_dataset(config)
     heads = {level: (head, dataset.taxonomy.num_classes(level)) for level, head in head_names(config).items()}
@@ -95,7 +95,7 @@ def _step(
 
 
 def _predict(model: TwinClassifier, split: Split, images: Any, config: ConfigDict) -> dict[str, np.ndarray]:
-    """Level -> log-probabilities [images, classes], of the levels that have a head."""
+    """Returns level -> log-probabilities [images, classes] of the levels that have a head."""
     model.eval()
     with torch.inference_mode():
         batches = eval_batches(split, images, config.batch_size)
@@ -104,7 +104,7 @@ def _predict(model: TwinClassifier, split: Split, images: Any, config: ConfigDic
 
 
 def _log_probs(model: TwinClassifier, pixels: Tensor, flip: bool) -> dict[str, Tensor]:
-    """Level -> [batch, classes]; of the mean of the probabilities of each image and its mirror image, if so wanted."""
+    """Returns level -> log-probabilities [batch, classes]; `flip` averages the probabilities with the mirror image's."""
     views = [pixels, pixels.flip(3)] if flip else [pixels]
     logits = [model(view) for view in views]
     return {
@@ -114,7 +114,7 @@ def _log_probs(model: TwinClassifier, pixels: Tensor, flip: bool) -> dict[str, T
 
 
 def _normalized(pixels: np.ndarray) -> Tensor:
-    """uint8 [batch, height, width, 3] to normalised [batch, 3, height, width] in memory format channels_last."""
+    """Converts uint8 [batch, height, width, 3] to normalised [batch, 3, height, width], stored as channels_last."""
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     return ((x - mean) / std).contiguous(memory_format=torch.channels_last)

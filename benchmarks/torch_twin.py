@@ -1,6 +1,7 @@
-"""The models in plain PyTorch: torchvision's layers, names and initialisation, and the report's heads.
+"""Builds the models in plain PyTorch: torchvision's layers, names and initialisation, and the recipe's heads.
 
-Needs PyTorch, which the project itself does not: used to write the parity reference and by the benchmarks.
+It needs PyTorch, which the project itself does not. The benchmarks use it, and it wrote the reference of the parity
+tests.
 """
 
 from collections import OrderedDict
@@ -9,11 +10,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-_VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # features, convolutions
+_VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (features, number of convolutions)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut."""
+    """A residual block of two 3x3 convolutions."""
 
     def __init__(self, in_features: int, features: int, stride: int) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class VGG16(nn.Module):
 
 
 def main_head(num_features: int, num_classes: int) -> nn.Sequential:
-    """The report's head of the main task."""
+    """Builds the recipe's head of the main task."""
     return nn.Sequential(
         OrderedDict(
             linear1=nn.Linear(num_features, 128),
@@ -102,7 +103,7 @@ def main_head(num_features: int, num_classes: int) -> nn.Sequential:
 
 
 def sub_head(num_features: int, num_classes: int, dropout: float = 0.3) -> nn.Sequential:
-    """The report's head of the sub task."""
+    """Builds the recipe's head of the sub task."""
     return nn.Sequential(
         OrderedDict(
             linear1=nn.Linear(num_features, 256),
@@ -119,7 +120,7 @@ def sub_head(num_features: int, num_classes: int, dropout: float = 0.3) -> nn.Se
 
 
 def classifier_head(num_features: int, num_classes: int, dropout: float = 0.5) -> nn.Sequential:
-    """torchvision's classifier of VGG-16, with its initialisation."""
+    """Builds torchvision's classifier of VGG-16, with its initialisation."""
     head = nn.Sequential(
         OrderedDict(
             linear1=nn.Linear(num_features, 4096),
@@ -147,7 +148,7 @@ class TwinClassifier(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalised images [batch, 3, height, width] to level -> logits [batch, classes]."""
+        """Maps normalised images [batch, 3, height, width] to level -> logits [batch, classes]."""
         features = self.trunk(images)
         return {level: head(features) for level, head in self.heads.items()}
 
@@ -157,10 +158,10 @@ _HEADS = {"main": main_head, "sub": sub_head, "classifier": classifier_head}
 
 
 def create_twin(name: str, heads: Mapping[str, tuple[str, int]]) -> TwinClassifier:
-    """The twin of create_model.
+    """Creates the PyTorch twin of `create_model`.
 
     Args:
-        name: of the trunk: resnet34 | vgg16.
+        name: trunk, resnet34 | vgg16.
         heads: level -> (head, number of classes); a head is main | sub | classifier.
     """
     trunk = _TRUNKS[name]()

@@ -1,6 +1,6 @@
-"""PyTorch's side of a comparison, in a process of its own: python -m benchmarks.torch_worker JSON.
+"""Runs PyTorch's side of a comparison in a process of its own: python -m benchmarks.torch_worker JSON.
 
-Does one step when asked for it on stdin (a line with the variant's name), and answers with its seconds.
+It does a step for each line on stdin, which names the variant, and answers with the seconds that it took.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from benchmarks.torch_twin import create_twin
 _FORMATS = {
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
-    "compiled": torch.channels_last,  # and torch.compile
+    "compiled": torch.channels_last,  # with torch.compile
 }
 _BATCHES = 4
 
 
 def main() -> None:
-    """Makes the variants that the JSON names, says which, and serves steps until stdin ends."""
+    """Creates the variants that the JSON names, lists them, and runs steps until stdin ends."""
     case = json.loads(sys.argv[1])
     torch.manual_seed(0)
     torch.set_num_threads(case["threads"])
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _create_step(case: dict[str, Any], variant: str) -> Callable[[], None]:
-    """A function that takes the next of a few batches that are already in memory, and does a step with it."""
+    """Returns a function that runs a step on the next of a few batches in memory."""
     memory_format = _FORMATS[variant]
     model = create_twin(case["model"], case["heads"]).to(memory_format=memory_format)
     optimizer = torch.optim.SGD(model.parameters(), fused=True, **case["optimizer"])

@@ -1,4 +1,4 @@
-"""What a TPU step can take at best, and how it scales: from counts of its program, with published peaks."""
+"""Predicts a TPU step's best time and its scaling, from counts of its program and published peaks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Chip:
     Attributes:
         flops: bfloat16 FLOP/s.
         memory_bandwidth: bytes/s.
-        memory_bytes: of its memory.
-        link_bandwidth: bytes/s out of the chip, over all of its links.
-        dims: of the torus that the chips form.
+        memory_bytes: size of its memory.
+        link_bandwidth: bytes/s out of the chip, over all its links.
+        dims: dimensions of the torus that the chips form.
     """
 
     flops: float
@@ -44,7 +44,7 @@ ASSUMPTIONS = (
 
 
 def traffic(program: Program) -> dict[str, int]:
-    """Bytes of memory that a step moves on one chip, by what moves them."""
+    """Returns the bytes that a step moves to and from memory on one chip, by kind of instruction."""
     total = dict.fromkeys(("convolutions", "prefetches", "collectives", "other"), 0)
     for instruction, times in program.instructions():
         if instruction.is_prefetch:
@@ -58,7 +58,7 @@ def traffic(program: Program) -> dict[str, int]:
 
 
 def bound_seconds(program: Program, chip: Chip) -> float:
-    """The least time of a step on one chip, collectives left out: see ASSUMPTIONS."""
+    """Returns the least time of a step on one chip without collectives; see ASSUMPTIONS."""
     serial = moved = 0.0
     for instruction, times in program.instructions():
         in_memory = times * program.memory_bytes(instruction) / chip.memory_bandwidth
@@ -69,7 +69,7 @@ def bound_seconds(program: Program, chip: Chip) -> float:
 
 
 def collective_seconds(collectives: Iterable[tuple[str, int]], chips: int, chip: Chip) -> float:
-    """Time of the collectives (opcode, bytes) on so many chips: see ASSUMPTIONS."""
+    """Returns the time of the collectives (opcode, bytes) on a number of chips; see ASSUMPTIONS."""
     side = round(chips ** (1 / chip.dims))
     hops = 2 * chip.dims * max(side - 1, 1) if chips > 1 else 0
     share = (chips - 1) / chips
@@ -79,7 +79,7 @@ def collective_seconds(collectives: Iterable[tuple[str, int]], chips: int, chip:
 def scaling(
     seconds: float, collectives: Sequence[tuple[str, int]], images: int, chip: Chip, counts: Sequence[int]
 ) -> list[dict[str, float]]:
-    """Predicted images/s/chip, and the efficiency against one chip, on so many chips with `images` each."""
+    """Predicts images/s per chip, and the efficiency relative to one chip, for numbers of chips with `images` each."""
     rows = []
     for chips in counts:
         step = seconds + collective_seconds(collectives, chips, chip)
@@ -88,7 +88,7 @@ def scaling(
 
 
 def over_budget(measured: dict[str, float], budget: dict[str, float]) -> list[str]:
-    """A sentence for each line of the budget that is exceeded."""
+    """Returns a sentence for each line of the budget that is exceeded."""
     return [
         f"{name} is {_number(measured[name])}, above the budget of {_number(limit)}"
         for name, limit in budget.items()

@@ -1,7 +1,7 @@
-"""Time of the compiled training step, without the input: python -m benchmarks.train_step [--json FILE].
+"""Times the compiled training step without its input: python -m benchmarks.train_step [--json FILE].
 
-The step is the trainer's own, with augmentation, heads, metrics and donation, over all devices; the images are
-noise that already lies on the devices, the labels are those of a made-up taxonomy.
+It is the trainer's own step, with augmentation, heads, metrics and donation, over all devices. The images are noise
+that already lies on the devices, and the labels are those of a made-up taxonomy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _measure(arguments: list[str]) -> None:
     flags, overrides = _parse(arguments)
     config = load_config(flags.config, overrides)
     if flags.twin:
-        from benchmarks.twin import measure_with_twin  # which is made of this module's functions
+        from benchmarks.twin import measure_with_twin  # which imports this module
 
         result = measure_with_twin(config, flags.steps, flags.warmup, compiled=flags.torch_compile)
     else:
@@ -62,11 +62,11 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
     """Compiles the step of a checked config and times it over all devices; returns what --json writes.
 
-    Every step is waited for, so its time has the dispatch in it. Times are in seconds, image_size is
-    [height, width], images_per_second is that of the median step.
+    Every step is waited for, so its time includes the dispatch. Times are in seconds, image_size is [height, width],
+    and images_per_second is computed from the median step.
 
     Raises:
-        UserError: batch_size does not go over the devices.
+        UserError: batch_size is not divisible by the number of devices.
         RunError: the loss is not finite.
     """
     step = compile_step(config)
@@ -75,7 +75,7 @@ def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in a few lines for people."""
+    """Formats the result in a few lines."""
     config, environment = result["config"], result["environment"]
     height, width = result["image_size"]
     kinds = ", ".join(sorted(set(environment["devices"])))
@@ -97,7 +97,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _time_steps(step_fn: jax.stages.Compiled, state: TrainState, batches: Iterable[Batch], steps: int) -> list[float]:
-    """Seconds of each of so many steps in a row."""
+    """Returns the seconds of each of a number of consecutive steps."""
     jax.block_until_ready(state)
     seconds = []
     for batch in itertools.islice(itertools.cycle(batches), steps):

@@ -1,4 +1,4 @@
-"""Our step and the same model's in PyTorch, in turns: what else the machine does meets both alike."""
+"""Times our step and the same model's step in PyTorch in turns, so that other load on the machine slows both alike."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from fashion_jax.step.train_state import create_train_state
 from fashion_jax.step.train_step import jit_eval_step
 
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
-_PAUSE = 0.02  # seconds after a turn, for the threads that spin on a little
+_PAUSE = 0.02  # seconds after a turn, in which threads stop spinning
 _MODELS = ("resnet34", "vgg16")
 
 
 def check_twin(config: ConfigDict) -> None:
-    """Raises UserError where a checked config has no twin in PyTorch, or PyTorch is missing."""
+    """Raises UserError if a checked config has no twin in PyTorch, or PyTorch is missing."""
     if importlib.util.find_spec("torch") is None:
         raise UserError("--twin torch needs PyTorch, which is not installed: pip install 'fashion_jax[benchmarks]'.")
     if config.model.name not in _MODELS:
@@ -53,16 +53,16 @@ def measure_with_twin(
     """Times the step of a checked config in turns with PyTorch's.
 
     Args:
-        config: has a twin.
+        config: must have a twin.
         rounds: turns of each.
-        warmup: steps of ours before them; of PyTorch's two.
-        train: the trainer's step against forward, backward and SGD; or else the evaluation's step against the forward
-            pass.
-        compiled: torch.compile as well, which takes minutes.
+        warmup: our steps before them; PyTorch takes two.
+        train: compares the trainer's step with forward, backward and SGD; otherwise the evaluation's step with the
+            forward pass.
+        compiled: includes torch.compile, which takes minutes.
 
     Returns:
-        What train_step.measure returns, and under `twin` PyTorch's version, its times by variant, the `best` variant
-        and the `ratio` of it: the median over the rounds of its seconds / ours.
+        The result of train_step.measure and, under `twin`, PyTorch's version, its times by variant, the `best` variant
+        and its `ratio`: the median over the rounds of its seconds / ours.
 
     Raises:
         UserError: the config has no twin, or PyTorch is missing.
@@ -79,7 +79,7 @@ def measure_with_twin(
 
 
 def _our_step(config: ConfigDict) -> tuple[Callable[[], float], CompiledStep]:
-    """A function that does a training step and returns its seconds, and the step."""
+    """Returns a function that runs a training step and returns its seconds, and the compiled step."""
     ours = compile_step(config)
     state, upcoming = ours.state, itertools.cycle(ours.batches)
 
@@ -96,7 +96,7 @@ def _our_step(config: ConfigDict) -> tuple[Callable[[], float], CompiledStep]:
 
 
 def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], CompiledStep]:
-    """As _our_step, of the evaluation's step."""
+    """Returns a function that runs a step of the evaluation and returns its seconds, and the compiled step."""
     mesh = create_mesh()
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
     model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
@@ -124,7 +124,7 @@ def compare(
     """Takes turns between our step, which returns its seconds, and each variant of the twin's.
 
     Returns:
-        As `twin` of measure_with_twin, with the `seconds` of all turns, ours as those of "jax".
+        `twin` of `measure_with_twin`, and the `seconds` of all turns, ours under "jax".
     """
     variants = _EAGER + ["compiled"] * compiled
     with _worker(_case(config, variants, train)) as (version, ask):
@@ -154,7 +154,7 @@ def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any
 
 @contextlib.contextmanager
 def _worker(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[str], float]]]:
-    """PyTorch's version, and a function from a variant to the seconds of one step of it in the other process."""
+    """Yields PyTorch's version, and a function that runs a variant's step in the other process and returns its seconds."""
     command = [sys.executable, "-m", "benchmarks.torch_worker", json.dumps(case)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
