@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def create_contender(name: str, folder: Path, canvas: int, cache: str) -> Contender:
-    """Creates `decoding`, `pipeline`, or `dataloader-N` with N worker processes, on the images in folder's subfolders."""
+    """Creates `decoding`, `pipeline`, or `dataloader-N` with N worker processes, for images in folder's subfolders."""
     if name == "pipeline":
         return _pipeline(_files(folder), canvas, cache)
     if name == "decoding":

@@ -104,7 +104,7 @@ def _predict(model: TwinClassifier, split: Split, images: Any, config: ConfigDic
 
 
 def _log_probs(model: TwinClassifier, pixels: Tensor, flip: bool) -> dict[str, Tensor]:
-    """Returns level -> log-probabilities [batch, classes]; `flip` averages the probabilities with the mirror image's."""
+    """Returns level -> log-probabilities [batch, classes]; `flip` averages probabilities with the mirror image's."""
     views = [pixels, pixels.flip(3)] if flip else [pixels]
     logits = [model(view) for view in views]
     return {

@@ -154,7 +154,7 @@ def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any
 
 @contextlib.contextmanager
 def _worker(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[str], float]]]:
-    """Yields PyTorch's version, and a function that runs a variant's step in the other process and returns its seconds."""
+    """Yields PyTorch's version, and a function that runs a variant's step in the other process and times it."""
     command = [sys.executable, "-m", "benchmarks.torch_worker", json.dumps(case)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
