@@ -104,8 +104,8 @@ def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, A
     taxonomy = first.taxonomy.common(second.taxonomy)
     if taxonomy is None:
         return {"letter": name, "rows": [], "images": 0, "why": "The runs have different classes."}
-    pair = [Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second)]
-    count, found = compare_shared(*pair, taxonomy)
+    measured_a, measured_b = (Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second))
+    count, found = compare_shared(measured_a, measured_b, taxonomy)
     if not count:
         return {"letter": name, "rows": [], "images": 0, "why": "No image was measured with both runs."}
     path = "whole path" if taxonomy == first.taxonomy == second.taxonomy else f"path to {taxonomy.levels[-1]}"
@@ -191,10 +191,11 @@ def write_classes(directory: Path, runs: Runs) -> None:
 def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
     """Returns level -> its classes, largest change of F1 first; the finest level comes first."""
     shared = [runs[0].taxonomy.common(run.taxonomy) for run in runs]
-    if None in shared:
+    shared_levels = [taxonomy.levels for taxonomy in shared if taxonomy is not None]
+    if len(shared_levels) < len(shared):
         return {}
     found = {}
-    for level in reversed(min((taxonomy.levels for taxonomy in shared), key=len)):
+    for level in reversed(min(shared_levels, key=len)):
         names, trained = class_names(runs[0].taxonomy, level), runs[0].train_counts(level).tolist()
         f1 = np.array(
             [[row["f1"] for row in metrics.per_class(run.log_probs[level], run.split.labels[level])] for run in runs]

@@ -9,7 +9,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from fashion_jax.atomic import replacing
 from fashion_jax.serving.table_files import encodable
@@ -89,17 +89,17 @@ def text(value: Any, max_characters: int = _MAX_NAME) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if _missing(value) else f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+    return f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%" if _is_finite(value) else "–"
 
 
 def points(value: float | None, digits: int = 1) -> str:
     """Formats a difference of two shares, signed, in percentage points."""
-    return "–" if _missing(value) else f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if _is_finite(value) else "–"
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    return "–" if _missing(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}") if _is_finite(value) else "–"
 
 
-def _missing(value: float | None) -> bool:
-    return value is None or not math.isfinite(value)
+def _is_finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)

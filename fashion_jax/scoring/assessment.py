@@ -49,16 +49,18 @@ def assess(
             probabilities.
     """
     calibrated = calibrated_levels(log_probs, temperatures or {})
-    levels = {}
+    levels: dict[str, dict[str, Any]] = {}
     for level in taxonomy.levels:
         x, true = log_probs[level], labels[level]
-        intervals = score_intervals(x, true)
-        shots = shot_scores(x.argmax(1), true, train_counts[level], thresholds)
-        levels[level] = level_scores(x, true) | {"intervals": intervals} | shots
-        known = temperatures is not None and level in temperatures
-        levels[level]["temperature"] = temperatures[level] if known else None
-        after = cross_fitted(x, true, temperatures[level]) if known and cross_fit else calibrated[level]
-        levels[level]["calibrated"] = _calibration(after, true) if known else None
+        temperature = (temperatures or {}).get(level)
+        after = cross_fitted(x, true, temperature) if temperature is not None and cross_fit else calibrated[level]
+        levels[level] = {
+            **level_scores(x, true),
+            "intervals": score_intervals(x, true),
+            **shot_scores(x.argmax(1), true, train_counts[level], thresholds),
+            "temperature": temperature,
+            "calibrated": _calibration(after, true) if temperature is not None else None,
+        }
     return {"levels": levels, "decodes": {how: _decoded(calibrated, labels, taxonomy, how) for how in DECODES}}
 
 

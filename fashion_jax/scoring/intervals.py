@@ -150,7 +150,7 @@ def _effective_images(
     further: np.ndarray,
     further_squared: np.ndarray,
     smoothed: float,
-    num_classes: int,
+    num_classes: int | np.integer,
 ) -> float:
     """Returns the number of images at which a share of right ones has the variance of this mean over classes.
 
@@ -187,7 +187,7 @@ def paired_test(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, float
 
     count = len(correct_a)
     only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
-    test = {"only_a": only_a, "only_b": only_b}
+    test: dict[str, float | Interval] = {"only_a": only_a, "only_b": only_b}
     if not count:
         return test | {"difference": math.nan, "interval": [math.nan, math.nan], "p_value": math.nan}
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

@@ -76,8 +76,9 @@ def rank_label_errors(probs: Table, labels: np.ndarray) -> LabelErrors:
     suggested = np.where(moved, counted, suggested)
     order = np.argsort(own, kind="stable")
     suspected, precision = _suspected(moved[order], sureness[order], _noise(margin < 0, np.maximum(own, others)))
-    columns = images, suggested, own, margin
-    return LabelErrors(*(column[order] for column in columns), suspected, int(moved.sum()), precision)
+    return LabelErrors(
+        images[order], suggested[order], own[order], margin[order], suspected, int(moved.sum()), precision
+    )
 
 
 def _noise(wrong: np.ndarray, confidence: np.ndarray) -> float:

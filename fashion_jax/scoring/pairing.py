@@ -32,12 +32,12 @@ def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tup
     here, there = shared_images(first.ids, second.ids)
     if not len(here):
         return 0, {}
-    log_probs = [
+    tables_a, tables_b = (
         {level: chosen_rows(run.log_probs[level], rows) for level in taxonomy.levels}
         for run, rows in ((first, here), (second, there))
-    ]
+    )
     labels = {level: first.labels[level][here] for level in taxonomy.levels}
-    return len(here), compare(*log_probs, labels, taxonomy)
+    return len(here), compare(tables_a, tables_b, labels, taxonomy)
 
 
 def shared_images(first: Sequence[str], second: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -187,8 +187,8 @@ def variability(lines: Sequence[Mapping[str, Any]], level: str) -> dict[str, flo
     last = lines[len(lines) // 2 :]
     found = {}
     for metric in ("loss", "accuracy", "macro_f1"):
-        pairs = [(line.get(f"train/{level}/{metric}"), line.get(f"validation/{level}/{metric}")) for line in last]
-        pairs = [pair for pair in pairs if None not in pair]
+        values = [(line.get(f"train/{level}/{metric}"), line.get(f"validation/{level}/{metric}")) for line in last]
+        pairs = [(t, v) for t, v in values if t is not None and v is not None]
         found[f"std/{metric}"] = float(np.std([v for _, v in pairs])) if pairs else math.nan
         found[f"gap/{metric}"] = statistics.fmean(t - v for t, v in pairs) if pairs else math.nan
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, reduce
@@ -37,6 +38,7 @@ _SHOWN_SIZE = 256  # pixels, about, on the longer side of an overlay file
 Maps = dict[tuple[str, ...], Array]  # path of a tapped map in the model -> [batch, height, width, channels]
 
 GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+Overlay = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def grad_cam(
@@ -140,7 +142,7 @@ def heat_maps(
             _enlarged(_contribution(maps[path], g), batch["image"].shape[1:3], _trunk(model, path).cells_begin)
             for path, g in flatten_dict(gradients).items()
         ]
-        heats[level] = _scaled(sum(enlarged))
+        heats[level] = _scaled(reduce(operator.add, enlarged))
     return heats
 
 
@@ -268,9 +270,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fashion_jax.data.dataset import Split
-
-    GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
-    Overlay = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def explainer(grad_cam: GradCam, overlay: Overlay, split: Split, config: ConfigDict) -> Explain:

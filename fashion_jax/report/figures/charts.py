@@ -120,7 +120,8 @@ def _ticks(low: float, high: float, count: int, integer: bool = False) -> np.nda
 
     if low == high and not integer:
         low, high = low - 0.05, high + 0.05
-    return MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=integer, min_n_ticks=1).tick_values(low, high)
+    locator = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=integer, min_n_ticks=1)
+    return np.asarray(locator.tick_values(low, high))
 
 
 def _horizontal(x: Any, low: float, high: float) -> Any:

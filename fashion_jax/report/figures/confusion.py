@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -154,7 +154,12 @@ def _draw_groups(ax: Axes, parents: Sequence[str], depth: float, cell: float, fo
         ax.axvline(end, color=LINE, linewidth=0.6)
     outside = -depth / (cell * len(parents))
     left, below = ax.get_yaxis_transform(), ax.get_xaxis_transform()
-    options = {"textcoords": "offset points", "fontsize": font_size, "color": GREY, "annotation_clip": False}
+    options: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": font_size,
+        "color": GREY,
+        "annotation_clip": False,
+    }
     widths = []
     for start, end in groups:
         name, at = shown(parents[start]), (outside, (start + end) / 2)
@@ -164,9 +169,9 @@ def _draw_groups(ax: Axes, parents: Sequence[str], depth: float, cell: float, fo
     options |= {"rotation": 0 if fits else 90, "ha": "center", "va": "top"}
     for start, end in groups:
         ax.annotate(shown(parents[start]), ((start + end) / 2, outside), (0, -4), xycoords=below, **options)
-        bracket, line = ([start + 0.15, end - 0.15], [outside, outside]), {"color": LINE, "clip_on": False}
-        ax.plot(*bracket, transform=below, linewidth=1, **line)
-        ax.plot(*bracket[::-1], transform=left, linewidth=1, **line)
+        along, across = [start + 0.15, end - 0.15], [outside, outside]
+        ax.plot(along, across, transform=below, linewidth=1, color=LINE, clip_on=False)
+        ax.plot(across, along, transform=left, linewidth=1, color=LINE, clip_on=False)
     return np.array([max(widths), font_size / 72 if fits else max(widths)]) + 0.12
 
 
@@ -182,7 +187,7 @@ def _place(figure: Figure, ax: Axes, colors: QuadMesh, side: float, margins: np.
     left, bottom = margins
     top, right = 0.26 + 0.27 * len(figure.texts), 0.9
     size = np.array([max(left + side + right, title_width + 0.3), bottom + side + top])
-    figure.set_size_inches(size)
+    figure.set_size_inches(*size)
     ax.set_position((*(margins / size), *(side / size)))
     for i, text in enumerate(figure.texts):
         text.set_position((0.15 / size[0], 1 - (0.12 + 0.27 * i) / size[1]))

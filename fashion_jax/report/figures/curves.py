@@ -26,7 +26,7 @@ _TITLES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auro
 
 _TRAIN, _VALIDATION = "#e08a1e", "#1f5fa8"
 
-_RING = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
+_RING: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
 
 
 def write_report(

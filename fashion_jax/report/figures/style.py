@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INK, GREY, LINE = "#1f2937", "#6b7280", "#9aa1ab"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # Matplotlib types the keys as a long Literal
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
     "axes.spines.top": False,
@@ -65,7 +65,9 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def text_width(text: Text) -> float:
     """Returns the width of a text in inches, after its rotation."""
-    return text.get_window_extent().width / text.get_figure(root=True).dpi
+    figure = text.get_figure(root=True)
+    assert figure is not None
+    return text.get_window_extent().width / figure.dpi
 
 
 def shown(name: str, max_characters: int = 28) -> str:

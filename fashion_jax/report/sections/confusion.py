@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
     true: int
     predicted: int
-    count: int
+    images: int
     support: int
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +78,6 @@ def _bar(images: int, longest: int) -> tuple[int, float]:
     return int(images), max(_BAR * int(images) / longest, float(images > 0))
 
 
-def _imbalance(sorted_counts: Sequence[int]) -> float | None:
+def _imbalance(sorted_counts: np.ndarray) -> float | None:
     """Returns the ratio of the most frequent class's images to the rarest's, None if a class has no image."""
     return float(sorted_counts[0] / sorted_counts[-1]) if sorted_counts[-1] else None

@@ -116,7 +116,7 @@ def _pairs(shots: _Shots) -> dict[str, Any]:
         rows = rows[np.argsort(-shots.confidences[rows], kind="stable")][:_MAX_PER_PAIR].tolist()
         heading = shots.names[pair.true], shots.names[pair.predicted]
         shown = [shots.wrong(row) for row in rows]
-        groups.append(_group(shown, heading=heading, id=f"pair-{number}", count=pair.count))
+        groups.append(_group(shown, heading=heading, id=f"pair-{number}", count=pair.images))
     words = "If even people cannot tell two classes apart, consider merging them."
     return _gallery("pairs", "Most confused classes", words if groups else "No classes are confused.", groups)
 
