@@ -1,4 +1,4 @@
-"""Eight fake CPU devices, and tiny runs."""
+"""Fixtures of all tests: eight fake CPU devices, and tiny runs."""
 
 import os
 
@@ -27,23 +27,23 @@ ROOT = Path(__file__).parent.parent
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
-    """A folder that all of pytest-xdist's workers share."""
+    """Returns a folder that all of pytest-xdist's workers share."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The same small step is compiled once for all the tests that train it."""
+    """Compiles the small step once for all the tests that train it."""
     jax.config.update("jax_compilation_cache_dir", str(shared_folder(tmp_path_factory, "compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def small_resnet10() -> Iterator[None]:
-    """A small network for tests of what a run does around it.
+    """Makes resnet10 a small network, for tests of what a run does around it.
 
-    What depends on the network is tested on resnet34 and vgg16, and the commands in processes of their own are whole.
+    Tests that depend on the network use resnet34 and vgg16; commands in processes of their own use the real resnet10.
     """
     with pytest.MonkeyPatch.context() as patch:
         shrink_resnet10(patch)
@@ -52,7 +52,7 @@ def small_resnet10() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The default cache, which runs are evaluated with: no command takes the cache from a run's config.json."""
+    """Sets the default cache, with which runs are evaluated: no command takes the cache from a run's config.json."""
     root = shared_folder(tmp_path_factory, "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root))
@@ -66,20 +66,20 @@ def tiny_config(catalogue_cache: str) -> ConfigDict:
 
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs end without drawing their page and figures, for tests of what was trained."""
+    """Lets runs end without drawing their page and figures, for tests of training alone."""
     monkeypatch.setattr(results, "_write_report", lambda run, directory, *results: (directory / "index.html").touch())
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, catalogue_cache: str) -> Path:
-    """The workdir of a finished run of tiny_config, for tests that only read it."""
+    """Returns the workdir of a finished run of tiny_config, for tests that only read it."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     train_and_evaluate(_tiny_config(catalogue_cache), workdir)
     return workdir
 
 
 def _tiny_config(catalogue_cache: str) -> ConfigDict:
-    """configs/smoke.py with 200 generated images: 10 steps of 16 images an epoch, 40 images of validation."""
+    """Returns configs/smoke.py with 200 generated images: 10 steps of 16 images per epoch, 40 validation images."""
     config = load_config(str(ROOT / "configs" / "smoke.py"))
     config.batch_size = 16
     config.num_epochs = 2

@@ -1,4 +1,4 @@
-"""What the tests of operations compare: values and gradients, compiled as one program instead of one per primitive."""
+"""Computes values and gradients for the tests of operations, as one program instead of one per primitive."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 
 
 def value_and_gradients(op: Callable[..., Any], cotangents: Any, *arrays: jax.Array) -> tuple[Any, tuple[Any, ...]]:
-    """What op makes of the arrays, and the gradients with respect to each of them."""
+    """Returns op's value at the arrays, and the gradients with respect to each of them."""
 
     def both(cotangents, *arrays):
         values, pullback = jax.vjp(op, *arrays)

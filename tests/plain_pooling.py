@@ -1,4 +1,4 @@
-"""Max-pooling as JAX has it, to compare ours with."""
+"""Implements max-pooling with JAX's own operations, to compare ours with."""
 
 import jax
 import jax.numpy as jnp

@@ -6,7 +6,7 @@ from fashion_jax.scoring.temperature import apply_temperature
 
 
 def overconfident(images: int, seed: int, temperature: float = 3.0, classes: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from a softmax, and log-probabilities that say them `temperature` times too surely."""
+    """Returns labels drawn from a softmax, and log-probabilities overconfident by a factor of `temperature`."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, 2, (images, classes))
     labels = (logits + generator.gumbel(size=logits.shape)).argmax(1)
@@ -14,7 +14,7 @@ def overconfident(images: int, seed: int, temperature: float = 3.0, classes: int
 
 
 def examples(images: int = 400, classes: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities that are right half of the time, and labels; one class has no images, some are unknown."""
+    """Returns log-probabilities that are right half of the time, and labels; one class is empty, some are unknown."""
     generator = np.random.default_rng(seed)
     labels = generator.choice(classes - 1, images, p=np.arange(1, classes) / np.arange(1, classes).sum())
     logits = generator.normal(size=(images, classes)) + 1.5 * (labels[:, None] == np.arange(classes))

@@ -1,4 +1,4 @@
-"""What a run has left in its work directory, in a form that tests compare."""
+"""Reads what a run has left in its work directory, in a form that tests compare."""
 
 import json
 from pathlib import Path
@@ -11,5 +11,5 @@ def without_timing(workdir: Path) -> list[dict]:
 
 
 def digests(workdir: Path, step: int) -> dict[str, str]:
-    """The digests of every array of a checkpoint, as the run saved them."""
+    """Returns the digests of every array of a checkpoint, as the run saved them."""
     return json.loads((workdir / "checkpoints" / str(step) / "digests" / "metadata").read_text())["arrays"]

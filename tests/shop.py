@@ -35,7 +35,7 @@ def write_table(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str]
 
 
 def write_shop(folder: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> None:
-    """styles.csv, and an image for every row, each of another content: labels and splits need no more."""
+    """Writes styles.csv, and an image for every row, each with different content: labels and splits need no more."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     write_table(folder / "styles.csv", rows, header)
     for row in rows:
@@ -43,19 +43,19 @@ def write_shop(folder: Path, rows: Sequence[Sequence[str]], header: Sequence[str
 
 
 def smallest_image(text: str) -> bytes:
-    """A grey JPEG of 8 x 8 pixels with a comment."""
+    """Returns a grey JPEG of 8 x 8 pixels with a comment."""
     buffer = io.BytesIO()
     Image.new("L", (8, 8)).save(buffer, "JPEG", comment=text.encode())
     return buffer.getvalue()
 
 
 def products(count: int, labels: Sequence[Sequence[str]] = LABELS) -> list[tuple[str, ...]]:
-    """Rows whose ids count up, and whose labels take turns."""
+    """Returns rows with ascending ids, whose labels take turns."""
     return [(str(i), *labels[i % len(labels)]) for i in range(count)]
 
 
 def shop_config(folder: Path, **data) -> ConfigDict:
-    """A config of the csv source in folder; further arguments are fields of its section data."""
+    """Returns a config of the csv source in folder; further arguments are fields of its section data."""
     config = default.get_config()
     config.batch_size, config.image_size = 8, 32
     config.data.source, config.data.path = "csv", str(folder)
@@ -68,7 +68,7 @@ def shop_config(folder: Path, **data) -> ConfigDict:
 def batches_of_steps(
     split: Split, images: Images, config: ConfigDict, start: int, stop: int, rows: np.ndarray | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The training batches of the steps from start to before stop, of however many epochs that takes."""
+    """Yields the training batches of the steps from start to before stop, over as many epochs as needed."""
     config = config.copy_and_resolve_references()
     config.num_epochs = stop
     epoch, step = divmod(start, len(split) // config.batch_size)

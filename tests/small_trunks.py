@@ -1,4 +1,4 @@
-"""Trunks with the structure of the real ones and hardly any layers, which compile in seconds."""
+"""Trunks with the structure of the real ones and only a few layers, which compile in seconds."""
 
 from functools import partial
 

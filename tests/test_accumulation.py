@@ -1,4 +1,4 @@
-"""Gradients of a batch in parts, against those of the whole batch."""
+"""Gradients of a batch in parts agree with those of the whole batch."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ STEPS = 2
 
 @pytest.fixture
 def config(tiny_config):
-    """No dropout, whose masks differ between parts and whole, and BatchNorm within groups that stay together."""
+    """Disables dropout, whose masks differ between parts and whole, and keeps BatchNorm's groups together."""
     tiny_config.batch_size, tiny_config.dtype = 16, "float64"
     tiny_config.model.heads = {"main": "main", "sub": "main"}
     tiny_config.batch_norm, tiny_config.batch_norm_group_size = "group", 2
@@ -25,7 +25,7 @@ def config(tiny_config):
 
 
 def trained(config):
-    """Losses and state after a few steps on two devices."""
+    """Returns losses and state after a few steps on two devices."""
     with jax.enable_x64(True):
         mesh, _, state, step = build(config, jax.devices()[:2])
         batch = random_batch(16)
@@ -39,7 +39,7 @@ def trained(config):
 
 
 def compute(params, *, model_state, batch, key, loss_weights):
-    """A linear model with two levels; its state counts the parts."""
+    """Computes a linear model with two levels; its state counts the parts."""
     del key
     logits = {level: batch["x"] @ params[level] for level in ("main", "sub")}
     loss = sum(loss_weights[level] * soft_cross_entropy(x, batch[level]) for level, x in logits.items())

@@ -1,4 +1,4 @@
-"""benchmarks.aot and what it reads programs with, on hand-made HLO; compiling for a TPU takes minutes and libtpu."""
+"""benchmarks.aot and its reader of programs, on hand-made HLO; compiling for a TPU takes minutes and libtpu."""
 
 import json
 from pathlib import Path

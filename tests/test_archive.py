@@ -161,7 +161,7 @@ def test_damaged_content_is_found_while_extracting(tmp_path, refused):
 
 @pytest.mark.parametrize(("told", "words"), [(10, "Bad CRC-32"), (3999, "has 3000 bytes, not 3999")])
 def test_sizes_that_the_directory_lies_about(tmp_path, refused, told, words):
-    """No more is written than the directory says, and what is written is compared to it."""
+    """No more is written than the directory says, and what is written is compared with it."""
     path = write_zip(tmp_path / "a.zip", FILES)
     assert words in refused(patched(path, struct.pack("<L", 3000), struct.pack("<L", told)))
 
@@ -199,7 +199,7 @@ def test_methods_that_need_unbounded_memory(tmp_path, refused):
 
 
 def test_a_bomb_is_refused_by_its_ratio(tmp_path, refused):
-    """30 KB that would become 32 MB."""
+    """The archive of 30 KB would become 32 MB."""
     path = write_zip(tmp_path / "a.zip", {f"{i}.bmp": bytes(16 << 20) for i in range(2)})
     assert path.stat().st_size < 40_000 and "would take 0.0336 GB" in refused(path)
 
@@ -241,7 +241,7 @@ def test_an_archive_without_files(tmp_path, refused, files):
 
 @pytest.mark.parametrize("top", ["", "shop/"])
 def test_a_zip_loads_the_same_data_as_the_folder(tmp_path, top):
-    """With files of splits inside, which the quick checks leave to loading."""
+    """The zip has files of splits inside, which the quick checks leave to loading."""
     shop = tmp_path / "shop"
     write_shop(shop, products(40))
     (shop / "train.txt").write_text("\n".join(map(str, range(32))))

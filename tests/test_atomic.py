@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever was planted where they are written."""
+"""Files and folders appear whole or not at all, whatever was planted where they are written."""
 
 import errno
 import os
@@ -73,7 +73,7 @@ def test_a_link_at_the_destination_is_replaced_and_not_followed(folder, victim):
 
 @pytest.mark.parametrize("write", [lambda path: atomic.write_text(path, "x"), lambda path: open_folder(path)])
 def test_a_link_under_the_name_of_the_temporary_is_not_followed(folder, victim, monkeypatch, write):
-    """Nobody can foresee the name; and if they could, the file is made exclusively."""
+    """Nobody can foresee the name; and even then the file is created exclusively."""
     monkeypatch.setattr(atomic.secrets, "token_hex", lambda count: "0" * 16)
     (folder / f".data.json.{'0' * 16}.tmp").symlink_to(victim)
     with pytest.raises(UserError, match=r"data\.json cannot be written"):

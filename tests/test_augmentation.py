@@ -113,7 +113,7 @@ def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else():
 
 
 def test_crops_have_the_promised_areas_ratios_and_places(crop):
-    """Read from ramps: on a linear image a crop's slopes are its size, and its mean is its centre."""
+    """A linear ramp reveals the crop: its slopes are the crop's size, its mean is the centre."""
     height, width, shape, count = 80, 60, (64, 48), 300
     canvas = np.full((count, height, width, 3), 255, np.float32)
     canvas[..., 0], canvas[..., 1] = np.arange(height)[:, None] + 0.5, np.arange(width) + 0.5
@@ -146,7 +146,7 @@ def test_a_canvas_of_the_right_size_is_left_as_it_is():
 
 
 def test_every_image_gets_every_operation_in_some_step_and_each_slot_another():
-    """Told apart by what they make of the same image, of which not all values of 0 to 255 are used."""
+    """Operations are recognized by their results on the same image, which does not use all values of 0 to 255."""
     count = SLOTS + 5
     images = np.tile(noise(1, 12, 12).astype(np.float32) * 0.5 + 20, (count, 1, 1, 1))
     policy = jax.jit(lambda key: apply_policy(jnp.asarray(images), key, TRIVIAL_AUGMENT._replace(strength=0.9)))
@@ -179,7 +179,7 @@ def test_neighbours_make_pairs():
 
 
 def test_a_picture_is_made_of_the_shares_that_its_labels_get():
-    """Each image has a value of its own, so that the mean of a picture tells what it is made of."""
+    """Each image has a value of its own, so the mean of a picture tells its mixture."""
     values = np.arange(400, dtype=np.float32)
     images = np.broadcast_to(values[:, None, None, None], (400, 16, 12, 3))
     mixed, share = map(np.asarray, jax.jit(random_mix, static_argnums=2)(jnp.asarray(images), jax.random.key(0), 0.5))

@@ -1,4 +1,4 @@
-"""BatchNorm against NumPy, and its modes."""
+"""BatchNorm agrees with NumPy in all its modes."""
 
 import jax
 import numpy as np

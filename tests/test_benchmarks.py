@@ -1,4 +1,4 @@
-"""The benchmarks on tiny models: that they measure the real thing and write what they promise."""
+"""The benchmarks measure the real thing on tiny models and write what they promise."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ TINY = ["--config", str(ROOT / "configs" / "smoke.py"), "--config.batch_size=8"]
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory) -> dict:
-    """What --json writes after 3 steps."""
+    """Returns what --json writes after 3 steps."""
     path = tmp_path_factory.mktemp("benchmark") / "train_step.json"
     arguments = [*TINY, "--config.data.canvas_size=40", "--steps=3", "--warmup=1", "--json", str(path)]
     assert benchmark.main(arguments) == 0
@@ -51,7 +51,7 @@ def test_train_step_times_are_of_seconds_and_fit_together(result):
 
 
 def test_train_step_counts_the_flops_of_plain_convolutions(result):
-    """Forward and twice that backward, but no gradient for the images; augmentation and update are hardly more."""
+    """The backward pass counts twice the forward pass, without the gradient of the images; all else is small."""
     stem, block = 16 * 16 * 7 * 7 * 3 * 64, 2 * 8 * 8 * 9 * 64 * 64
     heads = 64 * 128 + 128 * 4 + 64 * 256 + 256 * 128 + 128 * 21
     assert result["flops_per_image"] == pytest.approx(2 * (2 * stem + 3 * (block + heads)), rel=0.3)
@@ -111,7 +111,7 @@ def test_train_step_refuses_times_of_a_loss_that_is_not_finite(monkeypatch, caps
 
 
 def diverge(state: None, batch: None) -> tuple[None, jax.Array]:
-    """A step whose loss is not a number."""
+    """Returns a loss that is not a number."""
     with jax.transfer_guard("allow"):
         return state, jax.numpy.float32(math.nan)
 

@@ -1,4 +1,4 @@
-"""The end of a run with thousands of classes: little memory and time, and a page that a person can read."""
+"""Ends a run with thousands of classes: in little memory and time, with a page that a person can read."""
 
 import json
 import re
@@ -102,7 +102,7 @@ def test_scoring_takes_little_more_memory_than_the_probabilities(tmp_path):
     split = run.dataset.splits["validation"]
 
     def peak(function, *arguments) -> float:
-        """Of the largest level's bytes."""
+        """Returns the peak memory of a call, relative to the bytes of the largest level's log-probabilities."""
         tracemalloc.start()
         function(*arguments)
         highest = tracemalloc.get_traced_memory()[1]

@@ -93,7 +93,7 @@ def test_the_wanted_precision_is_kept_on_other_images():
 
 
 def decoded_shop():
-    """Four images of SHOP (main: Apparel, Gift, Shoes; sub: Dress, Top, Boot): sure, half sure, unsure, a Gift."""
+    """Returns images of SHOP (main: Apparel, Gift, Shoes; sub: Dress, Top, Boot): sure, half sure, unsure, a Gift."""
     main = [[0.9, 0.0, 0.1], [0.8, 0.1, 0.1], [0.4, 0.2, 0.4], [0.05, 0.9, 0.05]]
     sub = [[0.9, 0.05, 0.05], [0.5, 0.45, 0.05], [0.3, 0.3, 0.4], [0.2, 0.2, 0.6]]
     with np.errstate(divide="ignore"):

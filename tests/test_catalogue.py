@@ -159,7 +159,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_workers_end_with_a_parent_that_is_killed():
-    """As one that Ctrl-C ends at once; they would wait for work for ever."""
+    """A parent that Ctrl-C ends at once leaves no workers that wait for work for ever."""
     program = (
         "import multiprocessing, os\n"
         "from concurrent.futures import ProcessPoolExecutor\n"

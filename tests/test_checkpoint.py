@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_at_once_and_tried_again(saved, said, monkeypatch):
 
 
 def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monkeypatch):
-    """Without waiting for the next save."""
+    """The failure is reported without waiting for the next save."""
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint_writer.ocp.AsyncCheckpointer, "wait_until_finished", _fail)
         saved.save(4, small_state(4))
@@ -179,7 +179,7 @@ def _largest_file(state: Path) -> Path:
     ],
 )
 def test_a_save_that_is_not_complete_is_a_failed_save(tmp_path, said, monkeypatch, harm, reason):
-    """It is told and tried again, is neither the latest nor the best, and no older one goes for it."""
+    """The failure is reported and the save repeated; until then it is neither the latest nor the best step."""
     monkeypatch.setattr(checkpoint, "_PAUSES", (0, 0))
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, say=said.append)
     checkpoints.scores = {2: 1.0}
@@ -203,7 +203,7 @@ def test_a_save_that_is_not_complete_is_a_failed_save(tmp_path, said, monkeypatc
 
 
 def test_arrays_of_every_kind_are_found_after_a_save(tmp_path):
-    """A look at a save must not take a good one for a bad one."""
+    """The check of a save must not take a good one for a bad one."""
     kinds = ("bool", "int8", "uint8", "int32", "uint32", "float16", "float32")
     state = {kind: jnp.zeros((3, 2), kind) for kind in kinds}
     state |= {"nested": [(jnp.zeros(()), {"a.b": jnp.ones(5000)})], "many": [jnp.full(i + 1, i) for i in range(300)]}
@@ -231,7 +231,7 @@ def test_directories_of_every_name_hold_checkpoints(tmp_path, said, name):
 @pytest.mark.parametrize("replaced", [False, True])
 @pytest.mark.parametrize("moved", ["run", "run/checkpoints"])
 def test_a_directory_that_has_been_moved_ends_the_run(tmp_path, said, moved, replaced):
-    """At the next save, while another is under way too; nothing is made where it was."""
+    """The run ends at the next save, even while another is under way; nothing is created in the old place."""
     run, there = tmp_path / "run", tmp_path / "there"
     run.mkdir()
     with Place(run) as place:
@@ -309,7 +309,7 @@ def _fail(self):
 
 
 def test_what_is_wrong_below_the_newest_step_is_set_aside_too(saved, said, tmp_path):
-    """Orbax would try to remove it with every save."""
+    """Orbax would otherwise try to remove it with every save."""
     folder = tmp_path / "checkpoints"
     shutil.rmtree(folder / "1")
     (folder / "1").symlink_to("3")

@@ -1,4 +1,4 @@
-"""Rare classes: weights, adjusted logits and draws, against numbers worked by hand and against plain numpy."""
+"""Rare classes: weights, adjusted logits and draws agree with numbers worked by hand and with plain numpy."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def test_counts_leave_unknown_labels_out():
 
 
 def test_weights_by_hand():
-    """1/2, 1/4, 1/8 with mean 1; (1 - 0.5) / (1 - 0.5^n) of 1, 2, 3 images is 1, 2/3, 4/7."""
+    """Inverse counts 1/2, 1/4, 1/8 are scaled to mean 1; (1 - 0.5) / (1 - 0.5^n) of 1, 2, 3 images is 1, 2/3, 4/7."""
     np.testing.assert_allclose(class_weights(np.array([2, 4, 8]), "inverse", 0.9), np.array([4, 2, 1]) * 3 / 7)
     effective = class_weights(np.array([1, 2, 3]), "effective", 0.5)
     np.testing.assert_allclose(effective, np.array([1, 2 / 3, 4 / 7]) * 3 / (1 + 2 / 3 + 4 / 7))
@@ -55,7 +55,7 @@ def test_weights_by_hand():
 
 
 def test_a_weighted_loss_is_pytorchs():
-    """cross_entropy(logits, [0, 2], weight): the sum of w_y x loss over the sum of w_y."""
+    """PyTorch's cross_entropy(logits, [0, 2], weight) is the sum of w_y x loss over the sum of w_y."""
     weights, labels = np.array([0.2, 1.0, 3.0]), [0, 2]
     losses = -log_softmax(LOGITS)[[0, 1], labels]
     expected = (0.2 * losses[0] + 3.0 * losses[1]) / 3.2
@@ -88,7 +88,7 @@ def test_balanced_softmax_is_the_softmax_weighted_by_counts():
 
 
 def test_logit_adjustment_by_hand():
-    """Shares of 1/2, 1/4, 1/4: with tau 2 the logits get 2 log of them in training, and lose them post hoc."""
+    """With shares of 1/2, 1/4, 1/4 and tau 2, logits gain 2 log(share) in training, or lose it post hoc."""
     shift = 2 * np.log([0.5, 0.25, 0.25])
     inside = create_class_balance(config_with(loss={"sub": "logit_adjustment"}, tau=2.0), COUNTS)
     np.testing.assert_allclose(inside.trained({"sub": jnp.asarray(LOGITS)})["sub"], LOGITS + shift, rtol=1e-6)
@@ -161,7 +161,7 @@ def test_a_run_trains_by_it(tiny_config, finished_run, tmp_path, name):
 
 
 def test_post_hoc_and_mirrored_predictions_of_a_finished_run(finished_run, tmp_path, capsys):
-    """By the counts in its data.json."""
+    """The adjustment uses the counts in the run's data.json."""
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
 

@@ -1,4 +1,4 @@
-"""What the commands share: standard streams that may break."""
+"""Standard streams of the commands that may break."""
 
 import os
 import subprocess
@@ -57,7 +57,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
 
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
-    """What libraries print to descriptors 1 and 2 would go into it."""
+    """Otherwise the file would receive what libraries print to descriptors 1 and 2."""
     program = (
         "import os, sys\n"
         "from fashion_jax.command_line import run_command\n"

@@ -1,4 +1,4 @@
-"""The page that sets runs side by side: who is better and whether it may be chance, for runs of any kind."""
+"""The page that compares runs: which is better, whether the difference is significant, for runs of any kind."""
 
 import dataclasses
 import re

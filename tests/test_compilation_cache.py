@@ -1,4 +1,4 @@
-"""The cache of compiled programs: where it is, and that a run from it is the run."""
+"""The cache of compiled programs: where it is, and that a run from it is bit-identical."""
 
 import jax
 import pytest

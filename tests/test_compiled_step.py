@@ -1,4 +1,4 @@
-"""What the compiled training step is like: its state in place, its convolutions in bfloat16."""
+"""The compiled training step updates its state in place and keeps its convolutions in bfloat16."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The options the steps are compiled with: accepted by this jaxlib, and doing what they are for."""
+"""The options that the steps are compiled with are accepted by this jaxlib, and have their intended effect."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""Convolutions against XLA's own."""
+"""Convolutions agree with XLA's own."""
 
 from functools import partial
 

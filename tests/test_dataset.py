@@ -21,7 +21,7 @@ def load(folder, rows=ROWS, **data):
 
 
 def changed(changes: dict[int, dict[str, str]]) -> list[tuple[str, ...]]:
-    """ROWS with other values: row -> column -> value."""
+    """Returns ROWS with other values: row -> column -> value."""
     return [tuple({**dict(zip(HEADER, row, strict=True)), **changes.get(i, {})}.values()) for i, row in enumerate(ROWS)]
 
 
@@ -89,7 +89,7 @@ def test_the_summary_counts_every_image(tmp_path):
 
 
 def test_classes_with_too_few_training_images_are_left_out_of_every_split(tmp_path):
-    """The sub Hats goes with its 3 images of training; so does its main, which has no other, and a Hat to validate."""
+    """The sub Hats goes with its 3 training images; so do its main, which has no other sub, and a validation Hat."""
     hat = {"masterCategory": "Headwear", "subCategory": "Hats"}
     dataset = load(tmp_path, changed({0: hat, 1: hat, 2: hat, 30: hat}), min_images_per_class=4)
     assert dataset.taxonomy.classes["main"] == ("Apparel", "Footwear")
@@ -99,7 +99,7 @@ def test_classes_with_too_few_training_images_are_left_out_of_every_split(tmp_pa
 
 
 def few(**counts: int) -> dict[int, dict[str, str]]:
-    """Changes that give the first rows other subs of Apparel, and so do the first of validation."""
+    """Returns changes that give the first training and validation rows other subs of Apparel."""
     subs = [sub for sub, count in counts.items() for _ in range(count)]
     rows = [*range(len(subs)), 30]
     return {
@@ -124,7 +124,7 @@ def test_rare_classes_merge_into_other_of_the_same_parent(tmp_path):
 
 @pytest.mark.parametrize("fields", [{}, {"folds": 3, "fold": 1}, {"drop_leaks": True}])
 def test_evaluation_gets_the_split_of_training_where_classes_are_merged(tmp_path, fields):
-    """Fractions are drawn class by class, and so before any class has another name."""
+    """Fractions are drawn class by class, before any class is renamed."""
     labels = [("Apparel", sub) for sub in ("Dress", "Hats", "Topwear", "Vests")] + [("Footwear", "Shoes")]
     most = {"Hats": 40, "Vests": 45}  # the ids below which they occur
     rows = [row for row in products(200, labels) if int(row[0]) < most.get(row[2], 200)]
@@ -199,7 +199,7 @@ def test_a_few_missing_files_are_counted_and_many_stop_the_run(tmp_path):
 
 @pytest.mark.parametrize("fields", [{"splits": {"train": 0.7, "validation": 0.3}}, {"folds": 4, "fold": 1}])
 def test_an_image_that_goes_bad_moves_no_other(tmp_path, fields):
-    """Splits are dealt out by the seed and all images, or evaluation would show what training has seen."""
+    """Splits depend only on the seed and all images; otherwise evaluation would show images that training has seen."""
     write_shop(tmp_path, ROWS, HEADER)
     config = shop_config(tmp_path, max_bad_fraction=0.2, **fields)
     before = {name: list(split.ids) for name, split in load_dataset(config).splits.items()}
@@ -222,7 +222,7 @@ def test_a_bad_image_of_no_split_is_counted_once(tmp_path):
 
 
 def test_further_rows_of_an_image_are_left_out(tmp_path):
-    """Else an image could be in training and in validation."""
+    """Otherwise an image could be in training and in validation."""
     dataset = load(tmp_path, [*ROWS, ("0", "Footwear", "Shoes", "validation")])
     assert len(dataset.splits["validation"]) == 10
     assert dataset.left_out == {"listed before": ["0"]}

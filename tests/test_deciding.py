@@ -61,7 +61,7 @@ def test_the_wanted_precision_at_each_level():
 
 
 def test_answers_at_a_coarser_level_have_the_precision_among_those_that_are_left_to_it():
-    """90 images are sure at sub; main is right for 6 of the 10 others, which makes 96 % of all."""
+    """At sub, 90 of 100 images are sure; main is right for 6 of the 10 others, which makes 96 % of all."""
     main = np.tile([0.98, 0.02], (100, 1))
     sub = np.tile([0.96, 0.02, 0.02], (100, 1))
     main[90:], sub[90:] = [0.6, 0.4], [0.3, 0.3, 0.4]

@@ -21,7 +21,7 @@ WHOLE = (10_000, 10_000)  # more than any image has, so that none is decoded at 
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    """The folder, and what is expected of each file."""
+    """Returns the folder, and the expected content of each file."""
     folder = tmp_path_factory.mktemp("zoo") / "files"
     return folder, write_zoo(folder)
 
@@ -114,7 +114,7 @@ def test_a_fork_decodes_with_threads_of_its_own():
 
 
 def test_bytes_too_many_do_no_harm():
-    """Of which libjpeg warns, as some cameras write them."""
+    """Libjpeg warns about such bytes, which some cameras write."""
     data = encoded(photo(40, 30), "JPEG")
     np.testing.assert_array_equal(to_rgb(data[:-2] + b"xx" + data[-2:], WHOLE), to_rgb(data, WHOLE))
 
@@ -122,7 +122,7 @@ def test_bytes_too_many_do_no_harm():
 @pytest.mark.parametrize("byte_order", ["little", "big"])
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_turned_jpeg_is_the_upright_one(orientation, byte_order):
-    """At full and at reduced scale, in either byte order of the tag."""
+    """The image is decoded at full and at reduced scale, with either byte order of the tag."""
     data = photo(160, 120)
     tag = exif(orientation)
     tag.endian = "<" if byte_order == "little" else ">"

@@ -1,4 +1,4 @@
-"""Two processes on loopback, by the command, against one, in float64, 5 steps: a small net; long: ResNet-34."""
+"""Two processes on loopback, run by the command, agree with one in float64: a small net, 5 steps (long: ResNet-34)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The evaluate command: a run's own metrics again, those of other data, and one sentence for what is wrong."""
+"""The evaluate command: a run's own metrics again, those of other data, and one sentence for every mistake."""
 
 import csv
 import json
@@ -153,7 +153,7 @@ def test_other_data_by_the_same_fields(run, tmp_path):
 
 @pytest.mark.parametrize("place", ["Apparel/Topwear", "Topwear"])
 def test_a_folder_of_classes(run, tmp_path, place):
-    """By MAIN/SUB, and by CLASS: the run knows what stands under what."""
+    """Folders are MAIN/SUB or CLASS: the run knows the parent of each class."""
     for i in range(3):
         write_image(tmp_path / "shop" / place / f"{i}.jpg", seed=i)
         write_image(tmp_path / "shop" / Path(place).with_name("Spacesuits") / f"{i}.jpg", seed=i)

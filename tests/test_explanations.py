@@ -85,7 +85,7 @@ def scaled(x):
 
 
 def test_on_means_with_a_linear_head_it_is_the_head_applied_to_the_map(images, tiny_config):
-    """CAM (Zhou et al. 2016), of which Grad-CAM is the generalisation: on the last map that has 4 x 4 cells."""
+    """Grad-CAM generalises CAM (Zhou et al. 2016): on the last map that has 4 x 4 cells both agree."""
     classes = {"sub": np.array([0, 1, 2]), "main": np.array([0, 1, 0])}
     heats = maps_of(images, tiny_config, Blocks((4, 2, 2)), KERNEL.astype(np.float32), classes)
     maps = blocks_of(images, 8)
@@ -96,7 +96,7 @@ def test_on_means_with_a_linear_head_it_is_the_head_applied_to_the_map(images, t
 
 
 def test_a_level_without_a_head_is_explained_by_its_children(images, tiny_config):
-    """Of log P(a), the derivative by the logits of x, y and z is P(x | a) - P(x), P(y | a) - P(y) and -P(z)."""
+    """The derivative of log P(a) by the logits of x, y and z is P(x | a) - P(x), P(y | a) - P(y) and -P(z)."""
     classes = {"sub": np.zeros(3, int), "main": np.zeros(3, int)}
     heats = maps_of(images, tiny_config, Blocks((8,)), KERNEL.astype(np.float32), classes)
     maps = blocks_of(images, 8)
@@ -183,7 +183,7 @@ def trained(finished_run):
 
 
 def test_of_a_run_for_any_number_of_images(trained):
-    """Batches are filled up, and no image sees another."""
+    """Batches are padded, and no image affects another."""
     images = np.random.default_rng(1).integers(0, 256, (19, 32, 32, 3)).astype(np.uint8)
     classes = {
         level: np.arange(19, dtype=np.int32) % trained.taxonomy.num_classes(level) for level in trained.taxonomy.levels

@@ -1,4 +1,4 @@
-"""The report's figures and tables: what they say, that it stays inside the picture, and hostile names."""
+"""The page's figures and tables: their content, their layout inside the picture, and hostile names."""
 
 import csv
 import math
@@ -27,7 +27,7 @@ HOSTILE = [
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The Figures that are saved while a test runs."""
+    """Returns the Figures that are saved while a test runs."""
     saved = []
     for module in (figures, confusion):
         monkeypatch.setattr(
@@ -141,7 +141,7 @@ def test_confusion_says_what_is_in_the_matrix(tmp_path, drawn):
 
 
 def _pixel(figure, row: int, column: int) -> tuple[int, int]:
-    """A pixel near a corner of a cell, where no count is printed."""
+    """Returns a pixel near a corner of a cell, where no count is printed."""
     x, y = figure.axes[0].transData.transform((column + 0.2, row + 0.2))
     return int(figure.canvas.get_width_height()[1] - y), int(x)
 

@@ -1,4 +1,4 @@
-"""Every file is checked once before training: what cannot be used is named, what is known is not read again."""
+"""Every file is checked once before training: unusable files are named, known ones are not read again."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.zoo import write_zoo
 
 
 def files_in(folder, count: int = 5) -> Files:
-    """Good images 0.jpg and so on, of different content."""
+    """Writes good images 0.jpg and so on, of different content."""
     folder.mkdir(exist_ok=True)
     for i in range(count):
         (folder / f"{i}.jpg").write_bytes(smallest_image(str(i)))
@@ -30,7 +30,7 @@ def files_in(folder, count: int = 5) -> Files:
 
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
-    """The names of the files that the check reads."""
+    """Returns the names of the files that the check reads."""
     names = []
 
     def noted(file, read=file_check._read):
@@ -43,7 +43,7 @@ def reads(monkeypatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    """The folder, and what is expected of each file: pixels, or words of the reason."""
+    """Returns the folder, and what is expected of each file: pixels, or words of the reason."""
     folder = tmp_path_factory.mktemp("zoo") / "images"
     return folder, write_zoo(folder)
 
@@ -133,7 +133,7 @@ def test_the_first_file_that_is_broken_after_the_check_is_found(tmp_path):
 
 
 def shop(folder, bad: dict[int, bytes], **data):
-    """40 products in two splits, the files of some with other contents."""
+    """Writes 40 products in two splits, the files of some with other contents."""
     rows = [(*row, "train" if i < 30 else "validation") for i, row in enumerate(products(40))]
     write_shop(folder, rows, ("id", "masterCategory", "subCategory", "fold"))
     for i, content in bad.items():
@@ -208,7 +208,7 @@ def test_training_and_predicting_on_the_zoo(zoo, tmp_path):
 
 
 def expected_is(expected, path: str, other: str) -> bool:
-    """Whether a lossless file shows the same picture as another."""
+    """Returns whether a lossless file shows the same picture as another."""
     name = os.path.basename(path)
     if name.endswith((".jpg", ".avif")) or name.startswith("lossy") or isinstance(expected[name], str):
         return False

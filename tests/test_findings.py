@@ -1,4 +1,4 @@
-"""What is said of the data: names that look alike, levels in a wrong order, classes with too few images."""
+"""Findings on the data: names that look alike, levels in a wrong order, classes with too few images."""
 
 import numpy as np
 import pytest
@@ -109,7 +109,7 @@ def counted(main: list[int], sub: list[int]) -> dict[str, np.ndarray]:
 
 
 def test_classes_with_few_images_are_named_the_fewest_first():
-    """Of a class with children they are enough; Gifts has none."""
+    """The images of a class with children suffice; Gifts has none."""
     rare, absent = count_notes(TAXONOMY, counted([19, 8, 3], [9, 10, 3]), counted([3, 0, 0], [1, 2, 0]), 0)
     assert rare.startswith("3 classes have fewer than 10")
     assert rare.endswith("'Shoes/Boots' (3), 'Gifts' (8), 'Apparel/Dress' (9)")

@@ -150,7 +150,7 @@ def test_a_single_folder_that_looks_like_a_split_is_refused(tmp_path):
 
 
 def test_what_runs_have_made_is_no_data(tmp_path):
-    """A work directory beside the images, one around them, and a report that evaluate has written."""
+    """The folder holds a work directory beside the images, one around them, and a report that evaluate has written."""
     folder = write_tree(tmp_path / "shop", *TWO_LEVELS)
     expected = load(folder).summary(8)
     made = ("checkpoints/8/x", "report/figures/a.png", "predictions/x/b.png", "config.json", "taxonomy.json", "lock")
@@ -184,7 +184,7 @@ def test_files_of_ids_are_splits_too(tmp_path):
 
 
 def write_odd(folder) -> None:
-    """Beside good images: what systems leave, other files, links, odd names and places."""
+    """Writes, beside good images, system files, other files, links, odd names and places."""
     write_tree(folder, *TWO_LEVELS, "Apparel/Dress/A.JPEG", "Apparel/Dress/b.WebP", "Apparel/notes.txt", "a.pdf")
     write_tree(
         folder, ".DS_Store", "Apparel/Thumbs.db", "__MACOSX/x/y/._1.jpg", "Apparel/Dress/._1.jpg", ".git/x/1.jpg"
@@ -244,7 +244,7 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
 
 
 def test_no_link_multiplies_files(tmp_path):
-    """To the folder itself, above it, to and into and around another that is read, in circles of two."""
+    """Links lead to the folder itself, above it, to, into and around another that is read, and in circles of two."""
     write_tree(tmp_path / "root", "a/1.jpg", "b/2.jpg")
     write_tree(tmp_path / "other", "x/3.jpg")
     for place, target in (("a/up", "."), ("a/home", "/"), ("b/other", "other"), ("b/x", "other/x"), ("c", "root/a")):
@@ -326,7 +326,7 @@ def test_evaluation_gets_the_split_of_training_where_an_image_lies_outside_of_th
 
 
 def test_another_folder_is_labelled_by_a_run_s_classes(tmp_path):
-    """As evaluate does with --split all: by MAIN/SUB or by CLASS; what the run does not know is unknown."""
+    """Evaluating with --split all reads MAIN/SUB or CLASS folders; classes that the run does not know are unknown."""
     taxonomy = load(write_tree(tmp_path / "a", *TWO_LEVELS)).taxonomy
     by_path = ["Apparel/Tops/1.jpg", "Shoes/Boots/2.jpg", "Toys/Dolls/3.jpg"]
     by_class = ["Boots/2.jpg", "Dolls/3.jpg", "Tops/1.jpg"]
@@ -348,7 +348,7 @@ def test_clothing_s_own_taxonomy_has_its_classes(tmp_path):
 
 
 def test_no_file_is_asked_for_when_folders_are_listed(tmp_path, monkeypatch):
-    """A call for each of a million files on a network would take minutes."""
+    """A system call for each of a million files on a network would take minutes."""
     folder = write_tree(tmp_path, *TWO_LEVELS)
     expected, isdir = list(walk(str(folder))), os.path.isdir
     monkeypatch.setattr(walk_module.os, "stat", lambda *_, **__: pytest.fail("a file is asked for"))

@@ -1,4 +1,4 @@
-"""The step on an NVIDIA GPU against the CPU: JAX_PLATFORMS=cuda,cpu scripts/test -m gpu."""
+"""The step on an NVIDIA GPU agrees with the CPU's: JAX_PLATFORMS=cuda,cpu scripts/test -m gpu."""
 
 import jax
 import numpy as np

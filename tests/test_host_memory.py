@@ -1,4 +1,4 @@
-"""The memory that a program for the CPU works in stays with the process."""
+"""The working memory of a program for the CPU stays with the process."""
 
 import platform
 import resource

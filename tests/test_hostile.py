@@ -61,7 +61,7 @@ def test_hostile_names_do_no_harm(config, tmp_path, monkeypatch, capsys):
 
 
 def test_evaluate_and_predict_use_no_cache_that_a_run_names(finished_run, tmp_path, monkeypatch):
-    """Its compiled programs would be loaded: a planted one changed the answers."""
+    """Compiled programs in it would be loaded: a planted one changed the answers."""
     run, planted = tmp_path / "run", tmp_path / "planted"
     shutil.copytree(finished_run, run)
     tree = json.loads((run / "config.json").read_text())

@@ -28,7 +28,7 @@ from tests.steps import TAXONOMY, build, random_batch
 
 
 def make_hybrid(config, **fields):
-    """The config of a hybrid with linear heads."""
+    """Returns the config of a hybrid with linear heads."""
     config.batch_size, config.augment = 8, "none"
     config.model.update(name="hybrid", heads={"main": "linear", "sub": "linear"})
     for field, value in fields.items():
@@ -119,7 +119,7 @@ def test_the_others_are_updated_as_without_frozen_ones(config):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, catalogue_cache):
-    """The workdir of a finished run of a small hybrid."""
+    """Returns the workdir of a finished run of a small hybrid."""
     workdir = tmp_path_factory.mktemp("source") / "run"
     with pytest.MonkeyPatch.context() as patched:
         shrink_trunks(patched)
@@ -136,7 +136,7 @@ def small_run(catalogue_cache, **fields):
 
 @pytest.mark.long
 def test_a_run_from_the_trunks_of_another_one_of_them_frozen(source, catalogue_cache, tmp_path, monkeypatch):
-    """It resumes where the other run is gone, and predicts."""
+    """It resumes after the other run is gone, and predicts."""
     shrink_trunks(monkeypatch)
     trunks = {"resnet34": str(tmp_path / "source"), "vgg16": str(tmp_path / "source")}
     shutil.copytree(source, tmp_path / "source")

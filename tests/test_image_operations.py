@@ -18,14 +18,14 @@ PHOTO = np.asarray(
 
 
 def of_one(operation, *values):
-    """The operation on PHOTO alone, [height, width, 3]."""
+    """Applies the operation to PHOTO alone, [height, width, 3]."""
     pixels = jnp.asarray(PHOTO[None], jnp.float32)
     return np.asarray(jax.jit(operation)(pixels, *(jnp.asarray([value], jnp.float32) for value in values)))[0]
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((64, 48), np.float64), ((10, 12), np.float32), ((100, 90), np.float32)])
 def test_crops_equal_scale_and_translate(shape, dtype):
-    """Smaller, larger and much smaller than the canvas."""
+    """Crops are smaller, larger and much smaller than the canvas."""
     with jax.enable_x64(dtype == np.float64):
         images = jnp.asarray(RNG.uniform(0, 255, (6, 80, 60, 3)), dtype)
         fractions = RNG.uniform(0.3, 1, (6, 2))
@@ -80,7 +80,7 @@ def test_affine_by_hand():
 
 
 def test_affine_equals_pillow_inside():
-    """Rotation by 20 degrees, bilinear; Pillow turns counter-clockwise."""
+    """Rotates by 20 degrees, bilinear; Pillow turns counter-clockwise."""
     expected = np.asarray(Image.fromarray(PHOTO).rotate(20, Image.Resampling.BILINEAR, fillcolor=(255, 255, 255)))
     found = moved(PHOTO[None], angle=-20.0)[0]
     np.testing.assert_allclose(found[6:-6, 8:-8], expected[6:-6, 8:-8], atol=2)
@@ -143,7 +143,7 @@ def test_solarize_equals_pillows(threshold):
 
 
 def test_a_value_just_below_a_whole_one_is_that_whole_one():
-    """Else the last bit of a resampled 128 would decide between 128 and 112."""
+    """Otherwise the last bit of a resampled 128 would decide between 128 and 112."""
     almost = jnp.full((1, 2, 2, 3), 128 - 1e-5)
     assert (color.posterize(almost, jnp.asarray([4.0])) == 128).all()
     assert (color.solarize(almost, jnp.asarray([128.0])) == 127).all()

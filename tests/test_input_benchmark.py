@@ -1,4 +1,4 @@
-"""The benchmark of the input on tiny images: what it makes, counts and says."""
+"""The benchmark of the input on tiny images: the files it writes, its counts and its output."""
 
 import importlib.util
 import json

@@ -36,7 +36,7 @@ sys.exit(run_command(command, None))
 
 
 def interrupted(*arguments: str, signals: list[int]) -> tuple[int, str]:
-    """The status and stderr of PROGRAM, to which signals are sent once it is ready."""
+    """Returns the status and stderr of PROGRAM, to which signals are sent once it is ready."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
@@ -128,7 +128,7 @@ def test_signals_before_the_first_step_stop_all_processes_after_it(signals):
 def test_a_run_that_is_asked_to_stop_resumes_bit_identically(
     finished_run, tiny_config, tmp_path, monkeypatch, polls, step
 ):
-    """At the n-th question: there is one after each of an epoch's 10 steps, and before its 3 batches of validation."""
+    """Each of an epoch's 10 steps is followed by a poll, each of its 3 validation batches preceded by one."""
     tiny_config.checkpoint.every_steps = 4
     asked = iter(range(1, 10**6))
     with monkeypatch.context() as patched:

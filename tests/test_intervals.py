@@ -1,4 +1,4 @@
-"""Intervals contain their score, and the true one as often as they say; the paired test by hand."""
+"""Intervals contain their score, and the true score as often as they say; the paired test is worked by hand."""
 
 import math
 
@@ -12,14 +12,14 @@ from tests.probabilities import examples
 
 
 def drawn(generator, labels, strengths):
-    """Scores of images, whose own class's is higher by its strength."""
+    """Returns scores of images, whose own class's score is higher by its strength."""
     scores = generator.normal(size=(len(labels), len(strengths)))
     scores[np.arange(len(labels)), labels] += strengths[labels]
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
 
 
 def truth(supports, strengths):
-    """The scores of very many images of classes in these proportions."""
+    """Returns the scores of very many images of classes in these proportions."""
     labels = np.repeat(np.arange(len(supports)), supports * (30_000 // supports.sum()))
     return evaluate_level(drawn(np.random.default_rng(1), labels, strengths), labels)
 

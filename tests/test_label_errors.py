@@ -8,7 +8,7 @@ from fashion_jax.taxonomy import Taxonomy
 
 
 def noisy(images: int = 4000, classes: int = 10, noise: float = 0.05, seed: int = 0, strength: float = 4):
-    """Probabilities of a fair model that does not know the labels, labels with uniform noise, and where it is."""
+    """Returns probabilities of a model that does not know the labels, labels with uniform noise, and where it is."""
     generator = np.random.default_rng(seed)
     true = generator.choice(classes, images, p=np.arange(1, classes + 1) / np.arange(1, classes + 1).sum())
     logits = generator.normal(size=(images, classes)) + strength * (true[:, None] == np.arange(classes))

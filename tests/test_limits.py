@@ -158,7 +158,7 @@ def test_a_phone_s_photograph_of_50_megapixels_is_decoded_at_an_eighth(options):
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("turned", [1, 6])
 def test_whether_a_jpeg_is_decoded_does_not_depend_on_what_is_wanted(height, width, progressive, turned):
-    """What the check of files passes, training can use, with any canvas."""
+    """Training can use every file that passes the check, with any canvas."""
     data = with_size(jpeg(progressive=progressive, exif=exif(turned)), height, width, 0xC2 if progressive else 0xC0)
     header, answers = read_header(data), []
     for least in ((1, 1), (128, 128), (4096, 4096), (20000, 20000)):

@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""A work directory has one writer at a time."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""The command line: exit statuses, and one sentence for whatever is wrong."""
+"""The command line: exit statuses, and one sentence for every mistake."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ SMOKE = str(ROOT / "configs" / "smoke.py")
 
 @pytest.fixture
 def refused(capsys, tmp_path, monkeypatch):
-    """Runs main with arguments that are wrong; returns the one line it says on stderr."""
+    """Runs main with wrong arguments; returns the one line it prints on stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> str:
@@ -34,7 +34,7 @@ def refused(capsys, tmp_path, monkeypatch):
 
 @pytest.fixture
 def shop(tmp_path):
-    """A folder of 40 products with split files: 32 to train, 8 to validate."""
+    """Returns a folder of 40 products with split files: 32 to train, 8 to validate."""
     folder = tmp_path / "shop"
     write_shop(folder, products(40))
     (folder / "train.txt").write_text("\n".join(map(str, range(32))))
@@ -44,7 +44,7 @@ def shop(tmp_path):
 
 @pytest.fixture
 def refused_shop(refused, shop, tmp_path):
-    """As refused, with the config of the shop."""
+    """Runs main with the config of the shop and wrong arguments, like `refused`."""
 
     def run(*arguments: str) -> str:
         splits = "--config.data.splits={'train': 'train.txt', 'validation': 'validation.txt'}"
@@ -210,7 +210,7 @@ def test_the_workdir_defaults_to_the_name_of_the_config(monkeypatch):
 
 
 def test_a_bad_config_is_told_before_anything_heavy_is_imported():
-    """In a process of its own, since this one has imported jax."""
+    """The test needs a process of its own, since this one has imported jax."""
     arguments = ["main", "--config", SMOKE, "--config.learning_rate=nan"]
     program = (
         f"import runpy, sys; sys.argv = {arguments!r}\n"

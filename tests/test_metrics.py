@@ -1,4 +1,4 @@
-"""The metrics against scikit-learn, and the accumulators against the exact metrics."""
+"""The metrics agree with scikit-learn, and the accumulators with the exact metrics."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from fashion_jax.step import metrics as training_metrics
 
 
 def _data(seed: int, num_images: int = 300, num_classes: int = 7, scale: float = 2.0):
-    """float64 log-probabilities that know something of the labels; class 2 never occurs, some are unknown."""
+    """Returns float64 log-probabilities correlated with the labels; class 2 never occurs, some labels are unknown."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(-1, num_classes, num_images)
     labels[labels == 2] = 0

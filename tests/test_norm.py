@@ -1,4 +1,4 @@
-"""The norm of gradients against optax's."""
+"""The norm of gradients agrees with optax's."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Normalisation over a batch against its plain formula, differentiated by JAX."""
+"""Normalisation over a batch agrees with its plain formula, differentiated by JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def test_values_and_gradients_equal_the_plain_formula(shape, dtype, tolerance):
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 def test_pooled_equals_normalised_rectified_and_pooled(shape, dtype, tolerance, ties, platform, monkeypatch):
-    """With scales of both signs, and where values of x are equal, or none is above zero."""
+    """Scales have both signs; in some cases values of x are equal, or none is above zero."""
     if platform == "other":
         monkeypatch.setattr(normalization, "_normalize_then_pool", normalization._pool_then_normalize)
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def test_bfloat16_is_normalised_in_float32():
 
 
 def test_neither_direction_waits_for_a_sum_to_take_the_next():
-    """Two sums over the devices each way, which XLA combines on TPU and GPU."""
+    """Each direction has two sums over the devices, which XLA combines on TPU and GPU."""
     mesh = create_mesh()
     spread, everywhere = batch_sharding(mesh), replicated(mesh)
 

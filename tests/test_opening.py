@@ -1,4 +1,4 @@
-"""The folder of a run: what stands in the way is told first, and a start that fails leaves things as they were."""
+"""Opening the folder of a run: obstacles are reported first, and a failed start leaves things as they were."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def plant(path, kind: str) -> None:
 
 
 def contents(folder) -> dict:
-    """Path -> content and inode of everything below a folder."""
+    """Returns path -> content and inode of everything below a folder."""
     return {
         str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else None, path.lstat().st_ino)
         for path in folder.rglob("*")
@@ -127,7 +127,7 @@ def test_no_mistake_leaves_a_folder(tiny_config, tmp_path, change):
 
 @pytest.mark.usefixtures("no_report")
 def test_a_resumption_that_fails_leaves_the_run_as_it_was(finished_run, tiny_config, tmp_path, monkeypatch):
-    """As a larger batch that does not fit into memory does, at the first step."""
+    """The first step fails, as it does when a larger batch does not fit into memory."""
     shutil.copytree(finished_run, tmp_path / "run")
     before = {name: content for name, (content, _) in contents(tmp_path).items()}
     tiny_config.num_epochs += 1

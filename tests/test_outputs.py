@@ -43,7 +43,7 @@ def test_a_device_that_is_full_is_told(tmp_path):
 
 @pytest.mark.parametrize("is_file", [True, False])
 def test_standard_output_is_written_to_in_order(tmp_path, is_file):
-    """Also where it is sent to a file, which must not begin again."""
+    """The order holds also if it is redirected to a file, which must not be truncated again."""
     program = (
         "from pathlib import Path\nfrom fashion_jax import atomic\nfrom fashion_jax.command_line import output\n"
         "print('before')\nwith output(Path('/dev/stdout')) as path: atomic.write_text(path, 'json\\n')\nprint('after')"

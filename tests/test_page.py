@@ -1,4 +1,4 @@
-"""The report page: whole, self-contained, everything from users' data escaped, for runs of any shape."""
+"""The report page: complete, self-contained, everything from users' data escaped, for runs of any shape."""
 
 import base64
 import dataclasses
@@ -116,7 +116,7 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_page(tmp_path):
 
 @pytest.mark.parametrize("classes", [4, 12])
 def test_the_page_shows_what_the_network_is_shown(tmp_path, classes):
-    """Of different classes as far as there are, and another image in each row."""
+    """Each row shows another image, of different classes as far as there are."""
     contents = make_contents(tmp_path, classes=classes)
     contents.config.augment = "medium"
     data = augmentation(contents)
@@ -151,7 +151,7 @@ def test_confused_pairs_are_the_largest_cells_off_the_diagonal():
 
 
 def test_excess_confidence_by_hand():
-    """Class 0 is said of three known images with 0.9, 0.7 and 0.5, of which one is right; class 2 of none."""
+    """Class 0 is predicted for three known images with 0.9, 0.7 and 0.5, of which one is right; class 2 for none."""
     probs = np.array([[0.9, 0.1, 0], [0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.4, 0.6, 0], [0.8, 0.2, 0]])
     with np.errstate(divide="ignore"):
         excess = excess_confidence(np.log(probs), np.array([0, 1, 2, 1, -1]))

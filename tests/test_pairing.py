@@ -1,4 +1,4 @@
-"""Two runs on the images that both have."""
+"""Two runs are compared on the images that both have."""
 
 import numpy as np
 

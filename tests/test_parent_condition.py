@@ -1,4 +1,4 @@
-"""Logits that are conditioned on the parent: the truth in training, what is predicted of it afterwards."""
+"""Logits conditioned on the parent: the true one in training, the predicted one afterwards."""
 
 from functools import partial
 
@@ -41,13 +41,13 @@ def images():
 
 @pytest.fixture(scope="module")
 def params(images):
-    """Of the model with both conditions, as they are drawn."""
+    """Returns the initial parameters of the model with both conditions."""
     return make(LEVELS[1:]).init(jax.random.key(0), images, train=False)["params"]
 
 
 @pytest.fixture(scope="module")
 def learnt(params):
-    """Parameters whose conditions have learnt something."""
+    """Returns parameters whose conditions have been trained."""
     rng = np.random.default_rng(1)
     weights = {f"conditions_{level}": {"kernel": params[f"conditions_{level}"]["kernel"]} for level in LEVELS[1:]}
     return params | jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), weights)
@@ -86,7 +86,7 @@ def test_evaluation_feeds_what_it_predicts_of_the_parent(learnt, images):
 
 
 def test_training_feeds_the_truth_and_what_is_predicted_where_it_is_unknown(learnt, images):
-    """Image 2 is of an unknown main; images 0 and 1 are mixed, as are 2 and 3, half of which is so unknown."""
+    """Image 2 has an unknown main; images 0 and 1 are mixed, as are 2 and 3, half of which is therefore unknown."""
     targets = shares(LABELS, [0.75, 1, 1, 0.5])
     logits = make(LEVELS[1:]).apply({"params": learnt}, images, train=True, targets=targets)
     own, kernel = own_logits(learnt, images), learnt["conditions_sub"]["kernel"]

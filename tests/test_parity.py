@@ -1,4 +1,4 @@
-"""The flax models, their training, schedules and initialisation against PyTorch's stored results.
+"""The flax models, their training, schedules and initialisation agree with PyTorch's stored results.
 
 The reference is written by scripts/make_parity_reference.py, from the same weights and images.
 """
@@ -68,7 +68,7 @@ def test_learning_rates_equal_pytorch(reference, schedule, num_epochs):
     ("name", "heads"), [("resnet34", {"main": "main", "sub": "sub"}), ("vgg16", {"sub": "classifier"})]
 )
 def test_initialisation_is_pytorchs(name, heads):
-    """Kind of distribution, its bounds and its deviation, of every leaf."""
+    """Checks the kind of distribution, its bounds and its deviation for every leaf."""
     config = default.get_config()
     config.model.update(name=name, heads=heads)
     model = create_model(config, _taxonomy())
@@ -84,7 +84,7 @@ def test_initialisation_is_pytorchs(name, heads):
 
 
 def _check_initial(path, leaf, kernel_shape, is_classifier):
-    """As torchvision and torch.nn draw the leaf of a layer with a kernel of this shape (None: BatchNorm)."""
+    """Checks that a leaf of a layer with this kernel shape (None: BatchNorm) is initialised as torchvision does."""
     last = path.rpartition("/")[2]
     if kernel_shape is None:
         assert np.all(leaf == (last in ("scale", "var"))), path
@@ -107,7 +107,7 @@ def _check_normal(path, leaf, std):
 
 
 def _check_moments(path, leaf, std, kurtosis):
-    """Within six standard errors; the kurtosis (uniform 9/5, normal 3, truncated normal less) of large leaves."""
+    """Checks moments within six standard errors; of large leaves the kurtosis too (uniform 9/5, normal 3)."""
     z = leaf.ravel()[:1_000_000] / std
     assert abs(z.mean()) < 6 * z.size**-0.5, path
     assert abs(np.square(z).mean() - 1) < 6 * ((kurtosis - 1) / z.size) ** 0.5, path
@@ -116,7 +116,7 @@ def _check_moments(path, leaf, std, kurtosis):
 
 
 def _train(case):
-    """Three steps in float64 and without dropout: what the reference has stored."""
+    """Trains three steps in float64 without dropout, as stored in the reference."""
     images = inputs.draw_images(case).astype(np.float64)
     labels = {level: inputs.draw_labels(case, level) for level, _ in case.heads}
     model = _model_without_dropout(case)
@@ -169,7 +169,7 @@ def _model_without_dropout(case):
 
 
 def _draw_variables(model, images):
-    """The variables of the case in the type of the images."""
+    """Returns the variables of the case in the dtype of the images."""
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
     return {
         collection: unflatten_dict(

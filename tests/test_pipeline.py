@@ -20,7 +20,7 @@ SHAPE = (8, 6)  # of most images here, so that nothing is resized and every pixe
 
 
 def make_split(folder, count: int) -> tuple[Split, np.ndarray]:
-    """PNG images of noise whose label is their number, and their pixels."""
+    """Writes PNG images of noise whose label is their number; returns the split and their pixels."""
     files = [folder / f"{i}.png" for i in range(count)]
     pixels = [write_image(file, SHAPE, seed=i) for i, file in enumerate(files)]
     labels = {"sub": np.arange(count, dtype=np.int32)}
@@ -50,7 +50,7 @@ def train_labels(split, config, start=0, stop=10, rows=None):
 @pytest.mark.parametrize("cache", ["none", "host"])
 @pytest.mark.parametrize("batch_size", [3, 5, 16])
 def test_evaluation_has_every_image_once(ten, batch_size, cache):
-    """The last batch is filled up, so that all are of one shape; what fills it is cut off by the caller."""
+    """The last batch is padded, so that all have one shape; the caller cuts the padding off."""
     split, pixels = ten
     batches = list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), batch_size))
     assert {batch["image"].shape for batch in batches} == {(batch_size, *SHAPE, 3)}
@@ -61,7 +61,7 @@ def test_evaluation_has_every_image_once(ten, batch_size, cache):
 
 @pytest.mark.parametrize("cache", ["none", "host"])
 def test_training_batches_are_those_of_the_order(ten, cache):
-    """10 images make 2 batches of 4; what is left over is another image in every epoch."""
+    """10 images make 2 batches of 4; the images left over differ in every epoch."""
     split, pixels = ten
     config = config_of(cache=cache)
     batches = list(batches_of_steps(split, open_images(split, config, SHAPE), config, 0, 6))
@@ -112,7 +112,7 @@ def test_the_rows_of_two_processes_make_the_batches_of_one(ten, order):
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
 def test_streamed_images_equal_cached_ones(tmp_path, resize):
-    """Of several sizes, and more than one chunk of the cache."""
+    """The images have several sizes and fill more than one chunk of the cache."""
     count = 260
     sizes = [(5 + i % 7, 4 + i % 5) for i in range(count)]
     files = [tmp_path / f"{i}.png" for i in range(count)]
@@ -137,7 +137,7 @@ def decode(path, shape, resize="stretch") -> np.ndarray:
 
 @pytest.fixture
 def bands(tmp_path):
-    """20 x 40 pixels of red, green, green, blue, from left to right."""
+    """Writes an image of 20 x 40 pixels: red, green, green, blue bands, from left to right."""
     pixels = np.zeros((20, 40, 3), np.uint8)
     pixels[:, :10, 0], pixels[:, 10:30, 1], pixels[:, 30:, 2] = 200, 200, 200
     path = tmp_path / "bands.png"
@@ -199,7 +199,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, damage, cache):
 
 
 def test_batches_that_nobody_takes_end_with_the_interpreter(ten):
-    """Else its threads would keep it from its end."""
+    """Otherwise its threads would keep the interpreter from ending."""
     split, _ = ten
     batches = open_images(split, config_of(cache="none"), SHAPE).batches(lambda: iter([np.arange(5)] * 1000))
     next(batches)
@@ -233,7 +233,7 @@ def test_the_canvas_is_larger_where_the_augmentation_crops():
 
 
 def first_batches(split, config, start, mesh=None):
-    """The pixels of the steps start to 50, and of the evaluation, as the network would get them."""
+    """Returns the pixels of the steps start to 50, and of the evaluation, as the network would get them."""
     images = open_images(split, config, SHAPE, mesh)
     train = [put_batch(batch, create_mesh()) for batch in batches_of_steps(split, images, config, start, 50)]
     evaluated = [put_batch(batch, create_mesh()) for batch in eval_batches(split, images, config.batch_size)]

@@ -1,4 +1,4 @@
-"""The poolings of a ResNet's stem and of VGG against XLA's own."""
+"""The poolings of a ResNet's stem and of VGG agree with XLA's own."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Where a run is in its data, and a run that goes on with another batch size."""
+"""A run's position in its data, and a run that resumes with another batch size."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def test_a_run_that_cannot_go_on_from_where_it_is_is_told_so(position, batch_siz
 
 
 def cut_after(monkeypatch, steps, config, workdir):
-    """Trains, and is interrupted when a further batch is asked for."""
+    """Trains, and interrupts the run when a further batch is asked for."""
     real, batches = train.put_batch, iter(range(10**6))
 
     def interrupt(batch, mesh):
@@ -57,7 +57,7 @@ def cut_after(monkeypatch, steps, config, workdir):
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("batch_size", [8, 32])
 def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatch, capsys, batch_size):
-    """Stopped after 14 steps of 16 images, 10 an epoch: 96 of the 160 images of the second are left then."""
+    """The run stops after 14 steps of 16 images, 10 per epoch: 96 of the 160 images of the second epoch are left."""
     tiny_config.checkpoint.every_steps, tiny_config.num_epochs = 2, 3
     cut_after(monkeypatch, 14, tiny_config, tmp_path)
     first_line = without_timing(tmp_path)[0]

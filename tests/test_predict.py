@@ -41,7 +41,7 @@ def predict(finished_run, tmp_path):
 
 
 def decided(run, **options):
-    """The decisions on the run's validation split, by its own predictions; the files of the images; the taxonomy."""
+    """Returns the decisions on the run's validation split by its own predictions, the image files, and the taxonomy."""
     taxonomy = read_taxonomy(run)
     path = run / "predictions" / "validation.parquet"
     decider = Decider(taxonomy, read_calibration(run, taxonomy).temperatures, **{"how": "conditional"} | options)
@@ -96,7 +96,7 @@ def test_the_speed_is_without_the_compiler_and_of_a_batch_at_least(validation_fi
 
 @pytest.mark.parametrize("bad", [[2], [0, 1, 2, 3, 4, 5, 6, 7, 20], range(8, 24), [7, 16, 31, 39]])
 def test_a_broken_file_moves_no_other_s_prediction(validation_files, predict, tmp_path, bad):
-    """Whatever batches the broken files are in, a whole one among them; 8 images a batch."""
+    """Broken files lie in any batch, or fill a whole one; there are 8 images per batch."""
     expected = predict(*validation_files)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
@@ -164,7 +164,7 @@ def test_a_run_without_calibration_says_so(finished_run, tmp_path, capsys):
 
 
 def write_odd(folder) -> dict[str, str]:
-    """Good images and odd files in a folder: name below it -> what the error says, "" where there is none."""
+    """Writes good images and odd files to a folder; returns name -> the expected error, "" if there is none."""
     folder.mkdir()
     for i in range(3):
         write_image(folder / f"{i}.jpg", seed=i)

@@ -24,7 +24,7 @@ SHAPE = (32, 32)
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, catalogue_cache) -> Path:
-    """The catalogue of tiny_config, prepared in this process in several shards."""
+    """Returns the catalogue of tiny_config, prepared in this process in several shards."""
     config = load_config("configs/smoke.py")
     config.batch_size, config.num_epochs = 16, 2
     config.data.cache_dir, config.data.catalogue.num_images = catalogue_cache, 200
@@ -34,7 +34,7 @@ def prepared(tmp_path_factory, catalogue_cache) -> Path:
 
 
 def on(config, folder: Path):
-    """The same config on a prepared directory."""
+    """Returns the same config on a prepared directory."""
     config = config.copy_and_resolve_references()
     config.data.source, config.data.path = "tfds", str(folder)
     return config
@@ -89,7 +89,7 @@ def test_its_splits_keep_the_groups_it_was_prepared_with(tmp_path):
 
 
 def test_some_of_its_images_are_shown_as_those_of_the_source(prepared, tiny_config):
-    """On the page: what augmentation makes of them, and where the network looked."""
+    """The page shows the augmented images and where the network looked."""
     shown = []
     for config in (tiny_config, on(tiny_config, prepared)):
         split = load_dataset(config).splits["train"]
@@ -170,7 +170,7 @@ def test_another_config_is_refused(prepared, tiny_config, change, sentence):
 
 
 def test_another_decoder_is_refused(prepared, tiny_config, monkeypatch):
-    """Half of a set would have other pixels of the same files."""
+    """Otherwise half of a set would have other pixels of the same files."""
     monkeypatch.setattr(shards, "DECODER", shards.DECODER + 1)
     with pytest.raises(UserError, match=f"begun with other data .decoder is {shards.DECODER - 1} there and"):
         prepare(tiny_config, prepared, SHAPE, images_per_shard=50)

@@ -1,4 +1,4 @@
-"""What the files around the package promise: pinned versions, commands that exist, scripts that set up .venv."""
+"""The files around the package keep their promises: pinned versions, commands that exist, scripts that set up .venv."""
 
 import ast
 import os
@@ -24,7 +24,7 @@ COMMAND = re.compile(r"python -m ((?:fashion_jax|benchmarks)(?:\.\w+)+)|((?:scri
 
 
 def project_files() -> list[Path]:
-    """The files that belong to the project, whether or not it is a git checkout."""
+    """Returns the files that belong to the project, whether or not it is a git checkout."""
     files = []
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in IGNORED and not name.endswith("_cache")]
@@ -93,7 +93,7 @@ def test_an_index_address_would_be_found(line):
 
 
 def missing_commands(text: str) -> list[str]:
-    """The modules, scripts and configs that a page names and the project lacks."""
+    """Returns the modules, scripts and configs that a page names and the project lacks."""
     modules = {module for module, _ in COMMAND.findall(text) if module}
     paths = {path for _, path in COMMAND.findall(text) if path}
     lacking = [m for m in modules if not (ROOT / m.replace(".", "/")).with_suffix(".py").is_file()]
@@ -123,7 +123,7 @@ esac
 
 
 class Checkout:
-    """A copy of the scripts under a path with a space, and a Python 3.11 that only notes what it is asked."""
+    """A copy of the scripts under a path with a space, and a Python 3.11 that only records its arguments."""
 
     def __init__(self, folder: Path):
         self.root, self.log, self.bin = folder / "a project", folder / "log", folder / "bin"

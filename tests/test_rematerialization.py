@@ -1,4 +1,4 @@
-"""What remat keeps for the backward pass, and that it changes no number."""
+"""Rematerialization limits what is kept for the backward pass, and changes no number."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ from tests.steps import TAXONOMY, random_batch
 
 
 def loss_of(config, remat: str, name: str = "resnet10", draw=jax.jit):
-    """The loss as a function of the parameters, with the other outputs, and parameters as drawn."""
+    """Returns the loss as a function of the parameters, with the other outputs, and the drawn parameters."""
     config.remat, config.model.name, config.dtype = remat, name, "float64"
     model = create_model(config, TAXONOMY)
     batch = random_batch()
@@ -33,12 +33,12 @@ def loss_of(config, remat: str, name: str = "resnet10", draw=jax.jit):
 
 
 def zeros(function):
-    """What it returns, nothing of it being drawn or compiled."""
+    """Returns zeros of a function's output shapes, without running or compiling it."""
     return lambda *arguments: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *arguments))
 
 
 def kept_bytes(config, remat: str) -> int:
-    """Of the residuals that a backward pass starts from."""
+    """Returns the size of the residuals that a backward pass starts from."""
     loss, params = loss_of(config, remat, "resnet34", draw=zeros)
     residuals = jax.eval_shape(lambda p: jax.vjp(loss, p, has_aux=True)[1], params)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(residuals))

@@ -1,4 +1,4 @@
-"""Resizing: what it keeps of an image and what it takes away."""
+"""Resizing: what it preserves of an image and what it removes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.zoo import photo
 
 @pytest.mark.parametrize("before", [(64, 64), (70, 100), (121, 89), (200, 150), (533, 400), (1111, 70), (40, 30)])
 def test_it_is_nearly_what_pillow_and_tensorflow_call_bilinear(before):
-    """Within 2 of 256 on average; without the filter it would be up to 14."""
+    """The mean difference is within 2 of 256; without the filter it would be up to 14."""
     image = photo(*before)
     expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)).astype(int)
     found = resized(np.asarray(image), (64, 64))
@@ -22,7 +22,7 @@ def test_it_is_nearly_what_pillow_and_tensorflow_call_bilinear(before):
 @pytest.mark.parametrize("scale", [1.6, 2, 2.4, 3, 3.9, 4.1, 6.5, 12])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_stripes_that_are_too_fine_become_grey(scale, axis):
-    """Of their contrast (standard deviation 127.5) at most a third is left, as INTER_AREA leaves at worst."""
+    """At most a third of their contrast (standard deviation 127.5) is left, as INTER_AREA leaves at worst."""
     stripes = np.zeros((480, 480, 3), np.uint8)
     stripes.swapaxes(0, axis)[::2] = 255
     found = resized(stripes, (round(480 / scale),) * 2)[5:-5, 5:-5]

@@ -1,4 +1,4 @@
-"""calibration.json: what is written is read, and what is damaged is named."""
+"""calibration.json: written files can be read, and damage is reported by name."""
 
 import json
 

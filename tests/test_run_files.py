@@ -1,4 +1,4 @@
-"""Whether a start goes on with the run that a directory holds: its id, its files, its checkpoints."""
+"""A start decides whether it resumes the run that a directory holds, by its id, its files and its checkpoints."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def label(workdir: Path, step: int) -> dict:
 
 
 def of_before(workdir: Path) -> None:
-    """Makes a run as versions left it whose checkpoints carry no id."""
+    """Turns a run into one of earlier versions, whose checkpoints carry no id."""
     for path in workdir.glob("checkpoints/*/digests/metadata"):
         arrays = json.loads(path.read_text())["arrays"]
         path.write_text(json.dumps({"arrays": arrays, "digest": _digest(arrays, None)}))
@@ -72,7 +72,7 @@ def test_a_run_of_before_gets_an_id_and_goes_on(run, tiny_config):
 
 @pytest.mark.parametrize("without_label", [False, True])
 def test_a_step_of_another_run_is_refused(run, tiny_config, tmp_path, capsys, without_label):
-    """Also one of a version that wrote no ids, where the run has had one from its beginning."""
+    """So is one of a version that wrote no ids, if the run has had one from its beginning."""
     other = Path(shutil.copytree(run, tmp_path / "other"))
     if without_label:
         of_before(other)

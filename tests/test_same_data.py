@@ -1,4 +1,4 @@
-"""What of the data may be another at the next start of a run, and what is refused."""
+"""Changes of the data that the next start of a run accepts, and those that it refuses."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ OTHER = ("Apparel", "Dress")
 
 @pytest.fixture
 def begun(tmp_path):
-    """A shop and the files of a run on it, as if that had saved its first step; starts again when it is called."""
+    """Returns a shop and the files of a run on it that has saved its first step; calling it starts the run again."""
     shop, workdir = tmp_path / "shop", tmp_path / "run"
     write_shop(shop, ROWS, HEADER)
     (workdir / "checkpoints" / "1").mkdir(parents=True)
@@ -155,7 +155,7 @@ def test_an_id_of_several_images_stays_if_they_only_come_or_go():
 
 
 def test_changes_among_random_images_are_found():
-    """Against a loop over dicts."""
+    """The expected changes come from a loop over dicts."""
     rng = np.random.default_rng(0)
     for _ in range(20):
         lists = []

@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, and over hand-worked trees."""
+"""Scores agree with scikit-learn, and with hand-worked trees."""
 
 import math
 import warnings

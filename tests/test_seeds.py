@@ -1,4 +1,4 @@
-"""What the seed alone changes: which runs belong together, and how far their scores lie apart."""
+"""Runs that differ only in the seed: which belong together, and how far their scores lie apart."""
 
 import dataclasses
 

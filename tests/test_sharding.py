@@ -18,7 +18,7 @@ V5E, V5P = "TPU v5 lite", "TPU v5"
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What jax.make_mesh asks of a TPU."""
+    """A stand-in for a TPU chip, with the attributes that jax.make_mesh reads."""
 
     id: int
     process_index: int
@@ -30,7 +30,7 @@ class Chip:
 
 
 def slice_of(kind: str, shape: tuple[int, int, int], number: int = 0) -> list[Chip]:
-    """The chips of a slice, x running fastest; a host has 2 x 2 of them, of all slices the same count."""
+    """Returns the chips of a slice, x running fastest; a host has 2 x 2 of them, and all slices have equally many."""
     columns, rows = shape[0] // 2, shape[1] // 2
     chips = []
     for z, y, x in np.ndindex(shape[::-1]):

@@ -1,4 +1,4 @@
-"""Which split each row belongs to."""
+"""Each row belongs to one split."""
 
 from collections import Counter
 
@@ -20,7 +20,7 @@ def make_table(paths, **columns) -> Table:
 
 
 def uneven_paths(seed: int) -> list[tuple[str, ...]]:
-    """About 2,000 rows of 60 classes, of which some have 1 or 2 rows, in no order."""
+    """Returns about 2,000 rows of 60 classes, some of which have 1 or 2 rows, in no order."""
     generator = np.random.default_rng(seed)
     sizes = [1, 1, 1, 2, 2, 3, *generator.integers(1, 80, 54)]
     paths = [(f"main {c % 5}", f"sub {c}") for c, size in enumerate(sizes) for _ in range(size)]
@@ -54,7 +54,7 @@ def test_fractions_hold_for_the_whole_and_for_every_class(splits, seed):
 
 @pytest.mark.parametrize("fields", [{}, {"folds": 3, "fold": 0}, {"folds": 3, "fold": 2}])
 def test_training_keeps_every_class_that_has_an_image_which_can_be_used(fields):
-    """Where all that was dealt to training is bad, the class goes there whole; nothing else moves."""
+    """If all images dealt to training are bad, the whole class goes there; nothing else moves."""
     paths = uneven_paths(0)
     before, _ = assign(make_table(paths), **fields)
     good = np.ones(len(paths), bool)

@@ -75,7 +75,7 @@ GOOD = b"id,name,main,sub,note\n" + b"".join(
 
 
 def read_named(folder, rows: bytes, text=GOOD, **data):
-    """The table, and what was left out, of whole rows 0 to 119 on lines 2 to 121 and further ones."""
+    """Returns the table, and what was left out, of whole rows 0 to 119 on lines 2 to 121 and further ones."""
     (folder / "styles.csv").write_bytes(text + rows)
     config = shop_config(folder, levels={"main": "main", "sub": "sub"}, max_bad_fraction=0.1, **data)
     return read_table(config, folder)
@@ -163,7 +163,7 @@ COMPOSED, DECOMPOSED = "R\u00f6cke", "Ro\u0308cke"
 
 
 def test_accents_are_the_same_composed_and_decomposed(tmp_path):
-    """In ids, labels, names of columns and files, of tables and folders of the images, values and files of splits."""
+    """Accents occur in ids, labels, names of columns and files, of tables and image folders, and in files of splits."""
     one, other = unicodedata.normalize("NFC", "\u00fc\u00e9"), unicodedata.normalize("NFD", "\u00fc\u00e9")
     rows = [(f"{(one, other)[i % 2]}{i}", "Apparel", (COMPOSED, DECOMPOSED)[i // 2 % 2]) for i in range(40)]
     (tmp_path / other).mkdir()
@@ -360,7 +360,7 @@ def test_texts_are_kept_in_little_memory():
 
 
 def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypatch):
-    """The bounds are those of a million rows in 10 s and of 200 bytes an image, the time's twice as generous."""
+    """The bounds are those of a million rows in 10 s and of 200 bytes per image, with twice the time."""
     count = 100_000
     good = Checked({}, np.arange(1, count + 1, dtype=np.uint64))
     monkeypatch.setattr(presence, "check_files", lambda files, cache: good)

@@ -21,7 +21,7 @@ HARMLESS = ["a=b", "a; -b", "x-1.jpg", 'quo"te,\nline', "a, =b", " a", "\u2212",
 
 
 def is_formula(text: str) -> bool:
-    """As in OWASP's CSV Injection, for readers that trim cells, too."""
+    """Recognizes formulas as OWASP's CSV Injection does, also for readers that trim cells."""
     text = text.replace("\ufeff", "").replace("\u200b", "")
     return text[:1] in ("\t", "\r", "\n") or text.strip()[:1] in tuple("=+-@\uff1d\uff0b\uff0d\uff20\ufe66")
 

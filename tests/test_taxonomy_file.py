@@ -1,4 +1,4 @@
-"""The file that fixes the classes: YAML, and every mistake in it as one sentence."""
+"""The file that fixes the classes: YAML, and one sentence for every mistake in it."""
 
 import pytest
 
@@ -98,7 +98,7 @@ def test_names_are_paths_and_back(tmp_path):
 
 
 def test_labels_find_the_classes_of_a_taxonomy_with_accents_in_the_other_form(tmp_path):
-    """As evaluate needs for a run of before, whose classes are as the table had them."""
+    """Evaluating a run of an earlier version needs this, since its classes are as the table had them."""
     decomposed = Taxonomy.from_paths(["main", "sub"], [("Damen", "Ro\u0308cke"), ("Damen", "Hosen")])
     assert decomposed.label_ids([("Damen", "R\u00f6cke")])["sub"].tolist() == [1]
     assert paths_by_name(decomposed)["R\u00f6cke"] == [("Damen", "Ro\u0308cke")]

@@ -18,7 +18,7 @@ CLASS = f"{MODULE}.Evil"
 
 @pytest.fixture
 def marker(tmp_path, monkeypatch):
-    """A file that is there once the planted module has been imported."""
+    """Returns a file that exists once the planted module has been imported."""
     (tmp_path / "code").mkdir()
     marker = tmp_path / "imported"
     (tmp_path / "code" / f"{MODULE}.py").write_text(
@@ -35,7 +35,7 @@ class Evil(tfds.features.Image): pass
 
 @pytest.fixture
 def copy_of_set(sets, tmp_path):  # noqa: F811
-    """A TFDS directory, in a data_dir of its own, whose features.json may be changed."""
+    """Returns a TFDS directory, in a data_dir of its own, whose features.json may be changed."""
     folder = tmp_path / "data" / "tiny_fashion" / "1.0.0"
     shutil.copytree(sets["array_record"], folder)
     return folder
@@ -46,7 +46,7 @@ def own(feature: str, content: dict) -> dict:
 
 
 def planted(name: str, tree: dict) -> dict:
-    """features.json with the planted class, in each of the forms that TFDS reads."""
+    """Returns features.json with the planted class, in each of the forms that TFDS reads."""
     features = tree["featuresDict"]["features"]
     if name == "current":
         features["image"]["pythonClassName"] = CLASS

@@ -33,7 +33,7 @@ def pixels_of(split: str, i: int) -> np.ndarray:
 
 
 def write_set(folder: Path, file_format: str) -> Path:
-    """40 images to train and 12 to test, by TFDS's own writer; returns the TFDS directory."""
+    """Writes 40 training and 12 test images by TFDS's own writer; returns the TFDS directory."""
     import tensorflow_datasets as tfds
 
     class TinyFashion(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -197,7 +197,7 @@ def test_damaged_records_are_told_where_the_labels_are_read(sets, config_of, tmp
 
 
 def write_idx(folder: Path, counts: dict[str, int], size: int = 28, compress: bool = False) -> np.ndarray:
-    """Files of noise, whose labels count up to 10; returns the pixels of all."""
+    """Writes files of noise, whose labels count up to 10; returns the pixels of all."""
     folder.mkdir(exist_ok=True)
     every = []
     for start, count in counts.items():
@@ -227,7 +227,7 @@ def test_idx_files_are_read_as_fashion_mnist(tmp_path, compress):
 
 
 def raw_pixels(split):
-    """The split's images at their own size, which the trunk would refuse."""
+    """Returns the split's images at their own size, which the trunk would refuse."""
     batches = RecordImages(split.files, (28, 28), "stretch").batches(lambda: iter([np.arange(len(split))]))
     return next(batches)
 

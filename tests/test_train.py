@@ -33,7 +33,7 @@ def damage(step: Path) -> None:
 
 @pytest.fixture
 def finished(finished_run) -> Path:
-    """A workdir with an uninterrupted run of two epochs (20 steps)."""
+    """Returns a workdir with an uninterrupted run of two epochs (20 steps)."""
     return finished_run
 
 
@@ -134,9 +134,10 @@ def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_p
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.long
 def test_mixed_images_and_balanced_draws_resume_bit_identically(tiny_config, tmp_path, monkeypatch):
-    """All that is random in them is a function of (seed, step) or (seed, epoch).
+    """All randomness in them is a function of (seed, step) or (seed, epoch).
 
-    On one device: with two images on each of eight, XLA moves images between fake CPU devices, which can starve.
+    The run uses one device: with two images on each of eight, XLA moves images between fake CPU devices, which can
+    starve.
     """
     one = jax.devices()[:1]
     tiny_config.augment, tiny_config.eval_flip = "strong", True

@@ -1,4 +1,4 @@
-"""The step on the real model: ResNet-34 with the report's heads."""
+"""The step on the real model: ResNet-34 with the recipe's heads."""
 
 import re
 
@@ -24,7 +24,7 @@ def config(tiny_config):
 
 
 def build_to_over_fit(config):
-    """The same program for the tests that need ResNet-34 on one device."""
+    """Builds the same program for the tests that need ResNet-34 on one device."""
     config.num_epochs = 6
     return build(config, jax.devices()[:1], steps_per_epoch=10)
 

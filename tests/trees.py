@@ -15,7 +15,7 @@ PLAIN = Taxonomy.from_paths(LEVELS[:2], [("Apparel", "Dress"), ("Apparel", "Top"
 
 
 def random_taxonomy(seed: int, gaps: bool) -> Taxonomy:
-    """One to three levels; with gaps, some classes have no child."""
+    """Returns a taxonomy of one to three levels; with gaps, some classes have no child."""
     generator = np.random.default_rng(seed)
     depth = int(generator.integers(1, 4))
     paths = []
@@ -28,7 +28,7 @@ def random_taxonomy(seed: int, gaps: bool) -> Taxonomy:
 
 
 def random_log_probs(taxonomy: Taxonomy, images: int, seed: int, scale: float = 3.0) -> dict[str, np.ndarray]:
-    """float32, each level's own softmax of normal logits."""
+    """Returns float32 log-probabilities, each level's own softmax of normal logits."""
     generator = np.random.default_rng(seed)
     result = {}
     for level in taxonomy.levels:
@@ -38,7 +38,7 @@ def random_log_probs(taxonomy: Taxonomy, images: int, seed: int, scale: float = 
 
 
 def random_labels(taxonomy: Taxonomy, images: int, seed: int) -> dict[str, np.ndarray]:
-    """int [images] by level, on the tree's paths; some unknown from a level on."""
+    """Returns int [images] by level, on the tree's paths; some are unknown from a level on."""
     generator = np.random.default_rng(seed)
     finest = taxonomy.levels[-1]
     leaves = generator.integers(0, taxonomy.num_classes(finest), images)

@@ -1,4 +1,4 @@
-"""A trained run with thousands of classes, made without any training: what is left is the end of the run."""
+"""A trained run with thousands of classes, made without any training: only the end of the run is left to do."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def make_run(
 
 
 def end_run(run: SimpleNamespace, log_probs: dict[str, np.ndarray]) -> None:
-    """What a training does once its last step is done, but for the predicting."""
+    """Does what a training does after its last step, except for predicting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_end, "predict_validation", lambda *_: log_probs)
         run_end.write_results(run, None)

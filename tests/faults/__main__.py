@@ -1,4 +1,4 @@
-"""The whole suite as a table: python -m tests.faults [--json FILE] [--jobs N] [--keep DIR] [KIND ...]."""
+"""Runs the whole suite, prints a table: python -m tests.faults [--json FILE] [--jobs N] [--keep DIR] [KIND ...]."""
 
 from __future__ import annotations
 

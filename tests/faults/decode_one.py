@@ -1,4 +1,4 @@
-"""Decodes a file as training does; prints what came of it and what it cost: python -m tests.faults.decode_one FILE."""
+"""Decodes a file as training does and prints the result and its cost: python -m tests.faults.decode_one FILE."""
 
 import json
 import resource

@@ -16,7 +16,7 @@ from tests.faults.shop import LABELS, Look, shop_fields
 
 
 def make_folder(folder: Path, splits: Sequence[str] = ("",), per_class: int = 16) -> Path:
-    """SPLIT/MAIN/SUB/N.png, of so many images a class."""
+    """Writes SPLIT/MAIN/SUB/N.png, with `per_class` images in each class."""
     rng = np.random.default_rng(0)
     for split in splits:
         for labels in LABELS:
@@ -38,7 +38,7 @@ _CLASSES = {"/".join(labels) for labels in LABELS}
 def _same_classes(
     name: str, change: Callable[[Path], object], lab: Lab, splits: Sequence[str] = ("",)
 ) -> Iterator[Try]:
-    """The four classes are found and no other, or all is refused in a sentence."""
+    """Checks that the four classes and no others are found, or that all is refused in a sentence."""
     folder = make_folder(lab.folder / "data", splits)
     change(folder)
     look = Look(lab, folder_fields(folder))
@@ -48,7 +48,7 @@ def _same_classes(
 
 
 def _run_inside(where: str, lab: Lab) -> Iterator[Try]:
-    """The work directory lies in the data; its page and figures are no class, at the next start neither."""
+    """Puts the work directory inside the data; its page and figures must never become a class."""
     folder = make_folder(lab.folder / "data")
     workdir = folder / where
     first = lab.train(workdir, folder_fields(folder))
@@ -62,7 +62,7 @@ def _run_inside(where: str, lab: Lab) -> Iterator[Try]:
 
 
 def _usual_names(train: str, validation: str, lab: Lab) -> Iterator[Try]:
-    """Splits under their usual names, in any case, are the splits; nothing is swapped."""
+    """Checks that folders with the usual names of splits, in any case, are the splits, and that none is swapped."""
     folder = make_folder(lab.folder / "data", (train, validation), per_class=8)
     workdir = lab.folder / "run"
     command = lab.train(workdir, folder_fields(folder, batch_size=16))
@@ -75,7 +75,7 @@ def _usual_names(train: str, validation: str, lab: Lab) -> Iterator[Try]:
 
 
 def _merged(lab: Lab) -> Iterator[Try]:
-    """The merged class that data.json names is one that the taxonomy has."""
+    """Checks that the merged class that data.json names is one of the taxonomy."""
     folder = make_folder(lab.folder / "data")
     for i in range(3):
         where = folder / "Apparel" / f"Rare{i}"

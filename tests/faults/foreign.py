@@ -1,4 +1,4 @@
-"""Other people's runs and data sets, which are read and not obeyed; and what people mistype."""
+"""Runs and data sets from other people, which are read and not obeyed; and users' typing mistakes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SETS: dict[str, dict[str, object]] = {
 
 
 def _foreign_features(name: str, lab: Lab) -> Iterator[Try]:
-    """No module is imported that a set's files name; the set is refused in a sentence."""
+    """Checks that no module named in a set's files is imported, and that the set is refused in a sentence."""
     folder = _tfds_set(lab, _SETS[name])
     if name == "200,000 brackets":
         (folder / "features.json").write_text("[" * 200_000)
@@ -57,7 +57,7 @@ def _foreign_features(name: str, lab: Lab) -> Iterator[Try]:
 
 
 def _evaluated_features(lab: Lab) -> Iterator[Try]:
-    """The same through the config of a foreign run."""
+    """Checks the same through the config of a foreign run."""
     folder = _tfds_set(lab, _HARM)
     workdir = lab.copy()
     _set_fields(workdir, {"source": "tfds", "path": str(folder)})
@@ -79,7 +79,7 @@ def _set_fields(workdir: Path, fields: dict[str, object]) -> None:
 
 
 def _foreign_cache(module: str, lab: Lab) -> Iterator[Try]:
-    """A run's config names a cache: nothing is read from there, and nothing is written there."""
+    """Checks that a cache named in a run's config is neither read nor written."""
     workdir, planted = lab.copy(), lab.folder / "planted"
     planted.mkdir()
     _set_fields(workdir, {"cache_dir": str(planted)})
@@ -97,7 +97,7 @@ def _foreign_cache(module: str, lab: Lab) -> Iterator[Try]:
 
 
 def _pickled(lab: Lab) -> Iterator[Try]:
-    """A pickle in place of a checkpoint's files is not run."""
+    """Checks that a pickle in place of a checkpoint's files is not executed."""
     workdir = lab.copy()
     touched = lab.folder / "touched"
     pickle = f"cos\nsystem\n(S'touch {touched}'\ntR.".encode()
@@ -148,7 +148,7 @@ _TYPOS: dict[str, tuple[dict[str, object], Sequence[str]]] = {
 
 
 def _typo(name: str, fields: dict[str, object], words: Sequence[str], lab: Lab) -> Iterator[Try]:
-    """Refused in a sentence, before anything is made."""
+    """Checks that a typing mistake is refused in a sentence before anything is created."""
     workdir = lab.folder / "run"
     result = refused(name, lab.train(workdir, fields), words)
     yield Try(name, result.survived and not workdir.exists(), result.message)

@@ -1,4 +1,4 @@
-"""Image files and archives that are small and ask for much, or that are not what they seem."""
+"""Image files and archives that are small but demand much, or that are not what they seem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that jump, data that changes under a run, and data that was never good."""
+"""Clocks that jump, data that changes during a run, and data that was never good."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ time.time = lambda: real() + (0 if time.monotonic() < began + 1.5 else {jump})
 
 
 def _clock(name: str, jump: int, lab: Lab) -> Iterator[Try]:
-    """The wall clock jumps while the run saves."""
+    """Lets the wall clock jump while the run saves."""
     command, same = lab.finish(lab.folder / "run", before=_CLOCK.format(jump=jump))
     yield Try(name, same, command.sentence() or "the same end")
 
@@ -33,7 +33,7 @@ CLOCK: list[Fault] = [
 
 
 def _harmed(name: str, harm: Callable[[Path], object], lab: Lab) -> Iterator[Try]:
-    """An image is harmed while the images are streamed; once it is back the run goes on to the same end."""
+    """Damages an image while images are streamed; once it is restored, the run must come to the same end."""
     shop = make_shop(lab.folder / "shop", 128)
     fields = shop_fields(shop, data__cache="none", num_epochs=12) | {"checkpoint.every_steps": 2}
     assert lab.train(lab.folder / "whole", fields).wait() == 0
@@ -72,7 +72,7 @@ DATA_UNDER_A_RUN: list[Fault] = [
 
 
 def _nan_image(lab: Lab) -> Iterator[Try]:
-    """An image whose pixels are NaN."""
+    """Trains on an image whose pixels are NaN."""
     shop = make_shop(lab.folder / "shop")
     pixels = np.full((40, 40), np.nan, np.float32)
     Image.fromarray(pixels).save(shop / "images" / "3.tiff")
@@ -81,7 +81,7 @@ def _nan_image(lab: Lab) -> Iterator[Try]:
 
 
 def _nan_loss(lab: Lab) -> Iterator[Try]:
-    """A learning rate that makes every loss NaN."""
+    """Trains with a learning rate that makes every loss NaN."""
     command = lab.train(lab.folder / "run", {"learning_rate": 1e30})
     yield refused("a loss of NaN", command, ["finite"], status=1)
 
@@ -90,7 +90,7 @@ NOT_A_NUMBER: list[Fault] = [_nan_image, _nan_loss]
 
 
 def _out_of_range(lab: Lab) -> Iterator[Try]:
-    """Labels that the fixed taxonomy does not have count as unknown; hostile ones among them."""
+    """Checks that labels missing from the fixed taxonomy, hostile ones among them, count as unknown."""
 
     def change(rows: Rows) -> None:
         rows[5][1:], rows[6][1:] = ["Spaceships", "999999999999"], ["-1", "nan"]

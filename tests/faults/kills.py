@@ -49,7 +49,7 @@ def _locked(command: Command) -> object:
 
 
 def _killed(name: str, reached: Reached, then: float, lab: Lab) -> Iterator[Try]:
-    """Killed at a moment, it goes on to the same end; what was saved stays."""
+    """Kills a run at a moment; it must come to the same end, and keep what was saved."""
     workdir = lab.folder / "run"
     command = lab.train(workdir)
     command.until(lambda: reached(command), then)
@@ -61,7 +61,7 @@ def _killed(name: str, reached: Reached, then: float, lab: Lab) -> Iterator[Try]
 
 
 def _killed_often(lab: Lab) -> Iterator[Try]:
-    """Killed at six random moments of one run."""
+    """Kills one run at six random moments."""
     workdir, moments = lab.folder / "run", random.Random(0)
     for _ in range(6):
         command = lab.train(workdir)
@@ -104,7 +104,7 @@ def _stopped(
     then: float = 0,
     **options,
 ) -> Iterator[Try]:
-    """Asked to stop at a moment, it saves, says so, and goes on to the same end."""
+    """Asks a run to stop at a moment; it must save, say so, and come to the same end."""
     workdir = lab.folder / "run"
     command = lab.train(workdir, **options)
     command.until(lambda: reached(command), then)
@@ -119,7 +119,7 @@ def _stopped(
 
 
 def _told_to_go_on(lab: Lab) -> Iterator[Try]:
-    """Under nohup a lost terminal is no reason to stop."""
+    """Checks that a lost terminal does not stop a run under nohup."""
     workdir = lab.folder / "run"
     command = lab.train(workdir, shell='exec nohup "$@"')
     command.until(lambda: command.steps())
@@ -129,7 +129,7 @@ def _told_to_go_on(lab: Lab) -> Iterator[Try]:
 
 
 def _lost_terminal(lab: Lab) -> Iterator[Try]:
-    """The terminal goes away with its window: SIGHUP, and nobody reads stdout and stderr any more."""
+    """Closes the terminal with its window: SIGHUP, and nobody reads stdout and stderr any more."""
     workdir = lab.folder / "run"
     command = lab.train(workdir, shell='"$@" > >(head -n 1) 2>&1 & wait $!')
     command.until(lambda: command.steps())
@@ -172,7 +172,7 @@ SIGNALS: list[Fault] = list(_signal_faults())
 
 
 def _second_writer(lab: Lab) -> Iterator[Try]:
-    """A second command on the same workdir; and a lock whose holder was killed, which is no obstacle."""
+    """Starts a second command on the same workdir; and checks that the lock of a killed holder is no obstacle."""
     workdir = lab.folder / "run"
     first = lab.train(workdir)
     first.until(lambda: (workdir / "lock").exists() and (workdir / "lock").read_text())
@@ -184,7 +184,7 @@ def _second_writer(lab: Lab) -> Iterator[Try]:
 
 
 def _read_while_training(lab: Lab) -> Iterator[Try]:
-    """evaluate reads a run that is being trained; the run does not notice."""
+    """Checks that evaluate reads a run that is being trained, without an effect on the run."""
     workdir = lab.folder / "run"
     first = lab.train(workdir)
     first.until(lambda: (workdir / "metrics.jsonl").exists() and first.has_saved())
@@ -198,7 +198,7 @@ SECOND_WRITER: list[Fault] = [_second_writer, _read_while_training]
 
 
 def _one_is_killed(killed: int, lab: Lab) -> Iterator[Try]:
-    """Of two processes one is killed: the other ends within 60 s, not with 0; then both go on together."""
+    """Kills one of two processes; the other must end within 60 s with an error, and both must resume together."""
     workdir = lab.folder / "run"
     pair = _two(lab, workdir)
     pair[0].until(pair[0].has_saved)
@@ -216,7 +216,7 @@ def _one_is_killed(killed: int, lab: Lab) -> Iterator[Try]:
 
 
 def _one_is_told(number: int, receiver: int, step: int, lab: Lab) -> Iterator[Try]:
-    """One is asked to stop near a checkpoint: both save the same step and stop."""
+    """Asks one of two processes to stop near a checkpoint; both must save the same step and stop."""
     workdir = lab.folder / "run"
     before = _BEFORE_SAVE.format(step=step, seconds=0).replace("SIGTERM", signal.Signals(number).name)
     pair = _two(lab, workdir, before if receiver == 0 else "", before if receiver == 1 else "")

@@ -1,4 +1,4 @@
-"""The kinds of faults: name -> the faults, each of which yields one try or several."""
+"""The kinds of faults: name -> faults, each of which yields one or several tries."""
 
 from tests.faults import folders, foreign, hostile, inputs, kills, places, restarts, steps, storage, streams, tables
 from tests.faults.lab import Fault

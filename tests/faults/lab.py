@@ -1,4 +1,4 @@
-"""What the faults are made with: the commands in processes of their own, and a look at what they leave."""
+"""Runs the commands in processes of their own, and inspects what they leave."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TIMEOUT = 600  # seconds, of any wait; long, for machines that have other work t
 
 @dataclasses.dataclass
 class Try:
-    """What became of one fault.
+    """The outcome of one fault.
 
     Attributes:
-        name: of the fault, another for each of its kind.
-        survived: the run came to the same end as if nothing had happened, or stopped as it should and said why.
-        message: what was said.
+        name: of the fault, unique within its kind.
+        survived: the run came to the same end as without the fault, or stopped as it should and said why.
+        message: what the command said.
         lost: steps of work that had to be done again.
     """
 
@@ -61,15 +61,15 @@ class Command:
         is_fresh: bool = False,
         shell: str = "",
     ):
-        """Starts it.
+        """Starts the command.
 
         Args:
-            lab: whose it is.
+            lab: the lab it belongs to.
             module: of the command.
             arguments: of the command.
-            workdir: which it trains in.
+            workdir: where it trains.
             before: Python lines that run first.
-            variables: of its environment.
+            variables: environment variables.
             limits: number of a resource -> limit.
             is_fresh: whether it has an interpreter of its own.
             shell: a line of bash in which "$@" stands for the fresh command.
@@ -92,7 +92,7 @@ class Command:
         lab.commands.append(self)
 
     def until(self, condition: Callable[[], object], then: float = 0) -> bool:
-        """Waits for a condition and some seconds more; False where the process ended first."""
+        """Waits for a condition and then some seconds more; returns False if the process ended first."""
         while not condition():
             if self.process.poll() is not None or time.monotonic() > self.began + TIMEOUT:
                 return False
@@ -114,18 +114,18 @@ class Command:
         return self.err.read_text(errors="replace") if self.err.exists() else ""
 
     def sentence(self) -> str:
-        """The last line of stderr, marked where it is not one that somebody wrote for this case."""
+        """Returns the last line of stderr, marked if it was not written for this case."""
         text = self.stderr()
         last = (text.strip().splitlines() or [""])[-1]
         return f"{UNFORESEEN}: {last}" if "Traceback" in text or "with --verbose to see where" in last else last
 
     def started_at(self) -> int:
-        """The step from which it went on."""
+        """Returns the step from which the command resumed."""
         text = self.stdout()
         return int(text.split("after step ")[1].split()[0]) if "Resuming" in text else 0
 
     def has_saved(self) -> bool:
-        """Whether it has said where it starts, and saved a step since."""
+        """Returns whether the command has said where it starts, and saved a step since."""
         begun = any(word in self.stdout() for word in ("Training ", "Resuming "))
         return begun and max(self.steps(), default=0) > self.started_at()
 
@@ -164,7 +164,7 @@ class Lab:
         start_server(self.environment)
 
     def at(self, name: str) -> Lab:
-        """The same with a folder of its own, for one fault."""
+        """Returns the same lab with a folder of its own, for one fault."""
         lab = copy.copy(self)
         lab.folder, lab.commands = self.folder / name, []
         lab.folder.mkdir(parents=True)
@@ -173,24 +173,24 @@ class Lab:
     def train(
         self, workdir: Path, fields: Mapping[str, object] = {}, flags: Sequence[object] = (), **options
     ) -> Command:
-        """The training of the run without faults, in another place or with other fields."""
+        """Trains as in the run without faults, in another place or with other fields."""
         fields = [f"--config.{field}={value}" for field, value in {**self.fields, **fields}.items()]
         arguments = ["--config", "configs/smoke.py", f"--workdir={workdir}", *flags, *fields]
         return Command(self, "fashion_jax.main", arguments, workdir, **options)
 
     def finish(self, workdir: Path, fields: Mapping[str, object] = {}, **options) -> tuple[Command, bool]:
-        """Trains to the end; whether that is the end of the run without faults, to the last bit."""
+        """Trains to the end; returns the command and whether it ended bit for bit like the run without faults."""
         command = self.train(workdir, fields, **options)
         return command, command.wait() == 0 and end_of(workdir) == end_of(self.whole)
 
     def command(self, name: str, *arguments: object, **options) -> Command:
-        """Another command to its end."""
+        """Runs another command to its end."""
         command = Command(self, f"fashion_jax.{name}", arguments, **options)
         command.wait()
         return command
 
     def copy(self, at: int = STEPS, name: str = "run") -> Path:
-        """The run without faults, as it was when it had saved step `at`, without its report."""
+        """Copies the run without faults as it was after saving step `at`, without its report."""
         workdir = self.folder / name
         shutil.copytree(self.whole, workdir)
         shutil.rmtree(workdir / "report")
@@ -200,19 +200,19 @@ class Lab:
         return workdir
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """Ends all commands that still run."""
         for command in self.commands:
             command.process.kill()
             command.wait()
 
 
 def is_sentence(said: str) -> bool:
-    """Whether what was said, if anything, was written for this case."""
+    """Returns whether an output, if there is one, was written for this case."""
     return not said.startswith(UNFORESEEN)
 
 
 def refused(name: str, command: Command, words: Sequence[str], status: int = 2) -> Try:
-    """Whether a command ended with this status and a sentence in which all the words are."""
+    """Checks that a command ended with this status and one sentence that contains all the words."""
     ended, said = command.wait(), command.sentence()
     has_words = all(word.lower() in said.lower() for word in words)
     is_right = ended == status and said != "" and is_sentence(said) and has_words
@@ -220,21 +220,21 @@ def refused(name: str, command: Command, words: Sequence[str], status: int = 2) 
 
 
 def told(command: Command) -> str:
-    """What a command has said besides how the training goes."""
+    """Returns what a command has said besides its progress."""
     usual = ("epoch ", "Done.", "Training ", "step ")
     lines = (command.stdout() + command.stderr()).splitlines()
     return " / ".join(line for line in lines if line.strip() and not line.startswith(usual))
 
 
 def end_of(workdir: Path) -> tuple[object, ...]:
-    """What a run has come to: metrics, the arrays of its last step, its predictions; and that it has a page."""
+    """Returns the results of a run: metrics, the arrays of its last step, its predictions, whether it has a page."""
     predictions = workdir / "predictions" / "validation.parquet"
     digest = hashlib.sha256(predictions.read_bytes()).hexdigest() if predictions.is_file() else None
     return lines(workdir), digests(workdir), digest, (workdir / "report" / "index.html").is_file()
 
 
 def lines(workdir: Path) -> list[dict]:
-    """metrics.jsonl without timing."""
+    """Returns metrics.jsonl without timing."""
     path = workdir / "metrics.jsonl"
     read = map(json.loads, path.read_text().splitlines() if path.exists() else [])
     return [{k: v for k, v in line.items() if k != "timing"} for line in read]

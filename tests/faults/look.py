@@ -1,4 +1,4 @@
-"""Prints what load_dataset makes of the data of a config, as JSON: python -m tests.faults.look [FLAGS]."""
+"""Prints as JSON what load_dataset returns for the data of a config: python -m tests.faults.look [FLAGS]."""
 
 import contextlib
 import io

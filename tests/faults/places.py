@@ -35,7 +35,7 @@ _NAMES = {
 
 
 def _odd_name(name: str, folder: str, lab: Lab) -> Iterator[Try]:
-    """Trained, stopped, resumed, evaluated and predicted with: all as under a plain name."""
+    """Trains, stops, resumes, evaluates and predicts in an oddly named directory; all must be as under a plain name."""
     workdir = lab.folder / "place" / folder
     command = lab.train(workdir)
     command.until(lambda: max(command.steps(), default=0) >= 15)
@@ -55,7 +55,7 @@ Move = Callable[[Path], Path]  # of the work directory in mid-run; returns where
 
 
 def _moved(name: str, move: Move, lab: Lab) -> Iterator[Try]:
-    """The run stops at its next save and says so; nothing is made anew where it was; it goes on where it is."""
+    """Moves the directory; the run must stop at its next save, create nothing in the old place, and resume."""
     workdir = lab.folder / "place" / "run"
     command = lab.train(workdir)
     command.until(lambda: max(command.steps(), default=0) >= 5)
@@ -104,7 +104,7 @@ MOVED: list[Fault] = [
 
 
 def _planted(name: str, where: str, lab: Lab) -> Iterator[Try]:
-    """A link is planted in a run that goes on: its target is as before, and the run is refused or ends as it should."""
+    """Plants a link in a run that resumes; the link's target must not change, and the run is refused or ends well."""
     workdir, target = lab.copy(at=20), lab.folder / "target"
     target.write_text("precious")
     (workdir / where).unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def _planted(name: str, where: str, lab: Lab) -> Iterator[Try]:
 
 
 def _in_the_way(name: str, plant: Callable[[Path], None], kind: str, lab: Lab) -> Iterator[Try]:
-    """Something of another kind stands where the run writes: known before training, or replaced."""
+    """Puts something of another kind where the run writes; it must be reported before training, or replaced."""
     workdir = lab.copy(at=20)
     _clear(workdir / name)
     plant(workdir / name)
@@ -196,14 +196,14 @@ NO_WORKDIR: list[Fault] = [
 
 
 def complete_without_page(lab: Lab) -> Iterator[Try]:
-    """A run whose page was removed is not called complete: it is written again."""
+    """Checks that a run whose page was removed is not called complete: the page is written again."""
     workdir = lab.copy()
     command, same = lab.finish(workdir)
     yield Try("the page removed", same, command.stdout().strip().splitlines()[-1])
 
 
 def empty_page(lab: Lab) -> Iterator[Try]:
-    """A report folder without a page in it is not called complete."""
+    """Checks that a run whose report folder lacks a page is not called complete."""
     workdir = lab.copy()
     (workdir / "report").mkdir()
     command, same = lab.finish(workdir)

@@ -1,4 +1,4 @@
-"""What every command imports, for the process that the faults' commands are forked from: seconds each of them saves."""
+"""Imports what every command imports, for the process that the faults' commands are forked from."""
 
 import matplotlib.pyplot  # noqa: F401
 import pyarrow.parquet  # noqa: F401

@@ -1,4 +1,4 @@
-"""What somebody changes between two starts of a run."""
+"""Changes that somebody makes between two starts of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Change = Callable[[Path, Path], object]  # of a work directory and its shop
 
 
 def _trained(lab: Lab, at: int = 6) -> tuple[Path, Path]:
-    """A run on a shop, stopped after some steps, and the shop."""
+    """Returns a run on a shop, stopped after some steps, and the shop."""
     shop, workdir = make_shop(lab.folder / "shop"), lab.folder / "run"
     command = lab.train(workdir, shop_fields(shop) | {"num_epochs": 4, "checkpoint.every_steps": 3})
     command.until(lambda: max(command.steps(), default=0) >= at)
@@ -31,7 +31,7 @@ def _again(lab: Lab, workdir: Path, shop: Path, **more: object):
 
 
 def _refused(name: str, change: Change, words: Sequence[str], lab: Lab) -> Iterator[Try]:
-    """The change is refused in a sentence; once it is undone the run goes on."""
+    """Checks that a change is refused in a sentence, and that the run goes on once it is undone."""
     workdir, shop = _trained(lab)
     shutil.copytree(shop, lab.folder / "shop_before")
     shutil.copytree(workdir, lab.folder / "run_before")
@@ -47,7 +47,7 @@ def _refused(name: str, change: Change, words: Sequence[str], lab: Lab) -> Itera
 
 
 def _recorded(name: str, change: Change, lab: Lab, **more: object) -> Iterator[Try]:
-    """The change is recorded, and the run goes on."""
+    """Checks that a change is recorded, and that the run goes on."""
     workdir, shop = _trained(lab)
     change(workdir, shop)
     command = _again(lab, workdir, shop, **more)
@@ -141,7 +141,7 @@ _RECORDED: dict[str, tuple[Change, dict[str, object]]] = {
 
 
 def _cut_line(lab: Lab) -> Iterator[Try]:
-    """A last line that was written in half is written again."""
+    """Checks that a half-written last line is written again."""
     workdir = lab.copy(at=20)
     path = workdir / "metrics.jsonl"
     text = path.read_bytes()
@@ -151,7 +151,7 @@ def _cut_line(lab: Lab) -> Iterator[Try]:
 
 
 def _siblings_for_predict(lab: Lab) -> Iterator[Try]:
-    """Two classes exchanged in taxonomy.json would misname every row of predict."""
+    """Exchanges two classes in taxonomy.json, which would misname every row of predict."""
     workdir = lab.copy()
     path = workdir / "taxonomy.json"
     taxonomy = json.loads(path.read_text())
@@ -165,7 +165,7 @@ def _siblings_for_predict(lab: Lab) -> Iterator[Try]:
 
 
 def _of_another_run(lab: Lab) -> Iterator[Try]:
-    """taxonomy.json and config.json of one run with the checkpoints of another."""
+    """Combines taxonomy.json and config.json of one run with the checkpoints of another."""
     workdir, other = lab.copy(), lab.folder / "other"
     assert lab.train(other, {"seed": 3, "num_epochs": 1}).wait() == 0
     shutil.rmtree(workdir / "checkpoints")

@@ -1,4 +1,4 @@
-"""A small shop's table and its images, to be changed; and what a command makes of them."""
+"""Makes a small shop's table and images to change, and shows how a command reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = list[list[str]]
 
 
 def make_shop(folder: Path, count: int = 64, change: Callable[[Rows], object] = lambda rows: None) -> Path:
-    """styles.csv, and an image of 24 x 24 pixels per row."""
+    """Writes styles.csv, and an image of 24 x 24 pixels per row."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     rows = [[str(i), *LABELS[i % len(LABELS)]] for i in range(count)]
@@ -46,7 +46,7 @@ def shop_fields(shop: Path, **more: object) -> dict[str, object]:
 
 
 class Look:
-    """What load_dataset makes of a table or folder: id -> labels, or why it refuses it."""
+    """The result of load_dataset on a table or folder: id -> labels, or the reason for refusing it."""
 
     def __init__(self, lab: Lab, fields: dict[str, object], **options):
         flags = [f"--config.{field}={value}" for field, value in {**lab.fields, **fields}.items()]
@@ -58,6 +58,6 @@ class Look:
         self.left_out: str = json.dumps(found.get("left_out", {}), ensure_ascii=False)
 
     def label(self, name: str) -> tuple[str, ...] | None:
-        """The labels of an image, composed; None where it was left out."""
+        """Returns the labels of an image, composed; None if it was left out."""
         found = {unicodedata.normalize("NFC", k): v for k, v in self.labels.items()}.get(name)
         return None if found is None else tuple(unicodedata.normalize("NFC", str(label)) for label in found)

@@ -1,4 +1,4 @@
-"""Folders of checkpoints that are not what their names say: copied, renamed, exchanged, another run's."""
+"""Folders of checkpoints that do not contain what their names say: copied, renamed, exchanged, another run's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Harm = Callable[[Path, Lab], None]
 
 
 def _not_believed(name: str, harm: Harm, words: Sequence[str], lab: Lab) -> Iterator[Try]:
-    """The run is refused in a sentence, or comes to the same end and tells what it has passed over."""
+    """Checks that the run is refused in a sentence, or comes to the same end and reports what it has skipped."""
     workdir = lab.copy()
     harm(workdir / "checkpoints", lab)
     command = lab.train(workdir)
@@ -25,7 +25,7 @@ def _not_believed(name: str, harm: Harm, words: Sequence[str], lab: Lab) -> Iter
 
 
 def _evaluated(name: str, harm: Harm, lab: Lab) -> Iterator[Try]:
-    """evaluate refuses it in a sentence, or says the metrics of a step that is what it says."""
+    """Checks that evaluate refuses the run in a sentence, or prints the metrics of a genuine step."""
     workdir = lab.copy()
     right = lab.command("evaluate", "--workdir", workdir, "--checkpoint=latest", f"--json={lab.folder / 'right.json'}")
     harm(workdir / "checkpoints", lab)
@@ -38,7 +38,7 @@ def _evaluated(name: str, harm: Harm, lab: Lab) -> Iterator[Try]:
 
 
 def _metrics(stdout: str) -> list[str]:
-    """The lines of a table without times."""
+    """Returns the lines of a table without times."""
     return [line for line in stdout.splitlines() if "images/s" not in line][:6]
 
 

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or failing, damaged files, and folders in which somebody has tidied up."""
+"""Disks that are full, read-only or failing, damaged files, and folders that somebody has tidied up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ os.open, os.mkdir = failing(os.open), failing(os.mkdir)
 
 
 def _failing_file(number: int, target: str, lab: Lab) -> Iterator[Try]:
-    """Whatever writes one of the run's files gets an error; once the disk is well the run comes to the same end."""
+    """Lets every write to one of the run's files fail; once the disk works again, the run must come to the same end."""
     workdir = lab.folder / "run"
     command = lab.train(workdir, before=_FAILING.format(target=target, number=number))
     status, said = command.wait(), command.sentence()
@@ -46,7 +46,7 @@ _LATE_FILES = ("validation.parquet", "calibration.json", "report")
 
 
 def _full_from(step: int, is_freed: bool, lab: Lab) -> Iterator[Try]:
-    """A small disk that is full from a step on: freed in time, or found full by the run's end."""
+    """Fills a small disk from a step on; it is freed in time, or found full at the run's end."""
     name = f"full from step {step}, {'freed' if is_freed else 'and stays so'}"
     with _tmpfs(lab.folder / "small", 60) as folder:
         if folder is None:
@@ -66,7 +66,7 @@ def _full_from(step: int, is_freed: bool, lab: Lab) -> Iterator[Try]:
 
 
 def _too_small(lab: Lab) -> Iterator[Try]:
-    """Too little room for two checkpoints is told before the first step."""
+    """Checks that too little room for two checkpoints is reported before the first step."""
     with _tmpfs(lab.folder / "small", 1) as folder:
         if folder is None:
             return
@@ -115,7 +115,7 @@ def _tmpfs(folder: Path, mebibytes: int) -> Iterator[Path | None]:
 
 
 def _frozen(lab: Lab) -> Iterator[Try]:
-    """A work directory on a read-only file system."""
+    """Trains into a work directory on a read-only file system."""
     with _tmpfs(lab.folder / "frozen", 10) as folder:
         if folder is None:
             return
@@ -124,7 +124,7 @@ def _frozen(lab: Lab) -> Iterator[Try]:
 
 
 def _frozen_later(lab: Lab) -> Iterator[Try]:
-    """The file system becomes read-only while the run trains, as Linux does after errors; then it is well again."""
+    """Makes the file system read-only during training, as Linux does after errors, and writable again afterwards."""
     with _tmpfs(lab.folder / "frozen", 60) as folder:
         if folder is None:
             return
@@ -145,7 +145,7 @@ READ_ONLY: list[Fault] = [_frozen, _frozen_later]
 
 
 def _flipped(attempt: int, lab: Lab) -> Iterator[Try]:
-    """A bit of the newest checkpoint: the damage is told, or does no harm; the run comes to the same end."""
+    """Flips a bit of the newest checkpoint; the damage is reported or harmless, and the run comes to the same end."""
     rng = random.Random(attempt)
     workdir = lab.copy()
     files = sorted(p for p in (workdir / "checkpoints" / str(STEPS)).rglob("*") if p.is_file() and p.stat().st_size)
@@ -220,7 +220,7 @@ def _all_damaged(lab: Lab) -> Iterator[Try]:
 
 
 def _all_removed(lab: Lab) -> Iterator[Try]:
-    """The run begins anew, or is refused in a sentence; it never goes on from nothing in silence."""
+    """Removes all checkpoints; the run begins anew or is refused in a sentence, but never does so silently."""
     workdir = lab.copy()
     shutil.rmtree(workdir / "checkpoints")
     command, same = lab.finish(workdir)

@@ -1,4 +1,4 @@
-"""Standard output that is closed, full, read no more, or of another encoding."""
+"""Standard output that is closed, full, no longer read, or of another encoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _trained(name: str, lab: Lab) -> Iterator[Try]:
 
 
 def _read(module: str, name: str, lab: Lab) -> Iterator[Try]:
-    """evaluate and predict write their files and end with 0, as with a reader."""
+    """Checks that evaluate and predict write their files and end with 0, as they do with a reader."""
     output = lab.folder / "out.json" if module == "evaluate" else lab.folder / "out.csv"
     command = Command(lab, f"fashion_jax.{module}", _flags(module, lab, output), shell=_SHELLS[name])
     status = command.wait()
@@ -43,7 +43,7 @@ def _flags(module: str, lab: Lab, output: Path) -> list[object]:
 
 
 def _in_ascii(lab: Lab) -> Iterator[Try]:
-    """A work directory and classes beyond ASCII where the terminal knows nothing else."""
+    """Uses a work directory and classes beyond ASCII on a terminal that knows only ASCII."""
     workdir = lab.folder / "rün"
     command = lab.train(workdir, is_fresh=True, variables=_ASCII)
     status = command.wait()

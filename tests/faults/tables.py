@@ -18,7 +18,7 @@ def _expected() -> dict[str, tuple[str, ...]]:
 
 
 def _right_or_refused(name: str, edit: Edit, lab: Lab, named: str = "") -> Iterator[Try]:
-    """Every label is the one that the table means, or the row is left out and counted, or all is refused in words."""
+    """Checks that every label is right, or its row is left out and counted, or the whole table is refused in words."""
     shop = make_shop(lab.folder / "shop")
     edit(shop)
     look = Look(lab, shop_fields(shop))
@@ -38,7 +38,7 @@ def _right_or_refused(name: str, edit: Edit, lab: Lab, named: str = "") -> Itera
 
 
 def _are_same(labels: Sequence[str], expected: Sequence[str]) -> bool:
-    """Whether labels are those expected but for signs that a table put between the letters, or are unknown."""
+    """Returns whether labels are unknown or as expected, apart from signs that a table added between letters."""
     pairs = zip(labels, expected, strict=True)
     return all(a == "None" or "".join(filter(str.isalpha, a)) == b.replace("/", "") for a, b in pairs)
 
@@ -88,7 +88,7 @@ TABLES: list[Fault] = [functools.partial(_right_or_refused, name, edit) for name
 
 
 def _normal_forms(lab: Lab, part: str) -> Iterator[Try]:
-    """Accents composed in the table and decomposed on the disk, as macOS has them, or in half of the rows."""
+    """Composes accents in the table and decomposes them on disk, as macOS does, or in half of the rows."""
     names = {"labels": "Café", "ids": "é"}
 
     def change(rows: Rows) -> None:
@@ -118,7 +118,7 @@ def _normal_forms(lab: Lab, part: str) -> Iterator[Try]:
 
 
 def _look_alikes(name: str, other: str, lab: Lab) -> Iterator[Try]:
-    """A label that only looks like another is one with it, or named at the start."""
+    """Checks that a label that only looks like another is merged with it, or named at the start."""
 
     def change(rows: Rows) -> None:
         for row in rows[1::8]:

@@ -1,4 +1,4 @@
-"""Of the whole suite (scripts/faults), what takes seconds: a signal, then a bit flip; and that the suite is sound."""
+"""Runs the faults of scripts/faults that take seconds, a signal and a bit flip, and checks that the suite is sound."""
 
 import collections
 import signal

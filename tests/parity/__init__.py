@@ -1,1 +1,1 @@
-"""The models in PyTorch: stored results, and the inputs that gave them."""
+"""Stored results of the models in PyTorch, and the inputs that gave them."""

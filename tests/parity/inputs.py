@@ -1,4 +1,4 @@
-"""What PyTorch and flax both start from: cases, weights, images and labels, drawn by numpy alone.
+"""Draws the inputs that PyTorch and flax share: cases, weights, images and labels, by numpy alone.
 
 Everything is made of uniform float32 draws and one product, so that it is the same to the last bit on
 every platform, and exact in float64.
@@ -56,7 +56,7 @@ TRAINING = (
 
 
 def draw_leaf(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The parameter or running statistic at a flax path ("trunk/conv1/kernel"), float32 in flax's layout."""
+    """Draws the parameter or running statistic at a flax path ("trunk/conv1/kernel"), float32 in flax's layout."""
     low, high = {
         "bias": (-0.2, 0.2),
         "scale": (0.5, 1.5),
@@ -68,21 +68,21 @@ def draw_leaf(path: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def draw_images(case: Case) -> np.ndarray:
-    """float32 [batch, height, width, 3], as if normalised."""
+    """Draws images, float32 [batch, height, width, 3], as if normalised."""
     return _uniform(f"{case.name}/images", (*case.shape, 3), -2, 2)
 
 
 def draw_labels(case: Case, level: str) -> np.ndarray:
-    """int32 [batch]; the last one is unknown (-1)."""
+    """Draws labels, int32 [batch]; the last one is unknown (-1)."""
     labels = _rng(f"{case.name}/{level}").integers(NUM_CLASSES[level], size=case.shape[0], dtype=np.int32)
     labels[-1] = -1
     return labels
 
 
 def summarise(leaves: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float64 [leaves, 1 + NUM_SAMPLES], sorted by path: the norm of each leaf, then fixed entries of it.
+    """Returns float64 [leaves, 1 + NUM_SAMPLES], sorted by path: the norm of each leaf, then fixed entries of it.
 
-    The entries tell a permuted leaf, which has the same norm.
+    The entries detect a permuted leaf, which has the same norm.
     """
     rows = []
     for path, leaf in sorted(leaves.items()):
@@ -93,7 +93,7 @@ def summarise(leaves: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _kaiming_bounds(shape: tuple[int, ...]) -> tuple[float, float]:
-    """Keeps the scale of activations through a layer and its ReLU."""
+    """Returns bounds that keep the scale of activations through a layer and its ReLU."""
     bound = (6 / np.prod(shape[:-1])) ** 0.5 if len(shape) > 1 else 0.0
     return -bound, bound
 
