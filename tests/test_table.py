@@ -60,8 +60,15 @@ def test_levels_take_the_columns_and_the_order_of_the_config(tmp_path):
         b"note,id,note,masterCategory,subCategory\nx,1,y,Apparel,Topwear\n",
     ],
     ids=[
-        *("BOM and CRLF", "blanks", "quotes and empty lines", "other columns", "delimiters at the end"),
-        *("delimiters at the header's end", "semicolons", "tabs", "another column twice"),
+        "BOM and CRLF",
+        "blanks",
+        "quotes and empty lines",
+        "other columns",
+        "delimiters at the end",
+        "delimiters at the header's end",
+        "semicolons",
+        "tabs",
+        "another column twice",
     ],
 )
 def test_tables_as_spreadsheets_write_them(tmp_path, text):
@@ -110,8 +117,14 @@ def test_a_ragged_row_counts_where_its_labels_must_stand_in_their_columns(tmp_pa
         b"1000,x,Apparel,Hats,a,b",
     ],
     ids=[
-        *("a comma before", "a comma before a blank", "labels of two classes", "two commas", "a cell missing before"),
-        *("a row cut off", "an id alone", "a class that no whole row has"),
+        "a comma before",
+        "a comma before a blank",
+        "labels of two classes",
+        "two commas",
+        "a cell missing before",
+        "a row cut off",
+        "an id alone",
+        "a class that no whole row has",
     ],
 )
 def test_a_ragged_row_whose_labels_may_stand_elsewhere_is_left_out_with_its_line(tmp_path, row):

@@ -12,8 +12,23 @@ from fashion_jax.serving.table_files import write_csv, write_table
 
 BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
 FORMULAS = [
-    *("=1+1", "+a", "-a", "@a", " =1+1", "\u00a0=1", "\ufeff=1", "\u200b+1", "\uff1d1+1", " \uff0b1", "\ufe661"),
-    *("\ta", "\t=1", "\ra", "\n=1", "a;=1+1", "a\t@SUM(1)"),
+    "=1+1",
+    "+a",
+    "-a",
+    "@a",
+    " =1+1",
+    "\u00a0=1",
+    "\ufeff=1",
+    "\u200b+1",
+    "\uff1d1+1",
+    " \uff0b1",
+    "\ufe661",
+    "\ta",
+    "\t=1",
+    "\ra",
+    "\n=1",
+    "a;=1+1",
+    "a\t@SUM(1)",
     *(f"a{end}=1+1" for end in BREAKS),
     *(f"a{end} \uff0d1" for end in BREAKS),
 ]

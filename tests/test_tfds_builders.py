@@ -71,8 +71,13 @@ def planted(name: str, tree: dict) -> dict:
 
 
 FORMS = (
-    *("current", "other spelling", "the whole", "in a sequence"),
-    *("legacy", "legacy, nested", "legacy in a text"),
+    "current",
+    "other spelling",
+    "the whole",
+    "in a sequence",
+    "legacy",
+    "legacy, nested",
+    "legacy in a text",
 )
 
 

@@ -16,8 +16,17 @@ from fashion_jax.scoring.tree_decoding import common_heights, contradiction_rate
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 LEVEL_SCORES = (
-    *("loss", "accuracy", "top5", "macro_f1", "weighted_f1", "auroc", "average_precision", "balanced_accuracy"),
-    *("brier", "ece", "adaptive_ece"),
+    "loss",
+    "accuracy",
+    "top5",
+    "macro_f1",
+    "weighted_f1",
+    "auroc",
+    "average_precision",
+    "balanced_accuracy",
+    "brier",
+    "ece",
+    "adaptive_ece",
 )
 TREE_SCORES = ("path_accuracy", "hierarchical_f1", "mistake_severity", "consistency")
 _TOP = 5
