@@ -1,4 +1,4 @@
-"""The metrics of trained runs: python -m fashion_jax.evaluate --workdir DIR [--workdir DIR2 ...]."""
+"""Measures trained runs: python -m fashion_jax.evaluate --workdir DIR [--workdir DIR2 ...]."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of fields as pairs of field and text.
+    """Returns the flags, and the overrides of fields as pairs of field and text.
 
     Raises:
         UserError: a flag is unknown, missing, or lacks its value.
@@ -118,7 +118,7 @@ def _evaluate(arguments: list[str]) -> None:
 def _measure(
     configs: dict[Path, ConfigDict], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]
 ) -> None:
-    """Measures the runs, prints what is found, and writes the files that the flags name."""
+    """Measures the runs, prints the results, and writes the files that the flags name."""
     from fashion_jax.command_line import printable
     from fashion_jax.report.suspects import check_joinable, write_suspects
     from fashion_jax.report.text_tables import result_tables
@@ -159,15 +159,15 @@ def _write_report(
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """A run, and what it predicts of a split.
+    """A run and its predictions on a split.
 
     Attributes:
         trained: a checkpoint of the run.
         config: with the overrides.
         split: the images.
         log_probs: level -> [images, classes].
-        calibration: of calibration.json, where there is one.
-        seconds: that the predictions took, reading the images included.
+        calibration: from calibration.json, if there is one.
+        seconds: the predictions took, including reading the images.
     """
 
     trained: Trained
@@ -179,18 +179,18 @@ class _Run:
 
     @property
     def images_per_second(self) -> float | None:
-        """None for less than a batch: it is filled up, so that one image takes as long as all that fit into it."""
+        """Returns the speed; None for less than a batch, since that is padded and takes as long as a full one."""
         count = len(self.split)
         return count / max(self.seconds, 1e-9) if count >= self.trained.batch_size() else None
 
     @property
     def temperatures(self) -> dict[str, float]:
-        """Of calibration.json; none where there is none."""
+        """Returns the temperatures of calibration.json; empty if there is none."""
         return self.calibration.temperatures if self.calibration else {}
 
     @functools.cached_property
     def calibrated(self) -> dict[str, Any]:
-        """log_probs by the temperatures; as they are where there are none."""
+        """Returns the calibrated log-probabilities; unchanged where there are no temperatures."""
         return calibrated_levels(self.log_probs, self.temperatures)
 
 
@@ -225,7 +225,7 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
 
 
 def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
-    """What is known of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
+    """Returns the results of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
     from fashion_jax.report.text_tables import note
     from fashion_jax.scoring.assessment import assess
     from fashion_jax.scoring.metrics import split_metrics
@@ -262,7 +262,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
 
 
 def _tests(first: _Run, run: _Run) -> dict[str, Any]:
-    """How a run differs from the first one, by the images and the levels that both have."""
+    """Tests whether a run differs from the first one, on the images and at the levels that both have."""
     from fashion_jax.scoring.pairing import Measured, compare_shared
 
     if run is first:
@@ -277,7 +277,7 @@ def _tests(first: _Run, run: _Run) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for numbers that are not finite, which JSON does not have."""
+    """Replaces numbers that are not finite, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The command line: python -m fashion_jax.main --config configs/mtl.py [--config.FIELD=VALUE ...]."""
+"""Trains a model: python -m fashion_jax.main --config configs/mtl.py [--config.FIELD=VALUE ...]."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
-# What GPUs take to repeat every bit: no atomic adds, and an error where an operation has no other way.
+# Makes GPUs repeat every bit: no atomic adds, and an error if an operation has no other way.
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
 
-# Seconds after which the others take a process for dead, and wait at the end for one that does not come.
+# Seconds after which the others consider a process dead, and for which they wait for a late one at the end.
 _HEARTBEAT, _SHUTDOWN = 30, 20
 
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of config fields as pairs of field and text.
+    """Returns the flags, and the overrides of config fields as pairs of field and text.
 
     Raises:
         UserError: a flag is unknown or lacks its value.
@@ -68,7 +68,7 @@ def _train(arguments: list[str]) -> None:
     check_paths(config)
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC}".strip()
-    import jax  # late: a bad config or path is told without waiting for it
+    import jax  # imported late, so that a bad config or path is reported without waiting for it
 
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -86,7 +86,7 @@ def _train(arguments: list[str]) -> None:
 
 
 def _default_workdir(config: str) -> Path:
-    """runs/CONFIGNAME, or the run that a config.json belongs to."""
+    """Returns runs/CONFIGNAME, or the run that a config.json belongs to."""
     path = Path(config)
     return path.parent if path.suffix == ".json" else Path("runs") / path.stem
 

@@ -1,4 +1,4 @@
-"""The classes of new images: python -m fashion_jax.predict --workdir DIR --input PATH... --output FILE."""
+"""Predicts the classes of new images: python -m fashion_jax.predict --workdir DIR --input PATH... --output FILE."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    """The flags, and the overrides of fields as pairs of field and text.
+    """Returns the flags, and the overrides of fields as pairs of field and text.
 
     Raises:
         UserError: a flag is unknown, missing, or has a wrong value.
@@ -115,7 +115,7 @@ def _add_decisions(parser: Parser) -> None:
 
 
 def _check_decisions(flags: argparse.Namespace, otherwise: list[str]) -> None:
-    """otherwise: fields by which predictions are made otherwise than those of the run's validation split."""
+    """Checks the flags of decisions; `otherwise` names the config fields that differ from the run's validation."""
     for name in ("min_probability", "precision"):
         value, flag = getattr(flags, name), "--" + name.replace("_", "-")
         if value is not None and not 0 < value <= 1:
@@ -179,7 +179,7 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, config: ConfigDict,
 
 
 def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
-    """As the flags and the run's calibration.json say; and the step that this was fitted to, where there is one."""
+    """Returns the decider of the flags and calibration.json, and the step that the latter was fitted to, or None."""
     from fashion_jax.scoring.calibration import Abstention
     from fashion_jax.scoring.decider import Decider
     from fashion_jax.scoring.tree_decoding import read_costs, tree_costs
@@ -211,9 +211,9 @@ def _columns(decider: Decider) -> list[str]:
 def _rows(
     trained: Trained, decider: Decider, inputs: Sequence[Input], batch_size: int
 ) -> tuple[list[list[Any]], float]:
-    """A row of _columns per input, in order, and the contradiction rate of the heads by themselves.
+    """Returns a row of _columns per input, in order, and the contradiction rate of the heads by themselves.
 
-    None where there is no prediction, or none that is sure.
+    Cells are None where there is no prediction, or none that is sure.
     """
     readable = [i for i, item in enumerate(inputs) if not item.error]
     good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size)
@@ -235,12 +235,12 @@ def _rows(
 def _log_probs(
     trained: Trained, files: Sequence[str], batch_size: int
 ) -> tuple[list[int], dict[int, str], dict[str, Any]]:
-    """The indices of the files that can be decoded, the errors of the others, and the former's log-probabilities."""
+    """Returns the indices of decodable files, the errors of the others, and the decodable files' log-probabilities."""
     from fashion_jax.config.loading import image_shape
     from fashion_jax.data.batches.pipeline import decode_files
 
     good: list[int] = []
-    places: list[int] = []  # of the good ones in the results: files that failed leave gaps at the ends of batches
+    places: list[int] = []  # of the good files in the results: failed files leave gaps at the ends of batches
     errors: dict[int, str] = {}
 
     def batches() -> Iterator[dict[str, Any]]:
@@ -253,12 +253,12 @@ def _log_probs(
                 begin += len(pixels)
                 yield {"image": pixels}
 
-    log_probs = trained.log_probs(batches(), len(files) + batch_size)  # all rows, those that fill up included
+    log_probs = trained.log_probs(batches(), len(files) + batch_size)  # all rows, padding included
     return good, errors, {level: values[places] for level, values in log_probs.items()}
 
 
 def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> None:
-    """How many predictions there are, and how fast; of less than a batch, which is filled up, how long they took."""
+    """Prints the number of predictions and the speed; for less than a batch, which is padded, the time instead."""
     from fashion_jax.command_line import printable, rate
 
     failed = sum(bool(row[-1]) for row in rows)
@@ -272,7 +272,7 @@ def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> 
 def _say_decisions(decider: Decider, rate: float) -> None:
     from fashion_jax.command_line import printable
 
-    if rate == rate:  # of no images it is NaN
+    if rate == rate:  # it is NaN without images
         text = f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images."
         if decider.abstention:
             thresholds = decider.abstention.thresholds.items()
@@ -284,7 +284,7 @@ def _say_decisions(decider: Decider, rate: float) -> None:
 def _explain(
     trained: Trained, inputs: Sequence[Input], rows: list[list[Any]], folder: Path, batch_size: int | None
 ) -> None:
-    """The overlays of the predicted classes, at the levels that are sure, named by the rows of the table from 0 on."""
+    """Writes overlays of the predicted classes at the levels that are sure, numbered by the table's rows from 0 on."""
     import numpy as np
 
     from fashion_jax.command_line import printable

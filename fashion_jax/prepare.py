@@ -1,4 +1,4 @@
-"""Data decoded once: python -m fashion_jax.prepare --config configs/mtl.py --output DIR [Beam's options]."""
+"""Decodes data once: python -m fashion_jax.prepare --config configs/mtl.py --output DIR [Beam's options]."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str]]:
-    """The flags, the overrides of config fields as pairs of field and text, and what is left for Beam.
+    """Returns the flags, the overrides of config fields as pairs of field and text, and the arguments left for Beam.
 
     Raises:
         UserError: a flag is missing or lacks its value.
@@ -65,7 +65,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
 
 
 def _divide(rest: Sequence[str]) -> tuple[Overrides, list[str]]:
-    """Overrides of the config, and options for Beam, which are all others."""
+    """Separates overrides of the config from options for Beam, which are all others."""
     overrides, options, to = [], [], None
     for argument in rest:
         if argument.startswith("--"):
@@ -89,7 +89,7 @@ def _prepare(arguments: list[str]) -> None:
 def prepare(
     config: ConfigDict, folder: Path, shape: tuple[int, int], images_per_shard: int = 0, options: Any = None
 ) -> None:
-    """Writes the images of a checked config as a TFDS directory, or goes on writing it.
+    """Writes the images of a checked config as a TFDS directory, or continues writing it.
 
     Args:
         config: of the data.
@@ -124,12 +124,12 @@ def prepare(
 
 
 def _beam_options(options: list[str]) -> Any:
-    """Beam's PipelineOptions of the command line.
+    """Returns Beam's PipelineOptions of the command line.
 
     Raises:
-        UserError: Beam is not there, or does not know one of them.
+        UserError: Beam is not installed, or does not know one of them.
     """
-    logging.disable(logging.WARNING)  # Beam's import warns of clouds that nobody asked for
+    logging.disable(logging.WARNING)  # Beam's import warns of cloud services that are not used
     try:
         from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
     except ImportError as error:
@@ -177,7 +177,7 @@ def _run(missing: Sequence[Any], total: int, options: Any) -> None:
 
 
 def _watch(missing: Sequence[Any], total: int, ended: threading.Event) -> None:
-    """Says how many shards there are, whatever runner writes them; redrawn on a terminal."""
+    """Prints how many shards exist, whatever runner writes them; redrawn on a terminal."""
     redraws, said, start = sys.stdout.isatty(), 0, time.monotonic()
     while not ended.wait(0.5):
         done = sum(shard.is_done for shard in missing)
@@ -193,7 +193,7 @@ def _watch(missing: Sequence[Any], total: int, ended: threading.Event) -> None:
 
 
 def _cause(error: Exception) -> Exception:
-    """The UserError in a worker, which Beam wraps by raising one of the same class, or repeats in a text."""
+    """Returns the UserError in a worker, which Beam wraps by raising one of the same class, or repeats in a text."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, UserError):

@@ -1,1 +1,1 @@
-"""What runs on the device: the train and eval steps, their state, losses, optimizer and metrics."""
+"""Runs on the device: the train and eval steps, their state, losses, optimizer and metrics."""

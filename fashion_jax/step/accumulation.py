@@ -1,4 +1,4 @@
-"""The gradient of a batch, taken in parts so that the activations of only one part are in memory at a time."""
+"""Computes the gradient of a batch in parts, so that only one part's activations are in memory at a time."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def loss_and_gradient(
     parts: int = 1,
     unit: int = 1,
 ) -> tuple[Array, Any, Any, Any]:
-    """The loss of a batch, its gradient, the model's outputs and next state.
+    """Computes the loss of a batch, its gradient, the model's outputs and next state.
 
-    Each part's loss is weighted by its share of what the mean at a level is over, so that loss and gradient are
-    those of the whole batch wherever images do not see each other. BatchNorm sees the images of a part, and its running
-    statistics move once a part.
+    Each part's loss is weighted by its share of the images that the mean at a level runs over, so that loss and
+    gradient are those of the whole batch wherever images do not affect each other. BatchNorm sees the images of one
+    part, and its running statistics move once per part.
 
     Args:
-        compute: (params, model_state=, batch=, key=, loss_weights=) to loss, (outputs, model_state); the loss is the
-            sum over levels of loss_weights times a mean over the images.
+        compute: maps (params, model_state=, batch=, key=, loss_weights=) to loss, (outputs, model_state); the loss is
+            the sum over levels of loss_weights times a mean over the images.
         params: what the gradient is taken of.
         model_state: before the first part.
         batch: tree of arrays [batch, ...].
-        key: each part folds its own from it where there are several.
+        key: if there are several parts, each folds its own key from it.
         loss_weights: level -> weight; 1 for a level that is not named.
         masses: level -> [batch], each image's share in the level's mean: 0 where its label is unknown.
-        parts: how many; batch is a multiple of parts * unit.
-        unit: so many consecutive images stay together; the parts take units in turn, so that every device has an
-            equal share of each part.
+        parts: number of parts; batch is a multiple of parts * unit.
+        unit: number of consecutive images that stay together. Units are dealt to the parts in turn, so that every
+            device has an equal share of each part.
 
     Returns:
         loss, outputs [batch, ...] in the order of the batch, model_state, gradient.
@@ -74,7 +74,7 @@ def loss_and_gradient(
 
 
 def split(tree: Any, parts: int, unit: int) -> Any:
-    """Arrays [batch, ...] to [parts, batch / parts, ...]: units of consecutive images, dealt to the parts in turn."""
+    """Reshapes [batch, ...] to [parts, batch / parts, ...]; units of consecutive images are dealt to parts in turn."""
 
     def deal(x: Array) -> Array:
         units = x.reshape(-1, parts, unit, *x.shape[1:]).swapaxes(0, 1)
@@ -84,7 +84,7 @@ def split(tree: Any, parts: int, unit: int) -> Any:
 
 
 def join(tree: Any, unit: int) -> Any:
-    """The inverse of split."""
+    """Inverts `split`."""
 
     def gather(x: Array) -> Array:
         units = x.reshape(len(x), -1, unit, *x.shape[2:]).swapaxes(0, 1)

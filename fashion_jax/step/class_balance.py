@@ -1,4 +1,4 @@
-"""Rare classes: weights in the loss, and logits adjusted to how often a class occurs in training."""
+"""Balances rare classes: weights in the loss, and logits adjusted to the classes' frequencies in training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Levels = Mapping[str, np.ndarray]  # level -> float64 [classes]
 
 @dataclasses.dataclass(frozen=True)
 class ClassBalance:
-    """What is done to the classes of each level; a level that is not named is left as it is.
+    """Weights and shifts for the classes of each level; a level that is not named is unchanged.
 
     Attributes:
         weights: of the classes in the loss.
@@ -30,15 +30,15 @@ class ClassBalance:
     predicted_shifts: Levels
 
     def weighted(self, targets: Mapping[str, Array]) -> dict[str, Array]:
-        """Level -> shares of classes [batch, classes], times the classes' weights."""
+        """Multiplies shares of classes, level -> [batch, classes], by the classes' weights."""
         return {k: x * self.weights[k].astype(x.dtype) if k in self.weights else x for k, x in targets.items()}
 
     def trained(self, logits: Mapping[str, Array]) -> dict[str, Array]:
-        """Level -> the logits [batch, classes] that the loss is of."""
+        """Returns level -> the logits [batch, classes] that enter the loss."""
         return _shifted(logits, self.trained_shifts)
 
     def predicted(self, logits: Mapping[str, Array]) -> dict[str, Array]:
-        """Level -> the logits [batch, classes] whose softmax is predicted."""
+        """Returns level -> the logits [batch, classes] whose softmax is predicted."""
         return _shifted(logits, self.predicted_shifts)
 
 
@@ -46,14 +46,14 @@ NO_BALANCE = ClassBalance({}, {}, {})
 
 
 def create_class_balance(config: ConfigDict, counts: Mapping[str, np.ndarray]) -> ClassBalance:
-    """What config.rare_classes asks for.
+    """Creates the class balance that config.rare_classes asks for.
 
-    With n images of a class and N of all: balanced softmax (Ren et al. 2020) adds log n to the logits in the loss,
-    logit adjustment (Menon et al. 2020) tau log(n / N), which is the same where tau is 1; post hoc, tau log(n / N) is
-    taken from the logits of a plainly trained model.
+    With n images of a class and N of all: balanced softmax (Ren et al. 2020) adds log n to the logits in the loss;
+    logit adjustment (Menon et al. 2020) adds tau log(n / N), which is equivalent for tau = 1; post hoc, tau log(n / N)
+    is subtracted from the logits of a plainly trained model.
 
     Args:
-        config: a checked one.
+        config: checked.
         counts: level -> training images of each class, all above 0.
     """
     chosen = config.rare_classes
@@ -67,14 +67,14 @@ def create_class_balance(config: ConfigDict, counts: Mapping[str, np.ndarray]) -
 
 
 def class_weights(counts: np.ndarray, kind: str, beta: float) -> np.ndarray:
-    """Weights [classes] with mean 1: inverse (1 / n) or effective, (1 - beta) / (1 - beta^n) (Cui et al. 2019)."""
+    """Returns weights [classes], mean 1: inverse (1 / n) or effective, (1 - beta) / (1 - beta^n) (Cui et al. 2019)."""
     counts = np.asarray(counts, np.float64)
     weights = 1 / counts if kind == "inverse" else (1 - beta) / (1 - beta**counts)
     return weights / weights.mean()
 
 
 def class_counts(split: Split, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """Level -> images of each class, int [classes]."""
+    """Counts the images of each class, level -> int [classes]."""
     return {
         level: np.bincount(labels[labels != UNKNOWN], minlength=taxonomy.num_classes(level))
         for level, labels in split.labels.items()

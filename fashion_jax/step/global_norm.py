@@ -1,4 +1,4 @@
-"""The norm of all parameters' gradients, lowered well on every platform."""
+"""Computes the norm of all parameters' gradients, in a form that compiles well on every platform."""
 
 import math
 from typing import Any
@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-_ROWS = 64  # added up at a time: some hundred kilobytes
+_ROWS = 64  # added up at a time, some hundred kilobytes
 
 
 def global_norm(tree: Any) -> Array:
-    """The root of the sum of all squares, of the widest type in a tree of arrays."""
+    """Returns the square root of the sum of all squares in a tree, in the widest dtype of its arrays."""
     return jnp.sqrt(lax.platform_dependent(*jax.tree.leaves(tree), cpu=_on_cpu, default=_plain))
 
 
@@ -20,14 +20,14 @@ def _plain(*leaves: Array) -> Array:
 
 
 def _on_cpu(*leaves: Array) -> Array:
-    # The vectors are small and many: as one they are compiled sooner.
+    # The vectors are small and many: concatenated, they compile faster.
     vectors = [x.reshape(-1) for x in leaves if x.ndim < 2]
     total = _plain(jnp.concatenate(vectors)) if vectors else 0
     return sum((_by_blocks(x) for x in leaves if x.ndim > 1), total)
 
 
 def _by_blocks(x: Array) -> Array:
-    """The sum of squares of x, some rows after the other.
+    """Returns the sum of squares of x, adding up blocks of rows one after the other.
 
     XLA's CPU backend writes the squares of a large array to memory and adds them up window by window; this adds up
     whole rows, which is the processor's vector instruction, and reads the array once.

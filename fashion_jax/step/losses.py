@@ -1,4 +1,4 @@
-"""Cross-entropy at label levels, some of whose labels may be unknown."""
+"""Computes cross-entropy at label levels, some of whose labels may be unknown."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Cross-entropy of each image, 0 where its label is unknown.
+    """Computes the cross-entropy of each image, 0 where its label is unknown.
 
     Args:
         logits: [batch, classes], at least float32; log-probabilities do as well.
@@ -26,15 +26,15 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def soft_cross_entropy(logits: Array, targets: Array) -> Array:
-    """The mean cross-entropy over all that is known; 0 where nothing is.
+    """Computes the mean cross-entropy over all known labels; 0 if none is known.
 
     Args:
         logits: [batch, classes], at least float32.
-        targets: [batch, classes], what share of an image is of a class, times the weight of the class. The shares of
-            an image add up to 1 where all of it is known, to 0 where nothing is.
+        targets: [batch, classes], each image's share of a class, times the weight of the class. The shares of an image
+            add up to 1 if all of it is known, to 0 if nothing is.
 
     Returns:
-        A scalar, in nats: as PyTorch's cross_entropy with `weight` it is divided by the sum of the weights.
+        A scalar, in nats: like PyTorch's cross_entropy with `weight`, it is divided by the sum of the weights.
     """
     total = targets.sum()
     losses = -(targets * jax.nn.log_softmax(logits)).sum()
@@ -42,9 +42,9 @@ def soft_cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def level_log_probs(logits: Mapping[str, Array], taxonomy: Taxonomy) -> dict[str, Array]:
-    """Log-probabilities [batch, classes] of every level of the taxonomy, in its order.
+    """Returns log-probabilities [batch, classes] of every level of the taxonomy, in its order.
 
-    A level without logits has the sums of its children's probabilities, so the finest level needs logits.
+    A level without logits gets the sums of its children's probabilities, so the finest level needs logits.
     """
     log_probs: dict[str, Array] = {}
     finer = ""

@@ -1,4 +1,4 @@
-"""Training metrics: sums and histograms that the step adds up on the device, and their values after an epoch."""
+"""Computes training metrics: sums and histograms accumulated on the device, and their values after an epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from jax import Array
 from fashion_jax.scoring.metrics import METRICS
 from fashion_jax.taxonomy import UNKNOWN
 
-NUM_BINS = 512  # of the score histograms
+NUM_BINS = 512  # bins of a score histogram
 
 MAX_SCORE = 16.0  # log-odds beyond it share the outermost bins
 
 
 def init_accumulators(num_classes: dict[str, int], dtype: jnp.dtype = jnp.float32) -> dict[str, dict[str, Array]]:
-    """Level -> accumulators of no images.
+    """Returns level -> accumulators of no images.
 
     Args:
         num_classes: level -> C.
@@ -38,7 +38,7 @@ def init_accumulators(num_classes: dict[str, int], dtype: jnp.dtype = jnp.float3
 
 
 def accumulate(accumulators: dict[str, Array], *, losses: Array, log_probs: Array, labels: Array) -> dict[str, Array]:
-    """The accumulators of one level with a batch added; call it inside jit.
+    """Adds a batch to the accumulators of one level; call it inside jit.
 
     Args:
         accumulators: one level of init_accumulators.
@@ -48,7 +48,7 @@ def accumulate(accumulators: dict[str, Array], *, losses: Array, log_probs: Arra
     """
     known = labels != UNKNOWN
     rows = jnp.where(known, labels, 0)
-    ones = known.astype(jnp.float32)  # exact, and added up over devices together with the other sums
+    ones = known.astype(jnp.float32)  # exact, and summed over devices together with the other sums
     classes = jnp.arange(log_probs.shape[1])
     bins = jnp.floor((_log_odds(log_probs) + MAX_SCORE) * (NUM_BINS / (2 * MAX_SCORE)))
     bins = jnp.clip(bins, 0, NUM_BINS - 1).astype(jnp.int32)
@@ -67,19 +67,19 @@ def accumulate(accumulators: dict[str, Array], *, losses: Array, log_probs: Arra
 
 
 def _log_odds(log_probs: Array) -> Array:
-    """log p - log(1 - p), [batch, C], precise at both ends.
+    """Computes log p - log(1 - p), [batch, C], precisely at both ends.
 
     Only the likeliest class can have p > 1/2, where 1 - p would cancel: its complement is the sum of the others.
     """
     top = jnp.arange(log_probs.shape[1]) == log_probs.argmax(1)[:, None]
     others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, log_probs), axis=1, keepdims=True)
-    # The constant keeps log1p finite where the value is not used.
+    # The constant keeps log1p finite where its value is not used.
     complement = jnp.where(top, others, jnp.log1p(-jnp.exp(jnp.where(top, -1.0, log_probs))))
     return log_probs - complement
 
 
 def summarize(accumulators: dict[str, np.ndarray]) -> dict[str, float]:
-    """The metrics of one level's accumulators, fetched; NaN for what is undefined.
+    """Computes the metrics from one level's fetched accumulators; NaN for what is undefined.
 
     Returns:
         METRICS, and "auroc_tied_mass", the bound on the error of the AUROC that the bins cause: half the
@@ -104,7 +104,7 @@ def summarize(accumulators: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _histogram_auroc(histogram: np.ndarray) -> tuple[float, float]:
-    """Mean AUROC and mean tied mass of float64 [C, NUM_BINS, 2]."""
+    """Returns mean AUROC and mean tied mass of float64 [C, NUM_BINS, 2]."""
     negative, positive = histogram[..., 0], histogram[..., 1]
     pairs = negative.sum(1) * positive.sum(1)
     defined = pairs > 0

@@ -1,4 +1,4 @@
-"""A split to log-probabilities of every image, and those to metrics."""
+"""Predicts log-probabilities for every image of a split."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ EvalFn = Callable[..., dict[str, Any]]  # the jitted eval_step: (params, model_s
 def predict_split(
     state: TrainState, batches: Iterator[dict[str, Any]], count: int, eval_fn: EvalFn, mesh: Mesh
 ) -> dict[str, np.ndarray]:
-    """Level -> log-probabilities [count, classes], each image once, in order.
+    """Returns level -> log-probabilities [count, classes], each image once, in order.
 
     Args:
-        state: whose params and model_state are used.
-        batches: of each batch the rows that this process holds (sharding.local_rows), the last batch filled up.
+        state: its params and model_state are used.
+        batches: the rows of each batch that this process holds (sharding.local_rows), the last batch padded.
         count: images in the split.
         eval_fn: the jitted eval_step.
         mesh: over which batches are spread.

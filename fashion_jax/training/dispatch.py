@@ -1,4 +1,4 @@
-"""Several steps per dispatch: which ones go together, and their batches as one."""
+"""Groups steps into dispatches, and their batches into one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fashion_jax.devices.mesh import batch_sharding
 
 
 def dispatches(start: int, ends: Sequence[int], together: int, every: int) -> Iterator[tuple[int, int]]:
-    """How the steps after `start` are dispatched, up to the last of the ascending `ends` of epochs.
+    """Plans how the steps after `start` are dispatched, up to the last of the ascending `ends` of epochs.
 
-    Either `together` at a time or one alone, so that two programs are compiled and no more. None spans an epoch's end
-    or a multiple of `every`, where a checkpoint is due. What follows a step depends on that step only, so a resumed
-    run goes on in the same way.
+    Either `together` steps are dispatched at a time or a single one, so that only two programs are compiled. No
+    dispatch spans an epoch's end or a multiple of `every`, where a checkpoint is due. What follows a step depends on
+    that step only, so a resumed run continues in the same way.
 
     Yields:
-        The last step of each dispatch, and how many steps it has.
+        The last step of each dispatch, and its number of steps.
     """
     step = start
     for end in ends:
@@ -35,14 +35,14 @@ def dispatches(start: int, ends: Sequence[int], together: int, every: int) -> It
 
 
 def next_batch(batches: Iterator[Any], count: int) -> Any:
-    """The next batch, or, where count is above 1, so many of them as arrays [count, batch, ...]."""
+    """Returns the next batch or, if count is above 1, the next `count` batches as arrays [count, batch, ...]."""
     if count == 1:
         return next(batches)
     return jax.tree.map(_stack, *itertools.islice(batches, count))
 
 
 def _stack(*xs: Any) -> Any:
-    """Where they are: what lies on the devices stays there, spread over them."""
+    """Stacks arrays where they are: arrays on devices stay there, with the same sharding."""
     if not isinstance(xs[0], jax.Array):
         return np.stack(xs)
     return _stacking(xs[0].sharding)(xs)

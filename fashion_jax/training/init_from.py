@@ -1,4 +1,4 @@
-"""Starting from trunks that other runs have trained: model.init_from."""
+"""Starts from trunks that other runs have trained: model.init_from."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fashion_jax.workdir.trained import restore_parts
 
 Leaf = tuple[str, ...]  # the path of a leaf, or of a tree above it
 
-_ROOTS = (("params",), ("model_state", "batch_stats"))  # below which a TrainState has what belongs to trunks
+_ROOTS = (("params",), ("model_state", "batch_stats"))  # where a TrainState holds the trunks' arrays
 
 
 def check_sources(config: ConfigDict) -> None:
-    """Checks that the runs of model.init_from are there, have saved something, and have the trunk; quick.
+    """Checks quickly that the runs of model.init_from exist, have saved a checkpoint, and have the trunk.
 
     Raises:
-        UserError: names the first that does not, and the field.
+        UserError: names the first run that does not, and the config field.
     """
     for name, workdir in config.model.init_from.items():
         field = f"model.init_from.{name} is {workdir!r}"
@@ -41,12 +41,12 @@ def check_sources(config: ConfigDict) -> None:
 
 
 def with_trunks(config: ConfigDict, state: TrainState, say: Say) -> TrainState:
-    """A new state with the trunks of model.init_from, parameters and statistics, each from its run's best checkpoint.
+    """Returns a new state with the trunks of model.init_from, each taken from its run's best checkpoint.
 
-    Which steps these are of is told; damaged ones too, which are passed over.
+    It takes parameters and statistics, and reports their steps and the damaged ones that were skipped.
 
     Raises:
-        UserError: check_sources would raise it, or the trunk there has other shapes or another type.
+        UserError: as in `check_sources`, or if the trunk there has different shapes or dtypes.
         RunError: none of a run's checkpoints can be used.
     """
     leaves = flatten_dict({"params": state.params, "model_state": state.model_state})
@@ -63,7 +63,7 @@ def with_trunks(config: ConfigDict, state: TrainState, say: Say) -> TrainState:
 
 
 def _moves(leaves: Iterable[Leaf], here: Leaf, there: Leaf) -> Iterator[tuple[Leaf, Leaf]]:
-    """The paths of a trunk's leaves in this model and in the other, where the trunk is at `here` and at `there`."""
+    """Yields the paths of a trunk's leaves in this model and in the other, where the trunk is at `here` and `there`."""
     for path in leaves:
         for root in _ROOTS:
             trunk = (*root, *here)

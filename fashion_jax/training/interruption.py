@@ -1,8 +1,8 @@
-"""Signals that ask a run to stop: SIGTERM and SIGUSR1 (pre-emption), SIGHUP (a lost terminal), SIGINT (Ctrl-C).
+"""Handles signals that ask a run to stop: SIGTERM and SIGUSR1 (pre-emption), SIGHUP (lost terminal), SIGINT (Ctrl-C).
 
-Python's own handlers wait for the main thread, which may be compiling for minutes. So a thread of its own reads the
-signals as they come. While there is something to save, it only notes the first one, for the loop to ask; otherwise,
-and at the second one, it ends the process at once, which is as harmless as SIGKILL.
+Python's own handlers wait for the main thread, which may be compiling for minutes. Therefore a separate thread reads
+the signals as they arrive. While there is something to save, it only notes the first one, and the loop polls for it;
+otherwise, and at the second signal, it ends the process at once, which is as harmless as SIGKILL.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Interrupted
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
-_received: list[int] = []  # in the order of their coming
+_received: list[int] = []  # in order of arrival
 
 _can_save = False
 
-_is_shared = False  # among the processes of a run
+_is_shared = False  # whether the processes of a run share signals
 
-_polls = 0  # calls of `requested` since then
+_polls = 0  # calls of `requested` since they are shared
 
-_is_agreed = False  # among processes, to stop
+_is_agreed = False  # whether the processes have agreed to stop
 
 
 def watch() -> None:
     """Starts to watch for signals; called once, by the process of a command, in its main thread.
 
-    Under nohup, SIGHUP is ignored at the start, and stays so.
+    Under nohup, SIGHUP is ignored from the start, and stays ignored.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -44,33 +44,34 @@ def watch() -> None:
 def share_among_processes() -> None:
     """Leaves SIGTERM to JAX's preemption service, by which all processes stop at the same step.
 
-    Called after jax.distributed.initialize, which takes over SIGTERM; the other signals are passed on to it. Nothing
-    else may ask that service: it compares the number of a poll with the agreed one, and misses it after another's.
+    Call it after jax.distributed.initialize, which takes over SIGTERM; the other signals are passed on to it. Nothing
+    else may poll that service: it compares the number of a poll with the agreed one, and another caller's polls would
+    make it miss that.
     """
     global _is_shared
     _is_shared = True
 
 
 def hold(on: bool) -> None:
-    """Whether there is something to save: then signals wait for the loop to ask `requested`, and to end the run."""
+    """Sets whether there is something to save; signals then wait for the loop to poll `requested` and end the run."""
     global _can_save
     _can_save = on
 
 
 def requested() -> bool:
-    """Whether to stop; of several processes, all are told at the same of their calls, which must be as many."""
+    """Returns whether to stop; several processes must poll equally often, and are told at the same poll."""
     global _polls, _is_agreed
     if not _is_shared:
         return bool(_received)
     from jax.experimental import multihost_utils
 
-    _polls += 1  # from 1 on: that is what the service agrees on where nobody has polled yet
-    _is_agreed = _is_agreed or multihost_utils.reached_preemption_sync_point(_polls)  # which says so once
+    _polls += 1  # starts at 1, the number that the service agrees on if nobody has polled yet
+    _is_agreed = _is_agreed or multihost_utils.reached_preemption_sync_point(_polls)  # returns True only once
     return _is_agreed
 
 
 def stopped(step: int) -> Interrupted:
-    """The error by which a run ends that has been saved at a step."""
+    """Returns the error that ends a run saved at a step."""
     number = _received[0] if _received else signal.SIGTERM
     return Interrupted(
         f"Stopped by {signal.Signals(number).name} after step {step}, which is saved: "
@@ -95,7 +96,7 @@ def _take(number: int) -> None:
     is_first = len(_received) == 1
     if _is_shared and (number != signal.SIGINT or (_can_save and is_first)):
         if number != signal.SIGTERM:
-            os.kill(os.getpid(), signal.SIGTERM)  # however often it comes: one process alone must not end
+            os.kill(os.getpid(), signal.SIGTERM)  # passed on however often it comes: one process must not end alone
         return
     if _can_save and is_first:
         return

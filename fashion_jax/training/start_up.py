@@ -1,4 +1,4 @@
-"""What a start does beside decoding the first images: TensorFlow's import, and the compilation of the step."""
+"""Runs TensorFlow's import and the compilation of the step beside the decoding of the first images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-_POOL = ThreadPoolExecutor(2, "start-up")  # its threads are waited for when the process ends
+_POOL = ThreadPoolExecutor(2, "start-up")  # the process waits for its threads when it ends
 
 
 def start(function: Callable[[], Any]) -> None:
@@ -17,10 +17,10 @@ def start(function: Callable[[], Any]) -> None:
 
 
 class Compiling:
-    """A jitted function that compiles beside what follows, for given arguments; calling it waits for that."""
+    """A jitted function that compiles in the background for given arguments; calling it waits for that."""
 
     def __init__(self, jitted: jax.stages.Wrapped, *arguments: Any):
-        """Arguments may be jax.ShapeDtypeStruct with shardings. Traces here, as contexts of JAX hold for a thread."""
+        """Traces now, since JAX's contexts belong to a thread; arguments may be jax.ShapeDtypeStruct with shardings."""
         self._compiled = _POOL.submit(jitted.lower(*arguments).compile)
 
     def __call__(self, *arguments: Any) -> Any:

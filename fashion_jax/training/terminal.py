@@ -1,4 +1,4 @@
-"""What a run says while it runs: the terminal, metrics.jsonl, and TensorBoard events."""
+"""Prints a run's progress to the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Terminal:
         print(clear + printable(text), file=self._stream, flush=True)
 
     def progress(self, step: int, num_steps: int, epoch: str, images_per_second: float, loss: float) -> None:
-        """Redraws the progress line; says nothing where the output is no terminal."""
+        """Redraws the progress line; prints nothing if the output is no terminal."""
         now = time.monotonic()
         if self._start is None or step < self._start[1]:  # at first, and after a rollback
             self._start = (now, step)

@@ -1,4 +1,4 @@
-"""calibration.json: the temperatures of a run, fitted on the predictions of its validation split."""
+"""Reads and writes calibration.json: the temperatures of a run, fitted on its validation predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAME = "calibration.json"
 
 @dataclasses.dataclass(frozen=True)
 class RunCalibration:
-    """What calibration.json says.
+    """The contents of calibration.json.
 
     Attributes:
         temperatures: level -> temperature.
@@ -36,7 +36,7 @@ class RunCalibration:
     digest: str
 
     def fitted_on(self, ids: Sequence[str]) -> bool:
-        """Whether these are the images that the temperatures were fitted on."""
+        """Returns whether these are the images that the temperatures were fitted on."""
         return self.digest == digest_of_ids(ids)
 
 
@@ -52,7 +52,7 @@ def write_calibration(
     Args:
         workdir: of the run.
         step: of the checkpoint.
-        ids: of the images of validation.
+        ids: of the validation images.
         log_probs: level -> [images, classes].
         labels: level -> int [images].
     """
@@ -64,7 +64,7 @@ def write_calibration(
 
 
 def _level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-    """ece_cross_fitted is that of temperatures which each fifth of the images gets from the others."""
+    """Returns a level's entry; ece_cross_fitted is computed by cross-fitting over five folds."""
     temperature = fit_temperature(log_probs, labels)
     errors = {
         "ece_before": calibration_error(log_probs, labels),
@@ -77,7 +77,7 @@ def _level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]
 
 
 def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None:
-    """The run's, None where it has none.
+    """Reads the run's calibration; returns None if it has none.
 
     Raises:
         UserError: the file is damaged.

@@ -1,4 +1,4 @@
-"""The files of a work directory that describe a run: their names, and how they are read."""
+"""Names and reads the files of a work directory that describe a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fashion_jax.workdir.checkpoints.step_folders import has_step
 
 
 def has_checkpoint(workdir: Path) -> bool:
-    """Whether a run has saved something; quick, so that a command can ask before its heavy imports."""
+    """Returns whether a run has saved a checkpoint; quick, so that a command can ask before its heavy imports."""
     return has_step(workdir / "checkpoints")
 
 
@@ -38,7 +38,7 @@ def _read_json(path: Path) -> Any:
 
 
 def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "train") -> dict[str, np.ndarray]:
-    """Level -> training images, or those of another split, of each class, int [classes], by what data.json holds."""
+    """Returns the images of each class in the training split, or in another, from data.json: level -> int [classes]."""
     counts = data["splits"][split]["classes"]
     return {
         level: np.array([counts[level][name] for name in names], np.int64) for level, names in taxonomy.classes.items()
@@ -46,7 +46,7 @@ def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "trai
 
 
 def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """Level -> int [classes]: the run's training images, by its data.json.
+    """Reads the run's training images of each class from its data.json: level -> int [classes].
 
     Raises:
         UserError: the file is missing or damaged.
@@ -60,7 +60,7 @@ def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray
 
 
 def read_taxonomy(workdir: Path) -> Taxonomy:
-    """The classes of the run in workdir.
+    """Reads the classes of the run in workdir.
 
     Raises:
         UserError: the file is missing or damaged.

@@ -1,4 +1,4 @@
-"""One writer: a lock on a directory that names its holder."""
+"""Locks a directory for one writer, and names the lock's holder."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _MAX_BYTES = 4096
 def locked(
     workdir: Path, say: Callable[[str], None], flag: str = "--workdir", activity: str = "is training"
 ) -> Iterator[None]:
-    """Holds the lock of a directory, which ends with the process at the latest, however that ends.
+    """Holds the lock of a directory; the lock ends with the process at the latest, however that ends.
 
-    It is the kernel's (flock) on a file that names the holder. NFS passes it on from version 4 on, and from 3 unless
-    mounted with nolock; where a file system has no locks, this is told, and the run goes on.
+    It is the kernel's lock (flock) on a file that names the holder. NFS passes it on from version 4 on, and from 3
+    unless mounted with nolock. If a file system has no locks, this is reported, and the run goes on.
 
     Args:
         workdir: the directory.
-        say: is told where there are no locks.
+        say: reports that there are no locks.
         flag: by which the user has named it.
-        activity: what a process does that holds it.
+        activity: what a process that holds it does.
 
     Raises:
-        UserError: another process has it, or the file of the lock is a link or no file.
+        UserError: another process holds it, or the file of the lock is a link or no file.
     """
     path = workdir / "lock"
     is_new = not os.path.lexists(path)
@@ -49,7 +49,7 @@ def locked(
         _write_holder(descriptor)
         yield
     except BaseException:
-        if is_new and _is_at(descriptor, path):  # a start that fails leaves nothing
+        if is_new and _is_at(descriptor, path):  # a start that fails leaves no file
             path.unlink()
         raise
     finally:
@@ -74,7 +74,7 @@ def _locked(path: Path, say: Callable[[str], None], refused: Callable[[str], Use
             say(f"{path.parent} cannot be locked ({error.strerror}): make sure that nothing else writes there.")
         if _is_at(descriptor, path):
             return descriptor
-        os.close(descriptor)  # another process has removed the file meanwhile: this lock would keep nobody out
+        os.close(descriptor)  # another process has removed the file meanwhile, so this lock would exclude nobody
     raise RunError(f"{path} is removed again and again by other processes: find them, or name another folder.")
 
 
@@ -86,7 +86,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _write_holder(descriptor: int) -> None:
-    """Names this process; on a full disk the lock holds without that."""
+    """Writes this process's name to the lock; on a full disk the lock holds without it."""
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": started}) + "\n"
     with contextlib.suppress(OSError):

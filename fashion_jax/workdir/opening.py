@@ -1,4 +1,4 @@
-"""Opens the folder of a run for training: what must not stand there, and what a start that fails leaves of it."""
+"""Opens the folder of a run for training: checks for obstacles, and undoes a start that fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_workdir(workdir: Path) -> None:
     where they lead.
 
     Raises:
-        UserError: the folder, or what stands under the name of one of the run's files, is of another kind.
+        UserError: the folder, or an entry with the name of one of the run's files, is of another kind.
     """
     if os.path.lexists(workdir) and not workdir.is_dir():
         found = "a link to no folder" if workdir.is_symlink() else kind_of(workdir)
@@ -53,15 +53,15 @@ def check_workdir(workdir: Path) -> None:
 
 @contextlib.contextmanager
 def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Iterator[None]:
-    """Makes the folder of a run and holds its lock; where the block fails before anything is saved, undoes it all.
+    """Creates the folder of a run and holds its lock; if the block fails before anything is saved, undoes everything.
 
     Args:
-        workdir: the folder, which check_workdir has found good.
-        say: is told where the folder cannot be locked.
-        leads: whether this is the process of the run that writes the files; others only make the folder.
+        workdir: the folder, which check_workdir has passed.
+        say: reports that the folder cannot be locked.
+        leads: whether this is the process of the run that writes the files; others only create the folder.
 
     Raises:
-        UserError: the folder cannot be made or written to, or another process trains in it.
+        UserError: the folder cannot be created or written to, or another process trains in it.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -79,7 +79,7 @@ def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Ite
 
 @contextlib.contextmanager
 def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
-    """Leaves the files of a run as they were where the block fails without a new checkpoint or line of metrics."""
+    """Restores the files of a run if the block fails without a new checkpoint or line of metrics."""
     for folder in (workdir, workdir / "predictions"):
         remove_temporaries(folder)
     here, names, steps = workdir.stat(), set(os.listdir(workdir)), set(list_steps(workdir / _CHECKPOINTS))
@@ -90,14 +90,14 @@ def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
             yield
         except Exception:
             with contextlib.suppress(OSError, UserError, RunError):
-                is_here = os.path.samestat(here, workdir.stat())  # it may have been moved, and another be in its place
+                is_here = os.path.samestat(here, workdir.stat())  # it may have been moved and replaced by another
                 if is_here and not _has_saved(workdir, steps, before.get(_METRICS)):
                     _undo(workdir, names, before)
             raise
 
 
 def _has_saved(workdir: Path, steps: set[int], metrics: BinaryIO | None) -> bool:
-    """Whether there is a checkpoint that was not there, or a line of metrics: a start by itself only cuts lines off."""
+    """Returns whether there is a new checkpoint or a new line of metrics; a start by itself only cuts lines off."""
     path = workdir / _METRICS
     now = path.read_bytes() if path.exists() else b""
     has_line = not (metrics.read() if metrics else b"").startswith(now)

@@ -1,4 +1,4 @@
-"""A directory that is held open, so that a run notices when it is moved, replaced or deleted."""
+"""Holds a directory open, so that a run notices when it is moved, replaced or deleted."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Place:
 
     @property
     def path(self) -> Path:
-        """A path to the open directory itself, for libraries that misread some names.
+        """Returns a path to the open directory itself, for libraries that misread some names.
 
         orbax takes brackets for patterns and a leading /s3/ for a bucket. This path has no such characters, and it
-        leads to the directory wherever that is moved to. Systems without /proc get the ordinary path.
+        leads to the directory even after a move. Systems without /proc get the ordinary path.
         """
         held = Path(f"/proc/self/fd/{self._descriptor}")
         return held if held.exists() else self.directory.absolute()
@@ -52,7 +52,7 @@ class Place:
 
     @contextlib.contextmanager
     def blamed(self) -> Iterator[None]:
-        """Raises `check`'s error for those of files that cannot be read or written because the directory has gone."""
+        """Raises the error of `check` instead of errors of files that fail because the directory has gone."""
         try:
             yield
         except (OSError, UserError, RunError):

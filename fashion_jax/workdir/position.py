@@ -1,4 +1,4 @@
-"""Where a run is in its data, and the steps at which its epochs end."""
+"""Computes a run's position in its data, and the steps at which its epochs end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SMALLEST_BATCH = 2  # images
 
 
 class Position(NamedTuple):
-    """Where a run is in its data: step, epoch and seen of its state."""
+    """A run's position in its data: step, epoch and seen of its state."""
 
     step: int
     epoch: int
@@ -23,10 +23,10 @@ BEGINNING = Position(0, 0, 0)
 
 
 def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs: int) -> dict[int, int]:
-    """Step → epoch, counted from 1, of each epoch that ends at a position or after it, in order.
+    """Returns step -> epoch, counted from 1, for each epoch that ends at a position or after it, in order.
 
     Raises:
-        UserError: the position is behind the last epoch, or fewer images are left in its epoch than a batch takes.
+        UserError: the position is after the last epoch, or fewer images are left in its epoch than a batch takes.
     """
     step, epoch, seen = position
     if epoch > num_epochs or (epoch == num_epochs and seen):
@@ -55,15 +55,15 @@ def epoch_ends(position: Position, num_images: int, batch_size: int, num_epochs:
 def check_epochs(epochs: Sequence[Any], position: Position, path: Path) -> None:
     """Checks that metrics.jsonl has a line for each epoch that is done at a position.
 
-    The last one may lack its line, being killed between its checkpoint and that: it is evaluated again.
+    The last one may lack its line if the run was killed between its checkpoint and its line: it is evaluated again.
 
     Args:
         epochs: those of the lines up to the position, in order.
-        position: where the run goes on.
+        position: where the run resumes.
         path: of the file.
 
     Raises:
-        UserError: lines are missing, or stand twice.
+        UserError: lines are missing or repeated.
     """
     expected = list(range(1, position.epoch + 1))
     if epochs == expected or (not position.seen and epochs == expected[:-1]):

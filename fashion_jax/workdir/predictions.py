@@ -1,4 +1,4 @@
-"""predictions/SPLIT.parquet: the probabilities of every class for every image."""
+"""Writes and reads predictions/SPLIT.parquet: the probabilities of every class for every image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:
-    """A Parquet table: id, and per level LEVEL_true (null where unknown), _predicted and _probabilities."""
+    """Writes a Parquet table: id, and per level LEVEL_true (null where unknown), _predicted and _probabilities."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: d
 
 
 def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What write_predictions wrote: level -> log-probabilities [images, classes], and level -> int labels [images].
+    """Reads level -> log-probabilities [images, classes] and level -> int labels [images] from a predictions file.
 
     Raises:
         UserError: the file cannot be read, or is not of this taxonomy.

@@ -1,4 +1,4 @@
-"""The identity of a run, by what its environment.json and its checkpoints say."""
+"""Determines the identity of a run from its environment.json and its checkpoints."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from fashion_jax.workdir.checkpoints.step_folders import list_steps
 
 
 def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
-    """The identity of the run in a work directory; a new run, and one of an earlier version, gets an id now.
+    """Returns the identity of the run in a work directory; a run without an id, new or of an earlier version, gets one.
 
     Raises:
         UserError: environment.json is lost, and checkpoints are of several runs.
     """
     stored, data = read_identity(workdir, config, dataset.taxonomy), combined(dataset.digests)
     run, since = (stored.run, stored.since) if stored.run else _adopted(workdir / "checkpoints")
-    if jax.process_count() > 1:  # all of them take the id that the first one has drawn
+    if jax.process_count() > 1:  # all processes take the id that the first one has drawn
         sent = np.array([*uuid.UUID(run).bytes, *since.to_bytes(8)], np.uint8)
         received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
         run, since = uuid.UUID(bytes=received[:16]).hex, int.from_bytes(received[16:])
@@ -39,7 +39,7 @@ def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
 
 
 def read_identity(workdir: Path, config: ConfigDict, taxonomy: Taxonomy | None = None) -> Identity:
-    """The identity of a run as its files tell it; without an id if environment.json has none.
+    """Reads the identity of a run from its files; it has no id if environment.json has none.
 
     Args:
         workdir: of the run.
@@ -57,7 +57,7 @@ def read_identity(workdir: Path, config: ConfigDict, taxonomy: Taxonomy | None =
 
 
 def _adopted(directory: Path) -> tuple[str, int]:
-    """The id that the checkpoints carry, a new one if they carry none; and the first step that carries it."""
+    """Returns the id that the checkpoints carry, or a new one if they carry none, and the first step with it."""
     saved, _ = inspect_steps(directory, list_steps(directory))
     runs = sorted({found.label["run"] for found in saved.values() if found.label})
     if len(runs) > 1:
@@ -70,7 +70,7 @@ def _adopted(directory: Path) -> tuple[str, int]:
 
 
 def read_environment(workdir: Path) -> dict[str, Any]:
-    """What environment.json holds, with a list of "starts"; nothing if it is missing or damaged."""
+    """Reads environment.json, with a list of "starts"; returns an empty dict if it is missing or damaged."""
     try:
         found = parse_json(read_text(workdir / "environment.json"))
         return found if isinstance(found["starts"], list) else {}

@@ -1,4 +1,4 @@
-"""Whether the classes and images of a start are those that its run has been trained on so far."""
+"""Checks that the classes and images of a start are those that its run has been trained on so far."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     """Compares the data with that of the run so far, if there is one.
 
     Returns:
-        Which splits have got or lost images, in words.
+        In words, which splits have gained or lost images.
 
     Raises:
-        UserError: the classes are others, or images that have stayed have other labels or files.
+        UserError: the classes differ, or images that are still there have other labels or files.
     """
     path = workdir / "taxonomy.json"
     if path.exists():
@@ -57,12 +57,12 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
 
 
 def _differs(before: dict[str, Any], now: dict[str, str], field: str) -> bool:
-    """Whether a split has another digest; earlier versions did not write all of them."""
+    """Returns whether a split has another digest; earlier versions did not write all of them."""
     return field in before and before[field] != now[field]
 
 
 def _check_images(workdir: Path, dataset: Dataset, differing: dict[str, list[str]], is_known: bool) -> None:
-    """Checks that no image that has stayed has another label or file, by the list of the images before."""
+    """Checks that no remaining image has another label or file, by the earlier list of images."""
     now, path = list_images(dataset.splits), workdir / IMAGES
     before = read_images(path, len(dataset.taxonomy.levels))
     if before is not None:
@@ -99,13 +99,13 @@ def _check_contents(before: ImageList, now: ImageList, workdir: Path) -> None:
 
 
 def _finest(labels: Any, taxonomy: Taxonomy) -> str:
-    """The finest class that is known of an image, in words."""
+    """Names the finest known class of an image."""
     named = [taxonomy.classes[level][i] for level, i in zip(taxonomy.levels, labels, strict=True) if i != UNKNOWN]
     return repr(named[-1]) if named else "without a label"
 
 
 def _read_splits(path: Path) -> dict[str, Any]:
-    """What data.json has of the splits."""
+    """Reads the splits in data.json."""
     try:
         splits = parse_json(read_text(path))["splits"]
         if any(not isinstance(splits[name]["ids_sha256"], str) for name in COMPARED):

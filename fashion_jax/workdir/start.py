@@ -1,4 +1,4 @@
-"""The files at the top of a work directory: what a run was made of."""
+"""Writes the files at the top of a work directory, which record what a run was made of."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _PACKAGES = (
 
 
 def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
-    """Compares the config with that of the run so far, where there is one.
+    """Compares the config with that of the run so far, if there is one.
 
     Returns:
-        What of the config is allowed to change and has changed, in words.
+        In words, which fields have changed that may change.
 
     Raises:
-        UserError: a field has changed that makes it another run.
+        UserError: a field has changed that would make it another run.
     """
     return _check_is_whole(workdir) + _check_same_config(workdir / "config.json", config)
 
 
 def _check_is_whole(workdir: Path) -> list[str]:
-    """Checks that what a run with checkpoints is known by is there; returns what else is missing, in words."""
+    """Checks that the files that identify a run with checkpoints exist; returns what else is missing, in words."""
     metrics = workdir / "metrics.jsonl"
     if not has_checkpoint(workdir):
         gone = os.path.isfile(metrics) and os.path.getsize(metrics)  # Path.is_file raises where a name is too long
@@ -68,7 +68,7 @@ def write_run_files(
     identity: Identity,
     changes: Sequence[str] = (),
 ) -> None:
-    """Writes what the run is made of; environment.json also has the history of its starts.
+    """Writes the files that describe the run; environment.json also records the history of its starts.
 
     Args:
         workdir: of the run.
@@ -76,7 +76,7 @@ def write_run_files(
         dataset: of this start.
         position: where it begins.
         identity: of the run.
-        changes: what is another than before, in words.
+        changes: differences from the previous start, in words.
 
     Raises:
         UserError, RunError: a file cannot be written.
@@ -97,7 +97,7 @@ def write_run_files(
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and the commit of the code."""
+    """Returns the versions, the devices and the commit of the code."""
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     return {
         "python": sys.version.split()[0],

@@ -1,4 +1,4 @@
-"""What a checkpoint's arrays are known by again: a digest of each, and a digest of all of these."""
+"""Computes and compares digests: one of each array of a checkpoint, and one of all of them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from fashion_jax.json_text import parse_json
 
 
 class Unusable(Exception):
-    """A checkpoint is damaged or lacks a part; says where."""
+    """Says where a checkpoint is damaged or incomplete."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a checkpoint says of itself.
+    """The metadata that a checkpoint holds about itself.
 
     Attributes:
         arrays: name -> "dtype[shape] sha256".
-        label: which run and step it is (see identity.Identity); empty in checkpoints of earlier versions.
+        label: the run and step it was saved by (see identity.Identity); empty in checkpoints of earlier versions.
     """
 
     arrays: dict[str, str]
     label: dict[str, Any]
 
     def holds(self, step: int) -> bool:
-        """Whether the arrays are those of a step; True if they have no step."""
+        """Returns whether the arrays are those of a step; True if they have no step."""
         if "step" not in self.arrays:
             return True
         kind, digest = self.arrays["step"].split(" ")
@@ -42,14 +42,14 @@ class Saved:
 
 
 def digests_of(arrays: Any, label: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """For a tree of numpy arrays: "arrays", name -> "dtype[shape] sha256", the label, and "digest", of all that."""
+    """Returns "arrays" of a tree of numpy arrays (name -> "dtype[shape] sha256"), the label, and "digest" of both."""
     entries = {name: f"{_kind(array)} {_sha256(array)}" for name, array in _named(arrays).items()}
     labelled = {"label": dict(label)} if label else {}
     return {"arrays": entries, **labelled, "digest": _digest(entries, label)}
 
 
 def read_saved(folder: Path) -> Saved:
-    """What the checkpoint in a folder says of itself.
+    """Reads the metadata of the checkpoint in a folder.
 
     Raises:
         Unusable: it has no digests, or they are damaged themselves.
@@ -67,7 +67,7 @@ def read_saved(folder: Path) -> Saved:
 
 
 def check_structure(saved: dict[str, str], like: Any, folder: Path) -> None:
-    """Checks that a checkpoint has the arrays that are wanted.
+    """Checks that a checkpoint has the expected arrays.
 
     Raises:
         UserError: it is another model's; names the first array that differs, and both kinds.
@@ -82,7 +82,7 @@ def check_structure(saved: dict[str, str], like: Any, folder: Path) -> None:
 
 
 def check_digests(saved: dict[str, str], arrays: Any) -> None:
-    """Checks a tree of numpy arrays.
+    """Checks a tree of numpy arrays against the saved digests.
 
     Raises:
         Unusable: names the first array that is not the saved one.

@@ -1,4 +1,4 @@
-"""Which run a checkpoint belongs to: a label that is saved beside its arrays and compared before they are used."""
+"""Identifies the run of a checkpoint: a label is saved beside its arrays and compared before they are used."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.digests import Saved, Unusable, read_saved
 from fashion_jax.workdir.checkpoints.step_folders import obstacle
 
-# A run may go on with other values of these fields; any other field would make it another run.
+# A run may resume with other values of these fields; a change of any other field makes it another run.
 FREE_FIELDS = {
     "num_epochs",  # under cosine, the rest of the run follows the new schedule
-    "batch_size",  # the running epoch goes on with the images that it has not seen
+    "batch_size",  # the running epoch continues with the images that it has not seen
     "on_nonfinite",
     "nonfinite.max_in_a_row",
     "nonfinite.learning_rate_factor",
@@ -30,7 +30,7 @@ FREE_FIELDS = {
     "checkpoint.every_steps",
     "checkpoint.keep",
     "data.path",
-    "data.taxonomy",  # what it says is compared by taxonomy.json
+    "data.taxonomy",  # its content is compared through taxonomy.json
     "data.cache",
     "data.cache_dir",
     "data.max_bad_fraction",
@@ -39,13 +39,13 @@ FREE_FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What is known of a run when its checkpoints are saved or restored. Empty fields are not compared.
+    """The identity of a run, saved with its checkpoints and compared on restore; empty fields are not compared.
 
     Attributes:
         run: id of the run, drawn at its first start.
         since: first step whose checkpoint carries the id; earlier ones may be of a version that wrote none.
         taxonomy: digest of the classes (see taxonomy_digest).
-        config: the fields that the run keeps, as JSON has them (see kept_fields).
+        config: the fields that stay the same throughout a run, as JSON has them (see kept_fields).
         data: digest of the images that this start trains on.
         known_data: digests of the images of all starts.
     """
@@ -58,7 +58,7 @@ class Identity:
     known_data: Sequence[str] = ()
 
     def label(self, step: int) -> dict[str, Any]:
-        """What the checkpoint of a step carries; nothing if the run has no id."""
+        """Returns the label for the checkpoint of a step; empty if the run has no id."""
         if not self.run:
             return {}
         fields = {"taxonomy": self.taxonomy, "config": dict(self.config), "data": self.data}
@@ -68,7 +68,7 @@ class Identity:
         """Checks that the folders of steps hold the steps that they are named by, saved by this run.
 
         Args:
-            saved: the step of a folder's name -> what read_step has found there.
+            saved: the step in a folder's name -> the metadata that read_step has found there.
             directory: of the folders.
 
         Raises:
@@ -90,7 +90,7 @@ class Identity:
             )
 
     def _saved(self, label: Mapping[str, Any], step: int) -> bool:
-        """Whether a label can be of a checkpoint of this run."""
+        """Returns whether a label can belong to a checkpoint of this run."""
         if not self.run:
             return True
         return label.get("run") == self.run if label else step < self.since
@@ -123,10 +123,10 @@ class Identity:
 
 
 def inspect_steps(directory: Path, steps: Iterable[int]) -> tuple[dict[int, Saved], dict[int, str]]:
-    """Reads what checkpoints say of themselves, without their arrays.
+    """Reads the metadata of checkpoints, without their arrays.
 
     Returns:
-        Step -> what was found; and step -> why there is nothing to be found, in words.
+        Step -> metadata; and step -> the reason, in words, why there is none.
     """
     saved, broken = {}, {}
     for step in steps:
@@ -138,10 +138,10 @@ def inspect_steps(directory: Path, steps: Iterable[int]) -> tuple[dict[int, Save
 
 
 def read_step(directory: Path, step: int) -> Saved:
-    """Reads what the checkpoint in the folder of a step says of itself.
+    """Reads the metadata of the checkpoint in the folder of a step.
 
     Raises:
-        Unusable: there is no folder, or nothing that can be read in it.
+        Unusable: there is no folder, or nothing in it that can be read.
     """
     folder = directory / str(step)
     if reason := obstacle(folder):
@@ -150,11 +150,11 @@ def read_step(directory: Path, step: int) -> Saved:
 
 
 def kept_fields(config: ConfigDict) -> dict[str, Any]:
-    """The config's fields that stay the same as long as a run lasts, and their values as JSON has them."""
+    """Returns the config fields that stay the same throughout a run, and their values as JSON has them."""
     return json.loads(json.dumps({name: x for name, x in flatten(config).items() if name not in FREE_FIELDS}))
 
 
 def taxonomy_digest(taxonomy: Taxonomy) -> str:
-    """Digest of the levels, the classes in their order, and their parents."""
+    """Returns a digest of the levels, the classes in their order, and their parents."""
     levels = [[level, taxonomy.classes[level], taxonomy.parents[level]] for level in taxonomy.levels]
     return hashlib.sha256(json.dumps(levels).encode()).hexdigest()

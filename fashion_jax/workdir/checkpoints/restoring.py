@@ -1,4 +1,4 @@
-"""Reads the arrays of one checkpoint, and makes sure that they are what was saved, by this run, at this step."""
+"""Restores the arrays of one checkpoint, and verifies that they are what this run saved at this step."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from fashion_jax.workdir.place import Place
 
 
 def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> Any:
-    """The arrays of a step in the shapes, types and shardings of `like` (arrays, or their abstract twins).
+    """Restores the arrays of a step in the shapes, dtypes and shardings of `like` (arrays, or their abstract twins).
 
     Args:
         directory: of the checkpoints.
         step: to restore.
         like: a TrainState, or a dict of some of its fields: then the others are not read.
-        identity: of the run that is to have saved them.
+        identity: of the run that must have saved them.
 
     Raises:
-        UserError: they are those of another model, run or step; the sentence names what differs.
+        UserError: they belong to another model, run or step; the sentence names what differs.
         Unusable: they are not those that were saved.
         RunError: there is too little memory.
     """

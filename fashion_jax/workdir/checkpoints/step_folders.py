@@ -13,7 +13,7 @@ ASIDE = "damaged"  # the folder of steps that cannot be used
 
 
 def list_steps(directory: Path) -> list[int]:
-    """The steps that have an entry in `directory`, usable or not, in ascending order.
+    """Returns the steps that have an entry in `directory`, usable or not, in ascending order.
 
     Raises:
         UserError: the directory cannot be read.
@@ -22,10 +22,10 @@ def list_steps(directory: Path) -> list[int]:
 
 
 def check_names(directory: Path) -> list[str]:
-    """Names in `directory` that Python reads as numbers but that are not the plain number of a step, such as 0100.
+    """Returns names in `directory` that Python reads as numbers but that are not a step's plain number, such as 0100.
 
     Raises:
-        UserError: there are such names and no step, so that a start would begin anew beside what was trained.
+        UserError: there are such names and no step, so that a start would begin anew beside earlier checkpoints.
     """
     strange = sorted(name for name in _names(directory) if _is_number(name) and not _is_step_name(name))
     if strange and not list_steps(directory):
@@ -37,7 +37,7 @@ def check_names(directory: Path) -> list[str]:
 
 
 def has_step(directory: Path) -> bool:
-    """Whether `directory` holds a folder that is named as a step is."""
+    """Returns whether `directory` holds a folder that is named like a step."""
     try:
         return any(_is_step_name(name) and not obstacle(directory / name) for name in os.listdir(directory))
     except OSError:
@@ -45,7 +45,7 @@ def has_step(directory: Path) -> bool:
 
 
 def obstacle(folder: Path) -> str:
-    """Why `folder` cannot be the folder of a step, in words; empty if it can."""
+    """Returns why `folder` cannot be the folder of a step, in words; empty if it can."""
     if folder.is_symlink():
         return "it is a link, not a folder"
     return "" if folder.is_dir() or not folder.exists() else "it is a file, not a folder"

@@ -1,4 +1,4 @@
-"""Writes checkpoints in the background with orbax, and looks at each one before it counts."""
+"""Writes checkpoints in the background with orbax, and checks each one before it counts."""
 
 from __future__ import annotations
 
@@ -24,25 +24,24 @@ from fashion_jax.workdir.checkpoints.restoring import quiet
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.place import Place
 
-_UNFINISHED = ".orbax-checkpoint-tmp"  # a part of the names that orbax gives to what it has not finished
+_UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of orbax's unfinished folders
 
 _REMOVED = ".removed"
 
 
 class CheckpointWriter:
-    """Writes the steps of a directory, one at a time, in a thread of its own.
+    """Writes the steps of a directory, one at a time, in a separate thread.
 
-    It does without orbax's CheckpointManager, which asks JAX's pre-emption service with its own step numbers, so that
-    the polls of the training loop miss the agreed one, and which removes older steps before anyone has looked at the
-    new one.
+    It does without orbax's CheckpointManager. That polls JAX's pre-emption service with its own step numbers, so that
+    the training loop's polls miss the agreed one, and it removes older steps before the new one has been checked.
     """
 
     def __init__(self, directory: Path, superseded: Callable[[list[int]], list[int]]):
-        """Opens a directory, makes it if need be, and removes what earlier saves have left unfinished.
+        """Opens a directory, creates it if needed, and removes what earlier saves have left unfinished.
 
         Args:
             directory: has a folder per step.
-            superseded: is given the steps that are there after a save, and returns those to remove.
+            superseded: maps the steps that exist after a save to those to remove.
         """
         directory.mkdir(exist_ok=True)
         self.place, self._superseded = Place(directory), superseded
@@ -56,12 +55,12 @@ class CheckpointWriter:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a save has begun whose outcome `wait` has not told yet."""
+        """Returns whether a save has begun whose outcome `wait` has not reported yet."""
         return self._save is not None
 
     @property
     def is_done(self) -> bool:
-        """Whether a save has begun and ended, so that `wait` returns at once."""
+        """Returns whether a save has begun and ended, so that `wait` returns at once."""
         return self._save is not None and self._save.done()
 
     def start(self, step: int, arrays: Any, digests: dict[str, Any]) -> None:
@@ -72,15 +71,15 @@ class CheckpointWriter:
         self._save = self._thread.submit(self._finish, step, digests)
 
     def join(self) -> None:
-        """Waits for the save that has begun, whatever becomes of it; `wait` still tells its outcome."""
+        """Waits for the save that has begun, whatever becomes of it; `wait` still reports its outcome."""
         if self._save is not None:
             concurrent.futures.wait([self._save])
 
     def wait(self) -> Exception | None:
-        """Waits for the save that has begun; raises what it has failed with.
+        """Waits for the save that has begun; raises the error that it has failed with.
 
         Returns:
-            Why older steps could not be removed, None where they could.
+            Why older steps could not be removed, or None.
         """
         save, self._save = self._save, None
         with quiet():
@@ -111,7 +110,7 @@ class CheckpointWriter:
         return None
 
     def _remove(self, step: int) -> None:
-        """Renames first, so that a step that is removed in part never counts as one."""
+        """Removes a step; renames it first, so that a step that is removed in part never counts as one."""
         folder = self.place.path / str(step)
         if folder.exists():
             removed = folder.rename(folder.with_name(folder.name + _REMOVED))
@@ -119,7 +118,7 @@ class CheckpointWriter:
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:
-        """Names the directory in errors as users know it."""
+        """Replaces the directory in errors by the path that users know."""
         try:
             yield
         except Exception as error:
@@ -132,12 +131,12 @@ class CheckpointWriter:
 def look_at(folder: Path, digests: dict[str, Any]) -> None:
     """Checks that a checkpoint that has just been written is complete.
 
-    It reads the digests, the index with the types and shapes of the arrays, and the lengths of the files with their
+    It reads the digests, the index with the dtypes and shapes of the arrays, and the lengths of the files with their
     values. It does not read the values, which would take as long as a restore.
 
     Args:
         folder: of the step.
-        digests: what digests_of has returned for it.
+        digests: the result of digests_of for it.
 
     Raises:
         Unusable: a part is missing or is not what was written.
@@ -148,7 +147,7 @@ def look_at(folder: Path, digests: dict[str, Any]) -> None:
     state = folder / "state"
     if not (state / "manifest.ocdbt").is_file():
         raise Unusable(f"{state / 'manifest.ocdbt'}, the index of its arrays, is missing")
-    values: Counter[str] = Counter()  # name of an array -> parts of it that are there
+    values: Counter[str] = Counter()  # name of an array -> number of its parts found
     layouts: dict[str, dict[str, Any]] = {}
     for entry in _index(state):
         name, _, part = entry["key"].decode().rpartition("/")
@@ -169,7 +168,7 @@ def look_at(folder: Path, digests: dict[str, Any]) -> None:
 
 
 def _index(state: Path) -> Iterator[dict[str, Any]]:
-    """The entries of the index of a checkpoint's arrays: their layouts, and where their values are."""
+    """Yields the entries of the index of a checkpoint's arrays: their layouts, and where their values are."""
     files = ts.KvStore.open({"driver": "file", "path": f"{state}/"}).result()
     nodes = [ts.ocdbt.dump(files).result()["versions"][-1]["root"]["location"]]
     while nodes:
@@ -181,7 +180,7 @@ def _index(state: Path) -> Iterator[dict[str, Any]]:
 
 
 def _check_value(state: Path, entry: dict[str, Any]) -> None:
-    """Checks that the file with a value is there and long enough; small values are in the index itself."""
+    """Checks that the file with a value exists and is long enough; small values are in the index itself."""
     if "inline_value" not in entry:
         _, base, name, offset, length = entry["indirect_value"].split(":")
         path = state / base / name
