@@ -94,6 +94,12 @@ COSTLY = {
         with_size(with_scans(jpeg(progressive=True), 30), 6000, 8000, 0xC2),
         r"scans of 48,000,000 pixels each.* 800,000,000",
     ),
+    "tiff whose jpeg has many scans": (
+        tiff((273, 4, 1, 400), (279, 4, 1, 3000), rest=with_scans(jpeg(progressive=True), 200)).replace(
+            struct.pack("<HHII", 259, 3, 1, 8), struct.pack("<HHII", 259, 3, 1, 7)
+        ),
+        "scans of 4,096 pixels each",
+    ),
     "jpeg of many pixels": (with_size(jpeg(), 65000, 65000), "4,225,000,000 pixels, more than 200,000,000"),
     "jpeg of many segments": (jpeg()[:2] + b"\xff\xfe\0\2" * 3000 + jpeg()[2:], "more than 2,000 segments"),
     "jpeg of much padding": (jpeg()[:2] + b"\xff" * 3000 + jpeg()[2:], "more than 2,000 segments"),

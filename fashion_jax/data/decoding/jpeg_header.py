@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from fashion_jax.data.decoding.limits import MAX_MEMORY, MAX_PIXELS, Undecodable, check_cost, check_shape
+from fashion_jax.data.decoding.limits import (
+    MAX_MEMORY,
+    MAX_PIXELS,
+    MAX_SCANNED_PIXELS,
+    MAX_SCANS,
+    Undecodable,
+    check_cost,
+    check_scans,
+    check_shape,
+)
 
 JPEG = b"\xff\xd8\xff"  # the first bytes of a JPEG file
 _RATIOS = (8, 4, 2, 1)  # decoding at 1 / ratio of the size
@@ -29,8 +38,6 @@ _UNUSED = {*range(0xE1, 0xF0), 0xFE} - {0xEE}  # segments of applications, excep
 _MAX_SEGMENTS = 2000  # before the pixels; a large color profile or description takes a few hundred
 _MAX_ENTRIES = 1000  # entries of EXIF that are examined
 _MAX_SOURCE_PIXELS = 200_000_000  # of an image that is decoded at a reduced scale
-_MAX_SCANS = 100
-_MAX_SCANNED_PIXELS = 800_000_000  # of all scans together; each passes over the whole image
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # a marker; within pixels 0xFF is followed by a byte excluded here
 
 
@@ -122,11 +129,7 @@ def _coefficients(data: bytes, header: Header) -> int:
         Undecodable: it has too many scans, each of which passes over the whole image.
     """
     pixels, scans = header.height * header.width, _scans(data, header)
-    if scans > _MAX_SCANS or (scans > 1 and scans * pixels > _MAX_SCANNED_PIXELS):
-        raise Undecodable(
-            f"the JPEG image has {scans} scans of {pixels:,} pixels each, more than {_MAX_SCANS} scans or "
-            f"{_MAX_SCANNED_PIXELS:,} pixels in all of them"
-        )
+    check_scans("JPEG", scans, pixels)
     return int(2 * _samples(header.frame) * pixels) if scans > 1 or header.kind in _PROGRESSIVE_FRAMES else 0
 
 
@@ -179,7 +182,7 @@ def _scans(data: bytes, header: Header) -> int:
     if header.kind not in _PROGRESSIVE_FRAMES and data.startswith(first, header.end):
         return 1  # the scan has all channels, and decoders ignore any other after it
     possible = data.count(b"\xff\xda")
-    if possible <= _MAX_SCANS and possible * header.height * header.width <= _MAX_SCANNED_PIXELS:
+    if possible <= MAX_SCANS and possible * header.height * header.width <= MAX_SCANNED_PIXELS:
         return possible
     scans, found = 0, _MARKER.search(data, header.end)
     while found and found[0] != b"\xff\xd9":

@@ -13,6 +13,8 @@ import numpy as np
 MAX_BYTES = 256 << 20  # of one file, and of all files open at a time
 MAX_PIXELS = 50_000_000  # decoded pixels of one image
 MAX_RAW = 160_000_000  # bytes of uncompressed data; bounds the time, at about 10 ms per megabyte
+MAX_SCANS = 100  # of a JPEG
+MAX_SCANNED_PIXELS = 800_000_000  # of all scans together; each passes over the whole image
 MAX_ASPECT = (
     200  # the longer side over the shorter one: cropping a line of pixels to a canvas would enlarge it without bounds
 )
@@ -92,6 +94,19 @@ def check_shape(height: int, width: int) -> None:
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise Undecodable(
             f"the image is a strip of {width} x {height} pixels: one side may be {MAX_ASPECT} x the other"
+        )
+
+
+def check_scans(kind: str, scans: int, pixels: int, parts: int = 1) -> None:
+    """Checks how often the pixels of an image, which has so many parts of pixels each, are gone through.
+
+    Raises:
+        Undecodable: it is too often.
+    """
+    if scans > MAX_SCANS * parts or (scans > parts and scans * pixels > MAX_SCANNED_PIXELS):
+        raise Undecodable(
+            f"the {kind} image has {scans} scans of {pixels:,} pixels each, more than {MAX_SCANS} scans or "
+            f"{MAX_SCANNED_PIXELS:,} pixels in all of them"
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fashion_jax.data.decoding.jpeg_header import orientation_of
-from fashion_jax.data.decoding.limits import Undecodable, check_cost, check_size
+from fashion_jax.data.decoding.limits import Undecodable, check_cost, check_scans, check_size
 
 BAND_PIXELS = 500_000  # pixels of a large image whose colors are converted at a time
 _PER_PIXEL_OF_BAND = 20  # bytes, at most
@@ -26,6 +26,7 @@ _MAX_RLE_PIXELS = 4_000_000  # of a BMP: Pillow decodes run lengths in Python
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # color type -> channels
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TIFF_BYTES = (1, 2, 6, 7)  # types whose values Pillow keeps as bytes, however many there are
+_TIFF_PLACES = (273, 279, 324, 325)  # tags of the offsets and lengths of strips and tiles
 _TIFF_BELOW = (34665, 34853, 40965)  # tags of nested directories: EXIF, GPS, interoperability
 _TIFF_FORMATS = {1: "B", 6: "b", 3: "H", 8: "h", 4: "I", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
@@ -156,9 +157,21 @@ def _tiff(data: bytes) -> Outline:
         raise ValueError("it has more strips or tiles than its pixels need")
     padded, pixel = across * down * tile_width * tile_height, samples * max(bits[1:]) / 8
     check_cost("TIFF", height, width, 0, math.ceil(padded * pixel))
+    if fields.get(259, (1, 1))[1] in (6, 7):  # JPEG, of which a strip or tile is one each
+        _check_jpegs(data, fields, tile_width * tile_height)
     buffer = math.ceil(tile_width * tile_height * max(pixel, 4)) if fields.get(259, (1, 1))[1] != 1 else 0
     is_turned = fields.get(274, (1, 1))[1] != 1  # Pillow turns the image itself
     return outline_of("TIFF", (height, width), data, 5 if is_turned else 4, memory=buffer)
+
+
+def _check_jpegs(data: bytes, fields: dict[int, tuple[int, ...]], pixels: int) -> None:
+    """Checks the scans of the JPEGs inside of a TIFF, one for each strip or tile of so many pixels."""
+    places, sizes = (fields.get(a, fields.get(b, (0,))) for a, b in ((273, 324), (279, 325)))  # of the older form: none
+    if sum(sizes[1:]) > 4 * len(data):
+        raise ValueError("its strips or tiles lie over each other")
+    scans = sum(data.count(b"\xff\xda", at, at + size) for at, size in zip(places[1:], sizes[1:], strict=True))
+    if scans > places[0] > 0:
+        check_scans("TIFF", scans, pixels, places[0])
 
 
 def check_exif(tiff: bytes) -> None:
@@ -197,7 +210,8 @@ def _fields(data: bytes, start: int, order: str, big: bool, depth: int = 0) -> d
         if size > inline:
             (at,) = struct.unpack_from(order + offset, data, at)
         if kind in _TIFF_FORMATS and number:
-            fields[tag] = number, *struct.unpack_from(f"{order}{min(number, 8)}{_TIFF_FORMATS[kind]}", data, at)
+            few = number if tag in _TIFF_PLACES else min(number, 8)
+            fields[tag] = number, *struct.unpack_from(f"{order}{few}{_TIFF_FORMATS[kind]}", data, at)
     for tag in _TIFF_BELOW if depth < 2 else ():
         if tag in fields:
             with contextlib.suppress(struct.error):
