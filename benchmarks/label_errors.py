@@ -27,7 +27,7 @@ def _measure(arguments: list[str]) -> None:
         rows = list(csv.DictReader(file))
     results = {level: precision(level, rows, flags) for level in ("main", "sub")}
     for level, (errors, share) in results.items():
-        print(f"{level}: of the {errors} labels ranked first, as many as are wrong, {share:.1%} are")
+        print(f"{level}: {errors} wrong labels; precision at {errors}: {share:.1%}")
     if flags.json:
         write_json(flags.json, {k: dict(zip(("errors", "precision"), v, strict=True)) for k, v in results.items()})
 
