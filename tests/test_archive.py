@@ -98,7 +98,7 @@ def test_it_is_extracted_once_and_anew_where_it_or_the_cache_has_changed(tmp_pat
     moved = extracted(path, cache)
     assert moved != folder
     write_zip(path, FILES | {"styles.csv": b"id\n2\n"})
-    os.utime(path, ns=(0, 0))  # of the same size and time: its directory tells
+    os.utime(path, ns=(0, 0))  # same size and time, but another directory in the zip
     assert files_of(extracted(path, cache))["styles.csv"] == b"id\n2\n" and len(list(cache.iterdir())) == 3
 
 

@@ -158,7 +158,7 @@ def test_every_image_gets_every_operation_in_some_step_and_each_slot_another():
         assert len(np.unique(results[step, :SLOTS].reshape(SLOTS, -1), axis=0)) == 14
     for i in range(count):
         assert len(np.unique(results[:, i].reshape(60, -1), axis=0)) >= 14  # 14 operations, some with two signs
-        assert 2 <= same[:, i].sum() <= 26  # of 60, a share of 3 / 16
+        assert 2 <= same[:, i].sum() <= 26  # expected are 3 / 16 of 60
 
 
 def test_erasing_covers_a_rectangle_of_some_images():

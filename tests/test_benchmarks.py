@@ -58,7 +58,7 @@ def test_train_step_counts_the_flops_of_plain_convolutions(result):
 
 
 def test_train_step_builds_the_trunk_and_both_heads(result):
-    trunk = (7 * 7 * 3 + 2) * 64 + 2 * (9 * 64 + 2) * 64  # of the small resnet10: one block
+    trunk = (7 * 7 * 3 + 2) * 64 + 2 * (9 * 64 + 2) * 64  # the small resnet10 has one block
     main = 65 * 128 + 2 * 128 + 129 * 4
     sub = 65 * 256 + 2 * 256 + 257 * 128 + 2 * 128 + 129 * 21
     assert result["parameters"] == trunk + main + sub

@@ -127,7 +127,7 @@ def with_value(field: str, value: object) -> ConfigDict:
     for section in sections:
         node = node[section]
     with node.unlocked():
-        del node[name]  # else ConfigDict makes 1.0 of True where the default is 0.1
+        del node[name]  # otherwise ConfigDict turns True into 1.0 where the default is 0.1
         node[name] = value
     return config
 

@@ -46,7 +46,7 @@ def test_no_images_are_no_answers():
 
 def test_the_wanted_precision_at_each_level():
     free = Decider(SHOP, TEMPERATURES, "conditional").decide(LOG_PROBS)
-    surest = {level: p >= np.median(p) for level, p in free.probabilities.items()}  # of which most are right
+    surest = {level: p >= np.median(p) for level, p in free.probabilities.items()}  # most of these are right
     noise = np.random.default_rng(0).random(300)
     labels = {
         level: np.where(noise < np.where(surest[level], 0.9, 0.3), classes, (classes + 1) % 3)

@@ -106,7 +106,7 @@ def test_what_stands_beside_the_pixels_of_a_png_does_no_harm(extra, place):
     np.testing.assert_array_equal(to_rgb(data[:at] + extra + data[at:], WHOLE), expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork")  # of Python 3.12 and JAX: what may go wrong does not, here
+@pytest.mark.filterwarnings("ignore:.*fork")  # Python 3.12 and JAX warn of problems that do not occur here
 def test_a_fork_decodes_with_threads_of_its_own():
     assert in_parallel(abs, [-1]) == [1]
     with multiprocessing.get_context("fork").Pool(1) as pool:

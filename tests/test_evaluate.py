@@ -63,7 +63,7 @@ def test_the_json_has_everything(run, tmp_path):
     assert [decodes[how]["contradiction_rate"] for how in ("marginal", "conditional", "joint")] == [0, 0, 0]
     assert row["parameters"] == 145_883
     stem, block = 2 * 16 * 16 * 7 * 7 * 3 * 64, 2 * 2 * 8 * 8 * 9 * 64 * 64  # by the plain formulas
-    assert stem + block / 2.25 < row["flops_per_image"] < 1.1 * (stem + block)  # of Winograd, fewer
+    assert stem + block / 2.25 < row["flops_per_image"] < 1.1 * (stem + block)  # Winograd needs fewer
     assert row["images_per_second"] > 0 and row["tests"] is None
 
 
@@ -220,7 +220,7 @@ def test_the_best_checkpoint_is_calibrated_on_these_images(run, capsys):
     assert main(["--workdir", str(run), "--config.eval_flip=true"]) == 0
     out = capsys.readouterr().out
     assert "eval_flip" in out and "cross-fitted" not in out
-    assert main(["--workdir", str(run), "--config.eval_flip=false"]) == 0  # as the run has it
+    assert main(["--workdir", str(run), "--config.eval_flip=false"]) == 0  # the run's own value
     out = capsys.readouterr().out
     assert "eval_flip" not in out and "cross-fitted" in out
 

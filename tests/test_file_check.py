@@ -79,7 +79,7 @@ def test_only_new_changed_and_bad_files_are_read_again(tmp_path, reads):
     reads.clear()
     (folder / "3.jpg").write_bytes(smallest_image("3"))
     changed = (folder / "1.jpg").stat()
-    (folder / "1.jpg").write_bytes(smallest_image("x"))  # of the same size
+    (folder / "1.jpg").write_bytes(smallest_image("x"))  # has the same size
     os.utime(folder / "1.jpg", ns=(changed.st_atime_ns, changed.st_mtime_ns + 1))
     (folder / "2.jpg").unlink()
     assert check_files(files, cache).reasons == {2: "there is no such file"}
@@ -197,7 +197,7 @@ def test_training_and_predicting_on_the_zoo(zoo, tmp_path):
     assert {name for ids in left_out.values() for name in ids} == bad
 
     output = tmp_path / "predictions.jsonl"
-    names.remove("folder.jpg")  # as an input it stands for the files in it, of which there are none
+    names.remove("folder.jpg")  # as an input it stands for the files in it, and it has none
     inputs = [str(folder / name) for name in names]
     assert predict(["--workdir", str(tmp_path / "run"), "--input", *inputs, "--output", str(output)]) == 0
     predictions = [json.loads(line) for line in output.read_text().splitlines()]

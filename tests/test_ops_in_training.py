@@ -94,7 +94,7 @@ def test_fifty_steps_in_float32_end_within_the_spread_of_seeds(config, use_plain
     There, initial parameters changed by a relative 3e-7 end at losses from 0.039 to 0.056.
     """
     config.augment, config.data.catalogue.num_images = "flip", 1000
-    config.num_epochs = 2  # of 25 steps
+    config.num_epochs = 2  # 25 steps each
 
     def last_losses(seed: int) -> float:
         config.seed = seed

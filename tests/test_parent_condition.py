@@ -79,7 +79,7 @@ def test_evaluation_feeds_what_it_predicts_of_the_parent(learnt, images):
     logits = make(LEVELS[1:]).apply({"params": learnt}, images, train=False)
     own = own_logits(learnt, images)
     expected = {"main": own["main"]}
-    for parent, level in (("main", "sub"), ("sub", "type")):  # of the conditioned logits in turn
+    for parent, level in (("main", "sub"), ("sub", "type")):  # conditioned logits, one level after the other
         expected[level] = own[level] + jax.nn.softmax(expected[parent]) @ learnt[f"conditions_{level}"]["kernel"]
     for level in LEVELS:
         np.testing.assert_allclose(logits[level], expected[level], rtol=1e-5, atol=1e-6)

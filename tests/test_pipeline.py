@@ -16,7 +16,7 @@ from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch
 from fashion_jax.errors import UserError
 from tests.shop import batches_of_steps, shop_config, write_image
 
-SHAPE = (8, 6)  # of most images here, so that nothing is resized and every pixel can be compared
+SHAPE = (8, 6)  # size of most images here, so that nothing is resized and every pixel can be compared
 
 
 def make_split(folder, count: int) -> tuple[Split, np.ndarray]:

@@ -82,7 +82,7 @@ def test_the_speed_is_without_the_compiler_and_of_a_batch_at_least(validation_fi
     seen = []
 
     def predict_split(state, batches, count, eval_fn, mesh):
-        seen.append(isinstance(eval_fn, jax.stages.Compiled))  # which compiles nothing more
+        seen.append(isinstance(eval_fn, jax.stages.Compiled))  # a compiled program, so that nothing more is compiled
         return evaluation.predict_split(state, batches, count, eval_fn, mesh)
 
     monkeypatch.setattr(trained, "predict_split", predict_split)

@@ -30,7 +30,7 @@ def test_level_scores_are_scikit_learns(classes):
     guess, every = probs.argmax(1), np.arange(classes)
     precision = [sklearn_metrics.average_precision_score(labels == k, probs[:, k]) for k in np.unique(labels)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes that are predicted and never true, and of k >= classes
+        warnings.simplefilter("ignore")  # about classes that are predicted but never true, and k >= classes
         expected = {
             "loss": sklearn_metrics.log_loss(labels, probs, labels=every),
             "accuracy": sklearn_metrics.accuracy_score(labels, guess),

@@ -120,7 +120,7 @@ def test_mixed_images_count_in_the_metrics_by_their_larger_share(config):
     config.model.name, config.augment = "resnet10", "strong"
     mesh, _, state, step = build(config)
     batch = random_batch(16)
-    batch["labels"]["sub"][:4] = -1  # of two pairs, so that nothing of their pictures is known
+    batch["labels"]["sub"][:4] = -1  # two pairs, so that nothing of their pictures is known
     state, loss = step(state, put_batch(batch, mesh))
     assert np.isfinite(float(loss))
     counts = {level: int(fetch(sums["count"])) for level, sums in state.metrics.items()}

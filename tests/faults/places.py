@@ -51,7 +51,7 @@ def _odd_name(name: str, folder: str, lab: Lab) -> Iterator[Try]:
 
 ODD_NAMES: list[Fault] = [functools.partial(_odd_name, name, folder) for name, folder in _NAMES.items()]
 
-Move = Callable[[Path], Path]  # of the work directory in mid-run; returns where it is afterwards
+Move = Callable[[Path], Path]  # moves the work directory in mid-run; returns its new place
 
 
 def _moved(name: str, move: Move, lab: Lab) -> Iterator[Try]:

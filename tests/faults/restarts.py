@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from tests.faults.lab import Fault, Lab, Try, end_of, is_sentence, refused, steps, told
 from tests.faults.shop import make_shop, read_rows, shop_fields, write_rows
 
-Change = Callable[[Path, Path], object]  # of a work directory and its shop
+Change = Callable[[Path, Path], object]  # changes a work directory or its shop
 
 
 def _trained(lab: Lab, at: int = 6) -> tuple[Path, Path]:

@@ -15,9 +15,9 @@ REFERENCE = Path(__file__).with_name("reference.npz")
 SEED = 20240607
 NUM_CLASSES = {"main": 4, "sub": 21}
 NUM_SAMPLES = 24  # stored entries per leaf
-NUM_STEPS = 3  # of training, each an epoch of the cosine schedule
+NUM_STEPS = 3  # training steps, each an epoch of the cosine schedule
 SCHEDULE_EPOCHS = (8, 30)
-LEARNING_RATE, LEARNING_RATE_DECAY = 0.01, 0.9  # of the first epoch; per epoch in the exponential schedule
+LEARNING_RATE, LEARNING_RATE_DECAY = 0.01, 0.9  # rate of the first epoch; decay per epoch in the exponential schedule
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 
