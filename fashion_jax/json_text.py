@@ -1,4 +1,4 @@
-"""Reading JSON that anybody may have written."""
+"""Parses JSON from untrusted files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Parses a JSON text.
 
     Raises:
-        ValueError: text is not JSON, or nested so deep that readers, which call themselves for each level, would fail.
+        ValueError: text is not JSON, or nested so deeply that recursive readers would fail.
     """
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
@@ -23,10 +23,10 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def check_depth(text: str) -> None:
-    """Checks how deep brackets stand inside each other.
+    """Checks how deeply brackets are nested.
 
     Raises:
-        ValueError: it is deeper than any reader should go.
+        ValueError: they are nested more deeply than any reader should go.
     """
     if text.count("[") + text.count("{") <= _MAX_DEPTH:
         return

@@ -109,7 +109,7 @@ def _check_sizes(config: ConfigDict) -> None:
     if config.batch_norm == "group" and config.batch_size % config.batch_norm_group_size:
         raise UserError(
             f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
-            f"{config.batch_norm_group_size}, where batch_norm is group."
+            f"{config.batch_norm_group_size}, if batch_norm is group."
         )
     unit = config.batch_norm_group_size if config.batch_norm == "group" else 2
     if config.accumulate > 1 and (
@@ -155,8 +155,8 @@ def _check_effects(config: ConfigDict) -> None:
         )
     if data.drop_leaks and data.source == "tfds":
         raise UserError(
-            "data.drop_leaks is True, but the records of a TFDS set are not compared: set it to false, or prepare the "
-            "images from their files with it."
+            "data.drop_leaks is True, but the records of a TFDS set are not compared: set it to False, or set it "
+            "when preparing the images from their files."
         )
     if config.model.fusion != "concatenate" and config.model.name != "hybrid":
         raise UserError(

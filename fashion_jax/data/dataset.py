@@ -253,7 +253,7 @@ def _check_sizes(config: ConfigDict, assigned: Assigned) -> None:
     for split, images in assigned.items():
         if not len(images):
             raise UserError(
-                f"The split {split!r} has no images of classes with enough: lower data.min_images_per_class."
+                f"The split {split!r} has no images left, as all its classes are rare: lower data.min_images_per_class."
             )
     if (count := len(assigned["train"])) < config.batch_size:
         raise UserError(f"batch_size is {config.batch_size}, but the training split has only {count} images: lower it.")
@@ -279,7 +279,7 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, tr
         if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:
             raise UserError(
                 f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: add it "
-                "there or take it out of data.path, or set data.taxonomy to a file of your own, or to nothing where "
+                "there or take it out of data.path, or set data.taxonomy to a file of your own, or leave it empty if "
                 "the folders are MAIN/SUB."
             )
     for level, names in taxonomy.classes.items():

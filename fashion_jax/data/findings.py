@@ -49,7 +49,7 @@ def count_notes(
         notes.append(f"{_classes(absent, 'has', 'have')} no validation images: {_listed(list(map(_name, absent)))}")
     if left_over:
         images = "1 training image" if left_over == 1 else f"{left_over:,} training images"
-        notes.append(f"each epoch leaves out {images}, other ones each time, which fill no batch")
+        notes.append(f"each epoch leaves out {images} that do not fill a batch, different ones each time")
     return notes
 
 

@@ -124,7 +124,9 @@ def is_complete(folder: Path) -> bool:
 
 def _check_features(config: ConfigDict) -> None:
     if taken := {ID, IMAGE, CONTENTS} & set(config.data.levels):
-        raise UserError(f"data.levels has {sorted(taken)[0]!r}, which a prepared set needs for itself: rename it.")
+        raise UserError(
+            f"data.levels has {sorted(taken)[0]!r}, which a prepared dataset uses for another feature: rename it."
+        )
 
 
 def _digest(split: Split) -> str:

@@ -31,8 +31,8 @@ _BLOCKS, _BLOCK = 16, 1 << 14  # blocks of a file read for its digest; bytes per
 _THREADS = 16  # files read at a time
 
 _IDX_IMAGES, _IDX_LABELS = 0x803, 0x801  # magic numbers
-_CHUNK = 1 << 20  # bytes that are unpacked at a time
-_MAX_IDX = 800_000_000  # bytes of pixels, of which EMNIST, the largest of the family, has 550 million
+_CHUNK = 1 << 20  # bytes that are decompressed at a time
+_MAX_IDX = 800_000_000  # bytes of pixels; EMNIST, the largest of the family, has 550 million
 
 
 class Records(Protocol):
@@ -186,7 +186,7 @@ def read_idx(path: Path, magic: int = _IDX_LABELS) -> np.ndarray:
             if (size := math.prod(shape)) > _MAX_IDX:
                 raise ValueError(f"its header says {size:,} bytes, more than {_MAX_IDX:,}")
             pixels, filled = np.empty(size, np.uint8), 0
-            while count := file.readinto(pixels[filled : filled + _CHUNK]):
+            while count := file.readinto(pixels[filled : filled + _CHUNK].data):
                 filled += count
             if filled < size or file.read(1):
                 raise ValueError("its header says another number of bytes")

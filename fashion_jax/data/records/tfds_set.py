@@ -41,8 +41,8 @@ def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
     """
     if path and not path.is_dir():
         raise UserError(
-            f"data.path is {str(path)!r}, but there is no such folder: name the one of the set, make one for TFDS to "
-            "put it there, or leave data.path empty for TFDS's own."
+            f"data.path is {str(path)!r}, but there is no such folder: name the dataset's folder, create this one for "
+            "TFDS to use, or leave data.path empty for TFDS's default."
         )
     if path and (path / "dataset_info.json").is_file():
         return _of_builder(builder_of_directory(path), config)

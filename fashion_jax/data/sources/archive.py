@@ -24,8 +24,8 @@ from fashion_jax.errors import UserError
 
 _MAX_FILES = 5_000_000
 
-_MAX_DEPTH = 100  # folders inside each other
-_MAX_MORE_FOLDERS = 10_000  # than files: each takes its time to be made
+_MAX_DEPTH = 100  # nested folders
+_MAX_MORE_FOLDERS = 10_000  # folders beyond the number of files; creating each takes time
 _MAX_BYTES = 1 << 40
 
 _MAX_RATIO = 200  # extracted bytes per archive byte, beyond _BYTES_OF_ANY_RATIO; photographs have 1, tables 20
@@ -129,7 +129,9 @@ def _members(archive: Path, file: zipfile.ZipFile) -> _Members:
 def _check_member(archive: Path, info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
     if re.match(r"/|[A-Za-z]:", name) or "\\" in name or "\0" in name or ".." in name.split("/"):
-        raise _refused(archive, f"holds the path {name!r}, which leads out of its folder or is of one system only")
+        raise _refused(
+            archive, f"holds the path {name!r}, which leads out of its folder or is valid on one system only"
+        )
     if (depth := name.count("/")) > _MAX_DEPTH:
         raise _refused(archive, f"holds a path of {depth:,} folders inside each other, more than {_MAX_DEPTH}")
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -74,7 +74,7 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> 
         empty = False
         yield part
     if empty:
-        raise UserError(f"The table {str(path)!r} has no rows: data.csv must have a row per product.")
+        raise UserError(f"The table {str(path)!r} has no rows: data.csv must have one row per product.")
 
 
 def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:

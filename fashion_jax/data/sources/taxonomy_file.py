@@ -19,7 +19,7 @@ from fashion_jax.letters import composed
 from fashion_jax.taxonomy import Taxonomy, class_labels
 
 MAX_CLASSES = 100_000  # a few lines of YAML with aliases can expand without end
-_MAX_YAML = 500_000  # characters, of which the reader takes 100 KB in a quarter of a second
+_MAX_YAML = 500_000  # characters; the YAML reader takes a quarter of a second for 100 KB
 
 
 def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:

@@ -66,8 +66,8 @@ def _check_fields(config: ConfigDict, folder: Path, prepared: bool) -> None:
     data, levels = config.data, list(config.data.levels)
     if data.group_column and (data.folds or not (prepared and made_from(config, folder))):
         raise UserError(
-            f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: leave it empty, or prepare "
-            "the images by fractions with it, which keeps each group in one split."
+            f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: leave it empty, or set it "
+            "when preparing the images by fractions, which keeps each group in one split."
         )
     if prepared and levels != (made := read_json(folder / "taxonomy.json")["levels"]):
         raise UserError(
@@ -88,7 +88,7 @@ def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.nd
     rows = {split: records.rows_of(text) for split, text in splits.items()}
     together = np.concatenate(list(rows.values()))
     if len(np.unique(together)) < len(together):
-        raise UserError(f"data.splits is {splits!r}, of which two share images: name parts that do not overlap.")
+        raise UserError(f"data.splits is {splits!r}, two of which share images: name parts that do not overlap.")
     of = np.repeat(np.arange(len(rows)), [len(part) for part in rows.values()])
     return together, Strings(list(rows)).select(of)
 
@@ -105,8 +105,8 @@ def _label_features(config: ConfigDict, records: RecordSet, taxonomy: Taxonomy |
         return [single]
     if single:
         raise UserError(
-            f"{records.title} has one label, {single!r}, for the levels {', '.join(levels)}: say in data.taxonomy "
-            "which classes stand under which, or name one level in data.levels."
+            f"{records.title} has one label, {single!r}, for the levels {', '.join(levels)}: name a file in "
+            "data.taxonomy that gives the parents of its classes, or only one level in data.levels."
         )
     raise UserError(
         f"data.levels is {levels!r}, but {records.title} has the labels {', '.join(labels) or 'none'}: name one for "
@@ -179,7 +179,7 @@ def _paths_by_taxonomy(
     if shared := next((known[text] for text in texts if len(known.get(text, ())) > 1), None):
         raise UserError(
             f"The class {shared[0][-1]!r} of {records.title} could be {' or '.join(map(class_name, shared))}: "
-            "data.taxonomy must have it once."
+            "name it only once in data.taxonomy."
         )
     paths = [known[text][0] if text in known else ("",) * depth for text in texts]
     return LabelPaths(paths, codes.astype(np.int32))
