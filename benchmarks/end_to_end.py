@@ -181,9 +181,9 @@ def _step_only(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[Tra
     state, seconds = ready.state, []
     for i in range(_WARM + steps):
         began = time.perf_counter()
-        state, loss = jax.block_until_ready(ready.step(state, placed[i % len(placed)]))
+        state, outcome = jax.block_until_ready(ready.step(state, placed[i % len(placed)]))
         seconds.append(time.perf_counter() - began)
-    fetch(loss)
+    fetch(outcome)
     return state, float(np.median(seconds[_WARM:]))
 
 
@@ -196,14 +196,14 @@ def _end_to_end(
         The state, the seconds per step, and the seconds of it spent on the input.
     """
     for batch in itertools.islice(batches, _WARM):
-        state, loss = jax.block_until_ready(ready.step(state, batch))
+        state, outcome = jax.block_until_ready(ready.step(state, batch))
     began, waited = time.perf_counter(), 0.0
     for _ in range(steps):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        state, loss = ready.step(state, batch)
-    fetch(loss)
+        state, outcome = ready.step(state, batch)
+    fetch(outcome)
     return state, (time.perf_counter() - began) / steps, waited / steps
 
 

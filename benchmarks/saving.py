@@ -80,8 +80,8 @@ def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[l
     step_fn, state, batches, *_ = compile_step(config)
     checkpoints = Checkpoints(folder / "checkpoints", keep=1, say=print)
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
-    state, loss = step_fn(state, batches[0])
-    fetch(loss)
+    state, outcome = step_fn(state, batches[0])
+    fetch(outcome)
     for number in range(1, rounds + 1):
         for saves in (False, True):
             began = time.perf_counter()
@@ -89,8 +89,8 @@ def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[l
                 checkpoints.save(number, state)
                 times[2].append(time.perf_counter() - began)
             for i in range(steps):
-                state, loss = step_fn(state, batches[i % len(batches)])
-                fetch(loss)
+                state, outcome = step_fn(state, batches[i % len(batches)])
+                fetch(outcome)
             times[saves].append(time.perf_counter() - began)
         checkpoints.save_now(number, state)  # waits for the rest of the save, so that it does not slow the next turn
     checkpoints.close()

@@ -103,9 +103,9 @@ def _time_steps(step_fn: jax.stages.Compiled, state: TrainState, batches: Iterab
     for batch in itertools.islice(itertools.cycle(batches), steps):
         began = time.perf_counter()
         with jax.transfer_guard("disallow"):
-            state, loss = jax.block_until_ready(step_fn(state, batch))
+            state, outcome = jax.block_until_ready(step_fn(state, batch))
         seconds.append(time.perf_counter() - began)
-    if not math.isfinite(value := float(fetch(loss))):
+    if not math.isfinite(value := float(fetch(outcome.loss))):
         raise RunError(f"The loss is {value} after {steps} steps, so their times mean nothing: lower learning_rate.")
     return seconds
 

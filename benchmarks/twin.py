@@ -86,9 +86,9 @@ def _our_step(config: ConfigDict) -> tuple[Callable[[], float], CompiledStep]:
     def step() -> float:
         nonlocal state
         batch, began = next(upcoming), time.perf_counter()
-        state, loss = jax.block_until_ready(ours.function(state, batch))
+        state, outcome = jax.block_until_ready(ours.function(state, batch))
         seconds = time.perf_counter() - began
-        if not math.isfinite(value := float(fetch(loss))):
+        if not math.isfinite(value := float(fetch(outcome.loss))):
             raise RunError(f"The loss is {value}, so the times mean nothing: lower learning_rate.")
         return seconds
 

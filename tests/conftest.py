@@ -19,7 +19,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from fashion_jax.config.loading import load_config
-from fashion_jax.training import epoch_end as results
+from fashion_jax.training import run_end
 from fashion_jax.training.train import train_and_evaluate
 from tests.small_trunks import shrink_resnet10
 
@@ -67,7 +67,7 @@ def tiny_config(catalogue_cache: str) -> ConfigDict:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs end without drawing their page and figures, for tests of training alone."""
-    monkeypatch.setattr(results, "_write_report", lambda run, directory, *results: (directory / "index.html").touch())
+    monkeypatch.setattr(run_end, "_write_report", lambda run, directory, *results: (directory / "index.html").touch())
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,8 @@ def trained(config):
         placed = put_batch(batch, mesh)
         losses = []
         for _ in range(STEPS):
-            state, loss = step(state, placed)
-            losses.append(float(fetch(loss)))
+            state, outcome = step(state, placed)
+            losses.append(float(fetch(outcome.loss)))
         return losses, fetch(state)
 
 

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import against_torch, augmentation, compiled_step, saving, twin
 from benchmarks import train_step as benchmark
 from fashion_jax.config.loading import load_config
+from fashion_jax.step.train_step import Outcome
 from tests.conftest import ROOT
 
 TINY = ["--config", str(ROOT / "configs" / "smoke.py"), "--config.batch_size=8"]  # resnet10, 32 px
@@ -110,10 +111,10 @@ def test_train_step_refuses_times_of_a_loss_that_is_not_finite(monkeypatch, caps
     assert "nan" in capsys.readouterr().err
 
 
-def diverge(state: None, batch: None) -> tuple[None, jax.Array]:
+def diverge(state: None, batch: None) -> tuple[None, Outcome]:
     """Returns a loss that is not a number."""
     with jax.transfer_guard("allow"):
-        return state, jax.numpy.float32(math.nan)
+        return state, Outcome(jax.numpy.float32(math.nan), *[jax.numpy.int32(0)] * 2)
 
 
 def test_help_is_no_failure(capsys):

@@ -78,8 +78,8 @@ def test_several_steps_are_those_of_single_ones_in_float64(tiny_config):
         batches = [random_batch() | {"image": np.roll(random_batch()["image"], i, axis=1)} for i in range(3)]
         together = jax.tree.map(jnp.copy, state)
         for batch in batches:
-            state, loss = step(state, put_batch(batch, mesh))
-        together, last_loss = steps(together, put_batches(next_batch(iter(batches), 3), mesh))
-        one, several = fetch((state, loss)), fetch((together, last_loss))
+            state, outcome = step(state, put_batch(batch, mesh))
+        together, last_outcome = steps(together, put_batches(next_batch(iter(batches), 3), mesh))
+        one, several = fetch((state, outcome)), fetch((together, last_outcome))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(several), strict=True):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))

@@ -27,7 +27,7 @@ def config(tiny_config):
 def first_loss(config, devices: list[jax.Device]) -> float:
     with jax.default_device(devices[0]):
         mesh, _, state, step = build(config, devices)
-        return float(fetch(step(state, put_batch(random_batch(), mesh))[1]))
+        return float(fetch(step(state, put_batch(random_batch(), mesh))[1].loss))
 
 
 def test_the_first_loss_is_that_of_the_cpu(config):
@@ -47,6 +47,6 @@ def test_bfloat16_trains(config, remat):
     mesh, _, state, step = build(config, gpus())
     batch, losses = put_batch(random_batch(), mesh), []
     for _ in range(10):
-        state, loss = step(state, batch)
-        losses.append(float(fetch(loss)))
+        state, outcome = step(state, batch)
+        losses.append(float(fetch(outcome.loss)))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]

@@ -44,8 +44,8 @@ def train(program, batches):
     mesh, _, state, step = program
     losses = []
     for batch in batches:
-        state, loss = step(state, put_batch(batch, mesh))
-        losses.append(float(fetch(loss)))
+        state, outcome = step(state, put_batch(batch, mesh))
+        losses.append(float(fetch(outcome.loss)))
     return losses, fetch(state.params)
 
 

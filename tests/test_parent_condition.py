@@ -125,9 +125,9 @@ def test_a_step_trains_it(tiny_config, monkeypatch):
     tiny_config.batch_size, tiny_config.augment = 8, "none"
     tiny_config.model.update(name="resnet34", heads=heads, condition_on_parent=True)
     mesh, _, state, step = build(tiny_config, jax.devices()[:1])
-    state, loss = step(state, put_batch(random_batch(), mesh))
+    state, outcome = step(state, put_batch(random_batch(), mesh))
     kernel = fetch(state.params["conditions_sub"]["kernel"])
-    assert np.isfinite(loss) and kernel.shape == (2, 5) and np.all(np.any(kernel, axis=1))
+    assert np.isfinite(outcome.loss) and kernel.shape == (2, 5) and np.all(np.any(kernel, axis=1))
 
 
 def test_without_it_the_model_has_no_such_parameters(tiny_config):

@@ -222,6 +222,37 @@ def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch)
     assert len(fetches) <= 2 * per_epoch
 
 
+@pytest.mark.usefixtures("no_report")
+def test_the_next_step_is_dispatched_before_the_loss_of_the_last_is_fetched(tiny_config, tmp_path, monkeypatch):
+    """But at the end of an epoch, which is saved only where the updates have been checked."""
+    events, outcomes = [], {}
+    compiling, fetch = train.Compiling, rollback.fetch
+
+    def recorded(*arguments):
+        step_fn = compiling(*arguments)
+
+        def dispatch(state, batch):
+            state, outcome = step_fn(state, batch)
+            outcomes[id(outcome)] = outcome, len(outcomes) + 1  # keeps the outcome, so that no other has its id
+            events.append(("dispatch", len(outcomes)))
+            return state, outcome
+
+        return dispatch
+
+    def fetched(tree):
+        events.append(("fetch", outcomes[id(tree)][1]))
+        return fetch(tree)
+
+    monkeypatch.setattr(train, "Compiling", recorded)
+    monkeypatch.setattr(rollback, "fetch", fetched)
+    tiny_config.log_every_steps = 1
+    train_and_evaluate(tiny_config, tmp_path)
+    expected = [("dispatch", 1)]
+    for step in range(2, 21):
+        expected += [("dispatch", step), ("fetch", step - 1)] + [("fetch", step)] * (step % 10 == 0)
+    assert events == expected
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tmp_path):
     tiny_config.learning_rate = 1e30
     with pytest.raises(RunError, match=r"learning_rate \(1e\+30\)"):

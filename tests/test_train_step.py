@@ -35,8 +35,8 @@ def losses_of(config, devices, steps=5):
     for seed in range(steps):
         batch = random_batch()
         batch["image"] = np.roll(batch["image"], seed, axis=1)
-        state, loss = step(state, put_batch(batch, mesh))
-        losses.append(float(fetch(loss)))
+        state, outcome = step(state, put_batch(batch, mesh))
+        losses.append(float(fetch(outcome.loss)))
     return losses, fetch(state)
 
 
@@ -72,19 +72,19 @@ def test_eight_images_can_be_over_fitted(config):
     batch = random_batch()
     placed = put_batch(batch, mesh)
     for _ in range(60):
-        state, loss = step(state, placed)
+        state, outcome = step(state, placed)
     log_probs = jit_eval_step(config, model, TAXONOMY, mesh)(state.params, state.model_state, placed)
     for level, labels in batch["labels"].items():
         assert (np.argmax(log_probs[level], axis=-1) == labels).all(), level
-    assert float(loss) < 0.5
+    assert float(outcome.loss) < 0.5
 
 
 def test_bfloat16_computes_in_it_and_keeps_float32(config):
     config.model.name, config.dtype = "resnet10", "bfloat16"
     mesh, model, state, step = build(config)
     assert "bf16[8,32,32,3]" in step.lower(state, put_batch(random_batch(), mesh)).as_text("hlo")
-    state, loss = step(state, put_batch(random_batch(), mesh))
-    assert loss.dtype == jnp.float32
+    state, outcome = step(state, put_batch(random_batch(), mesh))
+    assert outcome.loss.dtype == jnp.float32
     kept = (state.params, state.model_state, state.opt_state)
     assert {leaf.dtype for leaf in jax.tree.leaves(kept)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
     logits = model.apply(
@@ -121,8 +121,8 @@ def test_mixed_images_count_in_the_metrics_by_their_larger_share(config):
     mesh, _, state, step = build(config)
     batch = random_batch(16)
     batch["labels"]["sub"][:4] = -1  # two pairs, so that nothing of their pictures is known
-    state, loss = step(state, put_batch(batch, mesh))
-    assert np.isfinite(float(loss))
+    state, outcome = step(state, put_batch(batch, mesh))
+    assert np.isfinite(float(outcome.loss))
     counts = {level: int(fetch(sums["count"])) for level, sums in state.metrics.items()}
     assert counts == {"main": 16, "sub": 12}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,20 @@ from fashion_jax.taxonomy import Taxonomy
 Batch = dict[str, Any]  # image: uint8 [batch, height, width, 3]; labels: level -> int32 [batch], -1 unknown
 
 
+class Outcome(NamedTuple):
+    """What the host reads of a step: copies, which stay when the next step takes the state's own memory.
+
+    Attributes:
+        loss: the loss of the step, at least float32: of mixed labels and balanced classes where the config has them.
+        in_a_row: skipped updates since the last one that was applied, int32.
+        rollbacks: how often the run has gone back, int32.
+    """
+
+    loss: Array
+    in_a_row: Array
+    rollbacks: Array
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -41,7 +55,7 @@ def train_step(
     taxonomy: Taxonomy,
     num_images: int,
     balance: ClassBalance = NO_BALANCE,
-) -> tuple[TrainState, Array]:
+) -> tuple[TrainState, Outcome]:
     """One update, or none where the loss or the gradient is not finite.
 
     Everything random is a function of (config.seed, state.step), everything averaged is over the global batch. An
@@ -49,8 +63,7 @@ def train_step(
     cross-entropy, of mixed images by the label of the larger share.
 
     Returns:
-        The next state, and the loss of this step, at least float32: of mixed labels and balanced classes where the
-        config has them.
+        The next state, and what the host reads of this step.
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
     images, share = prepare_train(
@@ -89,7 +102,7 @@ def train_step(
         metrics=guard.where(good, _next_metrics(metrics, log_probs, labels), metrics),
         guard=guard.count(state.guard, good, norm, rate * global_norm(momentum(opt_state)), is_first),
     )
-    return next_state, loss
+    return next_state, Outcome(loss, next_state.guard["in_a_row"], next_state.guard["rollbacks"])
 
 
 def eval_step(
@@ -130,15 +143,15 @@ def jit_train_step(
 ) -> jax.stages.Wrapped:
     """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated.
 
-    Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program; the loss is the last's.
+    Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program, and the last's outcome.
     """
     step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, num_images=num_images)
     step = partial(step, balance=balance)
     everywhere = replicated(mesh)
 
-    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Array]:
-        state, losses = lax.scan(step, state, batches)
-        return state, losses[-1]
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Outcome]:
+        state, outcomes = lax.scan(step, state, batches)
+        return state, jax.tree.map(lambda x: x[-1], outcomes)
 
     return jax.jit(
         steps if stacked else step,

@@ -8,6 +8,7 @@ import numpy as np
 from fashion_jax.devices.mesh import fetch, replicated
 from fashion_jax.errors import RunError
 from fashion_jax.step.train_state import TrainState
+from fashion_jax.step.train_step import Outcome
 from fashion_jax.training.run import Run
 
 
@@ -19,15 +20,15 @@ class RollBack(Exception):
         self.first_skipped, self.times = first_skipped, times
 
 
-def check_updates(run: Run, step: int, state: TrainState, loss: jax.Array) -> float:
-    """The loss of a step, whose state is given; waits for it.
+def check_updates(run: Run, step: int, outcome: Outcome) -> float:
+    """Returns the loss of a step, for which it waits.
 
     Raises:
         RollBack: as many updates in a row were skipped as on_nonfinite allows, and it says so.
         RunError: they were, and it does not, or no longer.
     """
-    value, guard = fetch((loss, state.guard))
-    config, in_a_row, times = run.config, int(guard["in_a_row"]), int(guard["rollbacks"])
+    value, *counts = fetch(outcome)
+    config, (in_a_row, times) = run.config, map(int, counts)
     limit = 1 if config.on_nonfinite == "stop" else config.nonfinite.max_in_a_row
     if in_a_row < limit:
         return float(value)

@@ -26,7 +26,7 @@ from fashion_jax.scoring.metrics import score
 from fashion_jax.step.class_balance import class_counts, create_class_balance
 from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
-from fashion_jax.step.train_step import jit_eval_step, jit_train_step
+from fashion_jax.step.train_step import Outcome, jit_eval_step, jit_train_step
 from fashion_jax.training import interruption
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
@@ -221,20 +221,20 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
 def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
     config, (start, epoch, seen) = run.config, run.position
     batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.rows)
-    watch, loss = Stopwatch(), None
+    watch, before = Stopwatch(), None
     for step, count in dispatches(start, [*run.epoch_ends], config.steps_per_dispatch, config.checkpoint.every_steps):
         asked = time.monotonic()
         batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
         watch.waited += time.monotonic() - asked
-        if loss is not None and step % config.log_every_steps < count:
-            _report_progress(run, step - count, state, loss, watch)  # one dispatch late, so that the device never waits
         with jax.transfer_guard("disallow"):
-            state, loss = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
+            state, outcome = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
         interruption.hold(True)
+        if before is not None and step % config.log_every_steps < count:
+            _report_progress(run, step - count, before, watch)  # after this dispatch, so that the device never waits
         watch.steps += count
         is_stopped = interruption.requested()
         if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
-            check_updates(run, step, state, loss)
+            check_updates(run, step, outcome)
             outdate_report(run.workdir)
             if is_stopped:
                 stop(run, state, step)
@@ -243,11 +243,12 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
                 watch = Stopwatch()
             else:
                 run.checkpoints.save(step, state)
+        before = outcome
     return state
 
 
-def _report_progress(run: Run, step: int, state: TrainState, loss: jax.Array, watch: Stopwatch) -> None:
-    value = check_updates(run, step, state, loss)
+def _report_progress(run: Run, step: int, outcome: Outcome, watch: Stopwatch) -> None:
+    value = check_updates(run, step, outcome)
     epoch = f"epoch {run.epoch_of(step)}/{run.config.num_epochs}"
     speed = watch.timing(run.config.batch_size)["images_per_second"]
     run.terminal.progress(step, run.num_steps, epoch, speed, value)
