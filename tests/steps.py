@@ -20,9 +20,9 @@ def random_batch(size: int = 8) -> dict:
     return {"image": images, "labels": {"main": main, "sub": sub}}
 
 
-def build(config, devices=None, steps_per_epoch=100, taxonomy=TAXONOMY):
+def build(config, devices=None, steps_per_epoch=100, taxonomy=TAXONOMY, model=None):
     mesh = create_mesh(devices)
-    model = create_model(config, taxonomy, mesh)
+    model = model or create_model(config, taxonomy, mesh)
     tx = create_optimizer(config)
     state = create_train_state(config, model, tx, taxonomy, mesh)
     step = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch * config.batch_size)

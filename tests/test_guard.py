@@ -1,81 +1,163 @@
 """Updates that are not finite are skipped; after too many the run stops, or goes back."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.errors import Interrupted, RunError
 from fashion_jax.step import guard, train_step
 from fashion_jax.step.global_norm import global_norm
-from fashion_jax.step.guard import clip, epoch_summary, init_guard
-from fashion_jax.step.train_state import TrainState
+from fashion_jax.step.guard import clip, epoch_summary
 from fashion_jax.training import interruption
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.run_files import digests, without_timing
+from tests.steps import TAXONOMY, build, random_batch
 
-TX = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
-
-
-def one_state() -> TrainState:
-    params = {"w": jnp.ones(3)}
-    return TrainState(
-        step=jnp.int32(0),
-        epoch=jnp.int32(0),
-        seen=jnp.int32(0),
-        params=params,
-        model_state={"mean": jnp.ones(2)},
-        opt_state=TX.init(params),
-        metrics={"count": jnp.int32(5)},
-        guard=init_guard(jnp.float32),
-    )
+RATE, DECAY, BATCH, LIMIT = 0.01, 5e-4, 8, 3
+GOOD, BAD_LOSS, BAD_GRADIENT = 100, 255, 0  # the value of every pixel
 
 
-def step(state: TrainState, gradient: float, loss: float = 1.0, limit: int = 3) -> TrainState:
-    grads = {"w": jnp.full(3, gradient)}
-    norm = global_norm(grads)
-    good = guard.is_applied(state.guard, jnp.float32(loss), norm, limit)
-    updates, opt_state = TX.update(grads, state.opt_state, state.params)
-    params, opt_state = guard.where(
-        good, (optax.apply_updates(state.params, updates), opt_state), (state.params, state.opt_state)
-    )
-    return state.replace(
-        step=state.step + 1,
-        params=params,
-        model_state=guard.where(good, {"mean": state.model_state["mean"] * 2}, state.model_state),
-        opt_state=opt_state,
-        metrics=guard.where(good, {"count": state.metrics["count"] + 1}, state.metrics),
-        guard=guard.count(state.guard, good, norm, global_norm(updates), jnp.bool_(False)),
-    )
+class Fragile(nn.Module):
+    """A network with BatchNorm: white images make its loss infinite, black ones its gradient, and not the other."""
+
+    sizes: dict[str, int]
+
+    @nn.compact
+    def __call__(self, images, *, train, targets=None):
+        level = images.mean(axis=(1, 2, 3), keepdims=False)[:, None]  # of brightness, from -2.1 to 2.6
+        scale = self.param("scale", nn.initializers.ones, (1,))
+        black = jnp.sqrt(scale * jnp.where(level < -1.5, 0, level + 3))  # 0 there, and its slope infinite
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(4)(images[:, ::8, ::8].reshape(len(images), -1)))
+        heads = {name: nn.Dense(size, name=name)(x) for name, size in self.sizes.items()}
+        # The logit of the first class of white images is a constant, so that no gradient goes through it.
+        is_lost = {name: (level > 1.5) & (jnp.arange(size) == 0) for name, size in self.sizes.items()}
+        return {name: jnp.where(is_lost[name], -jnp.inf, logits + black) for name, logits in heads.items()}
 
 
-def values(state: TrainState) -> list:
-    return [np.asarray(x).tolist() for x in jax.tree.leaves((state.params, state.model_state, state.metrics))]
+class Steps:
+    """The trainer's step of a small network, and what it leaves of batches of one brightness."""
+
+    def __init__(self, config, steps_per_epoch=100):
+        sizes = {level: TAXONOMY.num_classes(level) for level in TAXONOMY.levels}
+        self.mesh, _, self._state, self._step = build(config, jax.devices()[:1], steps_per_epoch, model=Fragile(sizes))
+
+    def after(self, *brightness, begins=None):
+        """The host's copy of the state after some batches."""
+        state = jax.tree.map(jnp.copy, self._state if begins is None else begins)
+        for value in brightness:
+            batch = random_batch(BATCH)
+            noise = batch["image"] // 8 if value == GOOD else 0
+            batch["image"] = np.full_like(batch["image"], value) + noise
+            state, _ = self._step(state, put_batch(batch, self.mesh))
+        return fetch(state)
 
 
-@pytest.mark.parametrize(("gradient", "loss"), [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf)])
-def test_an_update_that_is_not_finite_changes_nothing_but_the_counts(gradient, loss):
-    before = step(one_state(), 1.0)
-    after = step(before, gradient, loss)
-    assert values(after) == values(before)
-    assert after.step == 2 and after.guard["in_a_row"] == 1
-    np.testing.assert_array_equal(*(jax.tree.leaves(s.opt_state)[0] for s in (before, after)))
-    assert epoch_summary(jax.device_get(after.guard)) == {
-        "gradient_norm": pytest.approx(3**0.5),
-        "update_norm": pytest.approx(0.1 * 1.1 * 3**0.5),
-        "skipped_updates": 1,
+@pytest.fixture
+def small(tiny_config):
+    """A config whose step is compiled in a second."""
+    tiny_config.batch_size, tiny_config.augment, tiny_config.num_epochs = BATCH, "none", 1
+    tiny_config.learning_rate, tiny_config.weight_decay = RATE, DECAY
+    tiny_config.nonfinite.max_in_a_row, tiny_config.nonfinite.learning_rate_factor = LIMIT, 0.5
+    return tiny_config
+
+
+def assert_same(one, other, *fields):
+    for field in fields:
+        jax.tree.map(np.testing.assert_array_equal, getattr(one, field), getattr(other, field))
+
+
+def assert_changed(one, other, *fields):
+    for field in fields:
+        pairs = zip(*(jax.tree.leaves(getattr(state, field)) for state in (one, other)), strict=True)
+        assert any(np.any(a != b) for a, b in pairs), field
+
+
+TRAINED = ("params", "model_state", "opt_state", "metrics")  # what a batch changes
+
+
+def norm_of_change(one, other):
+    return float(optax.tree.norm(jax.tree.map(np.subtract, one.params, other.params)))
+
+
+@pytest.mark.parametrize("bad", [BAD_LOSS, BAD_GRADIENT])
+def test_a_batch_that_is_not_finite_changes_nothing_but_the_counts(small, bad):
+    steps = Steps(small)
+    before, after = steps.after(GOOD), steps.after(GOOD, bad)
+    assert_changed(steps.after(), before, *TRAINED)
+    assert_same(before, after, *TRAINED)
+    assert (after.step, after.seen, after.epoch) == (2, 2 * BATCH, 0)
+    assert {name: int(after.guard[name]) for name in ("in_a_row", "rollbacks", "updates", "skipped")} == {
+        "in_a_row": 1,
+        "rollbacks": 0,
+        "updates": 2,
+        "skipped": 1,
     }
-    assert step(after, 1.0).guard["in_a_row"] == 0
+    assert epoch_summary(after.guard) == epoch_summary(before.guard) | {"skipped_updates": 1}
+    again = steps.after(GOOD, bad, GOOD)
+    assert_changed(after, again, *TRAINED)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves([getattr(again, field) for field in TRAINED]))
+    assert again.guard["in_a_row"] == 0 and again.guard["skipped"] == 1
 
 
-def test_after_too_many_in_a_row_nothing_is_applied_any_more():
-    state = one_state()
-    for _ in range(3):
-        state = step(state, np.nan)
-    frozen = step(state, 1.0)
-    assert values(frozen) == values(one_state()) and frozen.guard["in_a_row"] == 4
+@pytest.mark.parametrize(("policy", "limit"), [("skip", LIMIT), ("rollback", LIMIT), ("stop", 1)])
+def test_after_too_many_in_a_row_nothing_is_applied_any_more(small, policy, limit):
+    small.on_nonfinite = policy
+    steps = Steps(small)
+    begun = steps.after(GOOD)
+    frozen = steps.after(GOOD, *[BAD_LOSS] * limit, GOOD)
+    assert_same(begun, frozen, *TRAINED)
+    assert frozen.guard["in_a_row"] == limit + 1
+    if limit > 1:
+        assert_changed(begun, steps.after(GOOD, *[BAD_LOSS] * (limit - 1), GOOD), *TRAINED)
+
+
+def test_an_epochs_sums_start_anew_even_with_a_batch_that_is_skipped(small):
+    steps = Steps(small, steps_per_epoch=2)
+    state = steps.after(GOOD, GOOD, BAD_LOSS)
+    assert (state.epoch, state.seen) == (1, BATCH)
+    assert all(not np.any(x) for x in jax.tree.leaves(state.metrics))
+    assert {name: float(state.guard[name]) for name in ("updates", "skipped", "gradient_norm", "update_norm")} == {
+        "updates": 1,
+        "skipped": 1,
+        "gradient_norm": 0,
+        "update_norm": 0,
+    }
+
+
+def test_the_norms_of_gradient_and_update_are_counted(small):
+    small.weight_decay = 0.0
+    steps = Steps(small)
+    before, after = steps.after(), steps.after(GOOD)
+    update = norm_of_change(after, before)
+    assert epoch_summary(after.guard) == {
+        "gradient_norm": pytest.approx(update / RATE, rel=1e-4),  # the first update is the gradient times the rate
+        "update_norm": pytest.approx(update, rel=1e-4),
+        "skipped_updates": 0,
+    }
+
+
+def test_rollbacks_slow_the_update(small):
+    steps = Steps(small)
+    begins = steps.after()
+    slower = begins.replace(guard=begins.guard | {"rollbacks": np.int32(2)})
+    whole, slowed = steps.after(GOOD), steps.after(GOOD, begins=slower)
+    assert norm_of_change(slowed, begins) == pytest.approx(norm_of_change(whole, begins) / 4, rel=1e-4)
+    assert slowed.guard["rollbacks"] == 2
+
+
+def test_the_step_clips_the_gradient_and_counts_its_whole_norm(small):
+    small.weight_decay = 0.0
+    whole = Steps(small).after(GOOD)
+    small.clip_gradient_norm = 0.5 * float(whole.guard["gradient_norm"])
+    steps = Steps(small)
+    clipped = steps.after(GOOD)
+    assert norm_of_change(clipped, steps.after()) == pytest.approx(RATE * small.clip_gradient_norm, rel=1e-4)
+    assert clipped.guard["gradient_norm"] == pytest.approx(whole.guard["gradient_norm"], rel=1e-6)
 
 
 def test_gradients_are_clipped_to_the_norm():
