@@ -76,9 +76,9 @@ def _jpeg_of(width: int, height: int) -> bytes:
 
 
 def _gif(frames: int) -> bytes:
-    picture = Image.new("P", (3000, 3000))
-    others = [Image.new("P", (3000, 3000), i % 250 + 1) for i in range(frames)]
-    return zoo.encoded(picture, "GIF", save_all=True, append_images=others)
+    data = zoo.encoded(Image.new("P", (3000, 3000)), "GIF")
+    start = data.index(b"\x2c" + bytes(4) + struct.pack("<HH", 3000, 3000))
+    return data[:start] + data[start:-1] * frames + data[-1:]
 
 
 def _text_chunk(megabytes: int) -> bytes:
@@ -159,12 +159,20 @@ def _predicted(lab: Lab) -> Iterator[Try]:
     lab.command("predict", *flags)
     again = [json.loads(line) for line in output.read_text().splitlines()]
     good = [row for row in rows if not row["error"]]
-    same = [{k: v for k, v in row.items()} for row in good] == again
+    pairs = zip(good, again, strict=False)
+    same = len(good) == len(again) and all(_are_alike(a, b) for a, b in pairs)
     is_right = command.process.returncode == 0 and same and failed <= {*wrong, "\ufffd\ufffd.png"}
     yield Try("predict among broken files", is_right, f"{len(good)} predicted, {len(failed)} without; the same: {same}")
 
 
 ODD_IMAGES: list[Fault] = [_predicted]
+
+
+def _are_alike(a: dict[str, object], b: dict[str, object]) -> bool:
+    """Whether two rows are equal but for the last digits of their probabilities, which other batches may change."""
+    return a.keys() == b.keys() and all(
+        abs(a[k] - b[k]) < 1e-4 if isinstance(a[k], float) and isinstance(b[k], float) else a[k] == b[k] for k in a
+    )
 
 
 def _zip(entries: Callable[[zipfile.ZipFile], object]) -> bytes:

@@ -41,6 +41,26 @@ def _failing_file(number: int, target: str, lab: Lab) -> Iterator[Try]:
     yield Try(target, is_told and same, message)
 
 
+def _failing_save(number: int, lab: Lab) -> Iterator[Try]:
+    """No folder of a checkpoint can be made; once the disk is well the run comes to the same end."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, before=_FAILING.format(target="checkpoint-tmp", number=number))
+    status, said = command.wait(), command.sentence()
+    _, same = lab.finish(workdir)
+    is_right = status == 1 and "checkpoint" in said and is_sentence(said) and same
+    yield Try(f"checkpoints: {os.strerror(number)}", is_right, f"{status}: {said} {same}")
+
+
+def _failing_save(number: int, lab: Lab) -> Iterator[Try]:
+    """No folder of a checkpoint can be made; once the disk is well the run comes to the same end."""
+    workdir = lab.folder / "run"
+    command = lab.train(workdir, before=_FAILING.format(target="checkpoint-tmp", number=number))
+    status, said = command.wait(), command.sentence()
+    _, same = lab.finish(workdir)
+    is_right = status == 1 and "checkpoint" in said and is_sentence(said) and same
+    yield Try(f"checkpoints: {os.strerror(number)}", is_right, f"{status}: {said} {same}")
+
+
 _FILES = ("config.json", "taxonomy.json", "data.json", "environment.json", "metrics.jsonl", "lock")
 _LATE_FILES = ("validation.parquet", "calibration.json", "report")
 
@@ -92,6 +112,7 @@ DISK_FULL: list[Fault] = [
 ]
 FAILING_DISK: list[Fault] = [
     *(functools.partial(_failing_file, errno.EIO, name) for name in ("metrics.jsonl", "taxonomy.json", *_LATE_FILES)),
+    *(functools.partial(_failing_save, number) for number in (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EACCES)),
 ]
 
 
@@ -123,25 +144,10 @@ def _frozen(lab: Lab) -> Iterator[Try]:
         yield refused("a new run on a read-only disk", lab.train(folder / "run"), ["run", "Read-only"])
 
 
-def _frozen_later(lab: Lab) -> Iterator[Try]:
-    """Makes the file system read-only during training, as Linux does after errors, and writable again afterwards."""
-    with _tmpfs(lab.folder / "frozen", 60) as folder:
-        if folder is None:
-            return
-        workdir = folder / "run"
-        command = lab.train(workdir)
-        command.until(lambda: command.steps())
-        command.process.send_signal(19)  # no file is open for writing while it stands still: else remounting is refused
-        frozen = subprocess.run(["mount", "-o", "remount,ro", str(folder)], capture_output=True).returncode == 0
-        command.process.send_signal(18)
-        status, said = command.wait(), command.sentence()
-        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
-        _, same = lab.finish(workdir)
-        is_right = same and (not frozen or (status in (1, 2) and is_sentence(said)))
-        yield Try("read-only in mid-run", is_right, f"{status}: {said}")
-
-
-READ_ONLY: list[Fault] = [_frozen, _frozen_later]
+READ_ONLY: list[Fault] = [
+    _frozen,
+    *(functools.partial(_failing_file, errno.EROFS, name) for name in ("data.json", "metrics.jsonl", *_LATE_FILES)),
+]
 
 
 def _flipped(attempt: int, lab: Lab) -> Iterator[Try]:
