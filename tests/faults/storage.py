@@ -51,16 +51,6 @@ def _failing_save(number: int, lab: Lab) -> Iterator[Try]:
     yield Try(f"checkpoints: {os.strerror(number)}", is_right, f"{status}: {said} {same}")
 
 
-def _failing_save(number: int, lab: Lab) -> Iterator[Try]:
-    """No folder of a checkpoint can be made; once the disk is well the run comes to the same end."""
-    workdir = lab.folder / "run"
-    command = lab.train(workdir, before=_FAILING.format(target="checkpoint-tmp", number=number))
-    status, said = command.wait(), command.sentence()
-    _, same = lab.finish(workdir)
-    is_right = status == 1 and "checkpoint" in said and is_sentence(said) and same
-    yield Try(f"checkpoints: {os.strerror(number)}", is_right, f"{status}: {said} {same}")
-
-
 _FILES = ("config.json", "taxonomy.json", "data.json", "environment.json", "metrics.jsonl", "lock")
 _LATE_FILES = ("validation.parquet", "calibration.json", "report")
 
