@@ -194,7 +194,7 @@ def write_odd(folder) -> dict[str, str]:
         "cut.jpg": "damaged",
         "empty.jpg": "is empty",
         "notes.txt": "no image of the kinds JPEG",
-        "huge.png": "damaged",  # a header of 65,536 × 65,536 pixels, and nothing else
+        "huge.png": "4,294,967,296 pixels",  # a header of 65,536 × 65,536 pixels, and nothing else
         "pipe.jpg": "no regular file",
     }
 
@@ -214,7 +214,8 @@ def test_every_file_of_a_folder_has_a_row(predict, tmp_path):
     check_odd(rows, expected, f"{tmp_path}/odd/")
     check_odd(predict(tmp_path / "odd", options=["--batch-size=8"]), expected, f"{tmp_path}/odd/")
     same = {row["path"].rsplit("/", 1)[1]: float(row["sub_probability"] or "nan") for row in rows}
-    assert same["1.jpg"] == pytest.approx(same["link.jpg"]) == same["UPPER.JPG"]
+    assert same["1.jpg"] == pytest.approx(same["link.jpg"], rel=1e-5)
+    assert same["1.jpg"] == pytest.approx(same["UPPER.JPG"], rel=1e-5)
 
 
 def test_a_zip_and_what_is_not_there(predict, tmp_path):
@@ -227,7 +228,9 @@ def test_a_zip_and_what_is_not_there(predict, tmp_path):
     paths = [f"{tmp_path}/{name}" for name in ("a.zip/top/1.jpg", "a.zip/top/2.jpg", "bad.zip", "none.jpg", "1.jpg")]
     assert [row["path"] for row in rows] == paths
     assert [bool(row["error"]) for row in rows] == [False, True, True, True, False]
-    assert (rows[0]["sub"], rows[0]["sub_probability"]) == (rows[4]["sub"], rows[4]["sub_probability"])
+    assert rows[0]["sub"] == rows[4]["sub"]
+    # the place in the batch may change the last bits
+    assert float(rows[0]["sub_probability"]) == pytest.approx(float(rows[4]["sub_probability"]), rel=1e-5)
 
 
 def test_only_bad_files_and_formulas(predict, tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -83,8 +84,10 @@ class Command:
             command = ["bash", "-c", shell, "bash", *command] if shell else command
             with self.out.open("w") as out, self.err.open("w") as err:
                 environment = lab.environment | dict(variables)
+                # JAX warns of a fork that runs Python code, so that there is none where no limit has to be set
+                first = functools.partial(_limit, limits) if limits else None
                 self.process = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=out, stderr=err, preexec_fn=lambda: _limit(limits)
+                    command, cwd=ROOT, env=environment, stdout=out, stderr=err, preexec_fn=first
                 )
         else:
             options = {"before": before, "variables": dict(variables), "limits": dict(limits)}

@@ -10,7 +10,7 @@ from tests.faults.lab import Lab, flip, lines
 
 def test_stopped_by_a_signal_and_then_damaged_it_goes_on(tmp_path, catalogue_cache):
     lab = Lab(tmp_path)
-    lab.fields |= {"data.cache_dir": catalogue_cache, "num_epochs": 2}  # 10 steps an epoch
+    lab.fields |= {"data.cache_dir": catalogue_cache, "num_epochs": 6}  # 10 steps an epoch
     workdir = tmp_path / "run"
     command = lab.train(workdir, is_fresh=True)
     command.until(lambda: len(command.steps()) > 1)
@@ -24,7 +24,7 @@ def test_stopped_by_a_signal_and_then_damaged_it_goes_on(tmp_path, catalogue_cac
     again = lab.train(workdir)
     assert again.wait() == 0, again.stderr()
     assert f"The checkpoint of step {newest} in" in again.stdout()
-    assert again.steps()[-1] == 20 and len(lines(workdir)) == 2
+    assert again.steps()[-1] == 60 and len(lines(workdir)) == 6
 
 
 def test_the_suite_has_enough_faults_of_many_kinds():
