@@ -81,12 +81,17 @@ def _gif(frames: int) -> bytes:
     return data[:start] + data[start:-1] * frames + data[-1:]
 
 
+def _zeros(megabytes: int) -> bytes:
+    packed = zlib.compressobj()
+    return b"".join(packed.compress(bytes(1 << 20)) for _ in range(megabytes)) + packed.flush()
+
+
 def _text_chunk(megabytes: int) -> bytes:
-    return zoo.chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(megabytes << 20)))
+    return zoo.chunk(b"zTXt", b"Comment\0\0" + _zeros(megabytes))
 
 
 def _profile(megabytes: int) -> bytes:
-    return zoo.chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(megabytes << 20)))
+    return zoo.chunk(b"iCCP", b"p\0\0" + _zeros(megabytes))
 
 
 _FILES: dict[str, Callable[[], bytes]] = {
@@ -186,6 +191,12 @@ def _zip(entries: Callable[[zipfile.ZipFile], object]) -> bytes:
     return file.getvalue()
 
 
+def _bomb(archive: zipfile.ZipFile) -> None:
+    with archive.open("images/1.jpg", "w") as file:
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+
+
 def _symlink(archive: zipfile.ZipFile) -> None:
     info = zipfile.ZipInfo("images/passwd.png")
     info.external_attr = 0o120777 << 16
@@ -198,7 +209,7 @@ def _many(archive: zipfile.ZipFile) -> None:
 
 
 _ARCHIVES: dict[str, Callable[[], bytes]] = {
-    "a bomb": lambda: _zip(lambda archive: archive.writestr("images/1.jpg", bytes(200 << 20))),
+    "a bomb": lambda: _zip(_bomb),
     "a path outside": lambda: _zip(lambda archive: archive.writestr("../../outside.png", b"x")),
     "an absolute path": lambda: _zip(lambda archive: archive.writestr("/tmp/faults_outside.png", b"x")),
     "a link": lambda: _zip(_symlink),
