@@ -35,15 +35,22 @@ sys.exit(run_command(command, None))
 """
 
 
+# The tests may run under nohup, whose processes inherit that SIGHUP is ignored.
+AS_WITHOUT_NOHUP = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+
+
 def interrupted(*arguments: str, signals: list[int]) -> tuple[int, str]:
     """Returns the status and stderr of PROGRAM, to which signals are sent once it is ready."""
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+    command = [sys.executable, "-c", AS_WITHOUT_NOHUP + PROGRAM, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         for number in signals:
             process.send_signal(number)
             time.sleep(0.2)
-        _, stderr = process.communicate(timeout=20)
+        try:
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, stderr
 
 
@@ -109,7 +116,7 @@ def test_signals_before_the_first_step_stop_all_processes_after_it(signals):
         variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", SHARED_PROGRAM, *(str(int(number)) for number in numbers)],
+            [sys.executable, "-c", AS_WITHOUT_NOHUP + SHARED_PROGRAM, *(str(int(number)) for number in numbers)],
             cwd=ROOT,
             env=os.environ | variables | {"JAX_PROCESS_ID": str(index)},
             stdout=subprocess.DEVNULL,
