@@ -1,6 +1,6 @@
-"""Updates that are not finite are skipped inside the step, and counted in the state.
+"""Skips updates that are not finite inside the step, and counts them in the state.
 
-Not optax.apply_if_finite, which lets the n-th one through and never guards the BatchNorm statistics.
+optax.apply_if_finite would not do: it lets the n-th bad update through and never guards the BatchNorm statistics.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ Guard = dict[str, Array]
 
 
 def init_guard(dtype: jnp.dtype) -> Guard:
-    """Of a new state: counters, int32, and the epoch's sums of norms, in dtype."""
+    """Returns the guard of a new state: int32 counters, and the epoch's sums of norms in dtype."""
     zero, none = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
     return {
-        "in_a_row": none,  # skipped updates since the last one that was applied
-        "rollbacks": none,  # each has multiplied the learning rate by nonfinite.learning_rate_factor
-        "updates": none,  # applied and skipped ones of the running epoch
+        "in_a_row": none,  # skipped updates since the last applied one
+        "rollbacks": none,  # each multiplies the learning rate by nonfinite.learning_rate_factor
+        "updates": none,  # applied and skipped updates of the running epoch
         "skipped": none,
-        "gradient_norm": zero,  # sums over the applied ones
+        "gradient_norm": zero,  # sums over the applied updates
         "update_norm": zero,
     }
 
 
 def clip(grads: Any, norm: Array, limit: float) -> Any:
-    """Gradients scaled down to a global norm of at most limit; 0 is no limit."""
+    """Scales gradients down to a global norm of at most `limit`; 0 means no limit."""
     if not limit:
         return grads
     factor = jnp.minimum(1, limit / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
@@ -37,39 +37,39 @@ def clip(grads: Any, norm: Array, limit: float) -> Any:
 
 
 def is_applied(guard: Guard, loss: Array, gradient_norm: Array, limit: int) -> Array:
-    """Whether an update counts: bool [].
+    """Returns whether an update counts, bool [].
 
-    Once `limit` updates in a row have been skipped none is applied any more, so that it does not matter how late the
-    host sees it.
+    Once `limit` updates in a row have been skipped no further one is applied, so it does not matter how late the host
+    notices.
 
     Args:
         guard: before the update.
         loss: of the batch.
         gradient_norm: over all parameters.
-        limit: config.nonfinite.max_in_a_row, or 1 where the first one stops the run.
+        limit: config.nonfinite.max_in_a_row, or 1 if the first bad update stops the run.
     """
     return jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & (guard["in_a_row"] < limit)
 
 
 def slowed(guard: Guard, config: ConfigDict) -> Array:
-    """What the rollbacks have left of the learning rate; exactly 1 where there were none."""
+    """Returns the factor by which rollbacks have reduced the learning rate; exactly 1 without rollbacks."""
     factor = jnp.asarray(config.nonfinite.learning_rate_factor, guard["update_norm"].dtype)
     return factor ** guard["rollbacks"]
 
 
 def where(good: Array, new: Any, old: Any) -> Any:
-    """new where good, leaf by leaf, else old."""
+    """Returns `new` if good, else `old`, leaf by leaf."""
     return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
 
 
 def count(guard: Guard, good: Array, gradient_norm: Array, update_norm: Array, is_first: Array) -> Guard:
-    """The guard after an update.
+    """Returns the guard after an update.
 
     Args:
-        guard: before it.
-        good: whether it was applied.
+        guard: before the update.
+        good: whether the update was applied.
         gradient_norm: over all parameters.
-        update_norm: of what was added to the parameters.
+        update_norm: norm of the change of the parameters.
         is_first: whether the step is the first of an epoch, at which the epoch's sums start anew.
     """
     sums = {
@@ -86,7 +86,7 @@ def count(guard: Guard, good: Array, gradient_norm: Array, update_norm: Array, i
 
 
 def epoch_summary(guard: dict[str, Any]) -> dict[str, float]:
-    """Of the fetched guard at an epoch's end: mean norms over the applied updates, and how many were skipped."""
+    """Returns the mean norms over an epoch's applied updates and the number of skipped ones, from the fetched guard."""
     applied = int(guard["updates"]) - int(guard["skipped"])
     sums = {name: float(guard[name]) for name in ("gradient_norm", "update_norm")}
     means = {name: total / applied if applied else float("nan") for name, total in sums.items()}

@@ -1,4 +1,4 @@
-"""SGD with momentum and the learning rate of each epoch, with PyTorch's semantics."""
+"""Implements SGD with momentum and the learning rate of each epoch, with PyTorch's semantics."""
 
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from fashion_jax.models import trunk_paths
 
 
 def learning_rates(config: ConfigDict) -> np.ndarray:
-    """The learning rate of each epoch, float64 [num_epochs].
+    """Returns the learning rate of each epoch, float64 [num_epochs].
 
     cosine is torch.optim.lr_scheduler.CosineAnnealingLR with T_max = num_epochs, exponential is
     ExponentialLR with gamma = learning_rate_decay, both stepped once per epoch.
@@ -26,10 +26,10 @@ def learning_rates(config: ConfigDict) -> np.ndarray:
 
 
 def create_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """torch.optim.SGD at a learning rate of 1: the step multiplies its updates by that of the epoch.
+    """Creates torch.optim.SGD with a learning rate of 1; the step multiplies its updates by the epoch's learning rate.
 
-    The decay is added to the gradient of every parameter before the momentum. The parameters of frozen trunks have
-    neither decay nor momentum, and no update.
+    The weight decay is added to the gradient of every parameter before the momentum. The parameters of frozen trunks
+    have neither decay nor momentum, and no update.
     """
     sgd = optax.chain(optax.add_decayed_weights(config.weight_decay), optax.sgd(1.0, momentum=config.momentum))
     if not config.model.frozen:
@@ -38,7 +38,7 @@ def create_optimizer(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def _labels(config: ConfigDict, params: Any) -> Any:
-    """For each parameter, whether it is trained or frozen."""
+    """Labels each parameter as trained or frozen."""
     frozen = [trunk_paths(config)[name] for name in config.model.frozen]
 
     def label(path: tuple[Any, ...], _: Any) -> str:
@@ -49,11 +49,11 @@ def _labels(config: ConfigDict, params: Any) -> Any:
 
 
 def learning_rate(config: ConfigDict, epoch: Array) -> Array:
-    """The learning rate of an epoch, counted from 0."""
+    """Returns the learning rate of an epoch, counted from 0."""
     rates = learning_rates(config)
     return jnp.asarray(rates)[jnp.minimum(epoch, len(rates) - 1)]
 
 
 def momentum(opt_state: optax.OptState) -> Any:
-    """What SGD has accumulated, a tree as the trained parameters: times the learning rate, it is the last update."""
+    """Returns SGD's momentum, a tree like the trained parameters; times the learning rate, it is the last update."""
     return optax.tree.get(opt_state, "trace")

@@ -1,4 +1,4 @@
-"""What training changes from step to step, and nothing else."""
+"""Defines the arrays that training changes from step to step, and how they are created."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,16 +21,16 @@ from fashion_jax.taxonomy import Taxonomy
 
 
 class TrainState(struct.PyTreeNode):
-    """Arrays only; model, optimizer and shardings are static and stay outside.
+    """Holds arrays only; model, optimizer and shardings are static and stay outside.
 
     Attributes:
-        step: steps done, int32.
-        epoch: epochs that are over, int32.
-        seen: images of the running epoch that are done, int32: with epoch, the place in the data.
+        step: number of steps done, int32.
+        epoch: number of finished epochs, int32.
+        seen: images of the running epoch that are done, int32; with epoch, the position in the data.
         params: trainable parameters.
         model_state: the model's other collections: batch_stats, or nothing.
         opt_state: of the optax optimizer.
-        metrics: the running epoch's sums by level, reset as an epoch starts.
+        metrics: the running epoch's sums by level, reset at an epoch's start.
         guard: counts of skipped updates, and sums of norms (see guard.py).
     """
 
@@ -47,7 +47,7 @@ class TrainState(struct.PyTreeNode):
 def create_train_state(
     config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
 ) -> TrainState:
-    """A new state, a pure function of config.seed, born on every device of the mesh."""
+    """Creates a new state, a pure function of config.seed, directly on every device of the mesh."""
     init = _initializer(config, model, tx, taxonomy)
     return jax.jit(init, out_shardings=replicated(mesh), compiler_options=compiler_options(mesh, once=True))()
 
@@ -55,13 +55,13 @@ def create_train_state(
 def abstract_train_state(
     config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
 ) -> TrainState:
-    """Shapes, types and shardings of what create_train_state makes: what a checkpoint is restored onto."""
+    """Returns the shapes, dtypes and shardings of a new state, onto which a checkpoint is restored."""
     shapes = jax.eval_shape(_initializer(config, model, tx, taxonomy))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
 
 
 def abstract_batch(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh, canvas: tuple[int, int]) -> dict[str, Any]:
-    """Shapes, types and shardings of a batch of images on canvases of (height, width), as the train step takes it."""
+    """Returns the shapes, dtypes and shardings of the train step's batch, with canvases of (height, width)."""
 
     def spread(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((config.batch_size, *shape), dtype, sharding=batch_sharding(mesh))

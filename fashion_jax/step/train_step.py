@@ -1,4 +1,4 @@
-"""The step: pure functions of (state, batch), jitted once, outside."""
+"""Defines the steps as pure functions of (state, batch); they are jitted once, outside."""
 
 from collections.abc import Callable
 from functools import partial
@@ -56,14 +56,15 @@ def train_step(
     num_images: int,
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[TrainState, Outcome]:
-    """One update, or none where the loss or the gradient is not finite.
+    """Applies one update, or none if the loss or the gradient is not finite.
 
-    Everything random is a function of (config.seed, state.step), everything averaged is over the global batch. An
-    epoch ends where fewer of the num_images are left than a batch takes. Its metrics are those of a plain
-    cross-entropy, of mixed images by the label of the larger share.
+    All randomness is a function of (config.seed, state.step), and all averages are over the global batch. An epoch ends
+    when fewer of the num_images are left than a batch takes. Its metrics are those of plain cross-entropy; a mixed
+    image counts with the label of its larger share.
 
     Returns:
-        The next state, and what the host reads of this step.
+        The next state, and the loss of this step, at least float32; with mixed labels and balanced classes if the
+        config has them.
     """
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
     images, share = prepare_train(
@@ -115,9 +116,9 @@ def eval_step(
     taxonomy: Taxonomy,
     balance: ClassBalance = NO_BALANCE,
 ) -> dict[str, Array]:
-    """Level -> log-probabilities [batch, classes], at least float32.
+    """Returns level -> log-probabilities [batch, classes], at least float32.
 
-    With config.eval_flip they are those of the mean of the probabilities of each image and its mirror image.
+    With config.eval_flip, the probabilities of each image and its mirror image are averaged.
     """
 
     def log_probs(images: Array) -> dict[str, Array]:
@@ -141,9 +142,10 @@ def jit_train_step(
     *,
     stacked: bool = False,
 ) -> jax.stages.Wrapped:
-    """train_step of (state, batch) on a mesh: the batch spread over its devices, the state on each, and donated.
+    """Jits train_step of (state, batch) for a mesh: the batch is sharded, the state replicated and donated.
 
-    Stacked: of (state, batches [steps, batch, ...]), one step after the other in one program, and the last's outcome.
+    If stacked, it takes (state, batches [steps, batch, ...]) and runs the steps in one program; the loss is the last
+    one's.
     """
     step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, num_images=num_images)
     step = partial(step, balance=balance)
@@ -165,12 +167,12 @@ def jit_train_step(
 def jit_eval_step(
     config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh, balance: ClassBalance = NO_BALANCE
 ) -> jax.stages.Wrapped:
-    """eval_step of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    """Jits eval_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
     return jit_on_batches(partial(eval_step, config=config, model=model, taxonomy=taxonomy, balance=balance), mesh)
 
 
 def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
-    """A function of (params, model_state, batch) on a mesh: the batch spread over its devices, all else on each."""
+    """Jits a function of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
     everywhere = replicated(mesh)
     return jax.jit(
         function,
@@ -207,9 +209,9 @@ def _loss(
 def _update(
     state: TrainState, grads: Any, good: Array, rate: Array, tx: optax.GradientTransformation
 ) -> tuple[Any, optax.OptState]:
-    """Parameters and optimizer after the update, or where it is not good as they were.
+    """Returns parameters and optimizer state after the update, or unchanged if the update is not good.
 
-    A condition and not a choice value by value, which would write all of them twice.
+    It uses a condition instead of a choice value by value, which would write all of them twice.
     """
 
     def applied() -> tuple[Any, optax.OptState]:
@@ -221,7 +223,7 @@ def _update(
 
 
 def _next_metrics(metrics: Any, log_probs: dict[str, Array], labels: dict[str, Array]) -> Any:
-    """The epoch's sums with this batch added."""
+    """Adds this batch to the epoch's sums."""
     return {
         level: accumulate(metrics[level], losses=cross_entropy(x, labels[level]), log_probs=x, labels=labels[level])
         for level, x in log_probs.items()

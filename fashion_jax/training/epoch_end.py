@@ -1,4 +1,4 @@
-"""What a run leaves: an epoch's line and checkpoint, and at the end predictions and the report."""
+"""Ends epochs: an epoch's evaluation, checkpoint and line of metrics, and at the end the run's results."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ _PREDICTIONS = "predictions/validation.parquet"
 
 
 def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
-    """Evaluates, saves, and writes the epoch's line, in this order: a line without its checkpoint is cut off
-    on resume, a checkpoint without its line gets it then."""
+    """Evaluates, saves, and writes the epoch's line, in this order.
+
+    On resume, a line without its checkpoint is cut off, and a checkpoint without its line gets it.
+    """
     config = run.config
     train_sums, guard = fetch((state.metrics, state.guard))
-    timing = watch.timing(config.batch_size) if watch.steps else {}  # none: killed since, and the times with it
+    timing = (
+        watch.timing(config.batch_size) if watch.steps else {}
+    )  # no steps: the run was killed since, and its times are lost
     began = time.monotonic()
     metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
     timing["validation_seconds"] = time.monotonic() - began
@@ -72,13 +76,13 @@ def _speed(timing: dict[str, float]) -> str:
 
 
 def stop(run: Run, state: TrainState, step: int) -> None:
-    """Saves, and ends the run as a signal has asked for."""
+    """Saves, and ends the run as a signal has requested."""
     run.checkpoints.save_now(step, state)
     raise interruption.stopped(step)
 
 
 def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]:
-    """Level -> log-probabilities of the validation split by the state of a step; stops where a signal asks for it."""
+    """Returns level -> log-probabilities of the validation split at a step; stops if a signal requests it."""
     split = run.dataset.splits["validation"]
     batches = eval_batches(split, run.validation, run.config.batch_size, run.rows)
     batches = _until_stopped(batches, functools.partial(stop, run, state, step))
@@ -93,7 +97,7 @@ def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -
 
 
 def has_results(workdir: Path) -> bool:
-    """Whether the files that write_results leaves are all there."""
+    """Returns whether all files that `write_results` writes exist."""
     return all((workdir / name).is_file() for name in (_PREDICTIONS, "calibration.json", "report/index.html"))
 
 

@@ -1,4 +1,4 @@
-"""Too many updates in a row that are not finite: the end of the run, or back to the last good checkpoint."""
+"""Ends a run after too many non-finite updates in a row, or takes it back to the last good checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fashion_jax.training.run import Run
 
 
 class RollBack(Exception):
-    """Asks to go back to before a step, the n-th time in this run."""
+    """Requests the n-th rollback of this run, to before a step."""
 
     def __init__(self, first_skipped: int, times: int):
         super().__init__()
@@ -21,11 +21,11 @@ class RollBack(Exception):
 
 
 def check_updates(run: Run, step: int, outcome: Outcome) -> float:
-    """Returns the loss of a step, for which it waits.
+    """Waits for the loss of a step and returns it; `state` is that of the step.
 
     Raises:
-        RollBack: as many updates in a row were skipped as on_nonfinite allows, and it says so.
-        RunError: they were, and it does not, or no longer.
+        RollBack: too many updates in a row were skipped, and on_nonfinite asks for a rollback.
+        RunError: too many were skipped, and there is no rollback, or no further one.
     """
     value, *counts = fetch(outcome)
     config, (in_a_row, times) = run.config, map(int, counts)
@@ -45,10 +45,10 @@ def check_updates(run: Run, step: int, outcome: Outcome) -> float:
 
 
 def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
-    """The step to go on from, at which the run now is, and its state; step 0 has none.
+    """Sets the run back and returns the step to continue from, and its state; step 0 has no state.
 
-    The step is the last scheduled one before the first skipped update, later ones are removed: so a run that is
-    interrupted on the way comes to the same.
+    The step is the last scheduled one before the first skipped update. Later ones are removed, so that an interrupted
+    run comes to the same result.
     """
     wanted = [s for s in run.checkpoints.steps() if s < asked.first_skipped and run.is_scheduled(s)]
     found = run.checkpoints.restore_first(reversed(wanted), run.abstract_state)
@@ -64,6 +64,6 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
 
 
 def slowed(run: Run, state: TrainState, times: int) -> TrainState:
-    """A state whose learning rate is that after so many rollbacks."""
+    """Returns a state whose learning rate is reduced by a number of rollbacks."""
     rollbacks = jax.make_array_from_callback((), replicated(run.mesh), lambda index: np.asarray(times, np.int32)[index])
     return state.replace(guard=state.guard | {"rollbacks": rollbacks})

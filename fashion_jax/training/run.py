@@ -1,4 +1,4 @@
-"""A run: what stays the same from step to step, and how an epoch's time was spent."""
+"""Holds what stays the same from step to step of a run, and measures how an epoch's time was spent."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
 
 @dataclasses.dataclass
 class Run:
-    """What stays the same from step to step."""
+    """The parts of a run that stay the same from step to step."""
 
     config: ConfigDict
     workdir: Path
     dataset: Dataset
     mesh: Mesh
-    train_fn: Any  # of one step
-    train_steps_fn: Any  # of config.steps_per_dispatch
+    train_fn: Any  # runs one step
+    train_steps_fn: Any  # runs config.steps_per_dispatch steps
     eval_fn: EvalFn
     create_state: Callable[[], TrainState]
     abstract_state: TrainState
     terminal: Terminal
     identity: Identity
     position: Position = BEGINNING  # where this start of the run began, or was rolled back to
-    epoch_ends: dict[int, int] = dataclasses.field(default_factory=dict)  # from there on: step -> epoch
+    epoch_ends: dict[int, int] = dataclasses.field(default_factory=dict)  # of the epochs from there on: step -> epoch
     checkpoints: Checkpoints | None = None
     metrics_file: MetricsFile | None = None
     events: EventWriter | None = None
     validation: Images | None = None
 
     def start_at(self, state: TrainState | None) -> None:
-        """Sets where the steps to come begin: where a state is, or, without one, at the beginning.
+        """Sets where the next steps begin: at a state's position, or at the beginning without a state.
 
         Raises:
-            UserError: no epoch of the config can go on from there.
+            UserError: no epoch of the config can continue from there.
         """
         config, num_images = self.config, len(self.dataset.splits["train"])
         self.position = BEGINNING
@@ -63,23 +63,23 @@ class Run:
         return max(self.epoch_ends)
 
     def epoch_of(self, step: int) -> int:
-        """The epoch, counted from 1, that a step to come is a part of."""
+        """Returns the epoch, counted from 1, that a future step belongs to."""
         return next(epoch for end, epoch in self.epoch_ends.items() if step <= end)
 
     def is_scheduled(self, step: int) -> bool:
-        """Whether a step is saved whatever happens: at every_steps, and at the ends of the epochs."""
+        """Returns whether a step is saved in any case: at multiples of every_steps, and at the ends of epochs."""
         is_end = step in self.epoch_ends or step in self.checkpoints.scores
         return is_end or step % self.config.checkpoint.every_steps == 0
 
     @property
     def rows(self) -> np.ndarray:
-        """Of each batch of the config's size, those that this process reads."""
+        """Returns the rows of a batch that this process reads."""
         return local_rows(self.mesh, self.config.batch_size)
 
 
 @dataclasses.dataclass
 class Stopwatch:
-    """How an epoch's time was spent."""
+    """Measures how an epoch's time was spent."""
 
     start: float = dataclasses.field(default_factory=time.monotonic)
     waited: float = 0.0  # for data, in seconds

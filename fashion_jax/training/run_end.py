@@ -1,4 +1,4 @@
-"""The end of a run: predictions of the best checkpoint, calibration and the report page."""
+"""Ends a run: predictions of the best checkpoint, calibration and the report page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fashion_jax.workdir.predictions import write_predictions
 
 
 def write_results(run: Run, state: TrainState) -> None:
-    """The best checkpoint's predictions on validation, the temperatures that suit them, and the report."""
+    """Writes the best checkpoint's predictions on validation, the temperatures fitted to them, and the report."""
     best = run.checkpoints.best_step
     if best != run.num_steps:
         best, state = run.checkpoints.restore_best(run.abstract_state)
@@ -36,7 +36,7 @@ def write_results(run: Run, state: TrainState) -> None:
 def _write_report(
     run: Run, directory: Path, step: int, log_probs: dict[str, Any], temperatures: dict[str, float]
 ) -> None:
-    """The page of the run on validation, without heat maps: evaluate adds them."""
+    """Writes the page of the run on validation, without heat maps, which evaluate adds."""
     from fashion_jax.report.contents import read_contents
     from fashion_jax.report.folder import write_folder
     from fashion_jax.scoring.assessment import assess

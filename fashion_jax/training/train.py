@@ -1,4 +1,4 @@
-"""train_and_evaluate: restore or start, run the steps, evaluate each epoch, leave the run's files."""
+"""Implements train_and_evaluate: restore or start, run the steps, evaluate each epoch, write the run's files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from fashion_jax.workdir.start import check_same_config, write_run_files
 def train_and_evaluate(
     config: ConfigDict, workdir: str | Path, devices: Sequence[jax.Device] | None = None
 ) -> list[dict[str, Any]]:
-    """Trains, or goes on training, and leaves in workdir the files that DESIGN names.
+    """Trains, or resumes training, and writes the files of a run to workdir.
 
     Args:
         config: see configs/default.py.
@@ -93,7 +93,7 @@ def train_and_evaluate(
 
 @contextlib.contextmanager
 def _others_may_end() -> Iterator[None]:
-    """Says in a sentence that devices have failed because another process of the run has ended."""
+    """Reports in a sentence that devices have failed because another process of the run has ended."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -106,7 +106,7 @@ def _others_may_end() -> Iterator[None]:
 
 
 def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
-    """From where the run is to its end, all files written; changes are what is another than before, in words."""
+    """Trains from the run's position to its end and writes all files; `changes` tells in words what has changed."""
     start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
     run.start_at(state)
     run.metrics_file = _open_metrics(run, start)
@@ -141,7 +141,7 @@ def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _findings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
-    """Lines that say what a user should know of the data before it is trained on."""
+    """Yields lines that a user should read about the data before training on it."""
     if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
         yield warning
     for warning in dataset.warnings:
@@ -204,7 +204,7 @@ def _open_metrics(run: Run, start: int) -> MetricsFile:
 
 
 def _train(run: Run, state: TrainState, images: Images) -> TrainState:
-    """From a state to that of the last step, which is saved, through as many rollbacks as it takes."""
+    """Trains from a state to the last step, which is saved, through as many rollbacks as needed."""
     while True:
         try:
             state = _steps(run, state, images)

@@ -1,4 +1,4 @@
-"""metrics.jsonl, a line per epoch, and the same scalars as TensorBoard events."""
+"""Writes metrics.jsonl, a line per epoch, and the same scalars as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class MetricsFile:
     """metrics.jsonl: a line per epoch; values that are not finite are null."""
 
     def __init__(self, path: Path, last_step: int, writes: bool = True):
-        """Opens the file and cuts off what was written after last_step, and a half-written line.
+        """Opens the file and cuts off the lines after last_step, and a half-written line.
 
-        Of several processes only one writes; the others keep the lines in memory. Raises a UserError
-        where an earlier line is damaged.
+        Only one of several processes writes; the others keep the lines in memory. Raises a UserError if an earlier line
+        is damaged.
         """
         self._path, self._writes = path, writes
         text = _read(path)
@@ -38,7 +38,7 @@ class MetricsFile:
 
 
 class EventWriter:
-    """TensorBoard events through clu; opened late because clu imports TensorFlow."""
+    """Writes TensorBoard events through clu; opened late because clu imports TensorFlow."""
 
     def __init__(self, directory: Path):
         from clu import metric_writers

@@ -1,4 +1,4 @@
-"""A run that has been trained, loaded again to predict with."""
+"""Loads a trained run to predict with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from fashion_jax.workdir.run_identity import read_identity
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A checkpoint of a run, and all that predicting with it takes.
+    """A checkpoint of a run, with everything needed to predict.
 
     Attributes:
         workdir: of the run.
@@ -42,7 +42,7 @@ class Trained:
         taxonomy: its classes.
         step: of the checkpoint.
         mesh: over which batches are spread: all devices of this process.
-        state: as it was at that step, as far as predicting needs it: params and model_state.
+        state: the parts of the checkpoint needed to predict: params and model_state.
         eval_fn: the jitted eval_step.
     """
 
@@ -55,13 +55,13 @@ class Trained:
     eval_fn: EvalFn
 
     def log_probs(self, batches: Iterator[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
-        """Level -> log-probabilities [count, classes] of the images of batches, the last one filled up."""
+        """Returns level -> log-probabilities [count, classes] of the images of batches, the last of which is padded."""
         return predict_split(self.state, batches, count, self.eval_fn, self.mesh)
 
     def compiled(self, batch_size: int) -> Trained:
-        """The same, its eval_fn being the compiled program for batches of so many canvases.
+        """Returns the same run with its eval_step compiled for batches of so many canvases.
 
-        A command calls it before it measures its speed, which then does not contain the time of the compiler.
+        A command calls it before it measures its speed, which then does not include the time of the compiler.
         """
         shape = (batch_size, *canvas_shape(self.config, image_shape(self.config)), 3)
         batch = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
@@ -73,18 +73,18 @@ class Trained:
         return sum(x.size for x in jax.tree.leaves(self.state.params))
 
     def flops_per_image(self) -> float:
-        """Floating-point operations of a prediction: see ops.compiler.flops."""
+        """Returns the floating-point operations of a prediction."""
         count = self.batch_size()
         batch = {"image": jax.ShapeDtypeStruct((count, *image_shape(self.config), 3), np.uint8)}
         return flops(self.eval_fn.trace(self.state.params, self.state.model_state, batch)) / count
 
     def batch_size(self, wanted: int | None = None) -> int:
-        """The wanted batch size, or the run's, made a multiple of the devices."""
+        """Returns the wanted batch size, or the run's, rounded up to a multiple of the devices."""
         return -(-(wanted or self.config.batch_size) // self.mesh.size) * self.mesh.size
 
 
 def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:
-    """Restores a run's best or latest checkpoint onto all devices; the next one where that is damaged, which is told.
+    """Restores a run's best or latest checkpoint onto all devices; a damaged one is reported, and the next one taken.
 
     Args:
         workdir: of the run; a training may still be going on in it.
@@ -99,7 +99,7 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     taxonomy = read_taxonomy(workdir)
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    mesh = create_mesh(jax.local_devices())  # each process that predicts does so by itself
+    mesh = create_mesh(jax.local_devices())  # each process predicts by itself
     model = create_model(config, taxonomy, mesh)
     like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
@@ -113,14 +113,14 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
 def restore_parts(
     workdir: Path, config: ConfigDict, checkpoint: str, like: dict[str, Any], taxonomy: Taxonomy | None = None
 ) -> tuple[int, Any]:
-    """The step of a run's best or latest checkpoint, and those of its arrays that `like` has the abstract twins of.
+    """Restores those arrays of a run's best or latest checkpoint that `like` names; returns the step and the arrays.
 
     Args:
         workdir: of the run; a training may still be going on in it.
         config: of the run.
-        checkpoint: best (by the config's checkpoint.best) or latest; the next one where that is damaged, which is told.
-        like: fields of a TrainState, each whole or in part.
-        taxonomy: of the run, where its classes matter.
+        checkpoint: best (by the config's checkpoint.best) or latest; a damaged one is reported, and the next one taken.
+        like: fields of a TrainState, each whole or in part, as abstract arrays.
+        taxonomy: of the run, if its classes matter.
 
     Raises:
         UserError: there is no checkpoint, or its arrays have other shapes, or the run's files are not those it was
@@ -141,7 +141,7 @@ def restore_parts(
 
 
 def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> ClassBalance:
-    """That of the run, by the counts of its data.json; without it where predicting needs none.
+    """Rebuilds the run's class balance from the training counts in data.json; NO_BALANCE if predictions need none.
 
     Raises:
         UserError: the file is missing or damaged.

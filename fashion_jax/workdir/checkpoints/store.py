@@ -1,4 +1,4 @@
-"""Checkpoints of the whole state with orbax: the latest ones and the best one, saved in the background."""
+"""Keeps checkpoints of the whole state with orbax: the latest ones and the best one, saved in the background."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Checkpoints:
 
     Scores are kept by the caller (in metrics.jsonl), not by orbax, which cannot open a directory any more
     once a single one of its own metrics files is damaged. Steps are listed and restored without orbax's
-    manager, which counts any folder with a number for a name as a step.
+    manager, which treats any folder with a number for a name as a step.
     """
 
     def __init__(
@@ -47,26 +47,26 @@ class Checkpoints:
         identity: Identity | None = None,
         place: Place | None = None,
     ):
-        """Of a directory, in which the latest `keep` steps, the best one and the latest scheduled one stay.
+        """Keeps the latest `keep` steps, the best step and the latest scheduled step in `directory`.
 
-        So do the scheduled ones from the last that lies rollback_steps before the newest step on.
+        It also keeps the scheduled steps from the last one that lies rollback_steps before the newest step on.
 
-        Read-only, nothing is made or cleaned up: a training may be writing to the directory.
+        If read_only, nothing is created or cleaned up, since a training may be writing to the directory.
 
-        What is saved carries the identity of the run, and what is restored is compared with it.
+        Saved checkpoints carry the identity of the run, and restored ones are compared with it.
 
-        `place` is the work directory: nothing is saved any more once it is no longer where it was.
+        `place` is the work directory: nothing is saved any more once it has been moved or replaced.
         """
         self._identity = identity or Identity()
         self.scores: dict[int, float] = {}  # step -> score, higher is better
-        self._failures, self._retry_at = 0, 0.0  # saves that have failed in a row; on the monotonic clock
+        self._failures, self._retry_at = 0, 0.0  # failed saves in a row; time on the monotonic clock
         self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
         self._say, self._is_scheduled, self._rollback_steps = say, is_scheduled, rollback_steps
         self._place = place
         self._writer: CheckpointWriter | None = None
 
     def steps(self) -> list[int]:
-        """The saved steps, whole or damaged, ascending."""
+        """Returns the saved steps, whole or damaged, ascending."""
         if self._writer is not None:
             self._writer.join()
         return list_steps(self._directory)
@@ -77,11 +77,11 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The saved step with the highest finite score, the earliest of equals; the latest without scores."""
+        """Returns the saved step of the highest finite score, the earliest in a tie; without scores the latest step."""
         return next(iter(self._best_first()), None)
 
     def _superseded(self, steps: list[int]) -> list[int]:
-        """Those of the saved steps that are not needed any more."""
+        """Returns the saved steps that are no longer needed."""
         scheduled = [step for step in steps if self._is_scheduled(step)]
         safe = [step for step in scheduled if step <= max(steps) - self._rollback_steps][-1:]
         kept = {*steps[-self._keep :], *self._by_score(steps)[:1]}
@@ -100,19 +100,19 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Starts to save a TrainState, which may be donated as soon as this returns.
 
-        A save that fails, now or in the background, is told, harms no earlier one, and is due again a little later.
+        A save that fails, now or in the background, is reported, harms no earlier one, and is repeated a little later.
 
         Raises:
-            RunError: too many in a row have failed, or the work directory is no longer where it was.
+            RunError: too many saves in a row have failed, or the work directory has been moved or replaced.
         """
         self.check_place()
         self._settled()
-        if agreed(step in self.steps()):  # a resumed run evaluates again what is already saved
+        if agreed(step in self.steps()):  # a resumed run may end an epoch whose checkpoint exists
             return
         try:
             self._check_space(state)
             arrays = fetch(state)
-            # of device arrays each process saves a slice, by a program that is compiled first: one alone need not
+            # each process would save a slice of device arrays, by a program that must be compiled; one process need not
             saved = arrays if jax.process_count() == 1 else state
             if self._writer is None:
                 self._writer = CheckpointWriter(self._directory, self._superseded)
@@ -130,9 +130,9 @@ class Checkpoints:
             time.sleep(max(self._retry_at - time.monotonic(), 0))
 
     def is_retry_due(self) -> bool:
-        """Whether the latest save has failed and it is time for the next attempt; waits for nothing.
+        """Returns without waiting whether the latest save has failed and it is time for the next attempt.
 
-        Of several processes none knows this of the others: they try again with the next regular save.
+        With several processes, none knows this of the others: they try again with the next regular save.
         """
         if self._writer is not None and self._writer.is_done:
             self._settled()
@@ -140,7 +140,7 @@ class Checkpoints:
         return failed and jax.process_count() == 1 and time.monotonic() >= self._retry_at
 
     def _settled(self) -> bool:
-        """Waits for the save in the background; False where it has failed."""
+        """Waits for the save in the background; returns False if it has failed."""
         if self._writer is not None and self._writer.is_pending:
             try:
                 problem = self._writer.wait()
@@ -154,7 +154,7 @@ class Checkpoints:
 
     def _failed(self, error: Exception) -> None:
         self.check_place()
-        self.close()  # what is left of the save is removed with the next one
+        self.close()  # the rest of the save is removed with the next one
         self._failures += 1
         reason = f"Saving a checkpoint failed ({first_line(error)})"
         if self._failures > len(_PAUSES):
@@ -172,10 +172,10 @@ class Checkpoints:
                 place.check()
 
     def check_room(self, state: Any) -> None:
-        """Checks that the disk has room for what is saved of a state (arrays, or their abstract twins).
+        """Checks that the disk has room for the saves of a state (arrays, or their abstract twins).
 
-        That is two saves: a checkpoint is only removed once the next one is whole. Where there is one already, it
-        takes one more.
+        There must be room for two: a checkpoint is only removed once the next one is whole. If one exists already,
+        there must be room for one more.
 
         Raises:
             RunError: there is less; the sentence names both sizes.
@@ -195,21 +195,21 @@ class Checkpoints:
             raise OSError(f"{_mib(free)} are free in {self._directory}, {_mib(needed)} are needed")
 
     def _free(self) -> int:
-        """The bytes that this user may still write beside the checkpoints."""
+        """Returns the bytes that this user may still write beside the checkpoints."""
         space = os.statvfs(self._directory.parent)
         return space.f_bavail * space.f_frsize
 
     def restore(self, step: int, like: Any) -> Any:
-        """The arrays of a step; see restoring.restore_step for `like` and what is raised."""
+        """Restores the arrays of a step; see restoring.restore_step for `like` and the errors."""
         return restore_step(self._directory, step, like, self._identity)
 
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
-        """The newest step that is whole, and its state; None where nothing has been saved.
+        """Restores the newest whole step and returns it with its state; returns None if nothing has been saved.
 
-        Newer ones that are damaged are named, and set aside.
+        Newer steps that are damaged are reported and set aside.
 
         Raises:
-            UserError: they are those of another model or another step.
+            UserError: they belong to another model or another step.
             RunError: none can be used.
         """
         steps = self.steps()[::-1]
@@ -217,7 +217,7 @@ class Checkpoints:
         return self.restore_first([step for step in steps if step not in broken], like, broken)
 
     def _inspect(self, steps: Iterable[int]) -> list[int]:
-        """Tells what is wrong in the directory, and returns the steps that cannot be used. Reads no arrays."""
+        """Reports what is wrong in the directory, and returns the steps that cannot be used. Reads no arrays."""
         saved, broken = inspect_steps(self._directory, steps)
         for step, reason in broken.items():
             self._say_unusable(step, reason)
@@ -230,7 +230,7 @@ class Checkpoints:
         self._say(f"The checkpoint of step {step} in {self._directory} cannot be used: {reason}.")
 
     def restore_best(self, like: Any) -> tuple[int, Any] | None:
-        """As restore_latest, from the highest score on."""
+        """Restores the usable step with the highest score; otherwise like `restore_latest`."""
         return self.restore_first(self._best_first(), like)
 
     def restore_first(self, steps: Iterable[int], like: Any, damaged: Iterable[int] = ()) -> tuple[int, Any] | None:
@@ -260,7 +260,7 @@ class Checkpoints:
         )
 
     def _set_aside(self, steps: Sequence[int]) -> None:
-        """Moves steps to where they are out of the way of new ones; only once another step is known to be good."""
+        """Moves steps out of the way of new ones; call it only once another step is known to be good."""
         if self._read_only or not steps:
             return
         if jax.process_index() == 0:
@@ -283,7 +283,7 @@ class Checkpoints:
 
 
 def _size(state: Any) -> int:
-    """The bytes that a save of a state takes at most."""
+    """Returns an upper bound of the bytes that a save of a state takes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + _MARGIN
 
 
