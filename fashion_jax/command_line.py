@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import errno
 import io
@@ -43,13 +44,14 @@ def run_command(
 
     Args:
         command: the function to run.
-        arguments: None means those of the process, which then belongs to the command: its standard streams are replaced
-            by
-            ones that drop what cannot be printed instead of failing.
+        arguments: None means those of the process, which then belongs to the command: it starts anew in UTF-8 if its
+            locale is ASCII, and its standard streams are replaced by ones that drop what cannot be printed instead of
+            failing.
         at_start: called first if the process belongs to the command.
     """
     is_program, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if is_program:
+        _leave_ascii()
         _mend_streams()
         at_start()
     for name, value in _QUIET_TENSORFLOW.items():
@@ -103,6 +105,17 @@ class _Stream(io.FileIO):
                 select.select([], [self], [])
             return written
         return len(data)
+
+
+def _leave_ascii() -> None:
+    """Starts the program anew in Python's UTF-8 mode if names of files would be ASCII, as with LC_ALL=C.
+
+    Python chooses that mode by itself for the locale C, unless PYTHONUTF8=0 forbids it. Without it, names of files with
+    other letters could be neither printed nor written into a run's files.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _mend_streams() -> None:

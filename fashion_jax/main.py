@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
-from fashion_jax.config.loading import load_config
-from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
@@ -60,6 +58,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 
 
 def _train(arguments: list[str]) -> None:
+    # Imported late, so that signals are watched for from the first tenth of a second on.
+    from fashion_jax.config.loading import load_config
+    from fashion_jax.data.dataset import check_paths
+
     flags, overrides = parse(arguments)
     config = load_config(flags.config, overrides)
     workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir

@@ -56,6 +56,13 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
     assert "\\u978b 1999 x" in printed and "Gr\\xf6\\xdfe" in printed and "\\udcff" in printed
 
 
+def test_names_are_utf8_where_the_locale_is_ascii(tmp_path):
+    variables = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "fashion_jax.main", "--config", os.fsencode(tmp_path / "grün.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env=variables)
+    assert done.returncode == 2 and "grün.py' is not a config file" in done.stderr.decode()
+
+
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     """Otherwise the file would receive what libraries print to descriptors 1 and 2."""
     program = (
