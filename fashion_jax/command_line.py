@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import codecs
 import contextlib
 import errno
@@ -45,8 +46,8 @@ def run_command(
     Args:
         command: the function to run.
         arguments: None means those of the process, which then belongs to the command: it starts anew in UTF-8 if its
-            locale is ASCII, and its standard streams are replaced by ones that drop what cannot be printed instead of
-            failing.
+            locale is ASCII, its standard streams are replaced by ones that drop what cannot be printed instead of
+            failing, and it ends with the command.
         at_start: called first if the process belongs to the command.
     """
     is_program, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
@@ -58,6 +59,14 @@ def run_command(
         os.environ.setdefault(name, value)
     if is_program and "--verbose" not in arguments:
         _silence_libraries()
+    status = _status(command, arguments)
+    if is_program:
+        _end(status)
+    return status
+
+
+def _status(command: Callable[[list[str]], None], arguments: list[str]) -> int:
+    """Runs a command, and turns what it raises into a sentence and an exit status."""
     try:
         command(arguments)
     except SystemExit as done:  # argparse's --help
@@ -148,6 +157,17 @@ def _silence_libraries() -> None:
     sys.unraisablehook = _say_nothing
     for library in ("absl", "asyncio"):
         logging.getLogger(library).addFilter(_has_no_traceback)
+
+
+def _end(status: int) -> NoReturn:
+    """Ends the process as Python does, except that it does not wait for the threads of libraries.
+
+    If a checkpoint cannot be saved, threads of orbax wait five minutes for parts of it that will never come.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def _say_nothing(unraisable: object) -> None:

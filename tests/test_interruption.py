@@ -87,7 +87,8 @@ def test_the_second_signal_ends_at_once():
 
 SHARED_PROGRAM = """
 import os, sys, time
-from fashion_jax.training import interruption, main
+from fashion_jax import main
+from fashion_jax.training import interruption
 from fashion_jax.command_line import run_command
 
 def command(numbers):

@@ -159,7 +159,7 @@ class Checkpoints:
         reason = f"Saving a checkpoint failed ({first_line(error)})"
         if self._failures > len(_PAUSES):
             raise RunError(
-                f"{reason}, for the {self._failures}. time in a row: see to it and run the same command again, which "
+                f"{reason}, {self._failures} times in a row: remove the cause, and run the same command again, which "
                 f"goes on from the last checkpoint in {self._directory}."
             ) from error
         self._retry_at = time.monotonic() + _PAUSES[self._failures - 1]
