@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+PYTHONS = ("3.11", "3.12", "3.13")
 IGNORED = {".git", ".venv", "__pycache__", "runs"}
 IMPORT_NAMES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow", "sklearn": "scikit-learn"}
 IMPORT_NAMES |= {"tensorflow": "tensorflow-cpu"}
@@ -32,9 +34,17 @@ def project_files() -> list[Path]:
     return files
 
 
-def pins() -> dict[str, str]:
+def pin_lines() -> list[Requirement]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if not line.startswith("#"))
+    return [Requirement(line) for line in lines if not line.startswith("#")]
+
+
+def pins(python: str) -> dict[str, str]:
+    """Returns the version of each library that is pinned for a Python version, such as "3.12"."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0"}
+    pinned = [pin for pin in pin_lines() if pin.marker is None or pin.marker.evaluate(environment)]
+    assert len({pin.name for pin in pinned}) == len(pinned), "a library is pinned twice for the same Python"
+    return {pin.name: str(pin.specifier).removeprefix("==") for pin in pinned}
 
 
 def project_table() -> dict:
@@ -47,22 +57,35 @@ def requirements() -> list[Requirement]:
     return [Requirement(line) for line in [*table["dependencies"], *(line for extra in extras for line in extra)]]
 
 
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("requirement", requirements(), ids=str)
-def test_every_requirement_is_pinned_within_its_range(requirement):
-    version = pins().get(canonicalize_name(requirement.name))
+def test_every_requirement_is_pinned_within_its_range(requirement, python):
+    version = pins(python).get(canonicalize_name(requirement.name))
     assert version is not None
     assert requirement.specifier.contains(version)
 
 
-def test_the_pins_are_exact_sorted_and_canonical():
-    names = list(pins())
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_pins_are_exact_sorted_and_canonical(python):
+    names = list(pins(python))
     assert names == sorted({canonicalize_name(name) for name in names})
-    assert all(re.fullmatch(r"\d+(\.\w+)*", version) for version in pins().values())
+    assert all(re.fullmatch(r"\d+(\.\w+)*", version) for version in pins(python).values())
 
 
-@pytest.mark.parametrize("name", ["jax-cuda12-plugin", "jax-cuda12-pjrt", "libtpu"])
-def test_the_accelerators_plugins_are_pinned(name):
-    assert pins().get(name) is not None
+def test_every_pin_holds_for_some_python():
+    assert {pin.name for pin in pin_lines()} == {name for python in PYTHONS for name in pins(python)}
+
+
+def test_the_package_admits_the_pythons_that_versions_are_pinned_for():
+    admitted = SpecifierSet(project_table()["requires-python"])
+    assert [f"3.{minor}" for minor in range(30) if f"3.{minor}.0" in admitted] == list(PYTHONS)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_accelerators_plugins_are_pinned(python):
+    pinned = pins(python)
+    assert pinned["jax"] == pinned["jaxlib"] == pinned["jax-cuda12-plugin"] == pinned["jax-cuda12-pjrt"]
+    assert "libtpu" in pinned
 
 
 def test_every_library_the_package_imports_at_its_top_is_a_dependency():
