@@ -46,53 +46,58 @@ class Try:
 Fault = Callable[["Lab"], Iterator[Try]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a command is started.
+
+    Attributes:
+        before: Python lines that run first.
+        variables: environment variables.
+        limits: number of a resource -> limit.
+        is_fresh: whether it has an interpreter of its own.
+        shell: a line of bash in which "$@" stands for the fresh command.
+    """
+
+    before: str = ""
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    limits: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    is_fresh: bool = False
+    shell: str = ""
+
+
 class Command:
     """A command of the package in a process of its own: forked, or with an interpreter of its own."""
 
-    def __init__(
-        self,
-        lab: Lab,
-        module: str,
-        arguments: Sequence[object],
-        workdir: Path | None = None,
-        *,
-        before: str = "",
-        variables: Mapping[str, str] = {},
-        limits: Mapping[int, int] = {},
-        is_fresh: bool = False,
-        shell: str = "",
-    ):
+    def __init__(self, lab: Lab, module: str, arguments: Sequence[object], workdir: Path | None = None, **options):
         """Starts the command.
 
         Args:
             lab: the lab it belongs to.
-            module: of the command.
-            arguments: of the command.
-            workdir: where it trains.
-            before: Python lines that run first.
-            variables: environment variables.
-            limits: number of a resource -> limit.
-            is_fresh: whether it has an interpreter of its own.
-            shell: a line of bash in which "$@" stands for the fresh command.
+            module: the command's module.
+            arguments: the command's arguments.
+            workdir: the directory that it trains in, if it trains.
+            options: the fields of Options.
         """
         self.workdir, self.began = workdir, time.monotonic()
         self.out, self.err = (lab.folder / f"{name}{len(lab.commands)}" for name in ("out", "err"))
-        arguments = [str(argument) for argument in arguments]
-        if is_fresh or shell:
-            program = f"{SHRINK_RESNET10}\n{before}\nimport runpy\nrunpy.run_module({module!r}, run_name='__main__')"
-            command = [sys.executable, "-c", program, *arguments]
-            command = ["bash", "-c", shell, "bash", *command] if shell else command
-            with self.out.open("w") as out, self.err.open("w") as err:
-                environment = lab.environment | dict(variables)
-                # JAX warns of a fork that runs Python code, so that there is none where no limit has to be set
-                first = functools.partial(_limit, limits) if limits else None
-                self.process = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=out, stderr=err, preexec_fn=first
-                )
+        arguments, options = [str(argument) for argument in arguments], Options(**options)
+        if options.is_fresh or options.shell:
+            self.process = self._start_fresh(lab, module, arguments, options)
         else:
-            options = {"before": before, "variables": dict(variables), "limits": dict(limits)}
-            self.process = Forked(module, arguments, **options, out=self.out, err=self.err)
+            forked = {"before": options.before, "variables": dict(options.variables), "limits": dict(options.limits)}
+            self.process = Forked(module, arguments, **forked, out=self.out, err=self.err)
         lab.commands.append(self)
+
+    def _start_fresh(self, lab: Lab, module: str, arguments: list[str], options: Options) -> subprocess.Popen:
+        run = f"import runpy\nrunpy.run_module({module!r}, run_name='__main__')"
+        command = [sys.executable, "-c", f"{SHRINK_RESNET10}\n{options.before}\n{run}", *arguments]
+        if options.shell:
+            command = ["bash", "-c", options.shell, "bash", *command]
+        # JAX warns of a fork that runs Python code, so that there is none where no limit has to be set
+        first = functools.partial(_limit, options.limits) if options.limits else None
+        environment = lab.environment | dict(options.variables)
+        with self.out.open("w") as out, self.err.open("w") as err:
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=err, preexec_fn=first)
 
     def until(self, condition: Callable[[], object], then: float = 0) -> bool:
         """Waits for a condition and then some seconds more; returns False if the process ended first."""
