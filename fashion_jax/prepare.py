@@ -66,7 +66,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
 
 def _divide(rest: Sequence[str]) -> tuple[Overrides, list[str]]:
     """Separates overrides of the config from options for Beam, which are all others."""
-    overrides, options, to = [], [], None
+    overrides: list[str] = []
+    options: list[str] = []
+    to: list[str] | None = None
     for argument in rest:
         if argument.startswith("--"):
             to = overrides if argument.startswith("--config.") else options

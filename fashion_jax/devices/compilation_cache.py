@@ -13,9 +13,9 @@ def enable_compilation_cache(cache_dir: str) -> None:
     """Stores compiled programs in the folder `compiled` of the cache that data.cache_dir names.
 
     JAX's own variables take precedence: JAX_COMPILATION_CACHE_DIR names another folder,
-    JAX_ENABLE_COMPILATION_CACHE=false
-    turns the cache off.
+    JAX_ENABLE_COMPILATION_CACHE=false turns the cache off.
     """
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # JAX adds its options at run time
+    # JAX 0.10 adds its options at run time, where mypy does not see them; JAX 0.12 declares them.
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined,unused-ignore]
         jax.config.update("jax_compilation_cache_dir", str(cache_root(cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)

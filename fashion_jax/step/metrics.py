@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from fashion_jax.scoring.metrics import METRICS
 from fashion_jax.taxonomy import UNKNOWN
@@ -15,7 +16,7 @@ NUM_BINS = 512  # bins of a score histogram
 MAX_SCORE = 16.0  # log-odds beyond it share the outermost bins
 
 
-def init_accumulators(num_classes: dict[str, int], dtype: jnp.dtype = jnp.float32) -> dict[str, dict[str, Array]]:
+def init_accumulators(num_classes: dict[str, int], dtype: DTypeLike = jnp.float32) -> dict[str, dict[str, Array]]:
     """Returns level -> accumulators of no images.
 
     Args:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from fashion_jax.data.augmentation.color import jitter
 from fashion_jax.data.augmentation.erasing import random_erasing
@@ -15,7 +16,7 @@ __all__ = ["CROPPING", "MEAN", "PRESETS", "STD", "normalize", "prepare_eval", "p
 
 
 def prepare_train(
-    images: Array, key: Array, preset: str, shape: tuple[int, int], dtype: jnp.dtype
+    images: Array, key: Array, preset: str, shape: tuple[int, int], dtype: DTypeLike
 ) -> tuple[Array, Array]:
     """Augments and normalises a batch.
 
@@ -51,12 +52,12 @@ def prepare_train(
     return normalize(pixels, dtype), share
 
 
-def prepare_eval(images: Array, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
+def prepare_eval(images: Array, shape: tuple[int, int], dtype: DTypeLike) -> Array:
     """Resizes uint8 canvases [batch, height, width, 3] to shape if they are larger, and normalises them."""
     return normalize(shrink(images.astype(jnp.promote_types(dtype, jnp.float32)), shape), dtype)
 
 
-def normalize(pixels: Array, dtype: jnp.dtype) -> Array:
+def normalize(pixels: Array, dtype: DTypeLike) -> Array:
     """Normalises pixels of 0 to 255 to zero mean and unit variance by ImageNet's statistics."""
     mean, std = (jnp.asarray(x, pixels.dtype) for x in (MEAN, STD))
     return ((pixels / 255 - mean) / std).astype(dtype)
