@@ -88,6 +88,13 @@ def test_the_accelerators_plugins_are_pinned(python):
     assert "libtpu" in pinned
 
 
+def test_whoever_installs_the_package_gets_its_types():
+    """Type checkers read a package's annotations only where its wheel has the file py.typed (PEP 561)."""
+    target = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert target["wheel"] == {"packages": ["fashion_jax"]}  # the whole folder, nothing left out
+    assert (ROOT / "fashion_jax" / "py.typed").is_file()
+
+
 def test_every_library_the_package_imports_at_its_top_is_a_dependency():
     declared = {canonicalize_name(Requirement(line).name) for line in project_table()["dependencies"]}
     imported = set()
@@ -139,7 +146,7 @@ FAKE_PYTHON = r"""#!/usr/bin/env bash
 case "$1 $2" in
 "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 "-m pip") [[ "$3" == --version ]] || { echo "$*" >>"$LOG" && exit "${PIP_STATUS:-0}"; } ;;
-"-m ruff" | "-m pytest") echo "$PWD: $*" ;;
+"-m ruff" | "-m mypy" | "-m pytest") echo "$PWD: $*" ;;
 "-m fashion_jax.main") echo "$PWD: $*" && exit 75 ;;
 esac
 """
@@ -231,7 +238,7 @@ def test_a_machine_without_python_is_told_so(checkout):
     ("arguments", "expected"),
     [((), "-m not long"), (("--all",), ""), (("tests/test_x.py", "--all", "-k", "a"), "tests/test_x.py -k a")],
 )
-def test_the_tests_are_linted_and_selected(checkout, arguments, expected):
+def test_the_code_is_checked_and_the_tests_are_selected(checkout, arguments, expected):
     pytest_arguments = f"-m pytest -n auto --maxprocesses 4 --dist worksteal {expected}".rstrip()
     called = [line.partition(": ")[2] for line in checkout.run("test", *arguments).stdout.splitlines()]
     assert called == ["-m ruff check", "-m ruff format --check", pytest_arguments]
