@@ -53,7 +53,7 @@ def parse(parser: Parser, arguments: list[str], **lows: int) -> tuple[argparse.N
 
 def origin() -> dict[str, Any]:
     """Returns the commit and the environment that a result comes from, as two fields."""
-    from fashion_jax.workdir.start import environment
+    from fashion_jax.workdir.environment import environment
 
     described = environment()
     return {"commit": described.pop("commit"), "environment": described}

@@ -10,7 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,7 +29,6 @@ from fashion_jax.data.batches.pipeline import (
     open_images,
     train_batches,
 )
-from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, fetch, put_batch
@@ -39,6 +38,9 @@ from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.prediction import EvalFn, predict_split
 from fashion_jax.step.train_state import TrainState, abstract_batch, create_train_state
 from fashion_jax.step.train_step import jit_eval_step, jit_train_step
+
+if TYPE_CHECKING:
+    from fashion_jax.data.dataset import Dataset
 
 _WARM = 2  # steps before the measured ones
 _MAX_PREDICTED = 1024  # files
@@ -85,6 +87,8 @@ class Prepared(NamedTuple):
 
 def measure(config: ConfigDict, steps: int, counts: list[int]) -> dict[str, Any]:
     """Measures on each number of devices; returns what --json writes. Speeds are in images/s."""
+    from fashion_jax.data.dataset import load_dataset
+
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     for count in counts:

@@ -9,8 +9,9 @@ from PIL import Image
 
 from fashion_jax.data import tensorflow_cpu as tf_import
 from fashion_jax.data.batches import cache_mode as memory
-from fashion_jax.data.batches.image_stores import _CHUNK, DeviceImages, StreamedImages, _order_of_use
+from fashion_jax.data.batches.image_stores import _CHUNK, DeviceImages, _order_of_use
 from fashion_jax.data.batches.pipeline import canvas_shape, epoch_order, eval_batches, open_images
+from fashion_jax.data.batches.streamed_images import StreamedImages
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch
 from fashion_jax.errors import UserError
@@ -247,7 +248,7 @@ def first_batches(split, config, start, mesh=None):
 def test_the_first_50_batches_are_the_same_whatever_brings_them(tmp_path, monkeypatch, cache, workers, start):
     split, pixels = make_split(tmp_path, 37)
     config = config_of(batch_size=8, cache=cache)
-    monkeypatch.setattr("fashion_jax.data.batches.image_stores._PARALLEL_BATCHES", workers)
+    monkeypatch.setattr("fashion_jax.data.batches.streamed_images._PARALLEL_BATCHES", workers)
     train, evaluated = first_batches(split, config, start, create_mesh())
     orders = [epoch_order(config.seed, epoch, 37)[:32].reshape(4, 8) for epoch in range(13)]
     np.testing.assert_array_equal(train, pixels[np.concatenate(orders)[start:50]])

@@ -9,12 +9,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import best_metric, head_names
-from fashion_jax.data.dataset import Split
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.taxonomy import UNKNOWN
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from fashion_jax.data.dataset import Split
 
 
 METRICS = ("loss", "accuracy", "macro_f1", "auroc")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from fashion_jax.data.dataset import Split
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+
+if TYPE_CHECKING:
+    from fashion_jax.data.dataset import Split
 
 Levels = Mapping[str, np.ndarray]  # level -> float64 [classes]
 

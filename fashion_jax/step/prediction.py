@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax.sharding import Mesh
 
-from fashion_jax.data.dataset import Split
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
@@ -16,6 +15,8 @@ from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from fashion_jax.data.dataset import Split
 
 
 _ROW_GROUP = 2**20  # probabilities: the writer keeps a group of rows in memory until it is whole

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -22,14 +17,10 @@ from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fingerprint import IMAGES, list_images, write_images
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity
+from fashion_jax.workdir.environment import commit, environment
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.position import Position
 from fashion_jax.workdir.run_identity import read_environment
-
-_PACKAGES = (
-    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
-    *("simplejpeg", "opencv-python-headless", "pillow"),  # which make the pixels
-)
 
 
 def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
@@ -89,33 +80,11 @@ def write_run_files(
     write_images(workdir / IMAGES, list_images(dataset.splits), identity.data)
     write_text(workdir / "data.json", data)
     start = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": _commit()}
+    start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": commit()}
     start |= position._asdict() | {"data": identity.data, "changes": list(changes)}
     run = {"id": identity.run, "since": identity.since}
     history = {"run": run, "starts": [*read_environment(workdir).get("starts", []), start]}
     write_text(workdir / "environment.json", json.dumps(environment() | history, indent=1))
-
-
-def environment() -> dict[str, Any]:
-    """Returns the versions, the devices and the commit of the code."""
-    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "packages": {name: installed[name] for name in _PACKAGES if name in installed},
-        "devices": [device.device_kind for device in jax.devices()],
-        "processes": jax.process_count(),
-        "commit": _commit(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _check_same_config(path: Path, config: ConfigDict) -> list[str]:

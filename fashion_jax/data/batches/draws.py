@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.data.dataset import Split
 from fashion_jax.taxonomy import UNKNOWN
+
+if TYPE_CHECKING:
+    from fashion_jax.data.dataset import Split
 
 _POWERS = {"class_balanced": 0.0, "square_root": 0.5}  # a class of n images is drawn in proportion to n ** power
 

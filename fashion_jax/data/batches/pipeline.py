@@ -1,10 +1,13 @@
-"""Batches of decoded images on a fixed canvas, shuffled for training or in order for evaluation."""
+"""Batches of decoded images on a fixed canvas, shuffled for training or in order for evaluation.
+
+The libraries that decode are imported where files are opened, so that steps can be built without them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -13,12 +16,11 @@ from ml_collections import ConfigDict
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.batches.cache_mode import cache_mode
 from fashion_jax.data.batches.draws import draw_chances
-from fashion_jax.data.batches.image_stores import CachedImages, DeviceImages, Images, IndexBatches, StreamedImages
+from fashion_jax.data.batches.image_stores import CachedImages, DeviceImages, Images, IndexBatches
 from fashion_jax.data.batches.order import MAX_PERMUTED, ShuffledIndices
-from fashion_jax.data.dataset import Split
-from fashion_jax.data.decoding.decode import contents, decode, in_parallel
-from fashion_jax.data.decoding.limits import Undecodable
-from fashion_jax.data.records.record_images import RecordImages, RecordNames
+
+if TYPE_CHECKING:
+    from fashion_jax.data.dataset import Split
 
 _CANVAS_MARGIN = 1.25
 
@@ -91,6 +93,9 @@ def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: 
     Raises:
         UserError: the images do not fit into the memory that data.cache asks for; raised before any is decoded.
     """
+    from fashion_jax.data.batches.streamed_images import StreamedImages
+    from fashion_jax.data.records.record_images import RecordImages, RecordNames
+
     canvas = canvas_shape(config, shape)
     streamed: Images
     if isinstance(split.files, RecordNames):
@@ -129,6 +134,9 @@ def decode_files(
         padded with zeros), and the reasons why the others could not (index -> words). Each file is in exactly one
         batch; the last batch may be empty.
     """
+    from fashion_jax.data.decoding.decode import contents, decode, in_parallel
+    from fashion_jax.data.decoding.limits import Undecodable
+
     canvas = canvas_shape(config, shape)
 
     def attempt(file: str) -> np.ndarray | str:
@@ -164,6 +172,8 @@ def decode_rows(
     Returns:
         The positions in `rows` that could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
     """
+    from fashion_jax.data.records.record_images import RecordImages, RecordNames
+
     files, wanted = split.files, np.asarray(rows, np.int64)
     if isinstance(files, RecordNames) and len(wanted):
         images = RecordImages(files, canvas_shape(config, shape), config.data.resize)

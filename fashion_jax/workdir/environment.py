@@ -1,0 +1,41 @@
+"""Describes what a run or a measurement was made with: versions, devices and the commit of the code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
+    *("simplejpeg", "opencv-python-headless", "pillow"),  # which make the pixels
+)
+
+
+def environment() -> dict[str, Any]:
+    """Returns the versions, the devices and the commit of the code."""
+    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: installed[name] for name in _PACKAGES if name in installed},
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "commit": commit(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def commit() -> str | None:
+    """Returns the commit of the code, with -dirty if files differ from it; None outside of a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
