@@ -11,9 +11,6 @@ from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_com
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
-# Makes GPUs repeat every bit: no atomic adds, and an error if an operation has no other way.
-_DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
-
 # Seconds after which the others consider a process dead, and for which they wait for a late one at the end.
 _HEARTBEAT, _SHUTDOWN = 30, 20
 
@@ -61,6 +58,7 @@ def _train(arguments: list[str]) -> None:
     # Imported late, so that signals are watched for from the first tenth of a second on.
     from fashion_jax.config.loading import load_config
     from fashion_jax.data.dataset import check_paths
+    from fashion_jax.devices.compiler import deterministic_flags
 
     flags, overrides = parse(arguments)
     config = load_config(flags.config, overrides)
@@ -69,7 +67,7 @@ def _train(arguments: list[str]) -> None:
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     check_paths(config)
     if config.deterministic:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC}".strip()
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
     import jax  # imported late, so that a bad config or path is reported without waiting for it
 
     if config.dtype == "float64":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.devices.compiler import ONCE, OPTIONS, compiler_options
+from fashion_jax.devices.compiler import OPTIONS, compiler_options, deterministic_flags
 
 
 def _compiled_text(options: dict[str, str]) -> str:
@@ -26,10 +26,29 @@ def test_no_fusion_goes_to_ynnpack_on_cpu():
     assert "__ynn_fusion" not in _compiled_text(compiler_options(mesh))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [pair for table in (OPTIONS, ONCE) for options in table.values() for pair in options.items()],
-)
+class Gpu:
+    """A device of the platform gpu."""
+
+    platform = "gpu"
+
+
+def test_one_gpu_gets_no_options_for_collectives():
+    one, two = (Mesh(np.array([Gpu()] * count), ("data",)) for count in (1, 2))
+    assert compiler_options(one) == {}
+    assert compiler_options(two)["xla_gpu_enable_latency_hiding_scheduler"] is True
+    assert compiler_options(two, once=True) == {}
+
+
+def test_deterministic_runs_set_flags_of_xla():
+    flags = deterministic_flags().split()
+    assert flags == ["--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true"]
+
+
+def test_every_option_has_a_reason():
+    assert all(option.reason.endswith(".") for option in OPTIONS)
+
+
+@pytest.mark.parametrize(("name", "value"), [(option.name, option.value) for option in OPTIONS])
 def test_every_option_is_known_to_this_xla(name, value):
     """All platforms' options are fields of one message, so that this platform can parse them; it ignores others'."""
     jax.jit(lambda x: x + 1, compiler_options={name: value}).lower(1.0).compile()

@@ -1,32 +1,94 @@
-"""Compiler options per platform, and the number of operations of a program.
+"""Compiler options per platform, each with its reason, and the number of operations of a program.
 
-They are options of jax.jit, not XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
+Steps get them through jax.jit, not through XLA_FLAGS: a misspelt XLA flag aborts the process, a misspelt option raises.
 """
 
-import jax
-from jax.sharding import Mesh
+from __future__ import annotations
 
-OPTIONS: dict[str, dict[str, str | bool | int]] = {
-    # XLA's fusions into YNNPACK, on by default since jaxlib 0.10, are slower than its own loops and convolutions in
-    # this network's gradients. An empty list of fusion types turns them off.
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
-    "gpu": {
-        # Overlap the gradients' collectives with the backward pass, and combine them: the threshold exceeds the
-        # whole gradient (85 MB for a ResNet-34).
-        "xla_gpu_enable_latency_hiding_scheduler": True,
-        "xla_gpu_all_reduce_combine_threshold_bytes": 128 << 20,
-    },
-    # On TPU latency hiding and combining are XLA's defaults.
-    "tpu": {},
-}
+from typing import TYPE_CHECKING, NamedTuple
 
-# For programs that run once: LLVM's full optimization would take longer than it saves. Results are bit-identical.
-ONCE: dict[str, dict[str, str | bool | int]] = {"cpu": {"xla_backend_optimization_level": 1}}
+if TYPE_CHECKING:
+    import jax
+    from jax.sharding import Mesh
+
+STEPS, SEVERAL, ONCE, DETERMINISTIC = "steps", "steps on several devices", "run once", "deterministic=true"
+
+
+class Option(NamedTuple):
+    """A compiler option: the platform and the programs that it is for, its name and value, and why it is set."""
+
+    platform: str
+    programs: str
+    name: str
+    value: str | bool | int
+    reason: str
+
+
+# TPUs need none: latency hiding and combining are XLA's defaults there.
+OPTIONS = (
+    Option(
+        "cpu",
+        STEPS,
+        "xla_cpu_experimental_ynn_fusion_type",
+        "",
+        "XLA's fusions into YNNPACK, on by default since jaxlib 0.10, are slower than its own loops and convolutions "
+        "in the gradients of these networks. An empty list of fusion types turns them off.",
+    ),
+    Option(
+        "cpu",
+        ONCE,
+        "xla_backend_optimization_level",
+        1,
+        "LLVM's full optimization takes longer than it saves in a program that runs once. Results are bit-identical.",
+    ),
+    Option(
+        "gpu",
+        SEVERAL,
+        "xla_gpu_enable_latency_hiding_scheduler",
+        True,
+        "It overlaps the gradients' collectives with the backward pass. One device has no collectives to hide.",
+    ),
+    Option(
+        "gpu",
+        SEVERAL,
+        "xla_gpu_all_reduce_combine_threshold_bytes",
+        128 << 20,
+        "The whole gradient (85 MB for a ResNet-34) goes into one all-reduce, which pays the network's latency once.",
+    ),
+    Option(
+        "gpu",
+        DETERMINISTIC,
+        "xla_gpu_deterministic_ops",
+        True,
+        "It replaces atomic adds, whose order differs from run to run, and fixes the choice of algorithms.",
+    ),
+    Option(
+        "gpu",
+        DETERMINISTIC,
+        "xla_gpu_exclude_nondeterministic_ops",
+        True,
+        "It raises an error if an operation has no deterministic implementation, instead of running another one.",
+    ),
+)
 
 
 def compiler_options(mesh: Mesh, once: bool = False) -> dict[str, str | bool | int]:
     """Returns the options of jax.jit for a step, or for a program that runs `once`; empty on most platforms."""
-    return (ONCE if once else OPTIONS).get(mesh.devices.flat[0].platform, {})
+    programs = {ONCE} if once else {STEPS, SEVERAL} if mesh.size > 1 else {STEPS}
+    return options(mesh.devices.flat[0].platform, programs)
+
+
+def options(platform: str, programs: set[str]) -> dict[str, str | bool | int]:
+    """Returns name -> value of the options of a platform for some programs."""
+    return {x.name: x.value for x in OPTIONS if x.platform == platform and x.programs in programs}
+
+
+def deterministic_flags() -> str:
+    """Returns the text for XLA_FLAGS that makes GPUs repeat every bit; other platforms ignore it.
+
+    The flags cover all programs of a process, and must be set before jax looks at its devices.
+    """
+    return " ".join(f"--{x.name}={str(x.value).lower()}" for x in OPTIONS if x.programs == DETERMINISTIC)
 
 
 def flops(traced: jax.stages.Traced) -> float:

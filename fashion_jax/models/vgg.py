@@ -19,11 +19,13 @@ class VGG16(nn.Module):
     Attributes:
         cells_begin: where the first cell of a map is centred: at the middle of the pixels that it stands for.
         pooled: height and width of the pooled map: torchvision's 7, or 1 for the mean over the map.
+        stages: features and number of convolutions of each stage; None means those of VGG-16.
     """
 
     cells_begin: ClassVar[str] = "middle"
 
     pooled: int = 7
+    stages: tuple[tuple[int, int], ...] | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -32,7 +34,7 @@ class VGG16(nn.Module):
         The features are flattened in the order height, width, channel (PyTorch: channel, height, width).
         """
         del train  # the trunk has neither BatchNorm nor dropout
-        for i, (features, size) in enumerate(_STAGES):
+        for i, (features, size) in enumerate(self.stages or _STAGES):
             for j in range(size):
                 x = nn.relu(Conv(features, use_bias=True, name=f"conv{i + 1}_{j + 1}")(x))
             x = max_pool2x2(tapped(self, f"stage{i + 1}", x))
