@@ -125,8 +125,8 @@ def _measure_on(
 
     size = config.batch_size
     data = size / _data_only(batches(), steps)
-    state, step = _step_only(ready, batches(), steps)
-    state, together, waited = _end_to_end(ready, state, batches(), steps)
+    state, step = time_steps(ready, batches(), steps)
+    state, together, waited = time_loop(ready, state, batches(), steps)
     eval_seconds = _seconds(
         lambda: predict_split(
             state, eval_batches(validation, images["validation"], size), len(validation), ready.eval_fn, ready.mesh
@@ -179,7 +179,7 @@ def _data_only(batches: Iterator[Any], steps: int) -> float:
     return _seconds(lambda: [jax.block_until_ready(batch) for batch in batches]) / steps
 
 
-def _step_only(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[TrainState, float]:
+def time_steps(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[TrainState, float]:
     """Returns the state after the steps, and the seconds of the median step, on batches already on the devices."""
     placed = list(itertools.islice(batches, 4))
     state, seconds = ready.state, []
@@ -191,7 +191,7 @@ def _step_only(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[Tra
     return state, float(np.median(seconds[_WARM:]))
 
 
-def _end_to_end(
+def time_loop(
     ready: Prepared, state: TrainState, batches: Iterator[Any], steps: int
 ) -> tuple[TrainState, float, float]:
     """Trains as the trainer does and fetches the loss at the end.

@@ -5,34 +5,70 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-# Dense FLOP/s of a device, by a part of its device_kind, from the makers' data sheets: (bfloat16, float32 with the
-# matrix unit's default precision, which JAX takes for float32: TF32 on NVIDIA's, bfloat16 passes on TPUs).
-_PEAKS = {
-    "H200": (989e12, 495e12),
-    "H100": (989e12, 495e12),
-    "A100": (312e12, 156e12),
-    "L4": (121e12, 60e12),
-    "V100": (125e12, 15.7e12),
-    "TPU v5 lite": (197e12, 197e12),
-    "TPU v5": (459e12, 459e12),
-    "TPU v6": (918e12, 918e12),
-    "TPU v4": (275e12, 275e12),
-}
+
+class Peak(NamedTuple):
+    """The dense FLOP/s that a maker states for a chip: bfloat16 products, and float32 ones of default precision.
+
+    That is TF32 on NVIDIA's chips from Ampere on, plain float32 on older ones, and bfloat16 passes on TPUs. None: the
+    chip has no such products.
+    """
+
+    kind: str  # a part of jax.Device.device_kind
+    bfloat16: float | None
+    float32: float | None
+    source: str
+
+
+# The first one whose kind is in device_kind is taken. Data sheets of NVIDIA state twice the dense numbers, with
+# sparsity, except where they say dense; those here are dense, of the SXM modules unless the kind says PCIe or NVL.
+_PEAKS = (
+    Peak("B300", 2250e12, 1125e12, "NVIDIA, DGX B300 data sheet (8 chips)"),
+    Peak("B200", 2250e12, 1125e12, "NVIDIA, HGX B200 data sheet"),
+    Peak("GH200", 990e12, 495e12, "NVIDIA, GH200 data sheet"),
+    Peak("H200 NVL", 835.5e12, 417.5e12, "NVIDIA, H200 data sheet"),
+    Peak("H200", 989.5e12, 494.5e12, "NVIDIA, H200 data sheet"),
+    Peak("H100 NVL", 835.5e12, 417.5e12, "NVIDIA, H100 data sheet"),
+    Peak("H100 PCIe", 756e12, 378e12, "NVIDIA, H100 PCIe product brief"),
+    Peak("H100", 989.5e12, 494.5e12, "NVIDIA, H100 data sheet"),
+    Peak("A100", 312e12, 156e12, "NVIDIA, A100 data sheet"),
+    Peak("A10G", 70e12, 35e12, "NVIDIA, A10G data sheet"),
+    Peak("A10", 125e12, 62.5e12, "NVIDIA, A10 data sheet"),
+    Peak("L40S", 362e12, 183e12, "NVIDIA, L40S data sheet"),
+    Peak("L4", 121e12, 60e12, "NVIDIA, L4 data sheet"),
+    Peak("RTX 4090", 165.2e12, 82.6e12, "NVIDIA, Ada GPU architecture white paper"),
+    Peak("RTX 3090", 71e12, 35.6e12, "NVIDIA, GA102 GPU architecture white paper"),
+    Peak("T4", None, 8.1e12, "NVIDIA, T4 data sheet"),
+    Peak("V100", None, 15.7e12, "NVIDIA, V100 data sheet"),
+    Peak("TPU v5 lite", 197e12, 197e12, "Google Cloud, TPU v5e"),
+    Peak("TPU v5", 459e12, 459e12, "Google Cloud, TPU v5p"),
+    Peak("TPU v6", 918e12, 918e12, "Google Cloud, TPU v6e"),
+    Peak("TPU v4", 275e12, 275e12, "Google Cloud, TPU v4"),
+)
 _SIZE, _REPEATS = 2048, 5
 
 
 def peak_flops(devices: Sequence[jax.Device], dtype: str) -> tuple[float | None, str]:
-    """Returns the FLOP/s of all devices together, None if unknown, and where the number comes from."""
-    kind = devices[0].device_kind
+    """Returns the FLOP/s of all devices together, None if unknown, and where the number comes from.
+
+    On a CPU it is measured; see matmul_flops.
+    """
     if devices[0].platform == "cpu":
         return matmul_flops(devices[0], dtype), f"the best of {_REPEATS} {dtype} products of {_SIZE}×{_SIZE} matrices"
-    for name, (bfloat16, float32) in _PEAKS.items():
-        if name in kind and dtype in ("bfloat16", "float32"):
-            return len(devices) * (bfloat16 if dtype == "bfloat16" else float32), f"data sheet of {name}"
+    return published_flops(devices, dtype)
+
+
+def published_flops(devices: Sequence[jax.Device], dtype: str) -> tuple[float | None, str]:
+    """Returns the published FLOP/s of all devices together, None if unknown, and where the number comes from."""
+    kind = devices[0].device_kind
+    for peak in _PEAKS:
+        rate = {"bfloat16": peak.bfloat16, "float32": peak.float32}.get(dtype)
+        if peak.kind in kind and rate:
+            return len(devices) * rate, f"{peak.source}: {rate / 1e12:g} TFLOP/s, dense"
     return None, f"not known for {kind} in {dtype}"
 
 

@@ -5,7 +5,8 @@ tests.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,13 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """torchvision's ResNet of basic blocks without its final layer: images to features [batch, num_features]."""
 
-    def __init__(self, stage_sizes: tuple[int, int, int, int]) -> None:
+    def __init__(self, stage_sizes: Sequence[int] = (3, 4, 6, 3)) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.num_features = 64
+        self.num_features, self.num_stages = 64, len(stage_sizes)
         for i, size in enumerate(stage_sizes):
             self.add_module(f"layer{i + 1}", self._stage(64 * 2**i, size, stride=1 if i == 0 else 2))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -61,26 +62,25 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for i in range(self.num_stages):
+            x = getattr(self, f"layer{i + 1}")(x)
         return torch.flatten(self.avgpool(x), 1)
 
 
 class VGG16(nn.Module):
     """torchvision's VGG-16 up to its adaptive pooling: images to features [batch, num_features]."""
 
-    num_features = 512 * 7 * 7
-
-    def __init__(self) -> None:
+    def __init__(self, stages: Sequence[Sequence[int]] = _VGG16_STAGES) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         in_features = 3
-        for features, size in _VGG16_STAGES:
+        for features, size in stages:
             for _ in range(size):
                 layers += [nn.Conv2d(in_features, features, 3, padding=1), nn.ReLU(inplace=True)]
                 in_features = features
             layers.append(nn.MaxPool2d(2, stride=2))
         self.features = nn.Sequential(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.avgpool, self.num_features = nn.AdaptiveAvgPool2d(7), in_features * 7 * 7
         for module in self.features:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -153,16 +153,17 @@ class TwinClassifier(nn.Module):
         return {level: head(features) for level, head in self.heads.items()}
 
 
-_TRUNKS = {"resnet34": lambda: ResNet((3, 4, 6, 3)), "vgg16": VGG16}
+_TRUNKS: dict[str, Callable[..., Any]] = {"resnet34": ResNet, "vgg16": VGG16}
 _HEADS = {"main": main_head, "sub": sub_head, "classifier": classifier_head}
 
 
-def create_twin(name: str, heads: Mapping[str, tuple[str, int]]) -> TwinClassifier:
+def create_twin(name: str, heads: Mapping[str, tuple[str, int]], stages: Sequence[Any] | None = None) -> TwinClassifier:
     """Creates the PyTorch twin of `create_model`.
 
     Args:
         name: trunk, resnet34 | vgg16.
         heads: level -> (head, number of classes); a head is main | sub | classifier.
+        stages: of a smaller trunk; None means the trunk's own.
     """
-    trunk = _TRUNKS[name]()
+    trunk = _TRUNKS[name]() if stages is None else _TRUNKS[name](stages)
     return TwinClassifier(trunk, {level: _HEADS[head](trunk.num_features, n) for level, (head, n) in heads.items()})

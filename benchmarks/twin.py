@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
-import json
 import math
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.compiled_step import CompiledStep, compile_step, described, random_batches, summary, synthetic_taxonomy
+from benchmarks.torch_process import TorchProcess
 from fashion_jax.config.combinations import head_names
 from fashion_jax.config.loading import image_shape
 from fashion_jax.devices.compiler import flops
@@ -126,19 +124,35 @@ def compare(
     Returns:
         `twin` of `measure_with_twin`, and the `seconds` of all turns, ours under "jax".
     """
+    mode = "train" if train else "inference"
     variants = _EAGER + ["compiled"] * compiled
-    with _worker(_case(config, variants, train)) as (version, ask):
-        seconds: dict[str, list[float]] = {name: [] for name in ("jax", *variants)}
-        for _ in range(rounds):
-            for name in seconds:
-                time.sleep(_PAUSE)
-                seconds[name].append(step() if name == "jax" else ask(name))
+    with _worker(torch_case(config)) as (version, prepare, run):
+        for name in variants:
+            prepare(f"{name} {mode}")
+        turns = {"jax": step} | {name: partial(run, f"{name} {mode}") for name in variants}
+        seconds = take_turns(turns, rounds, _PAUSE)
     best = min(variants, key=lambda name: np.median(seconds[name]))
-    ratio = float(np.median(np.divide(seconds[best], seconds["jax"])))
+    ratio = ratio_of(seconds[best], seconds["jax"])
     return {"torch": version, "threads": usable_processors(), "best": best, "ratio": ratio, "seconds": seconds}
 
 
-def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any]:
+def take_turns(contenders: Mapping[str, Callable[[], float]], rounds: int, pause: float) -> dict[str, list[float]]:
+    """Lets each contender, a function that returns the seconds of its step, take its turn in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, turn in contenders.items():
+            time.sleep(pause)
+            seconds[name].append(turn())
+    return seconds
+
+
+def ratio_of(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """Returns the median over the rounds of their seconds / ours: how many times as fast ours is."""
+    return float(np.median(np.divide(theirs, ours)))
+
+
+def torch_case(config: ConfigDict) -> dict[str, Any]:
+    """Returns the case of a config that has a twin, as torch_worker takes it."""
     taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
     return {
         "model": config.model.name,
@@ -147,33 +161,14 @@ def _case(config: ConfigDict, variants: list[str], train: bool) -> dict[str, Any
         "batch_size": config.batch_size,
         "optimizer": {"lr": config.learning_rate, "momentum": config.momentum, "weight_decay": config.weight_decay},
         "threads": usable_processors(),
-        "variants": variants,
-        "train": train,
     }
 
 
 @contextlib.contextmanager
-def _worker(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[str], float]]]:
-    """Yields PyTorch's version, and a function that runs a variant's step in the other process and times it."""
-    command = [sys.executable, "-m", "benchmarks.torch_worker", json.dumps(case)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
-    )
-
-    def answer() -> Any:
-        line = process.stdout.readline()
-        if not line:
-            raise RunError(f"PyTorch's process ended with status {process.wait()}: what it wrote above says why.")
-        return json.loads(line)
-
-    def ask(variant: str) -> float:
-        process.stdin.write(variant + "\n")
-        process.stdin.flush()
-        return answer()
-
+def _worker(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[str], float], Callable[[str], float]]]:
+    """Yields PyTorch's version, and the functions that prepare a variant in the other process and run its step."""
+    process = TorchProcess(case)
     try:
-        yield answer()["torch"], ask
+        yield process.version(), process.prepare, process.run
     finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
+        process.close()

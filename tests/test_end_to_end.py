@@ -57,8 +57,13 @@ class Kind:
 
 
 def test_peaks_are_of_all_devices():
-    assert peak.peak_flops([Kind("NVIDIA H100 80GB HBM3")] * 2, "bfloat16") == (2 * 989e12, "data sheet of H100")
+    assert peak.peak_flops([Kind("NVIDIA H100 80GB HBM3")] * 2, "bfloat16") == (
+        2 * 989.5e12,
+        "NVIDIA, H100 data sheet: 989.5 TFLOP/s, dense",
+    )
     assert peak.peak_flops([Kind("TPU v5 lite")], "bfloat16")[0] == 197e12
+    assert peak.peak_flops([Kind("NVIDIA H100 PCIe")], "float32")[0] == 378e12
+    assert peak.peak_flops([Kind("Tesla V100-SXM2-16GB")], "bfloat16")[0] is None
     assert peak.peak_flops([Kind("NVIDIA T9")], "bfloat16")[0] is None
     assert peak.matmul_flops(jax.devices()[0], "float32") > 1e8
 

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.11", "3.12", "3.13")
-IGNORED = {".git", ".venv", "__pycache__", "runs"}
+IGNORED = {".git", ".venv", ".wheels", "__pycache__", "runs"}
 IMPORT_NAMES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow", "sklearn": "scikit-learn"}
 IMPORT_NAMES |= {"tensorflow": "tensorflow-cpu"}
 INDEX_ADDRESS = re.compile(
@@ -126,8 +126,13 @@ def missing_commands(text: str) -> list[str]:
     """Returns the modules, scripts and configs that a page names and the project lacks."""
     modules = {module for module, _ in COMMAND.findall(text) if module}
     paths = {path for _, path in COMMAND.findall(text) if path}
-    lacking = [m for m in modules if not (ROOT / m.replace(".", "/")).with_suffix(".py").is_file()]
+    lacking = [m for m in modules if not is_command(ROOT / m.replace(".", "/"))]
     return sorted(lacking + [path for path in paths if not (ROOT / path).exists()])
+
+
+def is_command(path: Path) -> bool:
+    """Tells whether python -m finds a module, or a package with a __main__, at a path without its suffix."""
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
 
 
 def test_the_commands_of_the_pages_exist():

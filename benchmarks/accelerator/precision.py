@@ -1,0 +1,136 @@
+"""Compares a step and an evaluation on the accelerator, in each precision, with float64 on the CPU.
+
+All start from the same float32 state and images, without random numbers. The first training step gives the loss, the
+gradient (as the optimizer's momentum, which then is gradient + weight decay) and BatchNorm's statistics; the evaluation
+gives log-probabilities. Errors are relative norms, |got - wanted| / |wanted|, over all numbers of a kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks.accelerator.cases import Built, Case, build
+from benchmarks.accelerator.outcome import Report, Skip
+from fashion_jax.devices.mesh import fetch, replicated
+from fashion_jax.models.batch_norm import DECAY
+from fashion_jax.step.train_state import TrainState
+
+
+class Precision(NamedTuple):
+    """A way to compute, and the largest relative errors that are accepted.
+
+    Attributes:
+        dtype: the type of the computation.
+        products: the precision of convolutions and matrix products; None means JAX's default, which is TF32 for float32
+            on GPUs, and float32 on CPUs.
+        bounds: kind of numbers -> largest relative norm of their error.
+    """
+
+    dtype: str
+    products: str | None
+    bounds: Mapping[str, float]
+
+
+# Unit roundoffs: float32 6e-8, TF32 5e-4 (its products only), bfloat16 4e-3 (all maps). The gradient passes all layers
+# twice, and each ReLU whose input changes its sign adds an error as large as its value. The bounds are two to four
+# times the errors of ResNet-34 and VGG-16 at 64 px on a CPU, and TF32's lie between those of the other two.
+PRECISIONS = {
+    "float32": Precision(
+        "float32",
+        "highest",
+        {"loss": 1e-5, "gradient": 1e-3, "batch_stats": 1e-5, "log_probs": 1e-4},
+    ),
+    "tf32": Precision("float32", None, {"loss": 5e-3, "gradient": 1e-1, "batch_stats": 5e-3, "log_probs": 2e-2}),
+    "bfloat16": Precision("bfloat16", None, {"loss": 3e-2, "gradient": 4e-1, "batch_stats": 3e-2, "log_probs": 1e-1}),
+}
+
+Numbers = dict[str, Any]  # kind -> tree of numpy arrays
+
+
+def check(case: Case, report: Report) -> dict[str, Any]:
+    """Returns the errors of each precision, and whether all are within their bounds."""
+    try:
+        cpu = jax.devices("cpu")[:1]
+    except RuntimeError as error:
+        raise Skip("There is no CPU device to compare with: leave JAX_PLATFORMS unset, or add cpu to it.") from error
+    small = build(case, devices=cpu, is_random=False)
+    start = fetch(small.create_state())
+    with ThreadPoolExecutor(1) as beside:  # compiles and runs the reference while the accelerator's are compiled
+        reference = beside.submit(_reference, case, cpu, start)
+        found = {}
+        for name, precision in PRECISIONS.items():
+            with _products(precision.products):
+                found[name] = _numbers(build(case, precision.dtype, jax.devices()[:1], is_random=False), start)
+        wanted = reference.result()
+    errors = {name: compare(numbers, wanted) for name, numbers in found.items()}
+    report({"relative_errors": errors, "bounds": {name: dict(x.bounds) for name, x in PRECISIONS.items()}})
+    exceeded = [
+        f"{kind} in {name} is off by {errors[name][kind]:.1e}, above {bound:.0e}"
+        for name, precision in PRECISIONS.items()
+        for kind, bound in precision.bounds.items()
+        if kind in errors[name] and not errors[name][kind] <= bound  # true for NaN too
+    ]
+    return {"is_good": not exceeded, "exceeded": exceeded, "image_size": case.image_size, "images": case.batch_size}
+
+
+@contextlib.contextmanager
+def _products(precision: str | None) -> Any:
+    with contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision):
+        yield
+
+
+def _reference(case: Case, devices: list[jax.Device], start: TrainState) -> Numbers:
+    with jax.enable_x64(True):
+        return _numbers(build(case, "float64", devices, is_random=False), start)
+
+
+def _numbers(built: Built, start: TrainState) -> Numbers:
+    """Returns the results of a step and of an evaluation from the parameters of `start`."""
+    state, batch = _started(built, start), built.batches[0]
+    state, outcome = built.train_step(state, batch)
+    numbers = {"loss": outcome.loss, "gradient": state.opt_state, "batch_stats": state.model_state}
+    numbers = fetch(numbers)
+    # The statistics of this very batch, since with those of a new network deep layers would overflow in evaluation.
+    stats = jax.tree.map(
+        lambda new, old: ((new - DECAY * old.astype(new.dtype)) / (1 - DECAY)).astype(new.dtype),
+        numbers["batch_stats"],
+        start.model_state,
+    )
+    placed = _on_devices(built, (_as(start.params, state.params), stats))
+    return numbers | {"log_probs": fetch(built.eval_step(*placed, batch))}
+
+
+def _started(built: Built, start: TrainState) -> TrainState:
+    """Returns `start` in the program's types, on its devices."""
+    return _on_devices(built, _as(start, built.abstract_state))
+
+
+def _as(values: Any, like: Any) -> Any:
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), values, like)
+
+
+def _on_devices(built: Built, tree: Any) -> Any:
+    return jax.device_put(tree, replicated(built.mesh))
+
+
+def compare(got: Numbers, wanted: Numbers) -> dict[str, float]:
+    """Returns the relative norm of the error of each kind."""
+    return {kind: relative_error(got[kind], wanted[kind]) for kind in wanted if _arrays(wanted[kind])}
+
+
+def relative_error(got: Any, wanted: Any) -> float:
+    """Returns |got - wanted| / |wanted| of two trees, computed in float64."""
+    pairs = [(np.asarray(x, float), np.asarray(y, float)) for x, y in zip(_arrays(got), _arrays(wanted), strict=True)]
+    difference = np.sqrt(sum(np.square(x - y).sum() for x, y in pairs))
+    return float(difference / max(np.sqrt(sum(np.square(y).sum() for _, y in pairs)), 1e-300))
+
+
+def _arrays(tree: Any) -> list[np.ndarray]:
+    """Returns the arrays of floating-point numbers of a tree."""
+    return [x for x in jax.tree.leaves(tree) if np.issubdtype(x.dtype, np.floating)]
