@@ -91,12 +91,52 @@ def _pool_then_normalize(
 ) -> tuple[Array, Array, Array]:
     # Does what largest_normalized does, but computes all on the signed x, so that x itself need not be kept.
     sign = _sign(scale)
-    x = x * sign.astype(x.dtype)
-    mean, var = _statistics(_flat(x), shift * sign)
+    y, mean, var = _pooled_first(pool, epsilon, x * sign.astype(x.dtype), scale * sign, bias, shift * sign)
+    return y, mean * sign, var
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _pooled_first(
+    pool: Callable[[Array], Array], epsilon: float, x: Array, scale: Array, bias: Array, shift: Array
+) -> tuple[Array, Array, Array]:
+    """Pools, then normalises by the statistics of all of x; its scale is not negative.
+
+    The gradient is written by hand, so that only x and the maxima are kept for it, in their own type: JAX would keep
+    both in the type of the statistics too.
+    """
+    return _pooled_first_forward(pool, epsilon, x, scale, bias, shift)[0]
+
+
+def _pooled_first_forward(
+    pool: Callable[[Array], Array], epsilon: float, x: Array, scale: Array, bias: Array, shift: Array
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    mean, var = _statistics(_flat(x), shift)
+    inverse = 1 / jnp.sqrt(var + epsilon)
     maxima = _pool_groups(pool, x)
-    y = (_flat(maxima) - mean) * (scale * sign / jnp.sqrt(var + epsilon)) + bias
-    mean, var = lax.stop_gradient((mean[:, 0, 0] * sign, var[:, 0, 0]))
-    return y.astype(x.dtype).reshape(maxima.shape), mean, var
+    y = (_flat(maxima) - mean) * (scale * inverse) + bias
+    y = y.astype(x.dtype).reshape(maxima.shape)
+    return (y, mean[:, 0, 0], var[:, 0, 0]), (x, maxima, scale, mean, inverse)
+
+
+def _pooled_first_backward(
+    pool: Callable[[Array], Array], epsilon: float, saved: tuple[Array, ...], cotangents: tuple[Array, ...]
+) -> tuple[Array, Array, Array, Array]:
+    x, maxima, scale, mean, inverse = saved
+    flat, g = _flat(maxima), _flat(cotangents[0])
+    mean_g, mean_gx = _means(lambda x, g, mean: (g.astype(mean.dtype), g * (x - mean)), (flat, g), (mean,))
+    mean_gx = mean_gx * inverse
+    count = flat.shape[1] * flat.shape[2]
+    scale_gradient, bias_gradient = ((mean * count).sum((0, 1, 2)) for mean in (mean_gx, mean_g))
+    of_maxima = (g * (scale * inverse)).astype(maxima.dtype).reshape(maxima.shape)
+    (of_pool,) = jax.vjp(partial(_pool_groups, pool), x)[1](of_maxima)
+    whole = _flat(x)
+    share = count / (whole.shape[1] * whole.shape[2])  # the statistics are of all pixels, the gradient of the maxima
+    of_statistics = (mean_g + (whole - mean) * (inverse * mean_gx)) * (scale * inverse * share)
+    dx = (_flat(of_pool) - of_statistics).astype(x.dtype).reshape(x.shape)
+    return dx, scale_gradient, bias_gradient, jnp.zeros_like(scale)
+
+
+_pooled_first.defvjp(_pooled_first_forward, _pooled_first_backward)
 
 
 def _pool_groups(pool: Callable[[Array], Array], x: Array) -> Array:
