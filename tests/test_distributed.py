@@ -100,7 +100,7 @@ def test_two_processes_train_as_one(tmp_path, catalogue_cache, name, before):
 
 @pytest.mark.long
 def test_the_page_may_take_longer_than_jax_waits_for_the_last_process(tmp_path, catalogue_cache):
-    slow = "import time; from fashion_jax import results; results._write_report = lambda *arguments: time.sleep(45)"
+    slow = "import time; from fashion_jax.training import run_end as end; end._write_report = lambda *_: time.sleep(45)"
     processes = start_both(tmp_path / "run", overrides("resnet10", catalogue_cache) | {"dtype": "float32"}, slow)
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
