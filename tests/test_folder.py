@@ -157,8 +157,9 @@ def test_what_runs_have_made_is_no_data(tmp_path):
     write_tree(folder / "runs" / "a", *made)
     write_tree(folder / "b", "config.json", "taxonomy.json", "data.json", "report/a.png")
     write_tree(folder / "measured", "index.html", "label_errors.csv", "sub/curves.png", "curves.png")
+    write_tree(folder / "runs" / "begun", "lock")
     dataset = load(folder)
-    assert dataset.left_out == {OF_A_RUN: ["b", "measured", "runs/a"]}
+    assert dataset.left_out == {OF_A_RUN: ["b", "measured", "runs/a", "runs/begun"]}
     assert {name: split["classes"] for name, split in dataset.summary(8)["splits"].items()} == {
         name: split["classes"] for name, split in expected["splits"].items()
     }

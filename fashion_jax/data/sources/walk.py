@@ -52,9 +52,8 @@ def walk(folder: str) -> Iterator[Found]:
     """Yields the files in a folder and below it, ordered by name, without hidden files and files of operating systems.
 
     A subfolder that is the work directory or the report of a run is yielded as one entry, without its content. A link
-    to a
-    file is a file. A link to a folder is followed once, and only to folders that are neither in the folder walked, nor
-    above it, nor in or above one that was already followed. So no folder is read twice, and cycles are not walked.
+    to a file is a file. A link to a folder is followed once, and only to folders that are neither in the folder walked,
+    nor above it, nor in or above one that was already followed. So no folder is read twice, and cycles are not walked.
     """
     links = _Links(folder)
     pending = list(_entries(folder, ""))[::-1]
@@ -136,8 +135,9 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_workdir(names: set[str]) -> bool:
-    """Whether a folder with these names is the work directory of a run, begun or finished."""
-    return "config.json" in names and ("checkpoints" in names or {"taxonomy.json", "data.json"} <= names)
+    """Whether a folder with these names is the work directory of a run, which has only its lock when it begins."""
+    has_run = "checkpoints" in names or {"taxonomy.json", "data.json"} <= names
+    return names == {"lock"} or ("config.json" in names and has_run)
 
 
 def _is_report(names: set[str]) -> bool:
