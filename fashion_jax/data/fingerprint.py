@@ -69,14 +69,15 @@ def write_images(path: Path, images: ImageList, digest: str) -> None:
         return
     labels = pa.FixedSizeListArray.from_arrays(pa.array(images.labels.reshape(-1)), images.labels.shape[1])
     columns = {"id": images.ids.to_bytes(), "labels": labels, "contents": images.contents}
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, metadata={_DIGEST: digest.encode()}), temporary, compression="zstd")
+    table = pa.table(columns, metadata={_DIGEST: digest.encode()})
+    with replacing(path) as temporary, temporary.open("wb") as file:  # pyarrow opens no path that is not UTF-8
+        pq.write_table(table, file, compression="zstd")
 
 
 def read_images(path: Path, num_levels: int) -> ImageList | None:
     """Reads the list that write_images wrote; returns None if it cannot be read."""
-    with contextlib.suppress(OSError, KeyError, ValueError, pa.ArrowException):
-        table = pq.read_table(path)
+    with contextlib.suppress(OSError, KeyError, ValueError, pa.ArrowException), path.open("rb") as file:
+        table = pq.read_table(file)
         ids, labels, contents = (table[name].combine_chunks() for name in ("id", "labels", "contents"))
         values = labels.flatten().to_numpy().reshape(-1, num_levels)
         return ImageList(Strings.of_bytes(ids.cast(pa.large_binary())), values, contents.to_numpy())
@@ -85,8 +86,8 @@ def read_images(path: Path, num_levels: int) -> ImageList | None:
 
 def _written(path: Path) -> str:
     """Returns the digest of the list in a file; "" if there is none."""
-    with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException):
-        return pq.read_schema(path).metadata[_DIGEST].decode()
+    with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException), path.open("rb") as file:
+        return pq.read_schema(file).metadata[_DIGEST].decode()
     return ""
 
 

@@ -242,8 +242,8 @@ def _write_index(path: Path, split: Split) -> None:
     columns = {ID: pa.array(map(_encoded, split.ids), pa.binary())}
     columns |= {level: pa.array(labels.astype(np.int64)) for level, labels in split.labels.items()}
     columns[CONTENTS] = pa.array(split.contents)
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.table(columns), file)
 
 
 def describe(config: ConfigDict, dataset: Dataset, folder: Path, shards: list[Shard], canvas: tuple[int, int]) -> None:

@@ -85,7 +85,8 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[C
     kinds = [pa.float64() if column.endswith("_probability") else pa.string() for column in columns]
     values = [[row[place] for row in rows] for place in range(len(columns))]
     table = pa.table([pa.array(v, kind) for v, kind in zip(values, kinds, strict=True)], names=list(columns))
-    pq.write_table(table, path)
+    with path.open("wb") as file:
+        pq.write_table(table, file)
 
 
 def encodable(text: str) -> str:

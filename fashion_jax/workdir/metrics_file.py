@@ -10,6 +10,7 @@ from typing import Any
 from fashion_jax.atomic import append_line, read_bytes, unreadable, write_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.place import Place
 
 
 class MetricsFile:
@@ -43,7 +44,8 @@ class EventWriter:
     def __init__(self, directory: Path):
         from clu import metric_writers
 
-        self._writer = metric_writers.SummaryWriter(str(directory))
+        self._place = Place(directory)  # TensorFlow opens no path that is not UTF-8
+        self._writer = metric_writers.SummaryWriter(str(self._place.path))
 
     def write(self, line: dict[str, Any]) -> None:
         scalars = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "step")}
@@ -53,6 +55,7 @@ class EventWriter:
 
     def close(self) -> None:
         self._writer.close()
+        self._place.close()
 
 
 def _read(path: Path) -> bytes:

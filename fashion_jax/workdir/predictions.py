@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from fashion_jax.data.dataset import Split
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.step.prediction import _ROW_GROUP, _predictions, _read_levels
 from fashion_jax.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    pass
 
 
 def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:
@@ -26,7 +22,11 @@ def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: d
     classes = sum(values.shape[1] for values in log_probs.values())
     parts = (_predictions(rows, taxonomy, split, log_probs) for rows in row_blocks(len(split), classes, _ROW_GROUP))
     first = next(parts)
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as opened,  # pyarrow opens no path that is not UTF-8
+        pq.ParquetWriter(opened, first.schema) as writer,
+    ):
         for part in itertools.chain([first], parts):
             writer.write_table(part)
 
@@ -40,7 +40,7 @@ def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarr
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, buffer_size=2**20) as file:
+        with path.open("rb") as opened, pq.ParquetFile(opened, buffer_size=2**20) as file:
             return _read_levels(file, taxonomy)
     except (OSError, ValueError, LookupError) as error:
         raise unreadable(path, error, "let the run write its predictions again") from error

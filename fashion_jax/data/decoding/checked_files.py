@@ -45,7 +45,8 @@ class Known:
 def read_known(cache: Path, files: Files) -> Known:
     """Reads the known files of a folder from the cache; none if the table cannot be read."""
     try:
-        table = pq.read_table(_path(cache, files.folder))
+        with _path(cache, files.folder).open("rb") as file:
+            table = pq.read_table(file)
         if (table.schema.metadata or {}).get(b"version") != _VERSION:
             raise ValueError("of another version")
         names, *numbers = (table[name].combine_chunks() for name in ("name", "size", "time", "digest"))
@@ -66,8 +67,8 @@ def write_known(cache: Path, files: Files, before: Known, now: Known) -> None:
     path = _path(cache, files.folder)
     with contextlib.suppress(OSError, UserError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            pq.write_table(table, file)
 
 
 def _path(cache: Path, folder: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,9 @@ def read_index(folder: Path, split: str, features: Sequence[str]) -> dict[str, n
 
     files = sorted((folder / INDEX).glob(f"{split}-?????-of-?????.parquet"))
     try:
-        table = pa.concat_tables([pq.read_table(file, columns=list(features)) for file in files])
+        table = pa.concat_tables(
+            [pq.read_table(io.BytesIO(file.read_bytes()), columns=list(features)) for file in files]
+        )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"The index in {folder / INDEX} cannot be read ({error}): prepare the directory anew."

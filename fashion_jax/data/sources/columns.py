@@ -134,7 +134,7 @@ def _delimiter(path: Path, wanted: Sequence[str]) -> str:
 def _read_parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with path.open("rb") as opened, pq.ParquetFile(opened) as file:
         stored = file.schema_arrow.names
         header = _header(stored)
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
