@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every try there")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="write the table there, and what it is of")
-    parser.add_argument("--jobs", type=int, default=2, help="faults at a time (default: 2)")
+    parser.add_argument("--jobs", type=int, default=3, help="faults at a time (default: 3)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the folders of faults that were lost there")
     flags = parser.parse_args()
     if unknown := set(flags.kinds) - set(KINDS):

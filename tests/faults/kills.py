@@ -144,7 +144,7 @@ def _lost_terminal(lab: Lab) -> Iterator[Try]:
 def _signal_faults() -> Iterator[Fault]:
     term, hup, usr1, interrupt = signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT
     moments = [
-        ("SIGTERM importing", [term], lambda c: time.monotonic() > c.began + 1, {"is_fresh": True}),
+        ("SIGTERM importing", [term], lambda c: time.monotonic() > c.began + 1, {"is_fresh": True, "is_plain": True}),
         ("SIGTERM reading data", [term], _locked, {}),
         ("SIGTERM compiling", [term], _announced, {"then": 0.1}),
         ("SIGTERM training", [term], _at_step(5), {}),

@@ -55,6 +55,7 @@ class Options:
         variables: environment variables.
         limits: number of a resource -> limit.
         is_fresh: whether it has an interpreter of its own.
+        is_plain: whether that interpreter does nothing else first, and so trains the net in its real size.
         shell: a line of bash in which "$@" stands for the fresh command.
     """
 
@@ -62,6 +63,7 @@ class Options:
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: Mapping[int, int] = dataclasses.field(default_factory=dict)
     is_fresh: bool = False
+    is_plain: bool = False
     shell: str = ""
 
 
@@ -90,7 +92,8 @@ class Command:
 
     def _start_fresh(self, lab: Lab, module: str, arguments: list[str], options: Options) -> subprocess.Popen:
         run = f"import runpy\nrunpy.run_module({module!r}, run_name='__main__')"
-        command = [sys.executable, "-c", f"{SHRINK_RESNET10}\n{options.before}\n{run}", *arguments]
+        before = options.before if options.is_plain else f"{SHRINK_RESNET10}\n{options.before}"
+        command = [sys.executable, "-c", f"{before}\n{run}", *arguments]
         if options.shell:
             command = ["bash", "-c", options.shell, "bash", *command]
         # JAX warns of a fork that runs Python code, so that there is none where no limit has to be set

@@ -140,22 +140,25 @@ READ_ONLY: list[Fault] = [
 ]
 
 
+_FLIPS = 12
+
+
 def _flipped(attempt: int, lab: Lab) -> Iterator[Try]:
     """Flips a bit of the newest checkpoint; the damage is reported or harmless, and the run comes to the same end."""
     rng = random.Random(attempt)
     workdir = lab.copy()
     files = sorted(p for p in (workdir / "checkpoints" / str(STEPS)).rglob("*") if p.is_file() and p.stat().st_size)
-    if attempt < 10:
+    if attempt < _FLIPS // 2:
         path = rng.choices(files, [p.stat().st_size for p in files])[0]
     else:
-        path = files[attempt * len(files) // 20 % len(files)]
+        path = files[attempt * len(files) // _FLIPS % len(files)]
     flip(path, rng.randrange(10**9), rng.randrange(8))
     command, same = lab.finish(workdir)
     name = f"{attempt}: {path.relative_to(workdir / 'checkpoints' / str(STEPS))}"
     yield Try(name, same, told(command) or "no harm done", STEPS - command.started_at())
 
 
-BIT_FLIPS: list[Fault] = [functools.partial(_flipped, attempt) for attempt in range(20)]
+BIT_FLIPS: list[Fault] = [functools.partial(_flipped, attempt) for attempt in range(_FLIPS)]
 
 
 def _tidied(name: str, harm: Callable[[Path], None], lab: Lab) -> Iterator[Try]:
