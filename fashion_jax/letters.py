@@ -1,4 +1,4 @@
-"""Unicode forms of texts: composed accents, and names that look alike."""
+"""Brings texts into one Unicode form (composed accents), and finds names that look alike."""
 
 from __future__ import annotations
 

@@ -284,7 +284,7 @@ def _say_decisions(decider: Decider, rate: float) -> None:
 def _explain(
     trained: Trained, inputs: Sequence[Input], rows: list[list[Any]], folder: Path, batch_size: int | None
 ) -> None:
-    """Writes overlays of the predicted classes at the levels that are sure, numbered by the table's rows from 0 on."""
+    """Writes heat maps of the predicted classes at the levels that are sure, numbered by table row from 0."""
     import numpy as np
 
     from fashion_jax.command_line import printable

@@ -196,7 +196,7 @@ def _usable(config: ConfigDict, table: Table) -> tuple[np.ndarray, LeftOut, np.n
 
 
 def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
-    """Returns the images that the source names, each once, the images left out, and the folder."""
+    """Returns the table of the source's images (each once), the images left out, and the folder of the data."""
     if config.data.source == "tfds":
         path = _path(config) if config.data.path else None
         return *read_records(config, path, taxonomy), path or Path()

@@ -54,7 +54,7 @@ def count_notes(
 
 
 def never_predicted(taxonomy: Taxonomy, log_probs: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> str:
-    """Names the classes that are the most likely of no image, those with most images first; "" if there are none.
+    """Names the classes that are predicted for no image, the largest classes first; "" if there are none.
 
     Args:
         taxonomy: the classes.

@@ -119,7 +119,7 @@ def _changed(
 
 
 def _dense(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns int64 [rows]: equal rows have equal numbers."""
+    """Numbers the distinct rows: returns int64 [rows], in which equal rows have equal numbers."""
     codes = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         values = _codes(column)

@@ -74,7 +74,7 @@ def merged_counts(
 
 
 def _merged(path: Labels, depth: int) -> Labels:
-    """Returns the path with "Other" at a depth, if the labels there and above are known."""
+    """Replaces the label at `depth` by "Other", unless it or a label above it is unknown."""
     return (*path[: depth - 1], OTHER, *path[depth:]) if all(path[:depth]) else path
 
 

@@ -1,4 +1,4 @@
-"""Finds the images of a table that can be used, each once."""
+"""Finds the usable images of a table, and leaves out rows that repeat a file."""
 
 from __future__ import annotations
 

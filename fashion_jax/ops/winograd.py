@@ -64,7 +64,7 @@ def multiplications(height: int, width: int) -> int:
 
 
 def _multiplications(f: _Filter, size: int) -> int:
-    """Returns the multiplications of one direction."""
+    """Returns the number of multiplications along one direction."""
     return (f.tile + 2) * _tiled(f, size) // f.tile
 
 

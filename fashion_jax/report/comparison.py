@@ -160,7 +160,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
 
 
 def classes(runs: Runs) -> dict[str, Any] | None:
-    """Describes the F1 of each class in every run, largest change first, at the levels whose classes all runs share."""
+    """Describes the F1 of each class in every run, largest change first, at levels whose classes all runs share."""
     levels = [
         {
             "level": level,

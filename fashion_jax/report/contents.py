@@ -77,7 +77,7 @@ class PageContents:
 
     @property
     def line(self) -> Mapping[str, Any]:
-        """Returns the line of metrics.jsonl of the checkpoint's epoch; empty if the checkpoint lies within an epoch."""
+        """Returns the checkpoint's line of metrics.jsonl, or an empty dict if it was saved within an epoch."""
         return next((line for line in self.lines if line["step"] == self.step), {})
 
     @property

@@ -113,7 +113,7 @@ def _suspected(moved: np.ndarray, sureness: np.ndarray, noise: float) -> tuple[n
 
 
 def verdict(errors: LabelErrors) -> str:
-    """Says in a sentence how many labels are suspected, with which precision, and why none is."""
+    """Says how many labels are suspected and what share of them is estimated to be wrong, or why none is."""
     if not errors.counted:
         return "no label is suspected."
     total, share = f"{len(errors.images):,}", f"{100 * errors.precision:.0f} %"

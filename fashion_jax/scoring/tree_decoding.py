@@ -83,7 +83,7 @@ def _complete(log_probs: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> tuple[
 
 
 def finite(log_probs: np.ndarray) -> np.ndarray:
-    """Converts log-probabilities to float64, with a floor low enough to mean zero and finite enough to subtract."""
+    """Converts log-probabilities to float64 and raises -inf to a finite floor, so that they can be subtracted."""
     return np.maximum(np.asarray(log_probs, np.float64), _FLOOR)
 
 

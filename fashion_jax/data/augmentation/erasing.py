@@ -11,7 +11,7 @@ _LOG_RATIO = 1.194  # log(3.3): height to width from 0.3 to 3.3
 
 
 def random_erasing(pixels: Array, key: Array, share: float) -> Array:
-    """Covers a rectangle in about that share of the images with the mean color, which is 0 once normalised."""
+    """Covers a rectangle of about a `share` of the images with the mean color, which is 0 after normalisation."""
     choice_key, area_key, ratio_key, place_key = jax.random.split(key, 4)
     count, dtype = len(pixels), pixels.dtype
     height, width = pixels.shape[1:3]

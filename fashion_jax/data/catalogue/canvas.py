@@ -90,7 +90,7 @@ class Canvas:
         return bool(self.rng.random() < probability)
 
     def fill(self, points: Points, colour: Colour | None = None, cut: float = 0.0, both: bool = False) -> None:
-        """Adds a closed part, of the printed fabric or of one colour; `both` adds its mirror image too."""
+        """Adds a closed part in the printed fabric or in one colour; if `both` is set, its mirror image too."""
         outline = rounded(points, cut)
         for sign in (1, -1) if both else (1,):
             pixels = self._pixels(outline * (sign, 1))

@@ -139,7 +139,7 @@ def obstacle(file: str) -> str:
 
 
 def obstacle_in(status: os.stat_result) -> str:
-    """Does what obstacle does, for a file whose status is known."""
+    """Returns what `obstacle` returns, for a file whose status (os.stat_result) is known."""
     if not stat.S_ISREG(status.st_mode):
         return "this is a folder" if stat.S_ISDIR(status.st_mode) else "this is no regular file"
     if not status.st_size:

@@ -52,7 +52,7 @@ def _labels(row: RaggedRow, levels: Sequence[str], start: int = 0, shift: int = 
 
 
 def _other_labels(row: RaggedRow, levels: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yields the labels, if none is missing, for every possible shift of the cells from one of the levels on."""
+    """For each level, shifts the cells from that level on, and yields the labels that result if none is missing."""
     difference = len(row.cells) - row.width
     shifts = range(1, difference + 1) if difference > 0 else range(difference, 0)
     for start in {row.places[level] for level in levels}:

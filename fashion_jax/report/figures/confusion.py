@@ -183,7 +183,7 @@ def _draw_titles(figure: Figure, title: str, legend: str) -> float:
 
 
 def _place(figure: Figure, ax: Axes, colors: QuadMesh, side: float, margins: np.ndarray, title_width: float) -> None:
-    """Sizes the figure around a matrix whose side is `side` inches and places everything."""
+    """Sets the size of the figure for a matrix with sides of `side` inches, and places its parts."""
     left, bottom = margins
     top, right = 0.26 + 0.27 * len(figure.texts), 0.9
     size = np.array([max(left + side + right, title_width + 0.3), bottom + side + top])

@@ -140,7 +140,7 @@ def with_corrected(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell(metric: Metric, scores: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns a score and its interval, in words."""
+    """Returns a score and its confidence interval as two texts."""
     interval = scores.get("intervals", {}).get(metric.key)
     words = "" if interval is None else f"{metric.shown(interval[0])} to {metric.shown(interval[1])}"
     return metric.shown(scores.get(metric.key)), words

@@ -71,7 +71,7 @@ class CheckpointWriter:
         self._save = self._thread.submit(self._finish, step, digests)
 
     def join(self) -> None:
-        """Waits for the save that has begun, whatever becomes of it; `wait` still reports its outcome."""
+        """Waits until the save that has begun ends, even if it fails; `wait` reports its outcome later."""
         if self._save is not None:
             concurrent.futures.wait([self._save])
 

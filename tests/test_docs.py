@@ -1,0 +1,293 @@
+"""The pages: commands are parsed by their own parsers, links lead somewhere, and architecture.md names what exists."""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fashion_jax import evaluate, main, predict, prepare
+from fashion_jax.config.loading import config_to_json, flatten, load_config, load_run_config
+from fashion_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+PROGRAMS = {"main": main, "evaluate": evaluate, "predict": predict, "prepare": prepare}
+SCRIPTS = sorted(f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir() if path.is_file())
+
+# The function of a benchmark that does its work; parsing ends where it is called.
+WORK = {"against_torch": "measure_with_twin", "input_pipeline": "write_photographs", "torch_recipe": "train"}
+
+
+class Command(NamedTuple):
+    """One command of a page, as words after the shell has expanded them."""
+
+    page: str
+    words: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return shlex.join(self.words)
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def without_blocks(text: str) -> str:
+    """Returns a page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def shell_blocks(text: str) -> list[str]:
+    """Returns the fenced blocks without a language or with a shell's."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [block for language, block in blocks if language in ("", "sh", "bash", "shell", "console")]
+
+
+def expanded(block: str) -> list[tuple[str, ...]]:
+    """Returns the commands that bash would run for a block: variables, loops and quotes are expanded.
+
+    No program is started: each is replaced by a function that only records its arguments.
+    """
+    record = '{ printf "%s\\0" "${FUNCNAME[0]}" "$@"; printf "\\n\\0"; }'
+    names = ["python", "pip", *SCRIPTS]
+    lines = [f"function {name} {record}" for name in names]
+    lines.append('command_not_found_handle() { printf "%s\\0" "$@"; printf "\\n\\0"; }')
+    script = "\n".join(["set -e", "PATH=", *lines, block])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT / "tests")
+    assert done.returncode == 0, f"bash cannot run this block: {done.stderr}\n{block}"
+    return [tuple(words.split("\0")[:-1]) for words in done.stdout.split("\n\0")[:-1]]
+
+
+def block_commands() -> list[Command]:
+    return [Command(page, words) for page in PAGES for block in shell_blocks(read(page)) for words in expanded(block)]
+
+
+def inline_commands() -> list[Command]:
+    """Returns the commands in the text of the pages."""
+    found = []
+    for page in PAGES:
+        spans = [span.replace("\n", " ") for span in re.findall(r"`([^`]+)`", without_blocks(read(page)))]
+        spans = [span for span in spans if re.match(r"python -m (fashion_jax|benchmarks)\.|scripts/\w+ ", span)]
+        found += [Command(page, words) for span in spans for words in expanded(span)]
+    return found
+
+
+BLOCK_COMMANDS = block_commands()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*dict.fromkeys([*BLOCK_COMMANDS, *inline_commands()])],
+    ids=lambda command: f"{command.page}: {command.text[:60]}",
+)
+def test_a_command_is_parsed(command, monkeypatch, tmp_path):
+    make_checkout(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    check(command.words, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("python -m fashion_jax.main --config configs/mtl.py --workdri runs/x", "--workdri"),
+        ("python -m fashion_jax.main --config configs/mtl.py --config.num_epoch=3", "num_epochs"),
+        ("python -m fashion_jax.main --config configs/mtl.py --config.augment=mirror", "mirror"),
+        ("python -m fashion_jax.predict --workdir runs/x --inputs photos --output p.csv", "--inputs"),
+        ("python -m fashion_jax.evaluate --workdir runs/x --jsn x.json", "--jsn"),
+        ("python -m fashion_jax.evaluate --workdir runs/x --config.batch_size=3", "batch_size cannot be changed"),
+        ("python -m fashion_jax.prepare --config configs/nothing.py --output x", "configs/nothing.py"),
+        ("python -m benchmarks.train_step --step 3", "refuses"),
+        ("python -m benchmarks.label_errors errors.csv --noise 0.05", "refuses"),
+        ("python -m fashion_jax.nothing", "fashion_jax.nothing"),
+        ("scripts/nothing", "scripts/nothing"),
+        ("scripts/bootstrap nothing", "nothing"),
+        ("scripts/test tests/test_nothing.py", "test_nothing.py"),
+        ("pip install -c constraint.txt -e .", "constraint.txt"),
+        ("pip install -c constraints.txt -e '.[nothing]'", "nothing"),
+        ("flax train", "flax is no program"),
+    ],
+)
+def test_a_wrong_command_is_found(wrong, said, monkeypatch, tmp_path):
+    make_checkout(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((UserError, AssertionError), match=re.escape(said)):
+        check(tuple(shlex.split(wrong)), monkeypatch)
+
+
+def check(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parses a command with its own parser; raises UserError or AssertionError if something about it is wrong."""
+    program, *arguments = words
+    if program == "pip":
+        check_install(arguments)
+    elif program.startswith("scripts/"):
+        check_script(program, arguments)
+    else:
+        assert (program, *arguments[:1]) == ("python", "-m"), f"{program} is no program of this project"
+        package, name = arguments[1].split(".")
+        files = Path(package, f"{name}.py"), Path(package, name, "__main__.py")
+        assert any(file.is_file() for file in files), f"there is no module {arguments[1]}"
+        (check_program if package == "fashion_jax" else check_benchmark)(name, arguments[2:], monkeypatch)
+
+
+def check_install(arguments: list[str]) -> None:
+    assert arguments[:4] == ["install", "-c", "constraints.txt", "-e"], f"pip {arguments} is not the installation"
+    requirement = re.fullmatch(r"\.(?:\[(.+)\])?", arguments[4])
+    assert requirement, f"{arguments[4]} is not this project"
+    check_extras((requirement[1] or "").split(","))
+
+
+def check_extras(names: list[str]) -> None:
+    known = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert set(filter(None, names)) <= set(known), f"not all of {names} are extras"
+
+
+def check_script(program: str, arguments: list[str]) -> None:
+    assert program in SCRIPTS, f"there is no {program}"
+    if program == "scripts/bootstrap":
+        check_extras(arguments)
+    elif program == "scripts/train":
+        main.parse(["--config", "configs/mtl.py", *arguments])
+    elif program == "scripts/test":
+        files = [Path(argument) for argument in arguments if argument.endswith(".py")]
+        assert all(file.is_file() for file in files), f"not all of {files} exist"
+
+
+def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [Path(arguments[i + 1]) for i, flag in enumerate(arguments) if flag == "--workdir"]
+    for run in runs if name in ("predict", "evaluate") else []:  # these read the config of the run
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(config_to_json(load_config("configs/default.py")), encoding="utf-8")
+    flags, overrides, *beam = PROGRAMS[name].parse(arguments)
+    assert not any(beam), f"{beam} are no flags of this project"
+    if name in ("predict", "evaluate"):
+        for run in runs:
+            load_run_config(run, overrides)
+    else:
+        load_config(flags.config, overrides)
+
+
+class Parsed(Exception):
+    """Raised where a benchmark would begin its work."""
+
+
+def check_benchmark(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("errors.csv").touch()  # label_errors checks that it exists
+    try:
+        is_package = Path("benchmarks", name).is_dir()
+        module = importlib.import_module(f"benchmarks.{name}.__main__" if is_package else f"benchmarks.{name}")
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed")
+    begun = []
+
+    def begin(*_: object, **__: object) -> None:
+        begun.append(name)
+        raise Parsed
+
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(module, WORK.get(name, "precision" if name == "label_errors" else "measure"), begin)
+    module.main(list(arguments))
+    assert begun, f"benchmarks.{name} refuses {arguments}"
+
+
+def make_checkout(folder: Path) -> None:
+    """Fills a folder with links to the files of the project, so that nothing is written into the project itself."""
+    for path in ROOT.iterdir():
+        if path.name in ("benchmarks", "configs", "docs", "fashion_jax", "scripts", "tests") or path.suffix in (
+            ".md",
+            ".txt",
+        ):
+            (folder / path.name).symlink_to(path)
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(text: str) -> set[str]:
+    """Returns the names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path, text: str) -> list[str]:
+    """Returns the relative links of a page that lead to no file, or to no heading of it."""
+    broken = []
+    for link in LINK.findall(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, heading = link.partition("#")
+        target = path.parent / file
+        if not target.exists() or (
+            heading and heading not in anchors(target.read_text(encoding="utf-8") if file else text)
+        ):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", [*PAGES, "benchmarks/README.md"])
+def test_the_links_of_a_page_lead_somewhere(page):
+    assert broken_links(ROOT / page, read(page)) == []
+
+
+def test_a_broken_link_is_found():
+    text = "# One heading: `two`\n[a](nothing.md) [b](#one-heading-two) [c](#nothing) [d](README.md#nothing) [e](https://x.y/z)"
+    assert broken_links(ROOT / "page.md", text) == ["nothing.md", "#nothing", "README.md#nothing"]
+
+
+def exists(name: str) -> bool:
+    """Whether a name is a file, a folder, a module, a name inside of a module, or a config field."""
+    if name in flatten(load_config("configs/default.py")):
+        return True
+    if "/" in name or name.endswith(".py"):
+        return any((root / name).exists() for root in (ROOT, ROOT / "fashion_jax"))
+    *parents, last = name.split(".")
+    module = ROOT.joinpath("fashion_jax", *parents)
+    if (module / last).is_dir() or (module / last).with_suffix(".py").is_file():
+        return True
+    source = module.with_suffix(".py") if module.with_suffix(".py").is_file() else module / "__init__.py"
+    pattern = rf"^(?:    )?(?:def|class) {last}\b|^(?:    )?{last}\b.*[:=]"
+    return source.is_file() and re.search(pattern, source.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def architecture_names() -> Iterator[str]:
+    """Yields the names in architecture.md that are of this project: paths and dotted names."""
+    tops = {path.stem for path in (ROOT / "fashion_jax").iterdir()}
+    for span in re.findall(r"`([^`\n]+)`", without_blocks(read("docs/architecture.md"))):
+        is_ours = "/" in span or span.endswith(".py") or span.split(".")[0] in tops
+        if is_ours and re.fullmatch(r"[\w/]+(\.\w+)*/?", span):
+            yield span
+
+
+def test_the_names_of_the_architecture_exist():
+    names = [*architecture_names()]
+    assert len(names) > 50
+    assert [name for name in names if not exists(name)] == []
+
+
+@pytest.mark.parametrize("name", ["models/nothing.py", "step.nothing", "step.train_step.nothing", "nothing/"])
+def test_a_name_that_does_not_exist_is_found(name):
+    assert not exists(name)
+
+
+def imported_by(box: str) -> set[str]:
+    """Returns the packages and root modules that a package or root module imports."""
+    path = ROOT / "fashion_jax" / box
+    files = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+    return {name for file in files for name in re.findall(r"fashion_jax\.(\w+)", file.read_text(encoding="utf-8"))}
+
+
+def test_the_diagram_has_every_package_and_its_arrows_are_imports():
+    diagram = re.search(r"```mermaid\n(.*?)```", read("docs/architecture.md"), re.DOTALL)[1]
+    packages = {path.name for path in (ROOT / "fashion_jax").iterdir() if any(path.glob("*.py"))}
+    assert {name for name in packages if not re.search(rf"\b{name}\b", diagram)} == set()
+    arrows = re.findall(r"^ *(\w+)(?:\[.*?\])? --> (\w+)", diagram, re.MULTILINE)
+    inner = [(above, below) for above, below in arrows if {above, below} <= packages]
+    assert len(inner) > 10
+    assert [arrow for arrow in inner if arrow[1] not in imported_by(arrow[0])] == []
