@@ -112,18 +112,16 @@ def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.sta
     from fashion_jax.config.loading import image_shape
     from fashion_jax.data.batches.pipeline import canvas_shape
     from fashion_jax.devices.mesh import check_batch_size, create_mesh
-    from fashion_jax.models import create_model
-    from fashion_jax.step.optimizer import create_optimizer
-    from fashion_jax.step.train_state import abstract_batch, abstract_train_state
-    from fashion_jax.step.train_step import jit_train_step
+    from fashion_jax.step.program import create_program
+    from fashion_jax.step.train_state import abstract_batch
 
     mesh = create_mesh(devices)
     check_batch_size(config.batch_size, mesh.size, config.accumulate)
     taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
-    state = abstract_train_state(config, model, tx, taxonomy, mesh)
-    batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
-    compiled = jit_train_step(config, model, tx, taxonomy, mesh, 1000 * config.batch_size).lower(state, batch).compile()
+    program = create_program(config, taxonomy, mesh, num_images=1000 * config.batch_size)
+    state = program.abstract_state
+    batch = abstract_batch(config.batch_size, taxonomy.levels, mesh, canvas_shape(config, image_shape(config)))
+    compiled = program.train_step.lower(state, batch).compile()
     return compiled, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 

@@ -16,11 +16,9 @@ from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch
-from fashion_jax.models import create_model
-from fashion_jax.step.class_balance import create_class_balance
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import TrainState, create_train_state
-from fashion_jax.step.train_step import Batch, jit_train_step
+from fashion_jax.step.program import create_program
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.step.train_step import Batch
 from fashion_jax.taxonomy import Taxonomy
 
 _MAINS, _SUBS = 4, 21  # classes of the recipe's data
@@ -76,13 +74,13 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     mesh = create_mesh()
     check_batch_size(config.batch_size, mesh.size)
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
-    balance = create_class_balance(config, {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels})
-    state = create_train_state(config, model, tx, taxonomy, mesh)
+    counts = {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels}
+    num_images = _STEPS_PER_EPOCH * config.batch_size
+    program = create_program(config, taxonomy, mesh, num_images=num_images, counts=counts)
+    state = program.create_state()
     batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()
-    step_fn = jit_train_step(config, model, tx, taxonomy, mesh, _STEPS_PER_EPOCH * config.batch_size, balance)
-    traced = step_fn.trace(state, batches[0])
+    traced = program.train_step.trace(state, batches[0])
     compiled = traced.lower().compile()
     seconds = time.perf_counter() - began
     return CompiledStep(compiled, state, batches, seconds, flops(traced) / config.batch_size)

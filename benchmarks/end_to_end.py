@@ -33,11 +33,9 @@ from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
-from fashion_jax.models import create_model
-from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.prediction import EvalFn, predict_split
-from fashion_jax.step.train_state import TrainState, abstract_batch, create_train_state
-from fashion_jax.step.train_step import jit_eval_step, jit_train_step
+from fashion_jax.step.program import create_program
+from fashion_jax.step.train_state import TrainState, abstract_batch
 
 if TYPE_CHECKING:
     from fashion_jax.data.dataset import Dataset
@@ -156,15 +154,14 @@ def _measure_on(
 def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) -> Prepared:
     """Compiles the trainer's steps and creates a new state."""
     mesh, taxonomy = create_mesh(devices), dataset.taxonomy
-    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
-    state = create_train_state(config, model, tx, taxonomy, mesh)
-    batch = abstract_batch(config, taxonomy, mesh, canvas_shape(config, image_shape(config)))
+    program = create_program(config, taxonomy, mesh, num_images=len(dataset.splits["train"]))
+    state = program.create_state()
+    batch = abstract_batch(config.batch_size, taxonomy.levels, mesh, canvas_shape(config, image_shape(config)))
     began = time.perf_counter()
-    traced = jit_train_step(config, model, tx, taxonomy, mesh, len(dataset.splits["train"])).trace(state, batch)
+    traced = program.train_step.trace(state, batch)
     step = traced.lower().compile()
     seconds = time.perf_counter() - began
-    eval_fn = jit_eval_step(config, model, taxonomy, mesh)
-    eval_fn = eval_fn.lower(state.params, state.model_state, {"image": batch["image"]}).compile()
+    eval_fn = program.eval_step.lower(state.params, state.model_state, {"image": batch["image"]}).compile()
 
     def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
         return eval_fn(params, model_state, {"image": batch["image"]})

@@ -23,10 +23,7 @@ from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.host import usable_processors
 from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.models import create_model
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import create_train_state
-from fashion_jax.step.train_step import jit_eval_step
+from fashion_jax.step.program import create_program
 
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
 _PAUSE = 0.02  # seconds after a turn, in which threads stop spinning
@@ -97,11 +94,11 @@ def _our_inference(config: ConfigDict) -> tuple[Callable[[], float], CompiledSte
     """Returns a function that runs a step of the evaluation and returns its seconds, and the compiled step."""
     mesh = create_mesh()
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
-    state = create_train_state(config, model, tx, taxonomy, mesh)
+    program = create_program(config, taxonomy, mesh)
+    state = program.create_state()
     batches = random_batches(config, taxonomy, paths, mesh)
     began = time.perf_counter()
-    variables, step_fn = (state.params, state.model_state), jit_eval_step(config, model, taxonomy, mesh)
+    variables, step_fn = (state.params, state.model_state), program.eval_step
     traced = step_fn.trace(*variables, batches[0])
     compiled = traced.lower().compile()
     seconds = time.perf_counter() - began

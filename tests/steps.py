@@ -1,12 +1,11 @@
 """Training steps of small batches, for the tests of several modules."""
 
+import dataclasses
+
 import numpy as np
 
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import create_model
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import create_train_state
-from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("b", "w")])
@@ -22,8 +21,7 @@ def random_batch(size: int = 8) -> dict:
 
 def build(config, devices=None, steps_per_epoch=100, taxonomy=TAXONOMY, model=None):
     mesh = create_mesh(devices)
-    model = model or create_model(config, taxonomy, mesh)
-    tx = create_optimizer(config)
-    state = create_train_state(config, model, tx, taxonomy, mesh)
-    step = jit_train_step(config, model, tx, taxonomy, mesh, steps_per_epoch * config.batch_size)
-    return mesh, model, state, step
+    program = create_program(config, taxonomy, mesh, num_images=steps_per_epoch * config.batch_size)
+    if model is not None:
+        program = dataclasses.replace(program, model=model)
+    return mesh, program.model, program.create_state(), program.train_step

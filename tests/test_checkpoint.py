@@ -15,16 +15,13 @@ from jax.experimental import multihost_utils
 
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.models import create_model
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import abstract_train_state, create_train_state
-from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.step.program import create_program
 from fashion_jax.workdir.checkpoints import restoring
 from fashion_jax.workdir.checkpoints import store as checkpoint
 from fashion_jax.workdir.checkpoints import writer as checkpoint_writer
 from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
 from fashion_jax.workdir.checkpoints.step_folders import has_step
-from fashion_jax.workdir.checkpoints.store import Checkpoints
+from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan
 from fashion_jax.workdir.checkpoints.writer import CheckpointWriter, look_at
 from fashion_jax.workdir.place import Place
 from tests.steps import TAXONOMY, random_batch
@@ -105,8 +102,8 @@ def test_a_part_of_the_state_can_be_restored_read_only(saved, said, tmp_path):
 
 
 def test_latest_best_and_scheduled_stay(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, is_scheduled=lambda step: step % 2 == 0)
-    checkpoints.scores = {1: 0.9, 2: 0.8, 3: math.nan, 4: math.inf}
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, plan=SavePlan(lambda step: step % 2 == 0))
+    checkpoints.set_scores({1: 0.9, 2: 0.8, 3: math.nan, 4: math.inf})
     for step in (1, 2, 3, 4, 5):
         checkpoints.save_now(step, small_state(step))
     assert checkpoints.steps() == [1, 4, 5] and checkpoints.best_step == 1
@@ -182,7 +179,7 @@ def test_a_save_that_is_not_complete_is_a_failed_save(tmp_path, said, monkeypatc
     """The failure is reported and the save repeated; until then it is neither the latest nor the best step."""
     monkeypatch.setattr(checkpoint, "_PAUSES", (0, 0))
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, say=said.append)
-    checkpoints.scores = {2: 1.0}
+    checkpoints.set_scores({2: 1.0})
     state = small_state() | {"large": jax.random.uniform(jax.random.key(0), (100, 100))}
     checkpoints.save_now(1, state)
     real, harmed = checkpoint_writer.ocp.AsyncCheckpointer.wait_until_finished, []
@@ -379,8 +376,7 @@ def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, na
         expected = jax.tree.map(np.array, fetch(state))  # before it is donated
         after = fetch(next_step(next_step(state)[0])[0])
         for count in (1, 2, 4, 8):
-            config, model, tx, mesh = _parts(tiny_config, count)
-            like = abstract_train_state(config, model, tx, TAXONOMY, mesh)
+            like = _program(tiny_config, count).abstract_state
             _, further = _on_devices(tiny_config, count)
             step, restored = saved.restore_latest(like)
             assert digests_of(fetch(restored)) == digests_of(expected)
@@ -391,13 +387,12 @@ def test_a_state_goes_from_8_devices_to_1_2_4_and_back(tiny_config, tmp_path, na
                 np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))
 
 
-def _parts(config, count):
+def _program(config, count):
     mesh = create_mesh(jax.devices()[:count])
-    return config, create_model(config, TAXONOMY, mesh), create_optimizer(config), mesh
+    return create_program(config, TAXONOMY, mesh, num_images=100 * config.batch_size)
 
 
 def _on_devices(config, count):
-    config, model, tx, mesh = _parts(config, count)
-    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100 * config.batch_size)
-    batch = put_batch(random_batch(), mesh)
-    return lambda: create_train_state(config, model, tx, TAXONOMY, mesh), lambda state: step(state, batch)
+    program = _program(config, count)
+    batch = put_batch(random_batch(), program.mesh)
+    return program.create_state, lambda state: program.train_step(state, batch)

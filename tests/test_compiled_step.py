@@ -9,9 +9,8 @@ from benchmarks.hlo import Program
 from fashion_jax import models
 from fashion_jax.devices.mesh import create_mesh, put_batch
 from fashion_jax.models import create_model
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import abstract_batch, abstract_train_state
-from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.step.program import create_program
+from fashion_jax.step.train_state import abstract_batch
 from tests.steps import TAXONOMY, build, random_batch
 
 _SMALL = 1000  # bytes: counters and statistics
@@ -40,10 +39,9 @@ def test_the_state_is_updated_in_place(config):
 def test_every_convolution_of_a_bfloat16_step_is_in_it(config):
     config.model.name, config.dtype = "resnet34", "bfloat16"
     mesh = create_mesh()
-    model, tx = create_model(config, TAXONOMY, mesh), create_optimizer(config)
-    state = abstract_train_state(config, model, tx, TAXONOMY, mesh)
-    step = jit_train_step(config, model, tx, TAXONOMY, mesh, 100 * config.batch_size)
-    text = step.lower(state, abstract_batch(config, TAXONOMY, mesh, (32, 32))).as_text()
+    program = create_program(config, TAXONOMY, mesh, num_images=100 * config.batch_size)
+    batch = abstract_batch(config.batch_size, TAXONOMY.levels, mesh, (32, 32))
+    text = program.train_step.lower(program.abstract_state, batch).as_text()
     signatures = re.findall(r"stablehlo\.convolution.*? : (\(.*?\) -> \S+)", text)
     assert len(signatures) > 15
     assert {dtype for types in signatures for dtype in re.findall(r"x([a-z]+\d+)>", types)} == {"bf16"}

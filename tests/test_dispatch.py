@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, fetch, put_batch, put_batches
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_step import jit_train_step
+from fashion_jax.step.program import create_program
 from fashion_jax.training import train
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.train import train_and_evaluate
@@ -72,9 +71,8 @@ def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path
 def test_several_steps_are_those_of_single_ones_in_float64(tiny_config):
     tiny_config.batch_size, tiny_config.dtype = 8, "float64"
     with jax.enable_x64(True):
-        mesh, model, state, step = build(tiny_config, jax.devices()[:2])
-        tx = create_optimizer(tiny_config)
-        steps = jit_train_step(tiny_config, model, tx, TAXONOMY, mesh, 800, stacked=True)
+        mesh, _, state, step = build(tiny_config, jax.devices()[:2])
+        steps = create_program(tiny_config, TAXONOMY, mesh, num_images=800).train_steps
         batches = [random_batch() | {"image": np.roll(random_batch()["image"], i, axis=1)} for i in range(3)]
         together = jax.tree.map(jnp.copy, state)
         for batch in batches:

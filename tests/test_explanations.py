@@ -1,5 +1,6 @@
 """Grad-CAM on models whose answer is known, and on a trained run; overlays; predict --explain."""
 
+import dataclasses
 import re
 from functools import partial
 from types import SimpleNamespace
@@ -13,16 +14,16 @@ import pytest
 from PIL import Image
 
 from configs import default
-from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import MEAN, STD
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import Classifier, create_model, resnet, vgg
+from fashion_jax.models import Classifier, resnet, vgg
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.heads import LinearHead
 from fashion_jax.models.layers import tapped
 from fashion_jax.predict import main
 from fashion_jax.serving import grad_cam as explanations
 from fashion_jax.serving.grad_cam import create_grad_cam, jit_heat_maps, map_words, overlay
+from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.trained import load_trained
 from tests.shop import write_image
@@ -65,7 +66,8 @@ def images():
 def maps_of(images, config, trunk, kernel, classes, heads=("sub",)):
     model = Classifier(trunk, {level: LinearHead(TAXONOMY.num_classes(level), norm=None) for level in heads}, {})
     params = {f"heads_{level}": {"logits": {"kernel": kernel, "bias": np.zeros(3, np.float32)}} for level in heads}
-    compute = jit_heat_maps(config, model, TAXONOMY, create_mesh(jax.devices()[:1]))
+    mesh = create_mesh(jax.devices()[:1])
+    compute = jit_heat_maps(dataclasses.replace(create_program(config, TAXONOMY, mesh), model=model), mesh)
     return compute(params, {}, {"image": images, "classes": classes})
 
 
@@ -145,12 +147,8 @@ def test_maps_of_too_few_cells_are_told():
 def words_of(name, size):
     config = default.get_config()
     config.model.name, config.image_size = name, size
-    model = create_model(config, TAXONOMY, create_mesh(jax.devices()[:1]))
-    images = jax.ShapeDtypeStruct((1, *image_shape(config), 3), jnp.float32)
-    variables = dict(jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images))
-    state = SimpleNamespace(params=variables.pop("params"), model_state=variables)
-    mesh = create_mesh(jax.devices()[:1])
-    return map_words(SimpleNamespace(config=config, taxonomy=TAXONOMY, mesh=mesh, state=state))
+    program = create_program(config, TAXONOMY, create_mesh(jax.devices()[:1]))
+    return map_words(SimpleNamespace(config=config, program=program, state=program.abstract_state))
 
 
 @pytest.mark.parametrize("name", ["resnet34", "vgg16"])

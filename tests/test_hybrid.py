@@ -17,7 +17,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.models import create_model, trunk_paths
 from fashion_jax.models.hybrid import GatedFusion
 from fashion_jax.step import optimizer
-from fashion_jax.step.train_state import create_train_state
+from fashion_jax.step.program import create_program
 from fashion_jax.step.train_step import _loss
 from fashion_jax.training.init_from import check_sources, with_trunks
 from fashion_jax.training.train import train_and_evaluate
@@ -157,8 +157,7 @@ def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
     tiny_config.model.init_from = {"resnet10": str(finished_run)}
     check_sources(tiny_config)
     mesh = create_mesh()
-    model, tx = create_model(tiny_config, TAXONOMY, mesh), optimizer.create_optimizer(tiny_config)
-    new = create_train_state(tiny_config, model, tx, TAXONOMY, mesh)
+    new = create_program(tiny_config, TAXONOMY, mesh).create_state()
     old = load_trained(finished_run).state
     said = []
     begun = with_trunks(tiny_config, new, said.append)

@@ -15,9 +15,9 @@ from fashion_jax.data.dataset import load_dataset
 from fashion_jax.devices import mesh as sharding
 from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.errors import RunError, UserError
+from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
-from fashion_jax.training import epoch_end as results
-from fashion_jax.training import rollback, train
+from fashion_jax.training import epoch_end, rollback, train
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.run_files import digests, without_timing
@@ -187,9 +187,9 @@ def test_best_checkpoint_outlives_the_latest(finished, tiny_config, tmp_path):
     shutil.copytree(finished / "checkpoints" / "10", tmp_path / "checkpoints" / "10")
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
     state = checkpoints.restore(10, _abstract_state(tiny_config))
-    checkpoints.scores = {10: 0.9}
+    checkpoints.set_scores({10: 0.9})
     for step, score in ((20, 0.5), (30, math.nan), (40, 0.1)):
-        checkpoints.scores[step] = score
+        checkpoints.add_score(step, score)
         checkpoints.save_now(step, state)
     assert checkpoints.best_step == 10 and checkpoints.latest_step == 40
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [10, 40]
@@ -214,7 +214,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path)
 def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch):
     fetches = []
     real = sharding.fetch
-    for module in (rollback, results):
+    for module in (rollback, epoch_end):
         monkeypatch.setattr(module, "fetch", lambda tree: fetches.append(1) or real(tree))
     tiny_config.log_every_steps = 5
     train_and_evaluate(tiny_config, tmp_path)
@@ -273,6 +273,4 @@ def test_batch_size_must_be_spread_evenly(tiny_config, tmp_path):
 
 def _abstract_state(config):
     dataset = load_dataset(config)
-    model = train.create_model(config, dataset.taxonomy)
-    tx = train.create_optimizer(config)
-    return train.abstract_train_state(config, model, tx, dataset.taxonomy, create_mesh())
+    return create_program(config, dataset.taxonomy, create_mesh()).abstract_state

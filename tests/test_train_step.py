@@ -11,7 +11,7 @@ from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.step.losses import level_log_probs, soft_cross_entropy
 from fashion_jax.step.optimizer import momentum
-from fashion_jax.step.train_step import jit_eval_step
+from fashion_jax.step.program import create_program
 from tests.steps import TAXONOMY, build, random_batch
 
 
@@ -68,12 +68,12 @@ def test_every_parameter_receives_a_gradient_but_biases_before_batch_norm(config
 
 
 def test_eight_images_can_be_over_fitted(config):
-    mesh, model, state, step = build_to_over_fit(config)
+    mesh, _, state, step = build_to_over_fit(config)
     batch = random_batch()
     placed = put_batch(batch, mesh)
     for _ in range(60):
         state, outcome = step(state, placed)
-    log_probs = jit_eval_step(config, model, TAXONOMY, mesh)(state.params, state.model_state, placed)
+    log_probs = create_program(config, TAXONOMY, mesh).eval_step(state.params, state.model_state, placed)
     for level, labels in batch["labels"].items():
         assert (np.argmax(log_probs[level], axis=-1) == labels).all(), level
     assert float(outcome.loss) < 0.5
@@ -129,13 +129,13 @@ def test_mixed_images_count_in_the_metrics_by_their_larger_share(config):
 
 def test_eval_flip_predicts_the_mean_of_an_image_and_its_mirror_image(config):
     config.model.name = "resnet10"
-    mesh, model, state, _ = build(config, jax.devices()[:1])
+    mesh, _, state, _ = build(config, jax.devices()[:1])
     batch = random_batch()
     mirrored = batch | {"image": batch["image"][:, :, ::-1]}
-    step = jit_eval_step(config, model, TAXONOMY, mesh)
+    step = create_program(config, TAXONOMY, mesh).eval_step
     one, other = (step(state.params, state.model_state, put_batch(x, mesh)) for x in (batch, mirrored))
     config.eval_flip = True
-    both = jit_eval_step(config, model, TAXONOMY, mesh)(state.params, state.model_state, put_batch(batch, mesh))
+    both = create_program(config, TAXONOMY, mesh).eval_step(state.params, state.model_state, put_batch(batch, mesh))
     for level in TAXONOMY.levels:
         mean = (np.exp(one[level]) + np.exp(other[level])) / 2
         np.testing.assert_allclose(np.exp(both[level]), mean, atol=1e-6)

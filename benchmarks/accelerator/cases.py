@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,10 @@ from benchmarks.compiled_step import random_batches, synthetic_taxonomy
 from fashion_jax.command_line import Overrides
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import Classifier, create_model
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state
-from fashion_jax.step.train_step import Batch, jit_eval_step, jit_train_step
+from fashion_jax.models import Classifier
+from fashion_jax.step.program import create_program
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.step.train_step import Batch
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _STEPS_PER_EPOCH = 1000
@@ -89,26 +90,23 @@ def build(
     overrides = overrides if is_random else [("augment", "none"), *overrides]
     config = case.create_config(dtype, mesh.size, overrides)
     taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
-    model, tx = create_model(config, taxonomy, mesh), create_optimizer(config)
+    program = create_program(config, taxonomy, mesh, num_images=_STEPS_PER_EPOCH * config.batch_size)
+    model = program.model
     if case.is_small:
         model = model.clone(trunk=_small(model.trunk))
     if not is_random:
         model = model.clone(heads={level: _without_dropout(head) for level, head in model.heads.items()})
-    num_images = _STEPS_PER_EPOCH * config.batch_size
-
-    def create_state() -> TrainState:
-        return create_train_state(config, model, tx, taxonomy, mesh)
-
+    program = dataclasses.replace(program, model=model)
     return Built(
-        config,
-        mesh,
-        model,
-        jit_train_step(config, model, tx, taxonomy, mesh, num_images),
-        jit_train_step(config, model, tx, taxonomy, mesh, num_images, stacked=True),
-        jit_eval_step(config, model, taxonomy, mesh),
-        random_batches(config, taxonomy, paths, mesh),
-        create_state,
-        abstract_train_state(config, model, tx, taxonomy, mesh),
+        config=config,
+        mesh=mesh,
+        model=model,
+        train_step=program.train_step,
+        train_steps=program.train_steps,
+        eval_step=program.eval_step,
+        batches=random_batches(config, taxonomy, paths, mesh),
+        create_state=program.create_state,
+        abstract_state=program.abstract_state,
     )
 
 

@@ -22,10 +22,10 @@ from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.data.batches.pipeline import decode_files
 from fashion_jax.devices.mesh import fetch, put_batch
-from fashion_jax.models import Classifier, create_model
+from fashion_jax.models import Classifier
 from fashion_jax.step.losses import level_log_probs
-from fashion_jax.step.train_step import jit_on_batches
-from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+from fashion_jax.step.train_step import StepParts, jit_on_batches
+from fashion_jax.taxonomy import UNKNOWN
 from fashion_jax.workdir.trained import Trained
 
 MAX_EXPLAINED = 1000  # images whose overlays are written as files
@@ -62,8 +62,7 @@ def grad_cam(
 def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
     """Returns `grad_cam` of a run as a function of images and classes, compiled at its first call."""
     size, state = trained.batch_size(batch_size), trained.state
-    model = create_model(trained.config, trained.taxonomy, trained.mesh)
-    compute = jit_heat_maps(trained.config, model, trained.taxonomy, trained.mesh)
+    compute = jit_heat_maps(trained.program, trained.mesh)
 
     def explain(images: np.ndarray, classes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = []
@@ -78,8 +77,7 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
 
 def map_words(trained: Trained) -> str:
     """Says in words how many cells the heat maps of a run are drawn from, and whether they are too few."""
-    config, state = trained.config, trained.state
-    model = create_model(config, trained.taxonomy, trained.mesh)
+    config, state, model = trained.config, trained.state, trained.program.model
 
     def maps(params: Any, model_state: Any) -> Maps:
         images = jnp.zeros((1, *image_shape(config), 3), jnp.dtype(config.dtype))
@@ -93,20 +91,12 @@ def map_words(trained: Trained) -> str:
     return words
 
 
-def jit_heat_maps(config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh) -> jax.stages.Wrapped:
+def jit_heat_maps(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
     """Compiles `heat_maps` of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(partial(heat_maps, config=config, model=model, taxonomy=taxonomy), mesh)
+    return jit_on_batches(partial(heat_maps, parts=parts), mesh)
 
 
-def heat_maps(
-    params: Any,
-    model_state: Any,
-    batch: Mapping[str, Any],
-    *,
-    config: ConfigDict,
-    model: Classifier,
-    taxonomy: Taxonomy,
-) -> dict[str, Array]:
+def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts: StepParts) -> dict[str, Array]:
     """Computes Grad-CAM of every level at once: one forward pass, and one backward pass per level.
 
     The explained score is the logit of the class, or the log-probability at a level without a head. Its gradient is
@@ -117,13 +107,12 @@ def heat_maps(
         params: of the model.
         model_state: of the model.
         batch: image, uint8 canvases [batch, height, width, 3]; classes, level -> int [batch].
-        config: the run's.
-        model: with tapped maps (see models.layers.tapped).
-        taxonomy: the classes.
+        parts: the model, whose trunks have tapped maps (see models.layers.tapped), its classes and its config.
 
     Returns:
         Level -> float32 [batch, height, width], scaled as in `grad_cam`.
     """
+    config, model, taxonomy = parts.config, parts.model, parts.taxonomy
     images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
     variables = {"params": params, **model_state}
 

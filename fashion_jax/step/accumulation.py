@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +13,54 @@ from jax import Array, lax
 Loss = Callable[..., tuple[Array, tuple[Any, Any]]]
 
 
+class Variables(NamedTuple):
+    """The variables of a model: trees of the parameters, and of the state before the first part of a batch."""
+
+    params: Any
+    model_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The parts that a batch is split into.
+
+    Attributes:
+        count: number of parts; a batch is a multiple of count * unit.
+        unit: number of consecutive images that stay together. Units are dealt to the parts in turn, so that every
+            device has an equal share of each part.
+    """
+
+    count: int = 1
+    unit: int = 1
+
+    def split(self, tree: Any) -> Any:
+        """Reshapes [batch, ...] to [count, batch / count, ...]."""
+
+        def deal(x: Array) -> Array:
+            units = x.reshape(-1, self.count, self.unit, *x.shape[1:]).swapaxes(0, 1)
+            return units.reshape(self.count, -1, *x.shape[1:])
+
+        return jax.tree.map(deal, tree)
+
+    def join(self, tree: Any) -> Any:
+        """Inverts `split`."""
+
+        def gather(x: Array) -> Array:
+            units = x.reshape(self.count, -1, self.unit, *x.shape[2:]).swapaxes(0, 1)
+            return units.reshape(-1, *x.shape[2:])
+
+        return jax.tree.map(gather, tree)
+
+
 def loss_and_gradient(
     compute: Loss,
-    params: Any,
-    model_state: Any,
+    variables: Variables,
     batch: Any,
     key: Array,
     *,
     loss_weights: Mapping[str, float],
     masses: Mapping[str, Array],
-    parts: int = 1,
-    unit: int = 1,
+    parts: Parts,
 ) -> tuple[Array, Any, Any, Any]:
     """Computes the loss of a batch, its gradient, the model's outputs and next state.
 
@@ -33,22 +71,20 @@ def loss_and_gradient(
     Args:
         compute: maps (params, model_state=, batch=, key=, loss_weights=) to loss, (outputs, model_state); the loss is
             the sum over levels of loss_weights times a mean over the images.
-        params: what the gradient is taken of.
-        model_state: before the first part.
+        variables: the gradient is taken with respect to the parameters.
         batch: tree of arrays [batch, ...].
         key: if there are several parts, each folds its own key from it.
         loss_weights: level -> weight; 1 for a level that is not named.
         masses: level -> [batch], each image's share in the level's mean: 0 where its label is unknown.
-        parts: number of parts; batch is a multiple of parts * unit.
-        unit: number of consecutive images that stay together. Units are dealt to the parts in turn, so that every
-            device has an equal share of each part.
+        parts: how the batch is split.
 
     Returns:
         loss, outputs [batch, ...] in the order of the batch, model_state, gradient.
     """
+    params, model_state = variables
     weights = {level: loss_weights.get(level, 1.0) for level in masses}
     gradient_of = jax.value_and_grad(compute, has_aux=True)
-    if parts == 1:
+    if parts.count == 1:
         (loss, (outputs, model_state)), grads = gradient_of(
             params, model_state=model_state, batch=batch, key=key, loss_weights=weights
         )
@@ -68,26 +104,6 @@ def loss_and_gradient(
 
     loss_dtype = jnp.result_type(*jax.tree.leaves(params))
     start = (jnp.zeros((), loss_dtype), model_state, jax.tree.map(jnp.zeros_like, params))
-    xs = jnp.arange(parts), split(batch, parts, unit), split(dict(masses), parts, unit)
+    xs = jnp.arange(parts.count), parts.split(batch), parts.split(dict(masses))
     (loss, model_state, grads), outputs = lax.scan(add_part, start, xs)
-    return loss, join(outputs, unit), model_state, grads
-
-
-def split(tree: Any, parts: int, unit: int) -> Any:
-    """Reshapes [batch, ...] to [parts, batch / parts, ...]; units of consecutive images are dealt to parts in turn."""
-
-    def deal(x: Array) -> Array:
-        units = x.reshape(-1, parts, unit, *x.shape[1:]).swapaxes(0, 1)
-        return units.reshape(parts, -1, *x.shape[1:])
-
-    return jax.tree.map(deal, tree)
-
-
-def join(tree: Any, unit: int) -> Any:
-    """Inverts `split`."""
-
-    def gather(x: Array) -> Array:
-        units = x.reshape(len(x), -1, unit, *x.shape[2:]).swapaxes(0, 1)
-        return units.reshape(-1, *x.shape[2:])
-
-    return jax.tree.map(gather, tree)
+    return loss, parts.join(outputs), model_state, grads

@@ -5,12 +5,11 @@ optax.apply_if_finite would not do: it lets the n-th bad update through and neve
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from ml_collections import ConfigDict
 
 Guard = dict[str, Array]
 
@@ -46,15 +45,35 @@ def is_applied(guard: Guard, loss: Array, gradient_norm: Array, limit: int) -> A
         guard: before the update.
         loss: of the batch.
         gradient_norm: over all parameters.
-        limit: config.nonfinite.max_in_a_row, or 1 if the first bad update stops the run.
+        limit: the result of `limit_in_a_row`.
     """
-    return jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & (guard["in_a_row"] < limit)
+    return jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & may_continue(guard["in_a_row"], limit)
 
 
-def slowed(guard: Guard, config: ConfigDict) -> Array:
-    """Returns the factor by which rollbacks have reduced the learning rate; exactly 1 without rollbacks."""
-    factor = jnp.asarray(config.nonfinite.learning_rate_factor, guard["update_norm"].dtype)
-    return factor ** guard["rollbacks"]
+def limit_in_a_row(on_nonfinite: str, max_in_a_row: int) -> int:
+    """Returns how many skipped updates in a row end the run or roll it back: 1 if the first one stops it."""
+    return 1 if on_nonfinite == "stop" else max_in_a_row
+
+
+@overload
+def may_continue(in_a_row: int, limit: int) -> bool: ...
+@overload
+def may_continue(in_a_row: Array, limit: int) -> Array: ...
+def may_continue(in_a_row: Any, limit: int) -> Any:
+    """Returns whether fewer updates than `limit` have been skipped in a row."""
+    return in_a_row < limit
+
+
+@overload
+def slowed(learning_rate: float, factor: float, rollbacks: int) -> float: ...
+@overload
+def slowed(learning_rate: Array, factor: Array, rollbacks: Array) -> Array: ...
+def slowed(learning_rate: Any, factor: Any, rollbacks: Any) -> Any:
+    """Returns the learning rate after rollbacks, each of which multiplies it by factor.
+
+    The host calls it with numbers, the step with arrays. Without rollbacks the learning rate stays exactly the same.
+    """
+    return learning_rate * factor**rollbacks
 
 
 def where(good: Array, new: Any, old: Any) -> Any:

@@ -48,9 +48,8 @@ def _labels(config: ConfigDict, params: Any) -> Any:
     return jax.tree.map_with_path(label, params)
 
 
-def learning_rate(config: ConfigDict, epoch: Array) -> Array:
-    """Returns the learning rate of an epoch, counted from 0."""
-    rates = learning_rates(config)
+def learning_rate(rates: np.ndarray, epoch: Array) -> Array:
+    """Returns the learning rate of an epoch, counted from 0, as `rates` [num_epochs] has it."""
     return jnp.asarray(rates)[jnp.minimum(epoch, len(rates) - 1)]
 
 

@@ -1,6 +1,6 @@
 """Defines the arrays that training changes from step to step, and how they are created."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -60,13 +60,13 @@ def abstract_train_state(
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
 
 
-def abstract_batch(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh, canvas: tuple[int, int]) -> dict[str, Any]:
+def abstract_batch(batch_size: int, levels: Iterable[str], mesh: Mesh, canvas: tuple[int, int]) -> dict[str, Any]:
     """Returns the shapes, dtypes and shardings of the train step's batch, with canvases of (height, width)."""
 
     def spread(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((config.batch_size, *shape), dtype, sharding=batch_sharding(mesh))
+        return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=batch_sharding(mesh))
 
-    labels = {level: spread((), "int32") for level in taxonomy.levels}
+    labels = {level: spread((), "int32") for level in levels}
     return {"image": spread((*canvas, 3), "uint8"), "labels": labels}
 
 

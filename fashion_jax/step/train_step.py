@@ -1,5 +1,6 @@
 """Defines the steps as pure functions of (state, batch); they are jitted once, outside."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,12 +20,12 @@ from fashion_jax.devices.mesh import batch_sharding, replicated
 from fashion_jax.models import Classifier
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step import guard
-from fashion_jax.step.accumulation import loss_and_gradient
+from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient
 from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.step.global_norm import global_norm
 from fashion_jax.step.losses import cross_entropy, level_log_probs, soft_cross_entropy
 from fashion_jax.step.metrics import accumulate
-from fashion_jax.step.optimizer import learning_rate, momentum
+from fashion_jax.step.optimizer import learning_rate, learning_rates, momentum
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
 
@@ -32,12 +33,12 @@ Batch = dict[str, Any]  # image: uint8 [batch, height, width, 3]; labels: level 
 
 
 class Outcome(NamedTuple):
-    """What the host reads of a step: copies, which stay when the next step takes the state's own memory.
+    """Copies of what the host reads after a step, which stay valid when the next step overwrites the donated state.
 
     Attributes:
-        loss: the loss of the step, at least float32: of mixed labels and balanced classes where the config has them.
-        in_a_row: skipped updates since the last one that was applied, int32.
-        rollbacks: how often the run has gone back, int32.
+        loss: the loss of the step, at least float32; with mixed labels and balanced classes if the config has them.
+        in_a_row: skipped updates since the last applied one, int32.
+        rollbacks: number of rollbacks of the run so far, int32.
     """
 
     loss: Array
@@ -45,54 +46,49 @@ class Outcome(NamedTuple):
     rollbacks: Array
 
 
-def train_step(
-    state: TrainState,
-    batch: Batch,
-    *,
-    config: ConfigDict,
-    model: Classifier,
-    tx: optax.GradientTransformation,
-    taxonomy: Taxonomy,
-    num_images: int,
-    balance: ClassBalance = NO_BALANCE,
-) -> tuple[TrainState, Outcome]:
+@dataclasses.dataclass(frozen=True)
+class StepParts:
+    """The static parts of the steps.
+
+    Attributes:
+        config: a checked config.
+        taxonomy: the levels and classes.
+        model: the network.
+        optimizer: the optimizer, with a learning rate of 1.
+        balance: weights and shifts for rare classes.
+        num_images: images of an epoch; 0 if nothing is trained.
+    """
+
+    config: ConfigDict
+    taxonomy: Taxonomy
+    model: Classifier
+    optimizer: optax.GradientTransformation
+    balance: ClassBalance
+    num_images: int
+
+
+def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[TrainState, Outcome]:
     """Applies one update, or none if the loss or the gradient is not finite.
 
     All randomness is a function of (config.seed, state.step), and all averages are over the global batch. An epoch ends
     when fewer of the num_images are left than a batch takes. Its metrics are those of plain cross-entropy; a mixed
     image counts with the label of its larger share.
 
-    Returns:
-        The next state, and the loss of this step, at least float32; with mixed labels and balanced classes if the
-        config has them.
     """
-    augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
-    images, share = prepare_train(
-        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
-    )
-    targets = {level: soft_targets(x, share, taxonomy.num_classes(level)) for level, x in batch["labels"].items()}
-    loss, logits, model_state, grads = loss_and_gradient(
-        with_remat(partial(_loss, model=model, balance=balance), config.remat),
-        state.params,
-        state.model_state,
-        {"images": images, "targets": targets},
-        dropout_key,
-        loss_weights=config.loss_weights,
-        masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
-        parts=config.accumulate,
-        unit=config.batch_norm_group_size if config.batch_norm == "group" else 1,
-    )
-    labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
-    log_probs = level_log_probs(balance.predicted(logits), taxonomy)
+    config = parts.config
+    loss, logits, model_state, grads, labels = _differentiate(state, batch, parts)
+    log_probs = level_log_probs(parts.balance.predicted(logits), parts.taxonomy)
     norm = global_norm(grads)
-    limit = 1 if config.on_nonfinite == "stop" else config.nonfinite.max_in_a_row
+    limit = guard.limit_in_a_row(config.on_nonfinite, config.nonfinite.max_in_a_row)
     good = guard.is_applied(state.guard, loss, norm, limit)
-    rate = learning_rate(config, state.epoch) * guard.slowed(state.guard, config)
-    params, opt_state = _update(state, guard.clip(grads, norm, config.clip_gradient_norm), good, rate, tx)
+    factor = jnp.asarray(config.nonfinite.learning_rate_factor, state.guard["update_norm"].dtype)
+    rate = guard.slowed(learning_rate(learning_rates(config), state.epoch), factor, state.guard["rollbacks"])
+    grads = guard.clip(grads, norm, config.clip_gradient_norm)
+    params, opt_state = _update(state, grads, good, rate, parts.optimizer)
     is_first = state.seen == 0
     metrics = guard.where(is_first, jax.tree.map(jnp.zeros_like, state.metrics), state.metrics)
     seen = state.seen + config.batch_size
-    is_last = seen + config.batch_size > num_images
+    is_last = seen + config.batch_size > parts.num_images
     next_state = TrainState(
         step=state.step + 1,
         epoch=state.epoch + is_last,
@@ -106,49 +102,29 @@ def train_step(
     return next_state, Outcome(loss, next_state.guard["in_a_row"], next_state.guard["rollbacks"])
 
 
-def eval_step(
-    params: Any,
-    model_state: Any,
-    batch: Batch,
-    *,
-    config: ConfigDict,
-    model: Classifier,
-    taxonomy: Taxonomy,
-    balance: ClassBalance = NO_BALANCE,
-) -> dict[str, Array]:
+def eval_step(params: Any, model_state: Any, batch: Batch, *, parts: StepParts) -> dict[str, Array]:
     """Returns level -> log-probabilities [batch, classes], at least float32.
 
     With config.eval_flip, the probabilities of each image and its mirror image are averaged.
     """
 
     def log_probs(images: Array) -> dict[str, Array]:
-        logits = model.apply({"params": params, **model_state}, images, train=False)
-        return level_log_probs(balance.predicted(logits), taxonomy)
+        logits = parts.model.apply({"params": params, **model_state}, images, train=False)
+        return level_log_probs(parts.balance.predicted(logits), parts.taxonomy)
 
-    images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
-    if not config.eval_flip:
+    images = prepare_eval(batch["image"], image_shape(parts.config), jnp.dtype(parts.config.dtype))
+    if not parts.config.eval_flip:
         return log_probs(images)
     return jax.tree.map(lambda a, b: jnp.logaddexp(a, b) - jnp.log(2), log_probs(images), log_probs(images[:, :, ::-1]))
 
 
-def jit_train_step(
-    config: ConfigDict,
-    model: Classifier,
-    tx: optax.GradientTransformation,
-    taxonomy: Taxonomy,
-    mesh: Mesh,
-    num_images: int,
-    balance: ClassBalance = NO_BALANCE,
-    *,
-    stacked: bool = False,
-) -> jax.stages.Wrapped:
+def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> jax.stages.Wrapped:
     """Jits train_step of (state, batch) for a mesh: the batch is sharded, the state replicated and donated.
 
-    If stacked, it takes (state, batches [steps, batch, ...]) and runs the steps in one program; the loss is the last
-    one's.
+    If stacked, it takes (state, batches [steps, batch, ...]) and runs the steps in one program; it returns the outcome
+    of the last one.
     """
-    step = partial(train_step, config=config, model=model, tx=tx, taxonomy=taxonomy, num_images=num_images)
-    step = partial(step, balance=balance)
+    step = partial(train_step, parts=parts)
     everywhere = replicated(mesh)
 
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Outcome]:
@@ -164,11 +140,9 @@ def jit_train_step(
     )
 
 
-def jit_eval_step(
-    config: ConfigDict, model: Classifier, taxonomy: Taxonomy, mesh: Mesh, balance: ClassBalance = NO_BALANCE
-) -> jax.stages.Wrapped:
+def jit_eval_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
     """Jits eval_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(partial(eval_step, config=config, model=model, taxonomy=taxonomy, balance=balance), mesh)
+    return jit_on_batches(partial(eval_step, parts=parts), mesh)
 
 
 def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
@@ -180,6 +154,30 @@ def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> ja
         out_shardings=everywhere,
         compiler_options=compiler_options(mesh),
     )
+
+
+def _differentiate(
+    state: TrainState, batch: Batch, parts: StepParts
+) -> tuple[Array, dict[str, Array], Any, Any, dict[str, Array]]:
+    """Computes the loss of a batch, its logits, the next model_state, the gradient, and the labels of the metrics."""
+    config, balance = parts.config, parts.balance
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
+    images, share = prepare_train(
+        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
+    )
+    sizes = {level: parts.taxonomy.num_classes(level) for level in batch["labels"]}
+    targets = {level: soft_targets(x, share, sizes[level]) for level, x in batch["labels"].items()}
+    loss, logits, model_state, grads = loss_and_gradient(
+        with_remat(partial(_loss, model=parts.model, balance=balance), config.remat),
+        Variables(state.params, state.model_state),
+        {"images": images, "targets": targets},
+        dropout_key,
+        loss_weights=config.loss_weights,
+        masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
+        parts=Parts(config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1),
+    )
+    labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
+    return loss, logits, model_state, grads, labels
 
 
 def _loss(

@@ -15,7 +15,7 @@ from fashion_jax.command_line import duration
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
-from fashion_jax.step.guard import epoch_summary
+from fashion_jax.step.guard import epoch_summary, slowed
 from fashion_jax.step.metrics import summarize
 from fashion_jax.step.optimizer import learning_rates
 from fashion_jax.step.prediction import predict_split
@@ -27,27 +27,26 @@ _PREDICTIONS = "predictions/validation.parquet"
 
 
 def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
-    """Evaluates, saves, and writes the epoch's line, in this order.
+    """Evaluates, saves, and writes the epoch's line.
 
-    On resume, a line without its checkpoint is cut off, and a checkpoint without its line gets it.
+    The order matters: on resume, a line without its checkpoint is cut off, and a checkpoint without its line gets one.
     """
     config = run.config
     train_sums, guard = fetch((state.metrics, state.guard))
-    timing = (
-        watch.timing(config.batch_size) if watch.steps else {}
-    )  # no steps: the run was killed since, and its times are lost
+    # Without steps, the run was killed between the epoch's last step and its line, and its times are lost.
+    timing = watch.timing(config.batch_size) if watch.steps else {}
     began = time.monotonic()
     metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
     timing["validation_seconds"] = time.monotonic() - began
-    epoch = run.epoch_ends[step]
-    slowed = config.nonfinite.learning_rate_factor ** int(guard["rollbacks"])
-    rate = float(learning_rates(config)[epoch - 1]) * slowed
+    epoch = run.schedule.epoch_ends[step]
+    planned = float(learning_rates(config)[epoch - 1])
+    rate = slowed(planned, config.nonfinite.learning_rate_factor, int(guard["rollbacks"]))
     line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}
     train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
     line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
     line["timing"] = timing
-    run.checkpoints.scores[step] = score(config, line)
+    run.checkpoints.add_score(step, score(config, line))
     run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:
@@ -57,7 +56,8 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
 
 def _say_epoch(run: Run, line: dict[str, Any]) -> None:
     finest = run.dataset.taxonomy.levels[-1]
-    skipped = f"  {line['train/skipped_updates']} updates skipped, not finite" * bool(line["train/skipped_updates"])
+    count = line["train/skipped_updates"]
+    skipped = f"  {count} updates skipped, not finite" if count else ""
     accuracies = "  ".join(
         f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
     )
@@ -86,7 +86,7 @@ def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]
     split = run.dataset.splits["validation"]
     batches = eval_batches(split, run.validation, run.config.batch_size, run.rows)
     batches = _until_stopped(batches, functools.partial(stop, run, state, step))
-    return predict_split(state, batches, len(split), run.eval_fn, run.mesh)
+    return predict_split(state, batches, len(split), run.program.eval_step, run.program.mesh)
 
 
 def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -> Iterator[dict[str, Any]]:

@@ -19,8 +19,8 @@ from fashion_jax.workdir.predictions import write_predictions
 def write_results(run: Run, state: TrainState) -> None:
     """Writes the best checkpoint's predictions on validation, the temperatures fitted to them, and the report."""
     best = run.checkpoints.best_step
-    if best != run.num_steps:
-        best, state = run.checkpoints.restore_best(run.abstract_state)
+    if best != run.schedule.num_steps:
+        best, state = run.checkpoints.restore_best(run.program.abstract_state)
     log_probs = predict_validation(run, state, best)
     if jax.process_index():
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import time
 from collections.abc import Iterator, Sequence
@@ -21,24 +22,24 @@ from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.errors import RunError, first_line
-from fashion_jax.models import create_model
 from fashion_jax.scoring.metrics import score
-from fashion_jax.step.class_balance import class_counts, create_class_balance
-from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import TrainState, abstract_batch, abstract_train_state, create_train_state
-from fashion_jax.step.train_step import Outcome, jit_eval_step, jit_train_step
+from fashion_jax.step.class_balance import class_counts
+from fashion_jax.step.program import Program, create_program
+from fashion_jax.step.train_state import TrainState, abstract_batch
+from fashion_jax.step.train_step import Outcome
 from fashion_jax.training import interruption
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
 from fashion_jax.training.init_from import check_sources, with_trunks
-from fashion_jax.training.rollback import RollBack, check_updates, roll_back, slowed
-from fashion_jax.training.run import Run, Stopwatch
+from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
+from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import write_results
+from fashion_jax.training.schedule import Schedule
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.terminal import Terminal
 from fashion_jax.workdir.checkpoints.identity import Identity
-from fashion_jax.workdir.checkpoints.store import Checkpoints
+from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 from fashion_jax.workdir.opening import check_workdir, opened
@@ -80,15 +81,26 @@ def train_and_evaluate(
         changes += check_same_data(workdir, dataset)
         for finding in _findings(config, dataset):
             terminal.say(finding)
-        identity = identify(workdir, config, dataset)
-        run = _create_run(config, place, dataset, mesh, terminal, identity)
-        try:
-            with _others_may_end():
-                return _resume(run, changes)
-        finally:
-            run.checkpoints.close()
-            if run.events:
-                run.events.close()
+        start = _prepare(config, place, dataset, mesh, terminal)
+        with contextlib.closing(start.checkpoints), _others_may_end():
+            return _resume(start, changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """The parts of a start of a run that exist before it is known from which step it resumes."""
+
+    program: Program
+    workdir: Path
+    dataset: Dataset
+    schedule: Schedule
+    checkpoints: Checkpoints
+    identity: Identity
+    terminal: Terminal
+
+    @property
+    def config(self) -> ConfigDict:
+        return self.program.config
 
 
 @contextlib.contextmanager
@@ -105,39 +117,73 @@ def _others_may_end() -> Iterator[None]:
         ) from error
 
 
-def _resume(run: Run, changes: Sequence[str]) -> list[dict[str, Any]]:
+def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     """Trains from the run's position to its end and writes all files; `changes` tells in words what has changed."""
-    start, state = run.checkpoints.restore_latest(run.abstract_state) or (0, None)
-    run.start_at(state)
-    run.metrics_file = _open_metrics(run, start)
-    if start < run.num_steps:
-        run.checkpoints.check_room(run.abstract_state)
-    write_run_files(run.workdir, run.config, run.dataset, run.position, run.identity, changes)
+    say, schedule, config, workdir = start.terminal.say, start.schedule, start.config, start.workdir
+    step, state = start.checkpoints.restore_latest(start.program.abstract_state) or (0, None)
+    schedule.start_at(state)
+    metrics_file = _open_metrics(start, step)
+    if step < schedule.num_steps:
+        start.checkpoints.check_room(start.program.abstract_state)
+    write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
     for change in changes:
-        run.terminal.say(f"{change}: from here on.")
-    if start == run.num_steps and len(run.metrics_file.lines) == run.config.num_epochs and has_results(run.workdir):
-        run.terminal.say(f"The run in {run.workdir} is complete: {run.workdir / 'report'}")
-        return run.metrics_file.lines
-    run.terminal.say(f"Resuming {run.workdir} after step {start} of {run.num_steps}" if start else _introduction(run))
-    shape = image_shape(run.config)
-    if start < run.num_steps and run.config.steps_per_dispatch == 1:
-        batch = abstract_batch(run.config, run.dataset.taxonomy, run.mesh, canvas_shape(run.config, shape))
-        run.train_fn = Compiling(run.train_fn, run.abstract_state, batch)
+        say(f"{change}: from here on.")
+    if step == schedule.num_steps and len(metrics_file.lines) == config.num_epochs and has_results(workdir):
+        say(f"The run in {workdir} is complete: {workdir / 'report'}")
+        return metrics_file.lines
+    say(f"Resuming {workdir} after step {step} of {schedule.num_steps}" if step else _introduction(start))
+    train_step = _compiling(start.program) if step < schedule.num_steps else start.program.train_step
     start_beside(import_tensorflow)  # seconds of Python, as tracing is: after it, beside the compiler
-    state = run.create_state() if state is None else state
-    run.checkpoints.check_place()  # TensorFlow makes the directory of its events where there is none
-    if jax.process_index() == 0:
-        run.events = EventWriter(run.workdir)
-    run.validation = open_images(run.dataset.splits["validation"], run.config, shape, run.mesh)
+    state = _new_state(start.program, say) if state is None else state
+    start.checkpoints.check_place()  # TensorFlow makes the directory of its events where there is none
+    with contextlib.ExitStack() as stack:
+        events = EventWriter(workdir) if jax.process_index() == 0 else None
+        if events:
+            stack.callback(events.close)
+        _train_and_write(_open_run(start, train_step, metrics_file, events), state, step)
+    return metrics_file.lines
+
+
+def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, events: EventWriter | None) -> Run:
+    config, dataset = start.config, start.dataset
+    return Run(
+        program=start.program,
+        train_step=train_step,
+        workdir=start.workdir,
+        dataset=dataset,
+        validation=open_images(dataset.splits["validation"], config, image_shape(config), start.program.mesh),
+        schedule=start.schedule,
+        checkpoints=start.checkpoints,
+        metrics_file=metrics_file,
+        events=events,
+        terminal=start.terminal,
+    )
+
+
+def _train_and_write(run: Run, state: TrainState, step: int) -> None:
+    """Trains from the state of a step to the last step, and writes the results."""
     written = [line["step"] for line in run.metrics_file.lines]
-    if start in run.epoch_ends and start not in written:
-        end_epoch(run, state, start, Stopwatch())  # killed between an epoch's last step and its line
-    if start < run.num_steps:
-        images = open_images(run.dataset.splits["train"], run.config, shape, run.mesh)
+    if step in run.schedule.epoch_ends and step not in written:
+        end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
+    if step < run.schedule.num_steps:
+        images = open_images(run.dataset.splits["train"], run.config, image_shape(run.config), run.program.mesh)
         state = _train(run, state, images)
     write_results(run, state)
     meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
-    return run.metrics_file.lines
+
+
+def _compiling(program: Program) -> StepFn:
+    """Returns the train step, which compiles in the background if steps are dispatched one at a time."""
+    config = program.config
+    if config.steps_per_dispatch > 1:
+        return program.train_step
+    canvas = canvas_shape(config, image_shape(config))
+    batch = abstract_batch(config.batch_size, program.taxonomy.levels, program.mesh, canvas)
+    return Compiling(program.train_step, program.abstract_state, batch)
+
+
+def _new_state(program: Program, say: Say) -> TrainState:
+    return with_trunks(program.config, program.create_state(), say)
 
 
 def _findings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
@@ -152,55 +198,52 @@ def _findings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
     yield from (f"Note: {note}." for note in (notes, left_out_note(dataset.left_out)) if note)
 
 
-def _introduction(run: Run) -> str:
-    splits = run.dataset.splits
-    classes = ", ".join(f"{run.dataset.taxonomy.num_classes(level)} {level}" for level in run.dataset.taxonomy.levels)
+def _introduction(start: _Start) -> str:
+    taxonomy, splits = start.dataset.taxonomy, start.dataset.splits
+    classes = ", ".join(f"{taxonomy.num_classes(level)} {level}" for level in taxonomy.levels)
     return (
-        f"Training {run.config.model.name} in {run.workdir} on {len(splits['train']):,} images "
-        f"({len(splits['validation']):,} for validation; classes: {classes}): {run.config.num_epochs} epochs of "
-        f"{next(iter(run.epoch_ends))} steps. The first step takes longer, being compiled."
+        f"Training {start.config.model.name} in {start.workdir} on {len(splits['train']):,} images "
+        f"({len(splits['validation']):,} for validation; classes: {classes}): {start.config.num_epochs} epochs of "
+        f"{next(iter(start.schedule.epoch_ends))} steps. The first step takes longer, being compiled."
     )
 
 
-def _create_run(
-    config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal, identity: Identity
-) -> Run:
-    taxonomy = dataset.taxonomy
+def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
+    identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
-    model = create_model(config, taxonomy, mesh)
-    tx = create_optimizer(config)
-    balance = create_class_balance(config, class_counts(dataset.splits["train"], taxonomy))
-    run = Run(
-        config=config,
+    counts = class_counts(dataset.splits["train"], dataset.taxonomy)
+    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps)
+    rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
+    return _Start(
+        program=create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts),
         workdir=place.directory,
         dataset=dataset,
-        mesh=mesh,
-        train_fn=jit_train_step(config, model, tx, taxonomy, mesh, num_images, balance),
-        train_steps_fn=jit_train_step(config, model, tx, taxonomy, mesh, num_images, balance, stacked=True),
-        eval_fn=jit_eval_step(config, model, taxonomy, mesh, balance),
-        create_state=lambda: with_trunks(config, create_train_state(config, model, tx, taxonomy, mesh), terminal.say),
-        abstract_state=abstract_train_state(config, model, tx, taxonomy, mesh),
+        schedule=schedule,
+        checkpoints=Checkpoints(
+            place.directory / "checkpoints",
+            config.checkpoint.keep,
+            say=terminal.say,
+            plan=SavePlan(schedule.is_scheduled, rollback_steps),
+            identity=identity,
+            place=place,
+        ),
+        identity=identity,
         terminal=terminal,
-        identity=identity,
     )
-    run.checkpoints = Checkpoints(
-        place.directory / "checkpoints",
-        config.checkpoint.keep,
-        say=terminal.say,
-        is_scheduled=run.is_scheduled,
-        rollback_steps=config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0,
-        identity=identity,
-        place=place,
-    )
-    return run
 
 
-def _open_metrics(run: Run, start: int) -> MetricsFile:
-    path = run.workdir / "metrics.jsonl"
-    check_epochs([line.get("epoch") for line in MetricsFile(path, start, writes=False).lines], run.position, path)
-    metrics_file = MetricsFile(path, start, writes=jax.process_index() == 0)
-    run.checkpoints.scores = {line["step"]: score(run.config, line) for line in metrics_file.lines}
+def _open_metrics(start: _Start, step: int) -> MetricsFile:
+    """Opens metrics.jsonl, cut off after a step, and tells the checkpoints the scores of its epochs."""
+    path = start.workdir / "metrics.jsonl"
+    lines = MetricsFile(path, step, writes=False).lines
+    check_epochs([line.get("epoch") for line in lines], start.schedule.position, path)
+    metrics_file = MetricsFile(path, step, writes=jax.process_index() == 0)
+    start.checkpoints.set_scores(_scores(start.config, metrics_file))
     return metrics_file
+
+
+def _scores(config: ConfigDict, metrics_file: MetricsFile) -> dict[int, float]:
+    return {line["step"]: score(config, line) for line in metrics_file.lines}
 
 
 def _train(run: Run, state: TrainState, images: Images) -> TrainState:
@@ -208,37 +251,41 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
     while True:
         try:
             state = _steps(run, state, images)
-            run.checkpoints.save_now(run.num_steps, state)
+            run.checkpoints.save_now(run.schedule.num_steps, state)
             return state
         except RollBack as asked:
             start, state = roll_back(run, asked)
-            state = slowed(run, run.create_state() if state is None else state, asked.times)
-            run.metrics_file = _open_metrics(run, start)
+            state = _new_state(run.program, run.terminal.say) if state is None else state
+            state = with_rollbacks(state, asked.times, run.program.mesh)
+            run.metrics_file.cut_after(start)
+            run.checkpoints.set_scores(_scores(run.config, run.metrics_file))
         finally:
             interruption.hold(False)
 
 
 def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
-    config, (start, epoch, seen) = run.config, run.position
+    config, (start, epoch, seen) = run.config, run.schedule.position
     batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.rows)
     watch, before = Stopwatch(), None
-    for step, count in dispatches(start, [*run.epoch_ends], config.steps_per_dispatch, config.checkpoint.every_steps):
+    ends, together = [*run.schedule.epoch_ends], config.steps_per_dispatch
+    for step, count in dispatches(start, ends, together, config.checkpoint.every_steps):
         asked = time.monotonic()
-        batch = (put_batch if count == 1 else put_batches)(next_batch(batches, count), run.mesh)
+        put, step_fn = (put_batch, run.train_step) if count == 1 else (put_batches, run.program.train_steps)
+        batch = put(next_batch(batches, count), run.program.mesh)
         watch.waited += time.monotonic() - asked
         with jax.transfer_guard("disallow"):
-            state, outcome = (run.train_fn if count == 1 else run.train_steps_fn)(state, batch)
+            state, outcome = step_fn(state, batch)
         interruption.hold(True)
         if before is not None and step % config.log_every_steps < count:
             _report_progress(run, step - count, before, watch)  # after this dispatch, so that the device never waits
         watch.steps += count
         is_stopped = interruption.requested()
-        if is_stopped or run.is_scheduled(step) or run.checkpoints.is_retry_due():
+        if is_stopped or run.checkpoints.is_scheduled(step) or run.checkpoints.is_retry_due():
             check_updates(run, step, outcome)
             outdate_report(run.workdir)
             if is_stopped:
                 stop(run, state, step)
-            if step in run.epoch_ends:
+            if step in run.schedule.epoch_ends:
                 end_epoch(run, state, step, watch)
                 watch = Stopwatch()
             else:
@@ -249,6 +296,6 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
 
 def _report_progress(run: Run, step: int, outcome: Outcome, watch: Stopwatch) -> None:
     value = check_updates(run, step, outcome)
-    epoch = f"epoch {run.epoch_of(step)}/{run.config.num_epochs}"
+    epoch = f"epoch {run.schedule.epoch_of(step)}/{run.config.num_epochs}"
     speed = watch.timing(run.config.batch_size)["images_per_second"]
-    run.terminal.progress(step, run.num_steps, epoch, speed, value)
+    run.terminal.progress(step, run.schedule.num_steps, epoch, speed, value)

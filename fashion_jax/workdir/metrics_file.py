@@ -24,11 +24,18 @@ class MetricsFile:
         """
         self._path, self._writes = path, writes
         text = _read(path)
-        lines = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
-        self.lines: list[dict[str, Any]] = [line for line in lines if line["step"] <= last_step]
+        self.lines = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
+        self._cut_after(last_step, text)
+
+    def cut_after(self, step: int) -> None:
+        """Cuts off the lines of later steps, which a run that has gone back will write again."""
+        self._cut_after(step, _read(self._path) if self._writes else b"")
+
+    def _cut_after(self, last_step: int, text: bytes) -> None:
+        self.lines: list[dict[str, Any]] = [line for line in self.lines if line["step"] <= last_step]
         kept = "".join(_to_json(line) + "\n" for line in self.lines)
-        if writes and kept.encode() != text:
-            write_text(path, kept)
+        if self._writes and kept.encode() != text:
+            write_text(self._path, kept)
 
     def append(self, line: dict[str, Any]) -> None:
         """Appends a line and waits until it is on disk."""

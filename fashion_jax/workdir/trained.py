@@ -18,13 +18,10 @@ from fashion_jax.config.loading import image_shape, load_run_config
 from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import create_model
 from fashion_jax.scoring.metrics import score
-from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance, create_class_balance
-from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.prediction import EvalFn, predict_split
-from fashion_jax.step.train_state import TrainState, abstract_train_state
-from fashion_jax.step.train_step import jit_eval_step
+from fashion_jax.step.program import Program, create_program
+from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.files import check_has_checkpoint, read_taxonomy, read_train_counts
@@ -38,21 +35,29 @@ class Trained:
 
     Attributes:
         workdir: of the run.
-        config: of the run.
-        taxonomy: its classes.
+        program: the run's model and eval_step, on all devices of this process.
         step: of the checkpoint.
-        mesh: over which batches are spread: all devices of this process.
         state: the parts of the checkpoint needed to predict: params and model_state.
-        eval_fn: the jitted eval_step.
+        eval_fn: the jitted eval_step of the program, or the function that it was compiled to.
     """
 
     workdir: Path
-    config: ConfigDict
-    taxonomy: Taxonomy
+    program: Program
     step: int
-    mesh: Mesh
     state: TrainState
     eval_fn: EvalFn
+
+    @property
+    def config(self) -> ConfigDict:
+        return self.program.config
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.program.taxonomy
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.program.mesh
 
     def log_probs(self, batches: Iterator[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
         """Returns level -> log-probabilities [count, classes] of the images of batches, the last of which is padded."""
@@ -100,14 +105,14 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     mesh = create_mesh(jax.local_devices())  # each process predicts by itself
-    model = create_model(config, taxonomy, mesh)
-    like = abstract_train_state(config, model, create_optimizer(config), taxonomy, mesh)
+    counts = read_train_counts(workdir, taxonomy) if config.rare_classes.post_hoc else None
+    program = create_program(config, taxonomy, mesh, counts=counts)
+    like = program.abstract_state
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
     step, arrays = restore_parts(workdir, config, checkpoint, parts, taxonomy)
     training_only = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
     state = TrainState(step=step, params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
-    eval_fn = jit_eval_step(config, model, taxonomy, mesh, _class_balance(workdir, config, taxonomy))
-    return Trained(workdir, config, taxonomy, step, mesh, state, eval_fn)
+    return Trained(workdir, program, step, state, program.eval_step)
 
 
 def restore_parts(
@@ -133,22 +138,11 @@ def restore_parts(
     checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
     try:
         lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
-        checkpoints.scores = {line["step"]: score(config, line) for line in lines}
+        checkpoints.set_scores({line["step"]: score(config, line) for line in lines})
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
         return restore(like)
     finally:
         checkpoints.close()
-
-
-def _class_balance(workdir: Path, config: ConfigDict, taxonomy: Taxonomy) -> ClassBalance:
-    """Rebuilds the run's class balance from the training counts in data.json; NO_BALANCE if predictions need none.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    if not config.rare_classes.post_hoc:
-        return NO_BALANCE
-    return create_class_balance(config, read_train_counts(workdir, taxonomy))
 
 
 def _warn(text: str) -> None:

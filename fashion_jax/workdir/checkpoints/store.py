@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,20 @@ _PAUSES = (1, 5, 15, 30)  # seconds before each further attempt of a save that h
 Say = Callable[[str], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class SavePlan:
+    """The steps that a run saves in any case, to which it may be rolled back.
+
+    Attributes:
+        is_due: returns whether a step is one of them; the ends of epochs always are.
+        rollback_steps: how many steps before the newest one a rollback may begin. The last scheduled step before those
+            is kept, and all scheduled steps after it.
+    """
+
+    is_due: Callable[[int], bool] = lambda step: True
+    rollback_steps: int = 0
+
+
 class Checkpoints:
     """The checkpoints of a run.
 
@@ -42,14 +57,13 @@ class Checkpoints:
         keep: int,
         read_only: bool = False,
         say: Say = lambda text: None,
-        is_scheduled: Callable[[int], bool] = lambda step: True,
-        rollback_steps: int = 0,
+        plan: SavePlan | None = None,
         identity: Identity | None = None,
         place: Place | None = None,
     ):
         """Keeps the latest `keep` steps, the best step and the latest scheduled step in `directory`.
 
-        It also keeps the scheduled steps from the last one that lies rollback_steps before the newest step on.
+        It also keeps the scheduled steps that a rollback may need (see SavePlan).
 
         If read_only, nothing is created or cleaned up, since a training may be writing to the directory.
 
@@ -58,10 +72,10 @@ class Checkpoints:
         `place` is the work directory: nothing is saved any more once it has been moved or replaced.
         """
         self._identity = identity or Identity()
-        self.scores: dict[int, float] = {}  # step -> score, higher is better
+        self._scores: dict[int, float] = {}  # step -> score, higher is better
         self._failures, self._retry_at = 0, 0.0  # failed saves in a row; time on the monotonic clock
         self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
-        self._say, self._is_scheduled, self._rollback_steps = say, is_scheduled, rollback_steps
+        self._say, self._plan = say, plan or SavePlan()
         self._place = place
         self._writer: CheckpointWriter | None = None
 
@@ -70,6 +84,18 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.join()
         return list_steps(self._directory)
+
+    def set_scores(self, scores: Mapping[int, float]) -> None:
+        """Sets step -> score, higher is better, of all epochs that have ended: the best step is among them."""
+        self._scores = dict(scores)
+
+    def add_score(self, step: int, score: float) -> None:
+        """Adds the score of an epoch that ends at a step."""
+        self._scores[step] = score
+
+    def is_scheduled(self, step: int) -> bool:
+        """Returns whether a step is saved in any case: the plan has it, or an epoch has ended there."""
+        return step in self._scores or self._plan.is_due(step)
 
     @property
     def latest_step(self) -> int | None:
@@ -82,15 +108,16 @@ class Checkpoints:
 
     def _superseded(self, steps: list[int]) -> list[int]:
         """Returns the saved steps that are no longer needed."""
-        scheduled = [step for step in steps if self._is_scheduled(step)]
-        safe = [step for step in scheduled if step <= max(steps) - self._rollback_steps][-1:]
-        kept = {*steps[-self._keep :], *self._by_score(steps)[:1]}
-        kept |= {step for step in scheduled if step >= sum(safe)}
+        scheduled = [step for step in steps if self.is_scheduled(step)]
+        before_rollback = [step for step in scheduled if step <= max(steps) - self._plan.rollback_steps]
+        safe = max(before_rollback, default=0)
+        best = self._by_score(steps)[:1]
+        kept = {*steps[-self._keep :], *best, *(step for step in scheduled if step >= safe)}
         return [step for step in steps if step not in kept]
 
     def _by_score(self, steps: Sequence[int]) -> list[int]:
-        scored = [step for step in sorted(steps) if math.isfinite(self.scores.get(step, math.nan))]
-        return sorted(scored, key=self.scores.__getitem__, reverse=True)
+        scored = [step for step in sorted(steps) if math.isfinite(self._scores.get(step, math.nan))]
+        return sorted(scored, key=self._scores.__getitem__, reverse=True)
 
     def _best_first(self) -> list[int]:
         steps = self.steps()

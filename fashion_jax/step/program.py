@@ -1,0 +1,78 @@
+"""A program: what is built once of a config and a taxonomy, and runs on the devices of a mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.models import create_model
+from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
+from fashion_jax.step.optimizer import create_optimizer
+from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state
+from fashion_jax.step.train_step import StepParts, jit_eval_step, jit_train_step
+from fashion_jax.taxonomy import Taxonomy
+
+
+@dataclasses.dataclass(frozen=True)
+class Program(StepParts):
+    """The parts of the steps, and the jitted functions that are made of them for the devices of a mesh."""
+
+    mesh: Mesh
+
+    @cached_property
+    def train_step(self) -> jax.stages.Wrapped:
+        """The jitted function of (state, batch) to the next state and its outcome."""
+        return jit_train_step(self, self.mesh)
+
+    @cached_property
+    def train_steps(self) -> jax.stages.Wrapped:
+        """The jitted function of (state, batches [steps, batch, ...]): several steps in one dispatch."""
+        return jit_train_step(self, self.mesh, stacked=True)
+
+    @cached_property
+    def eval_step(self) -> jax.stages.Wrapped:
+        """The jitted function of (params, model_state, batch) to log-probabilities."""
+        return jit_eval_step(self, self.mesh)
+
+    @cached_property
+    def abstract_state(self) -> TrainState:
+        """The shapes, types and shardings of a state, onto which a checkpoint is restored."""
+        return abstract_train_state(self.config, self.model, self.optimizer, self.taxonomy, self.mesh)
+
+    def create_state(self) -> TrainState:
+        """Creates a new state, a pure function of config.seed, on every device of the mesh."""
+        return create_train_state(self.config, self.model, self.optimizer, self.taxonomy, self.mesh)
+
+
+def create_program(
+    config: ConfigDict,
+    taxonomy: Taxonomy,
+    mesh: Mesh,
+    *,
+    num_images: int = 0,
+    counts: Mapping[str, np.ndarray] | None = None,
+) -> Program:
+    """Creates the program of a checked config.
+
+    Args:
+        config: a checked config.
+        taxonomy: its levels and classes give the sizes of the heads.
+        mesh: the devices that batches are spread over.
+        num_images: the images of an epoch; 0 where nothing is trained.
+        counts: level -> training images of each class, all above 0; without them classes are not balanced.
+    """
+    return Program(
+        config=config,
+        taxonomy=taxonomy,
+        model=create_model(config, taxonomy, mesh),
+        optimizer=create_optimizer(config),
+        balance=NO_BALANCE if counts is None else create_class_balance(config, counts),
+        num_images=num_images,
+        mesh=mesh,
+    )

@@ -1,0 +1,49 @@
+"""Plans the steps of a run: its position in the data, the ends of its epochs, and the steps that are saved."""
+
+from __future__ import annotations
+
+from fashion_jax.devices.mesh import fetch
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
+
+
+class Schedule:
+    """The future steps of a run, from the position where it resumed or to which it was rolled back.
+
+    Attributes:
+        position: the position where the steps begin.
+        epoch_ends: step -> epoch, counted from 1, for each epoch that ends at the position or after it.
+    """
+
+    position: Position
+    epoch_ends: dict[int, int]
+
+    def __init__(self, num_images: int, batch_size: int, num_epochs: int, every_steps: int):
+        """Begins at step 0; steps are saved at multiples of every_steps and at the end of every epoch."""
+        self._num_images, self._batch_size, self._num_epochs = num_images, batch_size, num_epochs
+        self._every_steps = every_steps
+        self.start_at(None)
+
+    def start_at(self, state: TrainState | None) -> None:
+        """Sets where the next steps begin: at a state's position, or at the beginning without a state.
+
+        Raises:
+            UserError: no epoch of the config can continue from there.
+        """
+        self.position = BEGINNING
+        if state is not None:
+            step, epoch, seen = fetch((state.step, state.epoch, state.seen))
+            self.position = Position(int(step), int(epoch), int(seen))
+        self.epoch_ends = epoch_ends(self.position, self._num_images, self._batch_size, self._num_epochs)
+
+    @property
+    def num_steps(self) -> int:
+        return max(self.epoch_ends)
+
+    def epoch_of(self, step: int) -> int:
+        """Returns the epoch, counted from 1, that a future step belongs to."""
+        return next(epoch for end, epoch in self.epoch_ends.items() if step <= end)
+
+    def is_scheduled(self, step: int) -> bool:
+        """Returns whether a future step is saved in any case: at multiples of every_steps, and at ends of epochs."""
+        return step in self.epoch_ends or step % self._every_steps == 0
