@@ -210,7 +210,8 @@ def time_loop(
 
 def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list[str]) -> None:
     """Predicts log-probabilities of files, including reading and decoding them."""
-    decoded = decode_files(files, config, image_shape(config), config.batch_size)
+    canvas = canvas_shape(config, image_shape(config))
+    decoded = decode_files(files, canvas, config.data.resize, config.batch_size)
     batches = ({"image": pixels} for indices, pixels, _ in decoded if len(indices))
     predict_split(state, batches, len(files), ready.eval_fn, ready.mesh)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.torch_twin import TwinClassifier, create_twin
 from fashion_jax.command_line import run_command
-from fashion_jax.config.combinations import head_names
+from fashion_jax.config.combinations import head_names, loss_weights
 from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data.augmentation import MEAN, STD
 from fashion_jax.data.batches.pipeline import eval_batches, open_images, train_batches
@@ -71,7 +71,7 @@ def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
         for _ in range(steps_per_epoch):
             _step(model, optimizer, next(batches), flip=config.augment == "flip", weights=config.loss_weights)
         log_probs = _predict(model, dataset.splits["validation"], images["validation"], config)
-        metrics = split_metrics(config, dataset.splits["validation"], log_probs)
+        metrics = split_metrics(dataset.splits["validation"], log_probs, loss_weights(config))
         metrics = {f"validation/{name}": value for name, value in metrics.items()}
         yield {"epoch": epoch, **metrics, "seconds": time.monotonic() - began}
 

@@ -25,7 +25,7 @@ from fashion_jax.command_line import (
     parse_overrides,
     run_command,
 )
-from fashion_jax.config.loading import load_run_config, ways_to_predict
+from fashion_jax.config.loading import flatten, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
@@ -128,7 +128,8 @@ def _measure(
     if flags.label_errors:
         check_joinable(runs)
     rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
-    for group in over_seeds((r.config, r.split.ids, row["assessment"]) for r, row in zip(runs, rows, strict=True)):
+    measured = zip(runs, rows, strict=True)
+    for group in over_seeds((flatten(run.config), run.split.ids, row["assessment"]) for run, row in measured):
         rows[group["runs"][0]]["over_seeds"] = group
     print(result_tables(rows))
     if flags.json:
@@ -152,7 +153,7 @@ def _write_report(
     command = shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
     for run, row in zip(runs, rows, strict=True):
         known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
-        contents.append(evaluated_contents(run.trained, run.config, run.split, run.log_probs, row, **known))
+        contents.append(evaluated_contents(run.trained, run.split, run.log_probs, row, **known))
     page = write_pages(directory, contents)
     print(printable(f"Report: {page}"))
 
@@ -228,6 +229,7 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
 
 def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
     """Returns the results of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
+    from fashion_jax.config.combinations import loss_weights
     from fashion_jax.report.text_tables import note
     from fashion_jax.scoring.assessment import assess
     from fashion_jax.scoring.metrics import split_metrics
@@ -246,7 +248,7 @@ def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str
     row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
     return (
         row
-        | split_metrics(run.config, split, run.log_probs)
+        | split_metrics(split, run.log_probs, loss_weights(run.config))
         | {
             "assessment": assess(
                 *(run.log_probs, split.labels, taxonomy, counts, run.calibration and run.calibration.temperatures),

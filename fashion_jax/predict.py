@@ -28,8 +28,6 @@ from fashion_jax.serving.table_files import TABLES, write_table
 from fashion_jax.workdir.files import check_has_checkpoint
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
     from fashion_jax.scoring.decider import Decider
     from fashion_jax.workdir.trained import Trained
 
@@ -147,15 +145,15 @@ def _predict(arguments: list[str]) -> None:
     if not inputs or not any(map(os.path.lexists, flags.input)):
         raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
     with folder_of_flag("--explain", flags.explain):
-        _answer(flags, overrides, config, inputs)
+        _answer(flags, overrides, config.data.cache_dir, inputs)
 
 
-def _answer(flags: argparse.Namespace, overrides: Overrides, config: ConfigDict, inputs: Sequence[Input]) -> None:
+def _answer(flags: argparse.Namespace, overrides: Overrides, cache_dir: str, inputs: Sequence[Input]) -> None:
     """Predicts the classes of the inputs, and writes the files that the flags name."""
     from fashion_jax.devices.compilation_cache import enable_compilation_cache
     from fashion_jax.workdir.trained import load_trained
 
-    enable_compilation_cache(config.data.cache_dir)
+    enable_compilation_cache(cache_dir)
     decider, fitted_to = _decider(flags)
     trained = load_trained(flags.workdir, flags.checkpoint, overrides)
     if fitted_to not in (None, trained.step):
@@ -236,7 +234,6 @@ def _log_probs(
     trained: Trained, files: Sequence[str], batch_size: int
 ) -> tuple[list[int], dict[int, str], dict[str, Any]]:
     """Returns the indices of decodable files, the errors of the others, and the decodable files' log-probabilities."""
-    from fashion_jax.config.loading import image_shape
     from fashion_jax.data.batches.pipeline import decode_files
 
     good: list[int] = []
@@ -245,7 +242,7 @@ def _log_probs(
 
     def batches() -> Iterator[dict[str, Any]]:
         begin = 0
-        for indices, pixels, failed in decode_files(files, trained.config, image_shape(trained.config), batch_size):
+        for indices, pixels, failed in decode_files(files, trained.canvas, trained.config.data.resize, batch_size):
             errors.update(failed)
             if len(indices) or not good:
                 good.extend(indices.tolist())

@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
-from fashion_jax.config.loading import image_shape, load_config
+from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.workdir.lock import locked
@@ -119,7 +119,7 @@ def prepare(
         print(f"Preparing {images:,} images in {folder}: {len(missing)} of {len(shards)} shards are to be written.")
         if missing:
             _run(missing, len(shards), options)
-        describe(config, dataset, folder, shards, canvas_shape(config, shape))
+        describe(config_to_json(config), dataset, folder, shards, canvas_shape(config, shape))
     size = sum(shard.file.stat().st_size for shard in shards)
     print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them: --config.data.source=tfds", end=" ")
     print(f"--config.data.path={folder}")

@@ -121,7 +121,7 @@ SKEWED = [0] * 160 + [1] * 36 + [2] * 4
 )
 def test_draws_have_the_promised_shares(kind, level, shares):
     split = make_split(SKEWED)
-    chances = draw_chances(config_with(draw={level: kind}), split)
+    chances = draw_chances({level: kind}, split)
     assert chances.sum() == pytest.approx(1)
     np.testing.assert_allclose([chances[split.labels["sub"] == k].sum() for k in range(3)], shares, rtol=1e-3)
     drawn = np.concatenate([epoch_order(0, epoch, 200, chances) for epoch in range(50)])
@@ -130,12 +130,12 @@ def test_draws_have_the_promised_shares(kind, level, shares):
 
 
 def test_draws_are_pure_in_seed_and_epoch_and_keep_images_without_a_label():
-    chances = draw_chances(config_with(draw={"sub": "class_balanced"}), make_split([0, 0, 0, 1, -1]))
+    chances = draw_chances({"sub": "class_balanced"}, make_split([0, 0, 0, 1, -1]))
     np.testing.assert_allclose(chances, [0.4 / 3] * 3 + [0.4, 0.2])
     orders = {(seed, epoch): epoch_order(seed, epoch, 5, chances).tolist() for seed in (0, 1) for epoch in (0, 1, 2)}
     assert len(set(map(tuple, orders.values()))) > 3
     assert epoch_order(1, 2, 5, chances).tolist() == orders[1, 2]
-    assert draw_chances(config_with(), SimpleNamespace(labels={})) is None
+    assert draw_chances({}, SimpleNamespace(labels={})) is None
 
 
 RUNS = {

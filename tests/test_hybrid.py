@@ -155,12 +155,12 @@ def test_a_run_from_the_trunks_of_another_one_of_them_frozen(source, catalogue_c
 
 def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
     tiny_config.model.init_from = {"resnet10": str(finished_run)}
-    check_sources(tiny_config)
+    check_sources(tiny_config.model.init_from)
     mesh = create_mesh()
     new = create_program(tiny_config, TAXONOMY, mesh).create_state()
     old = load_trained(finished_run).state
     said = []
-    begun = with_trunks(tiny_config, new, said.append)
+    begun = with_trunks(new, "resnet10", tiny_config.model.init_from, said.append)
     assert re.fullmatch(rf"resnet10 begins as it was in {re.escape(str(finished_run))} after step [12]0\.", said[0])
     assert jax.tree.structure(begun) == jax.tree.structure(new)
     for part in ("params", "model_state"):
@@ -168,7 +168,7 @@ def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
         for name, x in here.items():
             expected = there if "trunk/" in name else drawn
             np.testing.assert_array_equal(x, expected[name], name)
-    assert trunk_paths(tiny_config) == {"resnet10": ("trunk",)}
+    assert trunk_paths("resnet10") == {"resnet10": ("trunk",)}
 
 
 def test_runs_that_do_not_have_the_trunk_are_refused_before_anything_else(finished_run, tiny_config, tmp_path):

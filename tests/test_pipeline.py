@@ -296,7 +296,7 @@ def test_the_first_batches_do_not_wait_for_all_images(tmp_path):
 def test_auto_takes_a_quarter_of_what_is_free(monkeypatch, size, free, device, mode):
     monkeypatch.setattr(memory, "free_memory", lambda: free)
     monkeypatch.setattr(memory, "free_device_memory", lambda mesh: device)
-    assert memory.cache_mode(config_of(cache="auto"), size, create_mesh()) == mode
+    assert memory.cache_mode("auto", size, create_mesh()) == mode
 
 
 @pytest.mark.parametrize("cache", ["host", "device"])
@@ -306,7 +306,7 @@ def test_a_memory_that_is_too_small_is_told_before_anything_is_decoded(ten, monk
     with pytest.raises(UserError, match=f"data.cache is '{cache}', but the decoded images take .* GiB"):
         open_images(split, config_of(cache=cache), SHAPE, create_mesh())
     assert type(open_images(split, config_of(cache="none"), SHAPE)) is StreamedImages
-    assert memory.cache_mode(config_of(cache=cache), pixels.size * 8 // 10, create_mesh()) == cache
+    assert memory.cache_mode(cache, pixels.size * 8 // 10, create_mesh()) == cache
 
 
 def test_the_free_memory_is_that_of_the_container(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fashion_jax.config.loading import load_config
 from fashion_jax.data import preparing as shards
-from fashion_jax.data.batches.pipeline import decode_rows, eval_batches, open_images
+from fashion_jax.data.batches.pipeline import canvas_shape, decode_rows, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
@@ -93,7 +93,7 @@ def test_some_of_its_images_are_shown_as_those_of_the_source(prepared, tiny_conf
     shown = []
     for config in (tiny_config, on(tiny_config, prepared)):
         split = load_dataset(config).splits["train"]
-        indices, canvases = decode_rows(split, [5, 3, 150], config, SHAPE)
+        indices, canvases = decode_rows(split, [5, 3, 150], canvas_shape(config, SHAPE), config.data.resize)
         assert indices.tolist() == [0, 1, 2]
         shown.append(canvases)
     np.testing.assert_array_equal(*shown)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fashion_jax.config.loading import load_config
+from fashion_jax.config.loading import flatten, load_config
 from fashion_jax.report import comparison
 from fashion_jax.report.rendering import percent
 from fashion_jax.report.text_tables import _seeds
@@ -17,13 +17,17 @@ def config(**fields):
     return load_config("configs/mtl.py", [(name, str(value)) for name, value in fields.items()])
 
 
+def flat(**fields):
+    return flatten(config(**fields))
+
+
 def test_runs_that_differ_in_more_than_the_seed_are_no_group():
     configs = [
-        config(seed=0),
-        config(seed=1),
-        config(seed=2, num_epochs=9),
-        config(seed=1),
-        config(seed=3, num_epochs=9),
+        flat(seed=0),
+        flat(seed=1),
+        flat(seed=2, num_epochs=9),
+        flat(seed=1),
+        flat(seed=3, num_epochs=9),
     ]
     ids = [["a", "b"]] * 5
     assert seed_groups(configs, ids) == [[0, 1], [2, 4]]
@@ -32,13 +36,13 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_group():
 
 
 def test_where_the_data_lie_does_not_matter():
-    configs = [config(seed=seed, **{"data.cache_dir": folder}) for seed, folder in ((0, "/a"), (1, "/b"))]
+    configs = [flat(seed=seed, **{"data.cache_dir": folder}) for seed, folder in ((0, "/a"), (1, "/b"))]
     assert seed_groups(configs, [["a"]] * 2) == [[0, 1]]
 
 
 def test_mean_and_sample_standard_deviation():
     scores = [{"loss": x, "accuracy": x, "macro_f1": 2 * x, "auroc": 1.0} for x in (0.1, 0.2, 0.6)]
-    (group,) = over_seeds((config(seed=5 + i), ["a"], {"levels": {"sub": x}}) for i, x in enumerate(scores))
+    (group,) = over_seeds((flat(seed=5 + i), ["a"], {"levels": {"sub": x}}) for i, x in enumerate(scores))
     assert (group["runs"], group["seeds"]) == ([0, 1, 2], [5, 6, 7])
     found = group["levels"]["sub"]
     assert found["accuracy"] == pytest.approx({"mean": 0.3, "std": 0.07**0.5})

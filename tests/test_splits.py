@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Table
 from fashion_jax.data.splits import assign_splits
 from fashion_jax.data.strings import Files, Strings
@@ -31,7 +32,9 @@ def assign(table, folder=None, splits=None, seed=0, group_column="", good=None, 
     splits = splits or {"train": 0.8, "validation": 0.2}
     config = shop_config(folder or "", splits=splits, group_column=group_column, **data)
     config.seed = seed
-    assigned, left_out = assign_splits(config, table, folder, np.ones(len(table), bool) if good is None else good)
+    assigned, left_out = assign_splits(
+        data_fields(config), table, folder, np.ones(len(table), bool) if good is None else good
+    )
     return {split: images.tolist() for split, images in assigned.items()}, left_out
 
 

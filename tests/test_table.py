@@ -14,6 +14,7 @@ import pytest
 from fashion_jax.data import usable as presence
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.decoding.file_check import Checked
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.sources.table import read_table
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
@@ -25,7 +26,7 @@ ROW = ("1", "Apparel", "Topwear")
 def read(folder, text: bytes | None = None, **data):
     if text is not None:
         (folder / "styles.csv").write_bytes(text)
-    return read_table(shop_config(folder, **data), folder)[0]
+    return read_table(data_fields(shop_config(folder, **data)), folder)[0]
 
 
 def test_rows_become_ids_files_and_paths(tmp_path):
@@ -85,7 +86,7 @@ def read_named(folder, rows: bytes, text=GOOD, **data):
     """Returns the table, and what was left out, of whole rows 0 to 119 on lines 2 to 121 and further ones."""
     (folder / "styles.csv").write_bytes(text + rows)
     config = shop_config(folder, levels={"main": "main", "sub": "sub"}, max_bad_fraction=0.1, **data)
-    return read_table(config, folder)
+    return read_table(data_fields(config), folder)
 
 
 @pytest.mark.parametrize(

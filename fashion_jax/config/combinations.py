@@ -28,9 +28,14 @@ def best_metric(config: ConfigDict) -> str:
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
 
 
-def trunk_names(config: ConfigDict) -> tuple[str, ...]:
-    """Returns the names of the model's trunks."""
-    return ("resnet34", "vgg16") if config.model.name == "hybrid" else (config.model.name,)
+def trunk_names(model_name: str) -> tuple[str, ...]:
+    """Returns the names of the trunks of the model that model.name names."""
+    return ("resnet34", "vgg16") if model_name == "hybrid" else (model_name,)
+
+
+def loss_weights(config: ConfigDict) -> dict[str, float]:
+    """Returns level -> weight of its loss in the total loss, for the levels that are trained."""
+    return {level: config.loss_weights.get(level, 1.0) for level in head_names(config)}
 
 
 def _check_levels(config: ConfigDict) -> None:
@@ -60,10 +65,10 @@ def _check_model(config: ConfigDict) -> None:
     model, levels = config.model, list(config.data.levels)
     for field in ("init_from", "frozen"):
         for name in model[field]:
-            if name not in trunk_names(config):
+            if name not in trunk_names(model.name):
                 raise UserError(
                     f"model.{field} has {name!r}, but the model {model.name!r} is made of "
-                    f"{' and '.join(trunk_names(config))}: take it out."
+                    f"{' and '.join(trunk_names(model.name))}: take it out."
                 )
     for name in model.frozen:
         if name not in model.init_from:

@@ -41,7 +41,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     for field, text in overrides:
         _override(config, field, text)
     check_config(config)
-    _check_is_read(config, overrides)
+    _check_is_read(config.data.source, overrides)
     return config
 
 
@@ -49,7 +49,7 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     """Loads the config of the run in workdir, with overrides of its data and of how it predicts.
 
     The run may come from someone else, so the cache folder in its config.json is ignored: compiled programs are loaded
-    from there.
+    from there and run, so that whoever names the folder decides what is computed.
 
     Raises:
         UserError: workdir holds no run, or a field is unknown, cannot change after training, or has a wrong value.
@@ -62,7 +62,7 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
             f"--workdir is {str(workdir)!r}, which holds no run (its config.json cannot be read): "
             "name the --workdir of a training."
         ) from error
-    _leave_out_places(config)
+    config.data.cache_dir = ""
     for field, text in overrides:
         if not field.startswith(("data.", "rare_classes.post_hoc")) and field != "eval_flip":
             raise UserError(
@@ -70,7 +70,7 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
             )
         _override(config, field, text)
     check_config(config)
-    _check_is_read(config, overrides)
+    _check_is_read(config.data.source, overrides)
     return config
 
 
@@ -81,25 +81,24 @@ def ways_to_predict(workdir: Path, overrides: Iterable[tuple[str, str]]) -> list
         UserError: see load_run_config.
     """
     fields = [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
-    before, now = load_run_config(workdir), load_run_config(workdir, overrides)
+    before, now = load_run_config(workdir).to_dict(), load_run_config(workdir, overrides).to_dict()
     return [field for field in fields if _value(before, field) != _value(now, field)]
 
 
-def _value(config: ConfigDict, field: str) -> Any:
+def _value(node: Any, field: str) -> Any:
     """Returns the value of a field, or of a level in a table; None if the table does not have the level."""
-    node: Any = config
     for name in field.split("."):
         node = node.get(name)
     return node
 
 
-def _check_is_read(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+def _check_is_read(source: str, overrides: Iterable[tuple[str, str]]) -> None:
     """Raises a UserError if an override names a file that the catalogue would not read.
 
     Overlays may name files for another source; on the command line a file is named on purpose.
     """
     for field, text in overrides:
-        if config.data.source == "catalogue" and field in _OF_FILES and text:
+        if source == "catalogue" and field in _OF_FILES and text:
             raise UserError(
                 f"{field} is {text!r}, but data.source is catalogue, which is drawn and reads no files: set "
                 "data.source to csv, folder or tfds."
@@ -111,16 +110,8 @@ def _read_json(path: str) -> ConfigDict:
         config = read_config(Path(path).read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config is {path!r}, which cannot be read ({error}): name a config file.") from error
-    _leave_out_places(config)
+    config.data.cache_dir = ""  # only flags, config files and the environment name it, as in load_run_config
     return config
-
-
-def _leave_out_places(config: ConfigDict) -> None:
-    """Removes the cache folder from a config.json; only flags, config files and the environment may set it.
-
-    Compiled programs are loaded from the cache and run, so whoever names the folder decides what is computed.
-    """
-    config.data.cache_dir = ""
 
 
 def read_config(text: str, name: str) -> ConfigDict:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.config.loading import cache_root
 from fashion_jax.data.catalogue.generator import catalogue_folder
+from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.fingerprint import split_digests
 from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
@@ -108,17 +109,19 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
     Raises:
         UserError: names the first missing file, or the zip that cannot be used.
     """
-    named = config.data.taxonomy and not split
-    names = {"data.taxonomy": stored_path(Path(os.path.expanduser(config.data.taxonomy)))} if named else {}
-    folder = _path(config)
-    if config.data.source in ("csv", "folder") and os.path.isfile(folder):
+    data = data_fields(config)
+    names = {}
+    if data.taxonomy and not split:
+        names["data.taxonomy"] = stored_path(Path(os.path.expanduser(data.taxonomy)))
+    folder = _path(data.path)
+    if data.source in ("csv", "folder") and os.path.isfile(folder):
         check_archive(folder)
-    elif config.data.source == "csv":
-        table_file(config, folder)
-        names |= _split_files(config, folder) if split != ALL else {}
-    elif config.data.source == "folder":
+    elif data.source == "csv":
+        table_file(data.csv, folder)
+        names |= _split_files(data.splits, folder) if split != ALL else {}
+    elif data.source == "folder":
         check_folder(folder)
-        files = _split_files(config, folder) if split != ALL else {}
+        files = _split_files(data.splits, folder) if split != ALL else {}
         names |= {field: path for field, path in files.items() if not os.path.isdir(path)}
     for field, path in names.items():
         if not os.path.isfile(path):
@@ -132,26 +135,27 @@ def load_dataset(config: ConfigDict) -> Dataset:
         UserError: the data is missing, wrong, or does not fit the config.
     """
     check_paths(config)
-    fixed = read_taxonomy_file(config.data.taxonomy, list(config.data.levels)) if config.data.taxonomy else None
-    table, left_out, digests, assigned = _read(config, fixed)
+    data = data_fields(config)
+    fixed = read_taxonomy_file(data.taxonomy, list(data.levels)) if data.taxonomy else None
+    table, left_out, digests, assigned = _read(data, fixed)
     leaks = find_leaks(table.files, digests, assigned)
-    if config.data.drop_leaks:
+    if data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
         left_out |= {"in another split too": list(table.ids.select(leaked))} if len(leaked) else {}
     before = table.paths
-    if config.data.rare_classes == "merge":
-        table = merge_rare(config, table, assigned["train"])
-    assigned, rare = drop_rare(config, table, assigned)
+    if data.rare_classes == "merge":
+        table = merge_rare(table, assigned["train"], len(data.levels), data.min_images_per_class)
+    assigned, rare = drop_rare(table, assigned, len(data.levels), data.min_images_per_class)
     if rare:
-        left_out[f"class with fewer than {config.data.min_images_per_class} training images"] = rare
-    _check_sizes(config, assigned)
-    taxonomy = fixed or _taxonomy(config, table.paths.select(assigned["train"]))
+        left_out[f"class with fewer than {data.min_images_per_class} training images"] = rare
+    _check_sizes(assigned, config.batch_size)
+    taxonomy = fixed or _taxonomy(data.levels, table.paths.select(assigned["train"]))
     images = np.concatenate(list(assigned.values()))
     merged = merged_counts(before, table.paths, images, taxonomy)
-    warnings = label_warnings(list(config.data.levels), _distinct(table.paths.select(images)))
+    warnings = label_warnings(list(data.levels), _distinct(table.paths.select(images)))
     contents = table.files.contents() if isinstance(table.files, RecordNames) else digests
     splits = {name: _split(table.select(images), taxonomy, contents[images]) for name, images in assigned.items()}
-    _check_trained(config, taxonomy, table.paths, splits["train"])
+    _check_trained(data, taxonomy, table.paths, splits["train"])
     return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
 
 
@@ -161,55 +165,55 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     Raises:
         UserError: the data is missing or wrong, or has no such split.
     """
-    if list(config.data.levels) != list(taxonomy.levels):
-        raise UserError(f"data.levels is {config.data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
+    data = data_fields(config)
+    if list(data.levels) != list(taxonomy.levels):
+        raise UserError(f"data.levels is {data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
     check_paths(config, name)
     # Folders are listed as in training: splits by fractions depend on the list.
-    is_as_trained = config.data.source == "folder" and not config.data.taxonomy and name != ALL
-    table, _, digests, assigned = _read(config, None if is_as_trained else taxonomy, name)
-    merged = merge_unknown(table, taxonomy) if config.data.rare_classes == "merge" else table
+    is_as_trained = data.source == "folder" and not data.taxonomy and name != ALL
+    table, _, digests, assigned = _read(data, None if is_as_trained else taxonomy, name)
+    merged = merge_unknown(table, taxonomy) if data.rare_classes == "merge" else table
     if name == ALL:
         return _split(merged, taxonomy)
-    if config.data.drop_leaks:
+    if data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
-    assigned, _ = drop_rare(config, merged, assigned)
+    assigned, _ = drop_rare(merged, assigned, len(data.levels), data.min_images_per_class)
     if name not in assigned or not len(assigned[name]):
         raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
     return _split(merged.select(assigned[name]), taxonomy)
 
 
-def _read(config: ConfigDict, taxonomy: Taxonomy | None, also: str = "") -> tuple[Table, LeftOut, np.ndarray, Assigned]:
+def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "") -> tuple[Table, LeftOut, np.ndarray, Assigned]:
     """Returns the usable images, the images left out, the digests of their files, and their splits (none for ALL)."""
-    table, left_out, folder = _listed(config, taxonomy)
-    good, bad, digests = _usable(config, table)
-    assigned, unassigned = ({}, {}) if also == ALL else assign_splits(_source_config(config), table, folder, good, also)
+    table, left_out, folder = _listed(data, taxonomy)
+    good, bad, digests = _usable(data, table)
+    assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
     return table.select(np.flatnonzero(good)), _joined(left_out, bad, unassigned), digests[good], assigned
 
 
-def _usable(config: ConfigDict, table: Table) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+def _usable(data: DataFields, table: Table) -> tuple[np.ndarray, LeftOut, np.ndarray]:
     """Checks the images as `usable` does; records were checked when they were prepared, and all count as different."""
-    if config.data.source == "tfds":
+    if data.source == "tfds":
         return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
-    return usable(table, config.data.max_bad_fraction, cache_root(config.data.cache_dir))
+    return usable(table, data.max_bad_fraction, cache_root(data.cache_dir))
 
 
-def _listed(config: ConfigDict, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
+def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
     """Returns the table of the source's images (each once), the images left out, and the folder of the data."""
-    if config.data.source == "tfds":
-        path = _path(config) if config.data.path else None
-        return *read_records(config, path, taxonomy), path or Path()
-    if config.data.source == "folder":
-        folder = _folder(config)
-        return *read_folder(config, folder, taxonomy), folder
-    if config.data.source == "catalogue":
-        catalogue = config.data.catalogue
-        noise = float(catalogue.label_noise)
-        folder = catalogue_folder(config.data.cache_dir, catalogue.num_images, catalogue.seed, noise)
+    if data.source == "tfds":
+        path = _path(data.path) if data.path else None
+        return *read_records(data, path, taxonomy), path or Path()
+    if data.source == "folder":
+        folder = _folder(data)
+        return *read_folder(data, folder, taxonomy), folder
+    if data.source == "catalogue":
+        drawn = data.catalogue
+        folder = catalogue_folder(data.cache_dir, drawn.num_images, drawn.seed, drawn.label_noise)
     else:
-        folder = _folder(config)
-    table, ragged = read_table(_source_config(config), folder)
+        folder = _folder(data)
+    table, ragged = read_table(data, folder)
     table, repeated = without_repeats(table)
     return table, ragged | repeated, folder
 
@@ -220,43 +224,32 @@ def _joined(*accounts: LeftOut) -> LeftOut:
     return {reason: [name for account in accounts for name in account.get(reason, [])] for reason in reasons}
 
 
-def _folder(config: ConfigDict) -> Path:
+def _folder(data: DataFields) -> Path:
     """Returns the folder of the data; extracts it first if data.path is a zip."""
-    path = _path(config)
-    return extracted(path, cache_root(config.data.cache_dir)) if os.path.isfile(path) else path
+    path = _path(data.path)
+    return extracted(path, cache_root(data.cache_dir)) if os.path.isfile(path) else path
 
 
-def _path(config: ConfigDict) -> Path:
-    return stored_path(Path(os.path.expanduser(config.data.path)).absolute())
+def _path(path: str) -> Path:
+    return stored_path(Path(os.path.expanduser(path)).absolute())
 
 
-def _split_files(config: ConfigDict, folder: Path) -> dict[str, Path]:
+def _split_files(splits: str | Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Returns config field -> file, for the splits that are given as files."""
-    splits = config.data.splits if isinstance(config.data.splits, dict) else {}
+    if isinstance(splits, str):
+        return {}
     named = {split: folder / name for split, name in splits.items() if isinstance(name, str)}
     return {f"data.splits.{split}": stored_path(path) for split, path in named.items()}
 
 
-def _source_config(config: ConfigDict) -> ConfigDict:
-    """Returns the config; for the generated catalogue, fields that fit it replace those of an overlay for real data."""
-    if config.data.source != "catalogue":
-        return config
-    config = config.copy_and_resolve_references()
-    config.data.csv, config.data.image, config.data.group_column = "", "images/{id}.jpg", ""
-    splits = config.data.splits
-    if isinstance(splits, str) or not all(isinstance(value, float) for value in splits.values()):
-        config.data.splits = {"train": 0.8, "validation": 0.2}
-    return config
-
-
-def _check_sizes(config: ConfigDict, assigned: Assigned) -> None:
+def _check_sizes(assigned: Assigned, batch_size: int) -> None:
     for split, images in assigned.items():
         if not len(images):
             raise UserError(
                 f"The split {split!r} has no images left, as all its classes are rare: lower data.min_images_per_class."
             )
-    if (count := len(assigned["train"])) < config.batch_size:
-        raise UserError(f"batch_size is {config.batch_size}, but the training split has only {count} images: lower it.")
+    if (count := len(assigned["train"])) < batch_size:
+        raise UserError(f"batch_size is {batch_size}, but the training split has only {count} images: lower it.")
 
 
 def _distinct(paths: LabelPaths) -> list[Labels]:
@@ -264,21 +257,21 @@ def _distinct(paths: LabelPaths) -> list[Labels]:
     return [paths.distinct[code] for code in np.unique(paths.codes)]
 
 
-def _taxonomy(config: ConfigDict, paths: LabelPaths) -> Taxonomy:
-    taxonomy = Taxonomy.from_paths(list(config.data.levels), _distinct(paths))
-    for level, column in config.data.levels.items():
+def _taxonomy(levels: Mapping[str, str], paths: LabelPaths) -> Taxonomy:
+    taxonomy = Taxonomy.from_paths(list(levels), _distinct(paths))
+    for level, column in levels.items():
         if not taxonomy.classes[level]:
             raise UserError(f"No training row has a label at the level {level!r}: fill its column, {column!r}.")
     return taxonomy
 
 
-def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, train: Split) -> None:
+def _check_trained(data: DataFields, taxonomy: Taxonomy, paths: LabelPaths, train: Split) -> None:
     """Checks that every folder of images has its class, and that every class of a taxonomy file has training images."""
-    if config.data.source == "folder" and config.data.taxonomy:
+    if data.source == "folder" and data.taxonomy:
         finest = taxonomy.label_ids(paths.distinct)[taxonomy.levels[-1]]
         if strange := [paths.distinct[i] for i in np.flatnonzero(finest == UNKNOWN)]:
             raise UserError(
-                f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {config.data.taxonomy}: add it "
+                f"The folder {os.path.join(*filter(None, strange[0]))!r} is no class of {data.taxonomy}: add it "
                 "there or take it out of data.path, or set data.taxonomy to a file of your own, or leave it empty if "
                 "the folders are MAIN/SUB."
             )
@@ -286,8 +279,8 @@ def _check_trained(config: ConfigDict, taxonomy: Taxonomy, paths: LabelPaths, tr
         counts = _counts(train.labels[level], len(names))
         if 0 in counts:
             raise UserError(
-                f"The class {names[counts.index(0)]!r} of {config.data.taxonomy} has no training images, or fewer than "
-                f"data.min_images_per_class = {config.data.min_images_per_class}: add some, or take it out of there."
+                f"The class {names[counts.index(0)]!r} of {data.taxonomy} has no training images, or fewer than "
+                f"data.min_images_per_class = {data.min_images_per_class}: add some, or take it out of there."
             )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
 from fashion_jax.command_line import folder_of_flag
 from fashion_jax.config.loading import config_to_json, read_config
+from fashion_jax.data.batches.image_stores import Images
 from fashion_jax.data.batches.pipeline import canvas_shape, open_images
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding.decode import DECODER
@@ -97,7 +98,7 @@ def plan_shards(
     Raises:
         UserError: the folder holds something else, or cannot be written.
     """
-    _check_features(config)
+    _check_features(config.data.levels)
     canvas = canvas_shape(config, shape)
     each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
     plan = {
@@ -122,8 +123,8 @@ def is_complete(folder: Path) -> bool:
     return (folder / _COMPLETE).is_file()
 
 
-def _check_features(config: ConfigDict) -> None:
-    if taken := {ID, IMAGE, CONTENTS} & set(config.data.levels):
+def _check_features(levels: Iterable[str]) -> None:
+    if taken := {ID, IMAGE, CONTENTS} & set(levels):
         raise UserError(
             f"data.levels has {sorted(taken)[0]!r}, which a prepared dataset uses for another feature: rename it."
         )
@@ -180,11 +181,13 @@ def write_shard(shard: Shard) -> int:
         return shard.stop - shard.start
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    split = _part(shard)
+    split, config = _part(shard), read_config(shard.config, "--config")
+    config.data.cache = "none"
+    images = open_images(split, config, shard.shape)
     with replacing(shard.file) as temporary:
         writer = ArrayRecordWriter(str(temporary), _OPTIONS)
         try:
-            for record in _records(split, read_config(shard.config, "--config"), shard.shape):
+            for record in _records(split, images):
                 writer.write(record)
         finally:
             writer.close()
@@ -206,17 +209,15 @@ def _part(shard: Shard) -> Split:
     return Split(split.ids[part], split.files[part], labels, split.contents[part])
 
 
-def _records(split: Split, config: ConfigDict, shape: tuple[int, int]) -> Iterator[bytes]:
+def _records(split: Split, images: Images) -> Iterator[bytes]:
     """Yields a serialized tf.train.Example for each image."""
     tf = import_tensorflow()
-    config = config.copy_and_resolve_references()
-    config.data.cache = "none"
+    start = 0
 
     def batches() -> Iterator[np.ndarray]:
         for start in range(0, len(split), _BATCH):
             yield np.minimum(np.arange(start, start + _BATCH), len(split) - 1)
 
-    images, start = open_images(split, config, shape), 0
     for pixels in images.batches(batches):
         for image in pixels[: len(split) - start]:
             feature = {IMAGE: _bytes(tf, image.tobytes()), ID: _bytes(tf, _encoded(split.ids[start]))}
@@ -246,14 +247,14 @@ def _write_index(path: Path, split: Split) -> None:
         pq.write_table(pa.table(columns), file)
 
 
-def describe(config: ConfigDict, dataset: Dataset, folder: Path, shards: list[Shard], canvas: tuple[int, int]) -> None:
-    """Writes the classes, the images left out, and the metadata that makes the shards a TFDS directory."""
+def describe(config: str, dataset: Dataset, folder: Path, shards: list[Shard], canvas: tuple[int, int]) -> None:
+    """Writes the config (as JSON), the classes, the images left out, and what makes the shards a TFDS directory."""
     import tensorflow_datasets as tfds
 
     remove_temporaries(folder)
     for left in [*folder.glob(f".{NAME}-*"), *(folder / INDEX).glob(".*")]:
         left.unlink(missing_ok=True)  # left behind by a process that was killed
-    write_bytes(folder / "config.json", config_to_json(config).encode())
+    write_bytes(folder / "config.json", config.encode())
     write_bytes(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
     write_bytes(
         folder / LEFT_OUT, json.dumps(dataset.left_out, indent=1, ensure_ascii=False).encode("utf-8", "replace")

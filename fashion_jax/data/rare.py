@@ -6,7 +6,6 @@ import dataclasses
 from collections import defaultdict
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from fashion_jax.data.sources.table import LabelPaths, Labels, Table
 from fashion_jax.data.splits import Assigned
@@ -16,15 +15,15 @@ from fashion_jax.taxonomy import Taxonomy, class_name
 OTHER = "Other"
 
 
-def merge_rare(config: ConfigDict, table: Table, train: np.ndarray) -> Table:
-    """Returns the table with classes of too few training images renamed to "Other" of their parents.
+def merge_rare(table: Table, train: np.ndarray, num_levels: int, min_images: int) -> Table:
+    """Returns the table with classes of fewer than `min_images` training images renamed to "Other" of their parents.
 
     `train` is int [n], the rows of the training images.
     """
     paths = table.paths
-    for depth in range(1, len(config.data.levels) + 1):
+    for depth in range(1, num_levels + 1):
         counts = _training_counts(paths, train, depth)
-        kept = {path for path, count in counts.items() if count >= config.data.min_images_per_class}
+        kept = {path for path, count in counts.items() if count >= min_images}
         distinct = [path if path[:depth] in kept else _merged(path, depth) for path in paths.distinct]
         paths = LabelPaths(distinct, paths.codes)
     return dataclasses.replace(table, paths=paths)
@@ -47,12 +46,12 @@ def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
     return dataclasses.replace(table, paths=LabelPaths(distinct, table.paths.codes))
 
 
-def drop_rare(config: ConfigDict, table: Table, assigned: Assigned) -> tuple[Assigned, list[str]]:
-    """Removes classes with too few training images from all splits; returns the splits and the removed ids."""
+def drop_rare(table: Table, assigned: Assigned, num_levels: int, min_images: int) -> tuple[Assigned, list[str]]:
+    """Removes classes of fewer than `min_images` training images from all splits; returns these and the removed ids."""
     dropped = []
-    for depth in range(len(config.data.levels), 0, -1):
+    for depth in range(num_levels, 0, -1):
         counts = _training_counts(table.paths, assigned["train"], depth)
-        rare = {path for path, count in counts.items() if count < config.data.min_images_per_class}
+        rare = {path for path, count in counts.items() if count < min_images}
         is_rare = np.array([path[:depth] in rare for path in table.paths.distinct], bool)
         gone = {split: is_rare[table.paths.codes[images]] for split, images in assigned.items()}
         dropped += [images[gone[split]] for split, images in assigned.items()]

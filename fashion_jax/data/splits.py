@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from fashion_jax.data.fields import DataFields
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.table import FOLDERS, LeftOut, Table
 from fashion_jax.data.strings import Strings
@@ -19,7 +19,7 @@ Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in th
 
 
 def assign_splits(
-    config: ConfigDict, table: Table, folder: Path, good: np.ndarray, also: str = ""
+    data: DataFields, table: Table, folder: Path, good: np.ndarray, also: str = ""
 ) -> tuple[Assigned, LeftOut]:
     """Returns split -> its usable images, and reason -> ids of the usable images that are in no split.
 
@@ -27,7 +27,7 @@ def assign_splits(
     exception: a class that would have no usable training image goes to training as a whole.
 
     Args:
-        config: gives data.splits, data.folds, data.group_column and the seed.
+        data: its splits, folds, group_column and seed are used.
         table: all images.
         folder: the folder that files of ids are relative to.
         good: bool [images], which images can be used; the others are in no split.
@@ -36,11 +36,11 @@ def assign_splits(
     Raises:
         UserError: a file of ids is missing, an id or a group is in two splits, or a split has no images.
     """
-    splits, group_column = config.data.splits, config.data.group_column
+    splits, group_column = data.splits, data.group_column
     if FOLDERS in table.columns:  # in a prepared dataset groups are whole already
         group_column = ""
-    if config.data.folds:
-        names, of, unassigned = _from_folds(config, table, good)
+    if data.folds:
+        names, of, unassigned = _from_folds(data, table, good)
     elif FOLDERS in table.columns:
         names, of, unassigned = _from_column(table, FOLDERS, set(table.columns[FOLDERS]), good)
     elif isinstance(splits, str):
@@ -48,7 +48,7 @@ def assign_splits(
     elif all(isinstance(value, str) for value in splits.values()):
         names, of, unassigned = _from_files(table, splits, folder, good)
     else:
-        names, of, unassigned = _from_fractions(table, splits, group_column, config.seed, good)
+        names, of, unassigned = _from_fractions(table, splits, group_column, data.seed, good)
     if group_column:
         _check_groups(table, group_column, names, of)
     for i, split in enumerate(names):
@@ -151,7 +151,7 @@ def _from_fractions(
     return names, of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
 
 
-def _from_folds(config: ConfigDict, table: Table, good: np.ndarray) -> tuple[list[str], np.ndarray, LeftOut]:
+def _from_folds(data: DataFields, table: Table, good: np.ndarray) -> tuple[list[str], np.ndarray, LeftOut]:
     """Takes part data.fold of data.folds as validation and the others as training; returns what _from_column returns.
 
     The groups of each class are shuffled and dealt to the folds in turn, continuing from class to class. A class with a
@@ -159,16 +159,16 @@ def _from_folds(config: ConfigDict, table: Table, good: np.ndarray) -> tuple[lis
     """
     if FOLDERS in table.columns:
         raise UserError(
-            f"data.folds is {config.data.folds}, but the data is divided into splits already "
+            f"data.folds is {data.folds}, but the data is divided into splits already "
             f"({', '.join(sorted(set(table.columns[FOLDERS])))}): set it to 0."
         )
-    first, group_of = _groups(table, config.data.group_column)
+    first, group_of = _groups(table, data.group_column)
     fold_of_group, turn = np.full(len(first), -1), 0
-    for groups in _shuffled_strata(table, first, config.seed):
+    for groups in _shuffled_strata(table, first, data.seed):
         if len(groups) > 1:
-            fold_of_group[groups] = np.arange(turn, turn + len(groups)) % config.data.folds
+            fold_of_group[groups] = np.arange(turn, turn + len(groups)) % data.folds
             turn += len(groups)
-    of = (fold_of_group == config.data.fold).astype(int)[group_of]
+    of = (fold_of_group == data.fold).astype(int)[group_of]
     return ["train", "validation"], _with_every_class(of, 0, table, good, group_of), {}
 
 

@@ -49,10 +49,8 @@ class Classifier(nn.Module):
         """Maps normalised images [batch, height, width, 3] to level -> logits [batch, classes].
 
         The computation has the type of the images; logits are at least float32. Training needs a key named "dropout"
-        and makes
-        the collection "batch_stats" mutable. Conditions use the targets (level -> share of each class [batch, classes])
-        if
-        given, and predictions otherwise.
+        and makes the collection "batch_stats" mutable. Conditions use the targets (level -> share of each class [batch,
+        classes]) if given, and predictions otherwise.
         """
         features = run_trunk(self.trunk, images, train=train, frozen=self.frozen)
         is_whole = train and self.whole is not None
@@ -79,30 +77,25 @@ def create_model(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = Non
         mesh: the devices that a batch is spread over in training; None means one device.
     """
     num_devices = mesh.size if mesh else 1
+    names = head_names(config)
     groups = {
         "global": 1,
         "group": max(config.batch_size // config.accumulate // config.batch_norm_group_size, 1),
         "local": num_devices,
     }
     norm = partial(BatchNorm, num_groups=groups[config.batch_norm])
-    heads = {
-        level: HEADS[head](num_classes=taxonomy.num_classes(level), norm=norm)
-        for level, head in head_names(config).items()
-    }
+    heads = {level: HEADS[head](num_classes=taxonomy.num_classes(level), norm=norm) for level, head in names.items()}
     conditioned = list(heads)[1:] if config.model.condition_on_parent else []
     conditions: dict[str, nn.Module] = {level: ParentCondition(taxonomy.num_classes(level)) for level in conditioned}
+    are_small = config.model.name != "vgg16" and {*names.values()} <= {"main", "sub"}
+    is_whole = are_small and config.batch_norm == "global" and 1 < num_devices <= _FEW_DEVICES
     return Classifier(
         trunk=_create_trunk(config, norm),
         heads=heads,
         conditions=conditions,
         frozen=config.model.name in config.model.frozen,
-        whole=replicated(mesh) if mesh and _are_heads_whole(config, num_devices) else None,
+        whole=replicated(mesh) if mesh and is_whole else None,
     )
-
-
-def _are_heads_whole(config: ConfigDict, num_devices: int) -> bool:
-    are_small = config.model.name != "vgg16" and {*head_names(config).values()} <= {"main", "sub"}
-    return are_small and config.batch_norm == "global" and 1 < num_devices <= _FEW_DEVICES
 
 
 def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
@@ -115,6 +108,6 @@ def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
     return RESNETS[name](norm=norm, remat=remat)
 
 
-def trunk_paths(config: ConfigDict) -> dict[str, tuple[str, ...]]:
-    """Returns name of each trunk in the model of a config -> path of its parameters and statistics."""
-    return {name: ("trunk", name) if name != config.model.name else ("trunk",) for name in trunk_names(config)}
+def trunk_paths(model_name: str) -> dict[str, tuple[str, ...]]:
+    """Returns name of each trunk in the model that model.name names -> path of its parameters and statistics."""
+    return {name: ("trunk", name) if name != model_name else ("trunk",) for name in trunk_names(model_name)}

@@ -121,7 +121,7 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
 
 def seeds(runs: Runs) -> dict[str, Any] | None:
     """Describes how far the scores of runs that differ only in the seed lie apart; None if there are no such runs."""
-    groups = over_seeds((run.config, run.split.ids, run.assessment) for run in runs)
+    groups = over_seeds((flatten(run.config), run.split.ids, run.assessment) for run in runs)
     told = [metric for metric in METRICS if metric.key in SCORES]
     tables = [
         {

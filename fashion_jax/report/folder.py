@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from fashion_jax.data.dataset import Split
 from fashion_jax.report.comparison import write_comparison
@@ -16,7 +15,7 @@ from fashion_jax.report.figures.curves import write_report
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.blocks import probabilities
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels
-from fashion_jax.serving.grad_cam import create_grad_cam, explainer, map_words, overlay
+from fashion_jax.serving.grad_cam import explainer, map_words
 from fashion_jax.serving.table_files import write_csv
 from fashion_jax.workdir.trained import Trained
 
@@ -45,7 +44,6 @@ def write_label_errors(path: Path, contents: PageContents) -> None:
 
 def evaluated_contents(
     trained: Trained,
-    config: ConfigDict,
     split: Split,
     log_probs: Mapping[str, np.ndarray],
     row: Mapping[str, Any],
@@ -54,8 +52,7 @@ def evaluated_contents(
     """Returns the contents of the page of an evaluated split, with heat maps of the images that it shows.
 
     Args:
-        trained: the run.
-        config: its config, with what the command overrides.
+        trained: the run; its config has the overrides of the command.
         split: the measured images.
         log_probs: level -> [images, classes].
         row: results of evaluate: split, assessment, note, parameters, flops_per_image, images_per_second.
@@ -63,14 +60,14 @@ def evaluated_contents(
     """
     return read_contents(
         trained.workdir,
-        config=config,
+        config=trained.config,
         taxonomy=trained.taxonomy,
         step=trained.step,
         split_name=row["split"],
         split=split,
         log_probs=log_probs,
         assessment=row["assessment"],
-        explain=explainer(create_grad_cam(trained), overlay, split, config),
+        explain=explainer(trained, split),
         explained_from=map_words(trained),
         cost={name: row[name] for name in ("parameters", "flops_per_image", "images_per_second")},
         note=row["note"],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.taxonomy import UNKNOWN
 
@@ -143,24 +142,32 @@ def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, fl
     return np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0), average_precision
 
 
-def split_metrics(config: ConfigDict, split: Split, log_probs: dict[str, np.ndarray]) -> dict[str, float]:
+def split_metrics(
+    split: Split, log_probs: dict[str, np.ndarray], loss_weights: Mapping[str, float]
+) -> dict[str, float]:
     """Computes `LEVEL/METRIC` and `loss` of a split in float64, over the images with a known label."""
     levels = {level: evaluate_level(x, split.labels[level]) for level, x in log_probs.items()}
-    return named_metrics(config, levels)
+    return named_metrics(levels, loss_weights)
 
 
-def named_metrics(config: ConfigDict, levels: dict[str, dict[str, float]]) -> dict[str, float]:
+def named_metrics(levels: dict[str, dict[str, float]], loss_weights: Mapping[str, float]) -> dict[str, float]:
     """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels' losses."""
     metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
-    metrics["loss"] = sum(config.loss_weights.get(level, 1.0) * levels[level]["loss"] for level in head_names(config))
+    metrics["loss"] = sum(weight * levels[level]["loss"] for level, weight in loss_weights.items())
     return metrics
 
 
-def score(config: ConfigDict, line: dict[str, Any]) -> float:
-    """Returns the metric that chooses the best checkpoint, from a line of metrics.jsonl.
+def score(line: dict[str, Any], metric: str) -> float:
+    """Returns the score of an epoch by its metric, from its line of metrics.jsonl.
 
-    Higher is better; NaN means that the line has no score.
+    Higher is better, so that a loss is negated; NaN means that the line does not have the metric.
     """
-    name = best_metric(config)
-    value = line.get(name)
-    return math.nan if value is None else -value if name.endswith("loss") else value
+    value = line.get(metric)
+    if value is None:
+        return math.nan
+    return -value if metric.endswith("loss") else value
+
+
+def epoch_scores(lines: Iterable[dict[str, Any]], metric: str) -> dict[int, float]:
+    """Returns the last step of each epoch -> its score by a metric, from the lines of metrics.jsonl."""
+    return {line["step"]: score(line, metric) for line in lines}

@@ -6,25 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
-
-from fashion_jax.config.loading import flatten
 
 _ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # may differ between runs of one config
 SCORES = ("loss", "accuracy", "macro_f1", "auroc")
 
 
-def seed_groups(configs: Sequence[ConfigDict], ids: Sequence[Sequence[str]]) -> list[list[int]]:
+def seed_groups(configs: Sequence[Mapping[str, Any]], ids: Sequence[Sequence[str]]) -> list[list[int]]:
     """Returns the indices of runs, two or more, that differ only in the seed; the first run of equal seeds counts.
 
     Args:
-        configs: of the runs; where the data lie and where they are cached does not count.
+        configs: the flattened configs of the runs; where the data lie and where they are cached does not count.
         ids: ids of the images that each run was measured on.
     """
     groups: dict[Any, dict[int, int]] = {}
     for i, (config, measured) in enumerate(zip(configs, ids, strict=True)):
-        others = repr(sorted((field, x) for field, x in flatten(config).items() if field not in ("seed", *_ELSEWHERE)))
-        groups.setdefault((others, tuple(measured)), {}).setdefault(config.seed, i)
+        others = repr(sorted((field, x) for field, x in config.items() if field not in ("seed", *_ELSEWHERE)))
+        groups.setdefault((others, tuple(measured)), {}).setdefault(config["seed"], i)
     return [list(members.values()) for members in groups.values() if len(members) > 1]
 
 
@@ -34,16 +31,16 @@ def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
     return {name: {"mean": float(x.mean()), "std": float(x.std(ddof=1))} for name, x in values.items()}
 
 
-def over_seeds(runs: Iterable[tuple[ConfigDict, Sequence[str], Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def over_seeds(runs: Iterable[tuple[Mapping[str, Any], Sequence[str], Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Returns for each of the `seed_groups` the runs' indices, their seeds, and level -> `spread`.
 
     Args:
-        runs: config, ids of the measured images, and the result of `assessment.assess`.
+        runs: flattened config, ids of the measured images, and the result of `assessment.assess`.
     """
     configs, ids, assessments = zip(*runs, strict=True)
     found = []
     for group in seed_groups(configs, ids):
         scores = [assessments[i]["levels"] for i in group]
         levels = {level: spread([x[level] for x in scores]) for level in scores[0]}
-        found.append({"runs": group, "seeds": [configs[i].seed for i in group], "levels": levels})
+        found.append({"runs": group, "seeds": [configs[i]["seed"] for i in group], "levels": levels})
     return found

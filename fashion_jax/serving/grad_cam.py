@@ -15,18 +15,22 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
-from fashion_jax.data.batches.pipeline import decode_files
+from fashion_jax.data.batches.pipeline import decode_files, decode_rows
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models import Classifier
 from fashion_jax.step.losses import level_log_probs
 from fashion_jax.step.train_step import StepParts, jit_on_batches
 from fashion_jax.taxonomy import UNKNOWN
 from fashion_jax.workdir.trained import Trained
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fashion_jax.data.dataset import Split
 
 MAX_EXPLAINED = 1000  # images whose overlays are written as files
 
@@ -38,7 +42,6 @@ _SHOWN_SIZE = 256  # pixels, about, on the longer side of an overlay file
 Maps = dict[tuple[str, ...], Array]  # path of a tapped map in the model -> [batch, height, width, channels]
 
 GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
-Overlay = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def grad_cam(
@@ -227,7 +230,7 @@ def explain_files(
     files = files[:MAX_EXPLAINED]
     explain = create_grad_cam(trained, batch_size)
     size, count = trained.batch_size(batch_size), 0
-    for indices, pixels, _ in decode_files(files, trained.config, image_shape(trained.config), size):
+    for indices, pixels, _ in decode_files(files, trained.canvas, trained.config.data.resize, size):
         images = pixels[: len(indices)]
         heats = explain(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
         for level, maps in heats.items():
@@ -252,32 +255,15 @@ def _write_overlays(
             Image.fromarray(overlay(np.asarray(picture), heat)).save(temporary, "JPEG", quality=90)
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ml_collections import ConfigDict
-    from PIL import Image
-
-    from fashion_jax.data.dataset import Split
-
-
-def explainer(grad_cam: GradCam, overlay: Overlay, split: Split, config: ConfigDict) -> Explain:
-    """Returns the function that draws heat maps over images of a split.
-
-    Args:
-        grad_cam: maps images uint8 [n, height, width, 3] and level -> int [n] to level -> heat maps [n, height, width].
-        overlay: draws a heat map over an image uint8 [height, width, 3].
-        split: the images.
-        config: the run's.
-    """
+def explainer(trained: Trained, split: Split) -> Explain:
+    """Returns the function that draws heat maps of a run over images of a split."""
+    compute = create_grad_cam(trained)
 
     def explain(rows: Sequence[int], classes: Mapping[str, np.ndarray]) -> dict[str, list[Image.Image | None]]:
         from PIL import Image
 
-        from fashion_jax.data.batches.pipeline import decode_rows
-
-        indices, images = decode_rows(split, rows, config, image_shape(config))
-        heats = grad_cam(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
+        indices, images = decode_rows(split, rows, trained.canvas, trained.config.data.resize)
+        heats = compute(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
         pictures: dict[str, list[Any]] = {level: [None] * len(rows) for level in classes}
         for level, maps in heats.items():
             for index, image, heat in zip(indices.tolist(), images, maps, strict=True):

@@ -1,5 +1,6 @@
 """Implements SGD with momentum and the learning rate of each epoch, with PyTorch's semantics."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -34,12 +35,12 @@ def create_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     sgd = optax.chain(optax.add_decayed_weights(config.weight_decay), optax.sgd(1.0, momentum=config.momentum))
     if not config.model.frozen:
         return sgd
-    return optax.partition({"trained": sgd, "frozen": optax.set_to_zero()}, partial(_labels, config))
+    frozen = [trunk_paths(config.model.name)[name] for name in config.model.frozen]
+    return optax.partition({"trained": sgd, "frozen": optax.set_to_zero()}, partial(_labels, frozen))
 
 
-def _labels(config: ConfigDict, params: Any) -> Any:
-    """Labels each parameter as trained or frozen."""
-    frozen = [trunk_paths(config)[name] for name in config.model.frozen]
+def _labels(frozen: Sequence[tuple[str, ...]], params: Any) -> Any:
+    """Labels each parameter as trained, or as frozen if it is below one of the paths."""
 
     def label(path: tuple[Any, ...], _: Any) -> str:
         names = tuple(key.key for key in path)

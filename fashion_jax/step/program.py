@@ -1,4 +1,4 @@
-"""A program: what is built once of a config and a taxonomy, and runs on the devices of a mesh."""
+"""Builds the program of a run: its model, its optimizer, and the jitted steps on the devices of a mesh."""
 
 from __future__ import annotations
 
@@ -7,47 +7,54 @@ from collections.abc import Mapping
 from functools import cached_property
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.config.loading import image_shape
 from fashion_jax.models import create_model
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
 from fashion_jax.step.optimizer import create_optimizer
-from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state
+from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state, init_train_state
 from fashion_jax.step.train_step import StepParts, jit_eval_step, jit_train_step
 from fashion_jax.taxonomy import Taxonomy
 
 
 @dataclasses.dataclass(frozen=True)
 class Program(StepParts):
-    """The parts of the steps, and the jitted functions that are made of them for the devices of a mesh."""
+    """The parts of the steps, and their jitted functions on the devices of a mesh."""
 
     mesh: Mesh
 
     @cached_property
     def train_step(self) -> jax.stages.Wrapped:
-        """The jitted function of (state, batch) to the next state and its outcome."""
+        """The jitted function of (state, batch), which returns the next state and the outcome of the step."""
         return jit_train_step(self, self.mesh)
 
     @cached_property
     def train_steps(self) -> jax.stages.Wrapped:
-        """The jitted function of (state, batches [steps, batch, ...]): several steps in one dispatch."""
+        """The jitted function of (state, batches [steps, batch, ...]), which runs several steps in one dispatch."""
         return jit_train_step(self, self.mesh, stacked=True)
 
     @cached_property
     def eval_step(self) -> jax.stages.Wrapped:
-        """The jitted function of (params, model_state, batch) to log-probabilities."""
+        """The jitted function of (params, model_state, batch), which returns log-probabilities."""
         return jit_eval_step(self, self.mesh)
 
     @cached_property
     def abstract_state(self) -> TrainState:
-        """The shapes, types and shardings of a state, onto which a checkpoint is restored."""
-        return abstract_train_state(self.config, self.model, self.optimizer, self.taxonomy, self.mesh)
+        """The shapes, dtypes and shardings of a state, onto which a checkpoint is restored."""
+        return abstract_train_state(self._init, self.mesh)
 
     def create_state(self) -> TrainState:
         """Creates a new state, a pure function of config.seed, on every device of the mesh."""
-        return create_train_state(self.config, self.model, self.optimizer, self.taxonomy, self.mesh)
+        return create_train_state(self._init, self.mesh)
+
+    def _init(self) -> TrainState:
+        images = jnp.zeros((2, *image_shape(self.config), 3), jnp.dtype(self.config.dtype))
+        sizes = {level: self.taxonomy.num_classes(level) for level in self.taxonomy.levels}
+        return init_train_state(self.model, self.optimizer, sizes, images, self.config.seed)
 
 
 def create_program(
@@ -62,10 +69,10 @@ def create_program(
 
     Args:
         config: a checked config.
-        taxonomy: its levels and classes give the sizes of the heads.
+        taxonomy: its classes give the sizes of the heads.
         mesh: the devices that batches are spread over.
-        num_images: the images of an epoch; 0 where nothing is trained.
-        counts: level -> training images of each class, all above 0; without them classes are not balanced.
+        num_images: images of an epoch; 0 if nothing is trained.
+        counts: level -> training images of each class, all above 0; without them, classes are not balanced.
     """
     return Program(
         config=config,

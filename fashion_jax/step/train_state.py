@@ -9,15 +9,12 @@ import optax
 from flax import struct
 from jax import Array
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from fashion_jax.config.loading import image_shape
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
 from fashion_jax.models import Classifier
 from fashion_jax.step.guard import init_guard
 from fashion_jax.step.metrics import init_accumulators
-from fashion_jax.taxonomy import Taxonomy
 
 
 class TrainState(struct.PyTreeNode):
@@ -44,19 +41,33 @@ class TrainState(struct.PyTreeNode):
     guard: dict[str, Array]
 
 
-def create_train_state(
-    config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
+def init_train_state(
+    model: Classifier, optimizer: optax.GradientTransformation, num_classes: dict[str, int], images: Array, seed: int
 ) -> TrainState:
-    """Creates a new state, a pure function of config.seed, directly on every device of the mesh."""
-    init = _initializer(config, model, tx, taxonomy)
+    """Returns a new state, a pure function of the seed; images [batch, height, width, 3] give its shapes and dtypes."""
+    variables = dict(model.init({"params": jax.random.key(seed)}, images, train=False))
+    params = variables.pop("params")
+    none = jnp.zeros((), jnp.int32)
+    return TrainState(
+        step=none,
+        epoch=none,
+        seen=none,
+        params=params,
+        model_state=variables,
+        opt_state=optimizer.init(params),
+        metrics=init_accumulators(num_classes, jnp.promote_types(images.dtype, jnp.float32)),
+        guard=init_guard(jnp.promote_types(images.dtype, jnp.float32)),
+    )
+
+
+def create_train_state(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
+    """Creates the state that `init` returns directly on every device of the mesh."""
     return jax.jit(init, out_shardings=replicated(mesh), compiler_options=compiler_options(mesh, once=True))()
 
 
-def abstract_train_state(
-    config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy, mesh: Mesh
-) -> TrainState:
-    """Returns the shapes, dtypes and shardings of a new state, onto which a checkpoint is restored."""
-    shapes = jax.eval_shape(_initializer(config, model, tx, taxonomy))
+def abstract_train_state(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
+    """Returns the shapes, dtypes and shardings of the state of `init`, onto which a checkpoint is restored."""
+    shapes = jax.eval_shape(init)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
 
 
@@ -68,28 +79,3 @@ def abstract_batch(batch_size: int, levels: Iterable[str], mesh: Mesh, canvas: t
 
     labels = {level: spread((), "int32") for level in levels}
     return {"image": spread((*canvas, 3), "uint8"), "labels": labels}
-
-
-def _initializer(
-    config: ConfigDict, model: Classifier, tx: optax.GradientTransformation, taxonomy: Taxonomy
-) -> Callable[[], TrainState]:
-    dtype = jnp.dtype(config.dtype)
-    sizes = {level: taxonomy.num_classes(level) for level in taxonomy.levels}
-
-    def init() -> TrainState:
-        images = jnp.zeros((2, *image_shape(config), 3), dtype)
-        variables = dict(model.init({"params": jax.random.key(config.seed)}, images, train=False))
-        params = variables.pop("params")
-        none = jnp.zeros((), jnp.int32)
-        return TrainState(
-            step=none,
-            epoch=none,
-            seen=none,
-            params=params,
-            model_state=variables,
-            opt_state=tx.init(params),
-            metrics=init_accumulators(sizes, jnp.promote_types(dtype, jnp.float32)),
-            guard=init_guard(jnp.promote_types(dtype, jnp.float32)),
-        )
-
-    return init

@@ -12,6 +12,7 @@ import jax
 
 from fashion_jax.atomic import remove
 from fashion_jax.command_line import duration
+from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
@@ -36,17 +37,18 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     # Without steps, the run was killed between the epoch's last step and its line, and its times are lost.
     timing = watch.timing(config.batch_size) if watch.steps else {}
     began = time.monotonic()
-    metrics = split_metrics(config, run.dataset.splits["validation"], predict_validation(run, state, step))
+    weights = loss_weights(config)
+    metrics = split_metrics(run.dataset.splits["validation"], predict_validation(run, state, step), weights)
     timing["validation_seconds"] = time.monotonic() - began
     epoch = run.schedule.epoch_ends[step]
     planned = float(learning_rates(config)[epoch - 1])
     rate = slowed(planned, config.nonfinite.learning_rate_factor, int(guard["rollbacks"]))
     line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}
-    train = named_metrics(config, {level: summarize(sums) for level, sums in train_sums.items()})
+    train = named_metrics({level: summarize(sums) for level, sums in train_sums.items()}, weights)
     line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
     line["timing"] = timing
-    run.checkpoints.add_score(step, score(config, line))
+    run.checkpoints.add_score(step, score(line, best_metric(config)))
     run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:

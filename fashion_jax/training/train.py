@@ -14,6 +14,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.config.combinations import best_metric
 from fashion_jax.config.loading import check_config, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
@@ -22,7 +23,7 @@ from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.errors import RunError, first_line
-from fashion_jax.scoring.metrics import score
+from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
@@ -75,11 +76,12 @@ def train_and_evaluate(
     check_workdir(workdir)
     changes = check_same_config(workdir, config)
     if not has_checkpoint(workdir):
-        check_sources(config)
+        check_sources(config.model.init_from)
     with opened(workdir, terminal.say, leads=jax.process_index() == 0), Place(workdir) as place, place.blamed():
         dataset = load_dataset(config)
         changes += check_same_data(workdir, dataset)
-        for finding in _findings(config, dataset):
+        left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
+        for finding in _findings(dataset, config.data.drop_leaks, left_over):
             terminal.say(finding)
         start = _prepare(config, place, dataset, mesh, terminal)
         with contextlib.closing(start.checkpoints), _others_may_end():
@@ -183,17 +185,17 @@ def _compiling(program: Program) -> StepFn:
 
 
 def _new_state(program: Program, say: Say) -> TrainState:
-    return with_trunks(program.config, program.create_state(), say)
+    model = program.config.model
+    return with_trunks(program.create_state(), model.name, model.init_from, say)
 
 
-def _findings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
-    """Yields lines that a user should read about the data before training on it."""
-    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
+def _findings(dataset: Dataset, drop_leaks: bool, left_over: int) -> Iterator[str]:
+    """Yields lines that a user should read about the data before training on it; left_over images fill no batch."""
+    if warning := leak_warning(dataset.leaks, drop_leaks):
         yield warning
     for warning in dataset.warnings:
         yield f"Warning: {warning}."
     train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
-    left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
     notes = "; ".join(count_notes(dataset.taxonomy, train, validation, left_over))
     yield from (f"Note: {note}." for note in (notes, left_out_note(dataset.left_out)) if note)
 
@@ -238,12 +240,8 @@ def _open_metrics(start: _Start, step: int) -> MetricsFile:
     lines = MetricsFile(path, step, writes=False).lines
     check_epochs([line.get("epoch") for line in lines], start.schedule.position, path)
     metrics_file = MetricsFile(path, step, writes=jax.process_index() == 0)
-    start.checkpoints.set_scores(_scores(start.config, metrics_file))
+    start.checkpoints.set_scores(epoch_scores(metrics_file.lines, best_metric(start.config)))
     return metrics_file
-
-
-def _scores(config: ConfigDict, metrics_file: MetricsFile) -> dict[int, float]:
-    return {line["step"]: score(config, line) for line in metrics_file.lines}
 
 
 def _train(run: Run, state: TrainState, images: Images) -> TrainState:
@@ -258,7 +256,7 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
             state = _new_state(run.program, run.terminal.say) if state is None else state
             state = with_rollbacks(state, asked.times, run.program.mesh)
             run.metrics_file.cut_after(start)
-            run.checkpoints.set_scores(_scores(run.config, run.metrics_file))
+            run.checkpoints.set_scores(epoch_scores(run.metrics_file.lines, best_metric(run.config)))
         finally:
             interruption.hold(False)
 

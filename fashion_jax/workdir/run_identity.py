@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
+from fashion_jax.config.loading import flatten
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.errors import UserError
@@ -28,7 +30,7 @@ def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
     Raises:
         UserError: environment.json is lost, and checkpoints are of several runs.
     """
-    stored, data = read_identity(workdir, config, dataset.taxonomy), combined(dataset.digests)
+    stored, data = read_identity(workdir, flatten(config), dataset.taxonomy), combined(dataset.digests)
     run, since = (stored.run, stored.since) if stored.run else _adopted(workdir / "checkpoints")
     if jax.process_count() > 1:  # all processes take the id that the first one has drawn
         sent = np.array([*uuid.UUID(run).bytes, *since.to_bytes(8)], np.uint8)
@@ -38,12 +40,12 @@ def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
     return dataclasses.replace(stored, run=run, since=since, data=data, known_data=known)
 
 
-def read_identity(workdir: Path, config: ConfigDict, taxonomy: Taxonomy | None = None) -> Identity:
+def read_identity(workdir: Path, fields: Mapping[str, Any], taxonomy: Taxonomy | None = None) -> Identity:
     """Reads the identity of a run from its files; it has no id if environment.json has none.
 
     Args:
         workdir: of the run.
-        config: of the run.
+        fields: the config of the run, flattened.
         taxonomy: of the run; None compares no classes.
     """
     found = read_environment(workdir)
@@ -53,7 +55,7 @@ def read_identity(workdir: Path, config: ConfigDict, taxonomy: Taxonomy | None =
     except (ValueError, LookupError, TypeError, AttributeError):
         run, since, data = "", 0, []
     classes = taxonomy_digest(taxonomy) if taxonomy else ""
-    return Identity(run, since, classes, kept_fields(config), known_data=data)
+    return Identity(run, since, classes, kept_fields(fields), known_data=data)
 
 
 def _adopted(directory: Path) -> tuple[str, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -32,7 +33,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     Raises:
         UserError: a field has changed that would make it another run.
     """
-    return _check_is_whole(workdir) + _check_same_config(workdir / "config.json", config)
+    return _check_is_whole(workdir) + _check_same_config(workdir / "config.json", flatten(config))
 
 
 def _check_is_whole(workdir: Path) -> list[str]:
@@ -87,10 +88,10 @@ def write_run_files(
     write_text(workdir / "environment.json", json.dumps(environment() | history, indent=1))
 
 
-def _check_same_config(path: Path, config: ConfigDict) -> list[str]:
+def _check_same_config(path: Path, now: Mapping[str, Any]) -> list[str]:
     if not os.path.lexists(path):
         return []
-    before, now = flatten(read_config(_read(path), str(path))), flatten(config)
+    before = flatten(read_config(_read(path), str(path)))
     changed = [field for field, value in now.items() if before[field] != value]
     for field in changed:
         if field not in FREE_FIELDS:

@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import printable
-from fashion_jax.config.loading import image_shape, load_run_config
+from fashion_jax.config.combinations import best_metric
+from fashion_jax.config.loading import flatten, image_shape, load_run_config
 from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.scoring.metrics import score
+from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.prediction import EvalFn, predict_split
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
@@ -59,6 +60,11 @@ class Trained:
     def mesh(self) -> Mesh:
         return self.program.mesh
 
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Returns (height, width) of the decoded images."""
+        return canvas_shape(self.config, image_shape(self.config))
+
     def log_probs(self, batches: Iterator[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
         """Returns level -> log-probabilities [count, classes] of the images of batches, the last of which is padded."""
         return predict_split(self.state, batches, count, self.eval_fn, self.mesh)
@@ -68,8 +74,7 @@ class Trained:
 
         A command calls it before it measures its speed, which then does not include the time of the compiler.
         """
-        shape = (batch_size, *canvas_shape(self.config, image_shape(self.config)), 3)
-        batch = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
+        batch = {"image": jax.ShapeDtypeStruct((batch_size, *self.canvas, 3), np.uint8)}
         lowered = self.eval_fn.lower(self.state.params, self.state.model_state, batch)
         return dataclasses.replace(self, eval_fn=lowered.compile())
 
@@ -109,20 +114,19 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     program = create_program(config, taxonomy, mesh, counts=counts)
     like = program.abstract_state
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
-    step, arrays = restore_parts(workdir, config, checkpoint, parts, taxonomy)
+    step, arrays = restore_parts(workdir, checkpoint, parts, taxonomy)
     training_only = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
     state = TrainState(step=step, params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
     return Trained(workdir, program, step, state, program.eval_step)
 
 
 def restore_parts(
-    workdir: Path, config: ConfigDict, checkpoint: str, like: dict[str, Any], taxonomy: Taxonomy | None = None
+    workdir: Path, checkpoint: str, like: dict[str, Any], taxonomy: Taxonomy | None = None
 ) -> tuple[int, Any]:
     """Restores those arrays of a run's best or latest checkpoint that `like` names; returns the step and the arrays.
 
     Args:
         workdir: of the run; a training may still be going on in it.
-        config: of the run.
         checkpoint: best (by the config's checkpoint.best) or latest; a damaged one is reported, and the next one taken.
         like: fields of a TrainState, each whole or in part, as abstract arrays.
         taxonomy: of the run, if its classes matter.
@@ -133,12 +137,13 @@ def restore_parts(
         RunError: none can be used.
     """
     check_has_checkpoint(workdir)
-    identity = read_identity(workdir, load_run_config(workdir), taxonomy)  # of the config without overrides
+    config = load_run_config(workdir)  # without the overrides of a command
+    identity = read_identity(workdir, flatten(config), taxonomy)
     folder, keep = workdir / "checkpoints", config.checkpoint.keep
     checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
     try:
         lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
-        checkpoints.set_scores({line["step"]: score(config, line) for line in lines})
+        checkpoints.set_scores(epoch_scores(lines, best_metric(config)))
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
         return restore(like)
     finally:

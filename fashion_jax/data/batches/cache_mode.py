@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from fashion_jax.errors import UserError
 
@@ -16,15 +15,14 @@ _ASKED_SHARE = 0.8
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def cache_mode(config: ConfigDict, size: int, mesh: Mesh | None) -> str:
-    """Returns "none", "host" or "device": where `size` bytes of decoded images are kept.
+def cache_mode(asked: str, size: int, mesh: Mesh | None) -> str:
+    """Returns "none", "host" or "device": where `size` bytes of decoded images are kept if data.cache is `asked`.
 
     Without a mesh nothing is kept on devices.
 
     Raises:
         UserError: the memory that data.cache asks for is too small.
     """
-    asked = config.data.cache
     free_host = free_memory()
     free_device = free_device_memory(mesh)
     if asked == "auto":

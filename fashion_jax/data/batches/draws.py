@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from fashion_jax.taxonomy import UNKNOWN
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 _POWERS = {"class_balanced": 0.0, "square_root": 0.5}  # a class of n images is drawn in proportion to n ** power
 
 
-def draw_chances(config: ConfigDict, split: Split) -> np.ndarray | None:
-    """Returns the probability of each image in a draw, float [images]; None if config.rare_classes.draw names no level.
+def draw_chances(draw: Mapping[str, str], split: Split) -> np.ndarray | None:
+    """Returns the probability of each image in a draw, float [images]; None if `draw` names no level.
 
     "class_balanced" gives all classes of the level the same probability, "square_root" a probability in proportion to
     the square root of their number of images. An image whose label is UNKNOWN (-1) keeps the probability 1 / images.
+
+    Args:
+        draw: config.rare_classes.draw, level -> class_balanced or square_root, of at most one level.
+        split: the training split.
     """
-    for level, kind in config.rare_classes.draw.items():
+    for level, kind in draw.items():
         labels = split.labels[level]
         known = labels != UNKNOWN
         weights = np.maximum(np.bincount(labels[known]), 1) ** (_POWERS[kind] - 1)

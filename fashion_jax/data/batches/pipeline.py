@@ -40,7 +40,7 @@ def train_batches(
         seen: number of images already used in the current epoch.
         rows: int [n], the rows of each batch that this process reads, see `local_rows`; None means all.
     """
-    chances = draw_chances(config, split)
+    chances = draw_chances(config.rare_classes.draw, split)
 
     def indices() -> Iterator[np.ndarray]:
         first = seen
@@ -102,7 +102,7 @@ def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: 
         streamed = RecordImages(split.files, canvas, config.data.resize)
     else:
         streamed = StreamedImages(split.files, canvas, config.data.resize)
-    mode = cache_mode(config, len(split) * canvas[0] * canvas[1] * 3, mesh)
+    mode = cache_mode(config.data.cache, len(split) * canvas[0] * canvas[1] * 3, mesh)
     if mode == "none":
         return streamed
     cached = CachedImages(streamed, len(split), canvas)
@@ -119,14 +119,14 @@ def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def decode_files(
-    files: Sequence[str], config: ConfigDict, shape: tuple[int, int], batch_size: int
+    files: Sequence[str], canvas: tuple[int, int], resize: str, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[int, str]]]:
     """Decodes arbitrary files in parallel and in order, the same way as in training and validation.
 
     Args:
         files: paths.
-        config: gives the size of the canvas and the way of resizing.
-        shape: (height, width) of the network's input.
+        canvas: (height, width), see `canvas_shape`.
+        resize: data.resize.
         batch_size: number of files per batch.
 
     Yields:
@@ -137,12 +137,10 @@ def decode_files(
     from fashion_jax.data.decoding.decode import contents, decode, in_parallel
     from fashion_jax.data.decoding.limits import Undecodable
 
-    canvas = canvas_shape(config, shape)
-
     def attempt(file: str) -> np.ndarray | str:
         try:
             with contents(file) as data:
-                return decode(data, canvas, config.data.resize)
+                return decode(data, canvas, resize)
         except Undecodable as error:
             return str(error)
 
@@ -165,9 +163,9 @@ def decode_files(
 
 
 def decode_rows(
-    split: Split, rows: Sequence[int], config: ConfigDict, shape: tuple[int, int]
+    split: Split, rows: Sequence[int], canvas: tuple[int, int], resize: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes some images of a split as the network gets them.
+    """Decodes some images of a split as the network gets them; see `decode_files` for canvas and resize.
 
     Returns:
         The positions in `rows` that could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
@@ -176,9 +174,9 @@ def decode_rows(
 
     files, wanted = split.files, np.asarray(rows, np.int64)
     if isinstance(files, RecordNames) and len(wanted):
-        images = RecordImages(files, canvas_shape(config, shape), config.data.resize)
+        images = RecordImages(files, canvas, resize)
         return np.arange(len(wanted)), next(images.batches(lambda: iter([wanted])))
-    indices, canvases, _ = next(decode_files([files[row] for row in rows], config, shape, max(len(rows), 1)))
+    indices, canvases, _ = next(decode_files([files[row] for row in rows], canvas, resize, max(len(rows), 1)))
     return indices, canvases[: len(indices)]
 
 

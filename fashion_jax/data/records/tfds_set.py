@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import cache_root
@@ -33,8 +32,8 @@ _CHUNK = 512  # records at a time
 _READERS: dict[str, type[ArrayRecords] | type[TfRecords]] = {"array_record": ArrayRecords, "tfrecord": TfRecords}
 
 
-def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
-    """Opens the dataset that data.path (`path`, None if it is empty) and data.tfds name.
+def open_tfds_set(name: str, path: Path | None, cache_dir: str) -> RecordSet:
+    """Opens the dataset that data.tfds (`name`) and data.path (`path`, None if it is empty) name.
 
     Raises:
         UserError: there is no such dataset, or it does not consist of labelled images.
@@ -45,20 +44,20 @@ def open_tfds_set(config: ConfigDict, path: Path | None) -> RecordSet:
             "TFDS to use, or leave data.path empty for TFDS's default."
         )
     if path and (path / "dataset_info.json").is_file():
-        return _of_builder(builder_of_directory(path), config)
+        return _of_builder(builder_of_directory(path), cache_dir)
     if path and (files := idx_files(path)):
-        return open_idx_set(path, files, config.data.tfds)
+        return open_idx_set(path, files, name)
     if path and is_prepared(path):
         raise UserError(f"data.path is {str(path)!r}, which is not complete: run fashion_jax.prepare on it again.")
-    if not config.data.tfds:
+    if not name:
         raise UserError(
             f"data.path is {str(path)!r}, which is no directory of one TFDS set (it has no dataset_info.json): name "
             "one, or the set in data.tfds."
         )
-    return _of_builder(builder_of_name(config.data.tfds, path), config)
+    return _of_builder(builder_of_name(name, path), cache_dir)
 
 
-def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
+def _of_builder(builder: Any, cache_dir: str) -> RecordSet:
     kind = builder.info.file_format.value
     if kind not in _READERS:
         raise UserError(f"The TFDS set in {builder.data_dir} has the format {kind!r}: make it anew as ArrayRecord.")
@@ -84,7 +83,7 @@ def _of_builder(builder: Any, config: ConfigDict) -> RecordSet:
             except Exception as error:  # the readers raise many kinds of errors for truncated or changed records
                 raise damaged(folder, error) from error
 
-        return _cached(config, shards, split, features, parsed)
+        return _cached(cache_dir, shards, split, features, parsed)
 
     return RecordSet(
         title=f"{builder.info.full_name} of TFDS",
@@ -200,12 +199,12 @@ def _value(feature: Any) -> int | bytes:
 
 
 def _cached(
-    config: ConfigDict, shards: Sequence[Any], split: str, features: Sequence[str], make: Callable[[], Values]
+    cache_dir: str, shards: Sequence[Any], split: str, features: Sequence[str], make: Callable[[], Values]
 ) -> Values:
     """Returns the result of make(), cached on disk as long as the files stay the same."""
     stats = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path, _ in shards]
     digest = hashlib.sha256(repr((stats, split, list(features))).encode()).hexdigest()[:32]
-    file = cache_root(config.data.cache_dir) / f"labels-{digest}.npz"
+    file = cache_root(cache_dir) / f"labels-{digest}.npz"
     try:
         with np.load(file) as kept:
             return {name: kept[name] for name in features}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from fashion_jax.data.fields import DataFields
 from fashion_jax.data.sources.stored_names import StoredNames
 from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table, check_folder
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
@@ -33,14 +33,13 @@ _NO_SPLIT = "in the folder of no split"
 _HARMLESS = (_NO_IMAGE, _NO_SPLIT, *PASSED_OVER)
 
 
-def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
+def read_folder(data: DataFields, folder: Path, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
     """Lists the images below a folder, labelled by the names of their folders.
 
     Args:
-        config: gives data.levels, data.splits and data.max_bad_fraction.
-        folder: an image lies as many folders below it as there are levels, or, if a taxonomy is given, in one folder
-            named
-            by its finest class. If the splits have folders, these come first.
+        data: its levels, splits and max_bad_fraction are used.
+        folder: an image lies as many folders below it as there are levels, or, if a taxonomy is given, in one
+            folder named by its finest class. If the splits have folders, these come first.
         taxonomy: gives classes their parents.
 
     Returns:
@@ -50,7 +49,7 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
         UserError: there is no such folder, or too many of its images cannot be used.
     """
     check_folder(folder)
-    places = _Places(list(config.data.levels), split_folders(config.data.splits, folder), taxonomy)
+    places = _Places(list(data.levels), split_folders(data.splits, folder), taxonomy)
     names, codes = [], []
     left_out: LeftOut = {}
     for path, error in walk(str(folder)):
@@ -61,7 +60,7 @@ def read_folder(config: ConfigDict, folder: Path, taxonomy: Taxonomy | None) -> 
         else:
             names.append(path)
             codes.append(code)
-    _check_enough(config, folder, len(names), left_out)
+    _check_enough(data, folder, len(names), left_out)
     labels = LabelPaths([labels for _, labels in places.distinct], np.array(codes, np.int32))
     columns = {}
     if places.splits:
@@ -178,13 +177,13 @@ class _Places:
         return paths[0]
 
 
-def _check_enough(config: ConfigDict, folder: Path, count: int, left_out: LeftOut) -> None:
+def _check_enough(data: DataFields, folder: Path, count: int, left_out: LeftOut) -> None:
     bad = [(path, reason) for reason, paths in left_out.items() if reason not in _HARMLESS for path in paths]
-    if len(bad) > config.data.max_bad_fraction * (count + len(bad)):
+    if len(bad) > data.max_bad_fraction * (count + len(bad)):
         named = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
         raise UserError(
             f"{len(bad)} of {count + len(bad)} images below {str(folder)!r} cannot be used, such as {named}: "
-            f"put each into folders named by its {' and '.join(config.data.levels)}, or by its class alone with a file "
+            f"put each into folders named by its {' and '.join(data.levels)}, or by its class alone with a file "
             "in data.taxonomy that says what stands under what; folders of splits may be named in data.splits."
         )
     if not count:

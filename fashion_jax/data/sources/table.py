@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from fashion_jax.data.fields import DataFields
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.columns import Columns, RaggedRow, read_columns
 from fashion_jax.data.sources.image_names import ImageNames, pattern_columns
@@ -85,8 +85,8 @@ class Table:
         )
 
 
-def read_table(config: ConfigDict, folder: Path) -> tuple[Table, LeftOut]:
-    """Reads the table in folder that the config's data.* fields describe.
+def read_table(data: DataFields, folder: Path) -> tuple[Table, LeftOut]:
+    """Reads the table in folder that the fields describe.
 
     Returns:
         The images of its rows, and the rows that are left out because their cells may be in the wrong columns.
@@ -95,10 +95,10 @@ def read_table(config: ConfigDict, folder: Path) -> tuple[Table, LeftOut]:
         UserError: the folder, the table or a column is missing, the table cannot be read, or more than
             data.max_bad_fraction of its rows would be left out.
     """
-    path = table_file(config, folder)
-    patterns = list(map(composed, image_patterns(config)))
-    extra = [name for name in (config.data.group_column, config.data.splits) if isinstance(name, str) and name]
-    levels = [composed(column) for column in config.data.levels.values()]
+    path = table_file(data.csv, folder)
+    patterns = list(map(composed, [data.image] if isinstance(data.image, str) else data.image))
+    extra = [name for name in (data.group_column, data.splits) if isinstance(name, str) and name]
+    levels = [composed(column) for column in data.levels.values()]
     wanted = list(dict.fromkeys([*levels, *pattern_columns(patterns), *map(composed, extra)]))
     names = ImageNames(patterns, str(folder))
     parts: list[tuple[Any, ...]] = []  # as _part returns them
@@ -117,7 +117,7 @@ def read_table(config: ConfigDict, folder: Path) -> tuple[Table, LeftOut]:
         rows=np.concatenate(rows),
         columns=dict(zip(extra, map(Strings.join, values), strict=True)),
     )
-    return _without_misplaced(table, ragged, levels, config.data.max_bad_fraction, path) if ragged else (table, {})
+    return _without_misplaced(table, ragged, levels, data.max_bad_fraction, path) if ragged else (table, {})
 
 
 def _without_misplaced(
@@ -145,11 +145,6 @@ def _without_misplaced(
     return table.select(np.flatnonzero(~np.isin(table.rows, [row.row for row in bad]))), left_out
 
 
-def image_patterns(config: ConfigDict) -> list[str]:
-    """Returns data.image, which is one pattern or several, as a list."""
-    return [config.data.image] if isinstance(config.data.image, str) else list(config.data.image)
-
-
 def _part(
     columns: Columns,
     names: list[str],
@@ -173,16 +168,16 @@ def _ids_of_names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
     return all_composed([printable_name(names[i]) for i in np.unique(rows, return_index=True)[1]])
 
 
-def table_file(config: ConfigDict, folder: Path) -> Path:
-    """Returns the path of the table in the folder of the images.
+def table_file(csv: str, folder: Path) -> Path:
+    """Returns the path of the table in the folder of the images: data.csv, or styles.csv if that is empty.
 
     Raises:
         UserError: the folder or the table is missing.
     """
     check_folder(folder)
-    path = stored_path(folder / (config.data.csv or "styles.csv"))
+    path = stored_path(folder / (csv or "styles.csv"))
     if not os.path.isfile(path):
-        default = "" if config.data.csv else " (the default)"
+        default = "" if csv else " (the default)"
         raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to the table's name in data.path.")
     return path
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from fashion_jax.data.fields import DataFields
 from fashion_jax.data.records.prepared_index import CONTENTS, ID, LEFT_OUT, is_prepared, made_from, read_json
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.records.record_set import RecordSet
@@ -25,13 +25,12 @@ _IDS = (ID, "file_name", "image/filename")  # features that name an image
 _LABEL = "label"
 
 
-def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
+def read_records(data: DataFields, path: Path | None, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut]:
     """Reads the dataset that data.path and data.tfds name.
 
     Args:
-        config: if the values of data.splits are strings, they are splits of the dataset or slices of them; fractions
-            divide
-            all of its images; a prepared directory has the splits that it was prepared with.
+        data: if the values of its splits are strings, they are splits of the dataset or slices of them; fractions
+            divide all images of the dataset; a prepared directory has the splits that it was prepared with.
         path: data.path; None if it is empty.
         taxonomy: gives the classes of a dataset with one label their parents.
 
@@ -42,19 +41,19 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     Raises:
         UserError: there is no such dataset, split or label.
     """
-    records = open_tfds_set(config, path)
+    records = open_tfds_set(data.tfds, path, data.cache_dir)
     prepared = is_prepared(records.folder)
-    _check_fields(config, records.folder, prepared)
-    rows, of = _rows(config, records, prepared)
-    features = list(config.data.levels) if prepared else _label_features(config, records, taxonomy)
+    _check_fields(data, records.folder, prepared)
+    rows, of = _rows(data, records, prepared)
+    features = list(data.levels) if prepared else _label_features(data, records, taxonomy)
     parts = _values(records, rows, features)
     if prepared:
         paths = _paths_of_names(records, parts, features)
-    elif len(features) == len(config.data.levels):
+    elif len(features) == len(data.levels):
         paths = _paths_of_levels(records, parts, features)
     else:
         assert taxonomy is not None  # _label_features asks for it
-        paths = _paths_by_taxonomy(records, parts, features[0], taxonomy, len(config.data.levels))
+        paths = _paths_by_taxonomy(records, parts, features[0], taxonomy, len(data.levels))
     columns = {FOLDERS: of} if of else {}
     contents = _contents(records, rows) if prepared else None
     names = RecordNames(records.records, rows, records.format, records.title, contents)
@@ -62,9 +61,9 @@ def read_records(config: ConfigDict, path: Path | None, taxonomy: Taxonomy | Non
     return Table(_ids(records, rows), names, paths, np.arange(len(rows)), columns), left_out
 
 
-def _check_fields(config: ConfigDict, folder: Path, prepared: bool) -> None:
-    data, levels = config.data, list(config.data.levels)
-    if data.group_column and (data.folds or not (prepared and made_from(config, folder))):
+def _check_fields(data: DataFields, folder: Path, prepared: bool) -> None:
+    levels = list(data.levels)
+    if data.group_column and (data.folds or not (prepared and made_from(data.splits, folder))):
         raise UserError(
             f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: leave it empty, or set it "
             "when preparing the images by fractions, which keeps each group in one split."
@@ -76,10 +75,10 @@ def _check_fields(config: ConfigDict, folder: Path, prepared: bool) -> None:
         )
 
 
-def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.ndarray, Strings | None]:
+def _rows(data: DataFields, records: RecordSet, prepared: bool) -> tuple[np.ndarray, Strings | None]:
     """Returns the records of all splits (int64 [n]), and each one's split, None if data.splits are fractions."""
-    splits = config.data.splits
-    if prepared and made_from(config, records.folder):
+    splits = data.splits
+    if prepared and made_from(data.splits, records.folder):
         splits = {split: split for split in records.splits}
     if isinstance(splits, str):
         raise UserError(f"data.splits is {splits!r}, but a TFDS set has no columns: name its splits, or fractions.")
@@ -93,9 +92,9 @@ def _rows(config: ConfigDict, records: RecordSet, prepared: bool) -> tuple[np.nd
     return together, Strings(list(rows)).select(of)
 
 
-def _label_features(config: ConfigDict, records: RecordSet, taxonomy: Taxonomy | None) -> list[str]:
+def _label_features(data: DataFields, records: RecordSet, taxonomy: Taxonomy | None) -> list[str]:
     """Returns the feature of each level, or only that of the finest level if a taxonomy gives its parents."""
-    levels = config.data.levels
+    levels = data.levels
     named = [next((n for n in (level, value) if n in records.classes), "") for level, value in levels.items()]
     if all(named):
         return named

@@ -11,8 +11,6 @@ from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.thumbnails import data_uri
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
     from fashion_jax.data.dataset import Split
 
 _IMAGES = 8
@@ -29,23 +27,24 @@ def augmentation(contents: PageContents) -> dict[str, Any] | None:
     chosen = np.linspace(0, len(names) - 1, _IMAGES).round().astype(int).tolist()
     places = [np.flatnonzero(labels == k)[chosen[:i].count(k) :][:1] for i, k in enumerate(chosen)]
     rows = [int(place[0]) for place in places if len(place)]
-    readable, pictures = _pictures(contents.train, contents.config, rows)
+    readable, pictures = _pictures(contents, contents.train, rows)
     shown = [(names[labels[rows[i]]], contents.train.ids[rows[i]], pictures[i]) for i in readable]
     return {"preset": contents.config.augment, "rows": shown, "draws": _DRAWS}
 
 
-def _pictures(split: Split, config: ConfigDict, rows: list[int]) -> tuple[list[int], list[list[str]]]:
+def _pictures(contents: PageContents, split: Split, rows: list[int]) -> tuple[list[int], list[list[str]]]:
     """Returns the training images' rows that can be decoded, and the pictures of each row."""
     import jax
     import jax.numpy as jnp
     from PIL import Image
 
     from fashion_jax.data.augmentation import MEAN, STD, prepare_eval, prepare_train
-    from fashion_jax.data.batches.pipeline import decode_rows
+    from fashion_jax.data.batches.pipeline import canvas_shape, decode_rows
 
+    config = contents.config
     shape = image_shape(config)
     pictures: list[list[str]] = [[] for _ in rows]
-    indices, canvases = decode_rows(split, rows, config, shape)
+    indices, canvases = decode_rows(split, rows, canvas_shape(config, shape), config.data.resize)
     if not len(indices):
         return [], pictures
 

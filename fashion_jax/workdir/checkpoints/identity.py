@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from fashion_jax.config.loading import flatten
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.digests import Saved, Unusable, read_saved
@@ -149,9 +146,9 @@ def read_step(directory: Path, step: int) -> Saved:
     return read_saved(folder)
 
 
-def kept_fields(config: ConfigDict) -> dict[str, Any]:
-    """Returns the config fields that stay the same throughout a run, and their values as JSON has them."""
-    return json.loads(json.dumps({name: x for name, x in flatten(config).items() if name not in FREE_FIELDS}))
+def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a flattened config that stay the same throughout a run, with values as JSON has them."""
+    return json.loads(json.dumps({name: x for name, x in fields.items() if name not in FREE_FIELDS}))
 
 
 def taxonomy_digest(taxonomy: Taxonomy) -> str:
