@@ -35,7 +35,7 @@ from fashion_jax.training.dispatch import next_batch
 
 _WARM = 3  # steps before the measured ones
 _MOST_STEPS = 100  # of a turn
-_PAUSE = 0.0  # between turns
+_PAUSE = 0.02  # seconds between turns, in which threads stop spinning
 _TOGETHER = 8  # steps of a dispatch, beside one
 _TWINS = ("resnet34", "vgg16")
 _SMALL_STAGES = {"resnet34": [1], "vgg16": [[16, 1], [64, 1]]}

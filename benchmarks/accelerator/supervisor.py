@@ -43,7 +43,8 @@ class Worker:
             start_new_session=True,  # so that the processes that it starts can be ended with it
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for line in self._process.stdout:
@@ -85,6 +86,8 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
 
 
 def _environment(sizes: str, folder: str) -> dict[str, str]:
