@@ -61,6 +61,15 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     return flags, overrides
 
 
+_EPILOG = (
+    "The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, or "
+    f"--config.data.source=csv --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the "
+    "run does not know are not counted. Other ways to predict: --config.eval_flip=true, "
+    "--config.rare_classes.post_hoc.sub=1. Label errors of a whole table: train with --config.data.folds=3 and "
+    "--config.data.fold=0, 1 and 2, each into its own --workdir, and evaluate the three with --label-errors."
+)
+
+
 def _create_parser() -> Parser:
     parser = Parser(
         prog="python -m fashion_jax.evaluate",
@@ -68,12 +77,7 @@ def _create_parser() -> Parser:
         "[--report DIR] [--shots MANY FEW] [--config.FIELD=VALUE ...]",
         description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
         "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
-        epilog="The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, "
-        "or --config.data.source=csv --config.data.path=photos --config.data.csv=labels.csv "
-        f"--split {ALL}. Labels that the run does not know are not counted. Other ways to predict: "
-        "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1. Label errors of a whole table: train with "
-        "--config.data.folds=3 and --config.data.fold=0, 1 and 2, each into its own --workdir, and evaluate the three "
-        "with --label-errors.",
+        epilog=_EPILOG,
         allow_abbrev=False,
     )
     parser.add_argument(

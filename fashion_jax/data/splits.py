@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def _from_column(
 
 
 def _from_files(
-    table: Table, splits: dict[str, str], folder: Path, good: np.ndarray
+    table: Table, splits: Mapping[str, str], folder: Path, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
     """Reads the splits from files of ids; returns what _from_column returns."""
     listed = [Strings(_read_ids(stored_path(folder / name), split)) for split, name in splits.items()]
@@ -130,7 +130,7 @@ def _read_ids(path: Path, split: str) -> list[str]:
 
 
 def _from_fractions(
-    table: Table, splits: dict[str, float], group_column: str, seed: int, good: np.ndarray
+    table: Table, splits: Mapping[str, float], group_column: str, seed: int, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
     """Divides the images into random splits, stratified by class; returns what _from_column returns.
 

@@ -109,7 +109,7 @@ def eval_step(params: Any, model_state: Any, batch: Batch, *, parts: StepParts) 
     """
 
     def log_probs(images: Array) -> dict[str, Array]:
-        logits = parts.model.apply({"params": params, **model_state}, images, train=False)
+        logits: Any = parts.model.apply({"params": params, **model_state}, images, train=False)
         return level_log_probs(parts.balance.predicted(logits), parts.taxonomy)
 
     images = prepare_eval(batch["image"], image_shape(parts.config), jnp.dtype(parts.config.dtype))

@@ -18,9 +18,11 @@ from fashion_jax.workdir.predictions import write_predictions
 
 def write_results(run: Run, state: TrainState) -> None:
     """Writes the best checkpoint's predictions on validation, the temperatures fitted to them, and the report."""
-    best = run.checkpoints.best_step
-    if best != run.schedule.num_steps:
-        best, state = run.checkpoints.restore_best(run.program.abstract_state)
+    best = run.schedule.num_steps
+    if run.checkpoints.best_step != best:
+        restored = run.checkpoints.restore_best(run.program.abstract_state)
+        assert restored is not None  # the last step is saved at least
+        best, state = restored
     log_probs = predict_validation(run, state, best)
     if jax.process_index():
         return

@@ -252,8 +252,8 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
             run.checkpoints.save_now(run.schedule.num_steps, state)
             return state
         except RollBack as asked:
-            start, state = roll_back(run, asked)
-            state = _new_state(run.program, run.terminal.say) if state is None else state
+            start, restored = roll_back(run, asked)
+            state = _new_state(run.program, run.terminal.say) if restored is None else restored
             state = with_rollbacks(state, asked.times, run.program.mesh)
             run.metrics_file.cut_after(start)
             run.checkpoints.set_scores(epoch_scores(run.metrics_file.lines, best_metric(run.config)))

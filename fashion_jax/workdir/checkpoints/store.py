@@ -194,9 +194,10 @@ class Checkpoints:
 
     def check_place(self) -> None:
         """Checks that the work directory, and the checkpoints in it, are where they were."""
-        for place in (self._place, self._writer and self._writer.place):
-            if place is not None:
-                place.check()
+        if self._place is not None:
+            self._place.check()
+        if self._writer is not None:
+            self._writer.place.check()
 
     def check_room(self, state: Any) -> None:
         """Checks that the disk has room for the saves of a state (arrays, or their abstract twins).

@@ -82,6 +82,7 @@ class CheckpointWriter:
             Why older steps could not be removed, or None.
         """
         save, self._save = self._save, None
+        assert save is not None  # a save is pending
         with quiet():
             return save.result()
 
