@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from fashion_jax.data.sources.inputs import Input, find_inputs
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
+from fashion_jax.serving.predictions import Prediction, table_columns, table_rows
 from fashion_jax.serving.table_files import TABLES, write_table
 from fashion_jax.workdir.files import check_has_checkpoint
 
@@ -166,14 +168,16 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, cache_dir: str, inp
     batch_size = trained.batch_size(flags.batch_size)
     trained = trained.compiled(batch_size)
     began = time.monotonic()
-    rows, rate = _rows(trained, decider, inputs, batch_size)
+    predictions, rate = _predictions(trained, decider, inputs, batch_size)
     seconds = time.monotonic() - began
+    has_answers = decider.abstention is not None
     with output(flags.output) as path:
-        write_table(path, _columns(decider), rows)
-    _say(flags.output, rows, seconds, batch_size)
+        columns = table_columns(decider.taxonomy, has_answers)
+        write_table(path, columns, table_rows(predictions, decider.taxonomy, has_answers))
+    _say(flags.output, predictions, seconds, batch_size)
     _say_decisions(decider, rate)
     if flags.explain:
-        _explain(trained, inputs, rows, flags.explain, flags.batch_size)
+        _explain(trained, inputs, predictions, flags.explain, flags.batch_size)
 
 
 def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
@@ -193,7 +197,9 @@ def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
     if flags.costs:
         costs = tree_costs(taxonomy) if flags.costs == "tree" else read_costs(Path(flags.costs), taxonomy)
     temperatures = calibration.temperatures if calibration else {}
-    abstention = flags.min_probability and Abstention.of_probability(taxonomy, flags.min_probability)
+    abstention = None
+    if flags.min_probability:
+        abstention = Abstention.of_probability(taxonomy, flags.min_probability)
     decider = Decider(taxonomy, temperatures, flags.decode, costs, abstention)
     if flags.precision:
         validation = read_predictions(flags.workdir / "predictions" / "validation.parquet", taxonomy)
@@ -201,33 +207,24 @@ def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
     return decider, calibration.step if calibration else None
 
 
-def _columns(decider: Decider) -> list[str]:
-    levels = (column for level in decider.taxonomy.levels for column in (level, f"{level}_probability"))
-    return ["path", *levels, *(["answer"] if decider.abstention else []), "error"]
-
-
-def _rows(
+def _predictions(
     trained: Trained, decider: Decider, inputs: Sequence[Input], batch_size: int
-) -> tuple[list[list[Any]], float]:
-    """Returns a row of _columns per input, in order, and the contradiction rate of the heads by themselves.
-
-    Cells are None where there is no prediction, or none that is sure.
-    """
+) -> tuple[list[Prediction], float]:
+    """Returns a prediction per input, in order, and the contradiction rate of the heads by themselves."""
     readable = [i for i, item in enumerate(inputs) if not item.error]
     good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size)
-    rows = [[item.name, *[None] * (len(_columns(decider)) - 2), item.error] for item in inputs]
+    predictions = [Prediction(item.name, item.error) for item in inputs]
     for i, error in errors.items():
-        rows[readable[i]][-1] = error
+        predictions[readable[i]] = Prediction(inputs[readable[i]].name, error)
     decisions = decider.decide(log_probs)
-    for place, (level, classes) in enumerate(decisions.classes.items()):
-        names = decider.taxonomy.classes[level]
-        for i, k, probability in zip(good, classes, decisions.probabilities[level], strict=True):
-            if k >= 0:
-                rows[readable[i]][1 + 2 * place : 3 + 2 * place] = names[k], float(probability)
-    if decider.abstention:
-        for i, answer in zip(good, decisions.answers, strict=True):
-            rows[readable[i]][-2] = answer
-    return rows, decisions.contradiction_rate
+    for place, i in enumerate(good):
+        predictions[readable[i]] = Prediction(
+            inputs[readable[i]].name,
+            classes={level: int(classes[place]) for level, classes in decisions.classes.items()},
+            probabilities={level: float(values[place]) for level, values in decisions.probabilities.items()},
+            answer=decisions.answers[place],
+        )
+    return predictions, decisions.contradiction_rate
 
 
 def _log_probs(
@@ -254,14 +251,15 @@ def _log_probs(
     return good, errors, {level: values[places] for level, values in log_probs.items()}
 
 
-def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> None:
+def _say(path: Path, predictions: Sequence[Prediction], seconds: float, batch_size: int) -> None:
     """Prints the number of predictions and the speed; for less than a batch, which is padded, the time instead."""
     from fashion_jax.command_line import printable, rate
 
-    failed = sum(bool(row[-1]) for row in rows)
-    done = len(rows) - failed
-    words = f"{path}: {done:,} prediction{'s' * (done != 1)}"
-    words += f"; {failed:,} without, see the column error" if failed else ""
+    failed = sum(bool(prediction.error) for prediction in predictions)
+    done = len(predictions) - failed
+    words = f"{path}: {done:,} {'prediction' if done == 1 else 'predictions'}"
+    if failed:
+        words += f"; {failed:,} without, see the column error"
     speed = f"{rate(done / max(seconds, 1e-9))} images/s" if done >= batch_size else f"Predicting took {seconds:.1f} s"
     print(printable(f"{words}. {speed}."))
 
@@ -269,7 +267,7 @@ def _say(path: Path, rows: list[list[Any]], seconds: float, batch_size: int) -> 
 def _say_decisions(decider: Decider, rate: float) -> None:
     from fashion_jax.command_line import printable
 
-    if rate == rate:  # it is NaN without images
+    if not math.isnan(rate):  # it is NaN without images
         text = f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images."
         if decider.abstention:
             thresholds = decider.abstention.thresholds.items()
@@ -279,20 +277,19 @@ def _say_decisions(decider: Decider, rate: float) -> None:
 
 
 def _explain(
-    trained: Trained, inputs: Sequence[Input], rows: list[list[Any]], folder: Path, batch_size: int | None
+    trained: Trained, inputs: Sequence[Input], predictions: Sequence[Prediction], folder: Path, batch_size: int | None
 ) -> None:
     """Writes heat maps of the predicted classes at the levels that are sure, numbered by table row from 0."""
     import numpy as np
 
     from fashion_jax.command_line import printable
     from fashion_jax.serving.grad_cam import explain_files, map_words
-    from fashion_jax.taxonomy import UNKNOWN
 
-    numbers = [i for i, row in enumerate(rows) if not row[-1]]
-    classes = {}
-    for place, level in enumerate(trained.taxonomy.levels):
-        ids = {name: i for i, name in enumerate(trained.taxonomy.classes[level])}
-        classes[level] = np.array([ids.get(rows[i][1 + 2 * place], UNKNOWN) for i in numbers], np.int32)
+    numbers = [i for i, prediction in enumerate(predictions) if not prediction.error]
+    classes = {
+        level: np.array([predictions[i].class_at(level) for i in numbers], np.int32)
+        for level in trained.taxonomy.levels
+    }
     count = explain_files(trained, [inputs[i].file for i in numbers], classes, numbers, folder, batch_size)
     said = f"{folder}: what speaks for the classes of {count:,} of {len(numbers):,} images"
     print(printable(f"{said}, drawn from {map_words(trained)}."))
