@@ -160,6 +160,15 @@ def test_the_step_clips_the_gradient_and_counts_its_whole_norm(small):
     assert clipped.guard["gradient_norm"] == pytest.approx(whole.guard["gradient_norm"], rel=1e-6)
 
 
+def test_the_rules_that_the_step_and_the_host_share():
+    """The step uses them with arrays, the host with numbers."""
+    assert [guard.limit_in_a_row(policy, LIMIT) for policy in ("stop", "skip", "rollback")] == [1, LIMIT, LIMIT]
+    for number in (int, jnp.int32):
+        assert guard.may_continue(number(LIMIT - 1), LIMIT) and not guard.may_continue(number(LIMIT), LIMIT)
+        assert guard.slowed(RATE, 0.5, number(0)) == pytest.approx(RATE, rel=1e-7)
+        assert guard.slowed(RATE, 0.5, number(3)) == pytest.approx(RATE / 8, rel=1e-6)
+
+
 def test_gradients_are_clipped_to_the_norm():
     grads = {"a": jnp.asarray([3.0]), "b": jnp.asarray([4.0])}
     norm = global_norm(grads)
