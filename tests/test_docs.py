@@ -1,11 +1,13 @@
-"""The pages: commands are parsed by their own parsers, links lead somewhere, and architecture.md names what exists."""
+"""The pages: commands are run or at least parsed, links lead somewhere, and architecture.md names what exists."""
 
 import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +17,67 @@ import pytest
 from fashion_jax import evaluate, main, predict, prepare
 from fashion_jax.config.loading import config_to_json, flatten, load_config, load_run_config
 from fashion_jax.errors import UserError
+from tests.shop import smallest_image, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 PROGRAMS = {"main": main, "evaluate": evaluate, "predict": predict, "prepare": prepare}
 SCRIPTS = sorted(f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir() if path.is_file())
 
+# Overrides that make a training take seconds: few images and steps, and the network that conftest.py makes small.
+TINY = (
+    "--config.batch_size=16",
+    "--config.num_epochs=1",
+    "--config.image_size=32",
+    "--config.model.name=resnet10",
+    "--config.eval_flip=false",
+)
+# A run on the reader's table, for pages that take one for granted.
+MINE = (
+    *("--config", "configs/product_images.py", *TINY),
+    *("--config.data.path=photos", "--config.data.csv=products.csv", "--config.data.image=images/{id}.jpg"),
+    "--config.data.levels={'main': 'category', 'sub': 'subcategory'}",
+    "--config.data.splits={'train': 0.8, 'validation': 0.2}",
+)
+CATALOGUE = (*TINY, "--config.data.catalogue.num_images=200")
+# Commands that are run: page -> beginning of the command -> arguments appended to it. A page's commands are run one
+# after the other in one folder, so that each finds what those before it have written.
+RUN = {
+    "README.md": {
+        "python -m fashion_jax.main --config configs/mtl.py": CATALOGUE,
+        "python -m fashion_jax.main --config configs/product_images.py": TINY,
+        "python -m fashion_jax.predict": (),
+        "python -m fashion_jax.evaluate": (),
+    },
+    "docs/data.md": {
+        "python -m fashion_jax.main --config configs/product_images.py": TINY,
+        "python -m fashion_jax.main --config configs/default.py": TINY,
+        "python -m fashion_jax.prepare": CATALOGUE,
+    },
+    "docs/predicting.md": {
+        "python -m fashion_jax.main --config configs/smoke.py": CATALOGUE,
+        "python -m fashion_jax.predict": (),
+        "python -m fashion_jax.evaluate": (),
+        "python -m benchmarks.label_errors": (),
+    },
+}
+LONG = {"docs/predicting.md"}  # pages whose commands take over 20 seconds
+INSTALLS = "downloads packages"
+DOWNLOAD = "needs a data set that has to be downloaded, and takes hours"
+# Commands that are only parsed: page -> beginning of the command -> why it is not run.
+PARSED = {
+    "README.md": {"scripts/train": INSTALLS, "scripts/test": INSTALLS, "pip install": INSTALLS},
+    "CONTRIBUTING.md": {"scripts/bootstrap": INSTALLS, "scripts/test": INSTALLS},
+    "docs/recipes.md": {"python -m fashion_jax.main": "needs two trained runs, and trains two large trunks for hours"},
+    "docs/clusters.md": {"python -m fashion_jax.main": "needs a cluster"},
+    "docs/speed.md": {"scripts/accelerator": INSTALLS, "python -m benchmarks.accelerator": "needs a GPU"},
+    "docs/results.md": {
+        "scripts/train": INSTALLS,
+        "python -m fashion_jax.main": DOWNLOAD,
+        "python -m fashion_jax.evaluate": "needs runs of hours",
+        "python -m benchmarks.torch_recipe": DOWNLOAD,
+    },
+}
 # The function of a benchmark that does its work; parsing ends where it is called.
 WORK = {"against_torch": "measure_with_twin", "input_pipeline": "write_photographs", "torch_recipe": "train"}
 
@@ -34,6 +91,10 @@ class Command(NamedTuple):
     @property
     def text(self) -> str:
         return shlex.join(self.words)
+
+    def entry(self, table: dict[str, dict]) -> str | None:
+        """Returns the first beginning in the page's part of RUN or PARSED that this command has."""
+        return next((start for start in table.get(self.page, {}) if self.text.startswith(start)), None)
 
 
 def read(page: str) -> str:
@@ -71,7 +132,7 @@ def block_commands() -> list[Command]:
 
 
 def inline_commands() -> list[Command]:
-    """Returns the commands in the text of the pages."""
+    """Returns the commands in the text of the pages; they stand there for reference and are only parsed."""
     found = []
     for page in PAGES:
         spans = [span.replace("\n", " ") for span in re.findall(r"`([^`]+)`", without_blocks(read(page)))]
@@ -81,6 +142,23 @@ def inline_commands() -> list[Command]:
 
 
 BLOCK_COMMANDS = block_commands()
+
+
+@pytest.mark.parametrize("command", BLOCK_COMMANDS, ids=lambda command: f"{command.page}: {command.text[:60]}")
+def test_it_is_known_whether_a_command_is_run(command):
+    kinds = [name for name, table in (("RUN", RUN), ("PARSED", PARSED)) if command.entry(table)]
+    found = " and ".join(kinds) or "neither RUN nor PARSED"
+    assert len(kinds) == 1, (
+        f"{command.page} has the command {command.text!r}, which is in {found} of "
+        "tests/test_docs.py: add its beginning to RUN, with arguments that make it take seconds, or to PARSED, with "
+        "the reason why it is not run (over two minutes, a cluster, a GPU, a network)."
+    )
+
+
+@pytest.mark.parametrize("table", [RUN, PARSED], ids=["RUN", "PARSED"])
+def test_every_entry_is_of_a_command(table):
+    used = {(command.page, command.entry(table)) for command in BLOCK_COMMANDS}
+    assert [(page, start) for page, starts in table.items() for start in starts if (page, start) not in used] == []
 
 
 @pytest.mark.parametrize(
@@ -205,6 +283,49 @@ def make_checkout(folder: Path) -> None:
             ".txt",
         ):
             (folder / path.name).symlink_to(path)
+
+
+def write_readers_data(folder: Path) -> None:
+    """Writes what the pages take for granted: a reader's photos, tables and zips."""
+    labels = [("clothes", "shirts"), ("clothes", "dresses"), ("shoes", "sandals"), ("shoes", "boots")]
+    rows = [(str(i), *labels[i % 4]) for i in range(40)]
+    header = ("id", "category", "subcategory")
+    photos = folder / "photos"
+    for i, main_class, sub_class in rows:
+        split = "validation" if int(i) < 8 else "train"
+        for place in (f"images/{i}.jpg", f"{split}/{main_class}/{sub_class}/{i}.jpg"):
+            (photos / place).parent.mkdir(parents=True, exist_ok=True)
+            (photos / place).write_bytes(smallest_image(i))
+    write_table(photos / "products.csv", rows, header)
+    for name in ("more.zip", "returns.zip"):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for i, *_ in rows:
+                archive.writestr(f"images/{i}.jpg", smallest_image(i))
+            if name == "returns.zip":
+                archive.write(photos / "products.csv", "labels.csv")
+    shutil.copy(photos / "images" / "0.jpg", folder / "one.jpg")
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=pytest.mark.long if page in LONG else ()) for page in RUN])
+def test_the_commands_of_a_page_run(page, catalogue_cache, no_report, monkeypatch, tmp_path):
+    make_checkout(tmp_path)
+    write_readers_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for command in BLOCK_COMMANDS:
+        start = command.entry(RUN) if command.page == page else None
+        if start is not None:
+            _, _, module, *arguments = command.words
+            arguments += RUN[page][start]
+            make_missing_runs(arguments)
+            assert importlib.import_module(module).main(arguments) == 0, f"{command.text} fails"
+
+
+def make_missing_runs(arguments: list[str]) -> None:
+    """Trains the runs that an evaluation or prediction names and that no command before it has made."""
+    named = [arguments[i + 1] for i, argument in enumerate(arguments) if argument == "--workdir"]
+    for workdir in named if "--config" not in arguments else []:
+        if not Path(workdir, "config.json").exists():
+            assert main.main([*MINE, "--workdir", workdir]) == 0
 
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
