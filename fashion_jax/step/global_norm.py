@@ -15,11 +15,11 @@ def global_norm(tree: Any) -> Array:
     return jnp.sqrt(lax.platform_dependent(*jax.tree.leaves(tree), cpu=_on_cpu, default=_plain))
 
 
-def _plain(*leaves: Array) -> Array:
+def _plain(*leaves: Array) -> Array | int:  # 0 of no leaves
     return sum(jnp.sum(jnp.square(x)) for x in leaves)
 
 
-def _on_cpu(*leaves: Array) -> Array:
+def _on_cpu(*leaves: Array) -> Array | int:
     # The vectors are small and many: concatenated, they compile faster.
     vectors = [x.reshape(-1) for x in leaves if x.ndim < 2]
     total = _plain(jnp.concatenate(vectors)) if vectors else 0

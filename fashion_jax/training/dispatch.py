@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from fashion_jax.devices.mesh import batch_sharding
 
@@ -50,4 +50,5 @@ def _stack(*xs: Any) -> Any:
 
 @functools.cache
 def _stacking(spread: NamedSharding) -> Callable[[tuple[jax.Array, ...]], jax.Array]:
+    assert isinstance(spread.mesh, Mesh)  # an abstract mesh has no arrays
     return jax.jit(jnp.stack, out_shardings=batch_sharding(spread.mesh, stacked=True))
