@@ -60,7 +60,8 @@ def is_map(sizes: tuple[int, ...]) -> bool:
 @pytest.fixture(scope="module", params=CASES)
 def program(request) -> tuple[str, list[Operation]]:
     built = build(CASES[request.param], "bfloat16", jax.devices()[:1])
-    lowered = built.train_step.trace(built.abstract_state, built.batches[0]).lower(lowering_platforms=("cuda",))
+    traced = built.program.train_step.trace(built.program.abstract_state, built.batches[0])
+    lowered = traced.lower(lowering_platforms=("cuda",))
     return request.param, list(operations(lowered.as_text()))
 
 

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accelerator.items import PARTS, Item
-from benchmarks.accelerator.supervisor import run_items
+from benchmarks.accelerator.supervisor import PART_SECONDS, run_items
 from benchmarks.accelerator.tables import line, speed_table
 from benchmarks.command import create_parser, parse, write_json
 from fashion_jax.command_line import run_command
 from fashion_jax.errors import RunError, UserError
-
-_PART_SECONDS = 300
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +53,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="tiny: small networks and images, to try the command on a CPU (default: %(default)s)",
     )
     parser.add_argument(
-        "--seconds", metavar="N", type=int, default=_PART_SECONDS, help="the time of a part (default: %(default)s)"
+        "--seconds", metavar="N", type=int, default=PART_SECONDS, help="the time of a part (default: %(default)s)"
     )
     flags, _ = parse(parser, arguments, seconds=1)
     return flags

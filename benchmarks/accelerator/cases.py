@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from flax import linen as nn
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from benchmarks.compiled_step import random_batches, synthetic_taxonomy
 from fashion_jax.command_line import Overrides
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import Classifier
-from fashion_jax.step.program import create_program
-from fashion_jax.step.train_state import TrainState
+from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_step import Batch
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
@@ -55,17 +52,10 @@ class Case(NamedTuple):
 
 
 class Built(NamedTuple):
-    """The trainer's own functions for a case on the devices of a mesh."""
+    """The trainer's own functions for a case on some devices, and made-up batches that lie there."""
 
-    config: ConfigDict
-    mesh: Mesh
-    model: Classifier
-    train_step: jax.stages.Wrapped
-    train_steps: jax.stages.Wrapped  # several steps in one dispatch, of stacked batches
-    eval_step: jax.stages.Wrapped
+    program: Program
     batches: list[Batch]
-    create_state: Callable[[], TrainState]
-    abstract_state: TrainState
 
 
 def build(
@@ -96,18 +86,7 @@ def build(
         model = model.clone(trunk=_small(model.trunk))
     if not is_random:
         model = model.clone(heads={level: _without_dropout(head) for level, head in model.heads.items()})
-    program = dataclasses.replace(program, model=model)
-    return Built(
-        config=config,
-        mesh=mesh,
-        model=model,
-        train_step=program.train_step,
-        train_steps=program.train_steps,
-        eval_step=program.eval_step,
-        batches=random_batches(config, taxonomy, paths, mesh),
-        create_state=program.create_state,
-        abstract_state=program.abstract_state,
-    )
+    return Built(dataclasses.replace(program, model=model), random_batches(config, taxonomy, paths, mesh))
 
 
 def _small(trunk: nn.Module) -> nn.Module:

@@ -31,10 +31,11 @@ def check_repeats(case: Case, report: Report) -> dict[str, Any]:
     """Does the same steps twice from the same state, compiled with deterministic=true; every bit must be the same."""
     built = build(case, "bfloat16")
     chosen = options(jax.devices()[0].platform, {DETERMINISTIC})
-    step = built.train_step.lower(built.create_state(), built.batches[0]).compile(compiler_options=chosen)
+    lowered = built.program.train_step.lower(built.program.create_state(), built.batches[0])
+    step = lowered.compile(compiler_options=chosen)
     same = _same_twice(built, step)
     report({"options": chosen, "repeats": same})
-    plain = built.train_step.lower(built.create_state(), built.batches[0]).compile()
+    plain = built.program.train_step.lower(built.program.create_state(), built.batches[0]).compile()
     return {"is_good": same, "repeats_without_the_options": _same_twice(built, plain)}
 
 
@@ -42,7 +43,7 @@ def _same_twice(built: Built, step: jax.stages.Compiled) -> bool:
     """Does all batches twice from a new state; returns whether both final states are equal to the last bit."""
     ends = []
     for _ in range(2):
-        state = built.create_state()
+        state = built.program.create_state()
         for batch in built.batches:
             state, _ = step(state, batch)
         ends.append(fetch(state))
@@ -58,9 +59,9 @@ def same_bits(one: Any, other: Any) -> bool:
 def check_donation(case: Case, report: Report) -> dict[str, Any]:
     """Checks that a step leaves no second copy of the state: its memory is aliased, and the old state is gone."""
     built = build(case, "bfloat16")
-    state = jax.block_until_ready(built.create_state())
+    state = jax.block_until_ready(built.program.create_state())
     state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    compiled = built.train_step.lower(state, built.batches[0]).compile()
+    compiled = built.program.train_step.lower(state, built.batches[0]).compile()
     aliased = compiled.memory_analysis().alias_size_in_bytes
     before, old = _bytes_in_use(), jax.tree.leaves(state)
     state, outcome = jax.block_until_ready(compiled(state, built.batches[0]))
@@ -144,7 +145,7 @@ def check_checkpoint(case: Case, report: Report) -> dict[str, Any]:
     except ImportError as error:
         raise Skip("orbax-checkpoint is not installed here, so nothing can be saved.") from error
     built = build(case)
-    state, _ = built.train_step(built.create_state(), built.batches[0])
+    state, _ = built.program.train_step(built.program.create_state(), built.batches[0])
     saved = fetch(state)
     counts = [jax.device_count()] + ([1] if jax.device_count() > 1 else [])
     restored = {}
@@ -153,10 +154,10 @@ def check_checkpoint(case: Case, report: Report) -> dict[str, Any]:
         checkpoints.save_now(1, state)
         for count in counts:
             other = build(case, devices=jax.devices()[:count])
-            back = checkpoints.restore(1, other.abstract_state)
+            back = checkpoints.restore(1, other.program.abstract_state)
             restored[str(count)] = same_bits(saved, fetch(back))
             report({"is_the_same_on": restored})
-            other.train_step(back, other.batches[0])
+            other.program.train_step(back, other.batches[0])
         checkpoints.close()
     told = {} if len(counts) > 1 else {"note": "There is one device, so no other number of them was tried."}
     return {"is_good": all(restored.values()), **told}

@@ -73,8 +73,8 @@ class Compiled:
 
 def compile_step(built: Built) -> Compiled:
     """Compiles the training step of a program, and creates its state."""
-    state, upcoming = built.create_state(), itertools.cycle(built.batches)
-    compiled, seconds, count = _compiled(built.train_step, state, built.batches[0])
+    state, upcoming = built.program.create_state(), itertools.cycle(built.batches)
+    compiled, seconds, count = _compiled(built.program.train_step, state, built.batches[0])
 
     def run() -> Any:
         nonlocal state
@@ -86,9 +86,9 @@ def compile_step(built: Built) -> Compiled:
 
 def compile_inference(built: Built) -> Compiled:
     """Compiles the evaluation of a program."""
-    state, upcoming = built.create_state(), itertools.cycle(built.batches)
+    state, upcoming = built.program.create_state(), itertools.cycle(built.batches)
     variables = state.params, state.model_state
-    compiled, seconds, count = _compiled(built.eval_step, *variables, built.batches[0])
+    compiled, seconds, count = _compiled(built.program.eval_step, *variables, built.batches[0])
     return Compiled(lambda: compiled(*variables, next(upcoming)), seconds, count, _memory(compiled))
 
 
@@ -156,12 +156,12 @@ def _attempted(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _described(built: Built) -> dict[str, Any]:
-    peak, source = published_flops(jax.devices(), built.config.dtype)
+    peak, source = published_flops(jax.devices(), built.program.config.dtype)
     return {
-        "model": built.config.model.name,
-        "image_size": built.config.image_size,
-        "batch_size": built.config.batch_size,
-        "dtype": built.config.dtype,
+        "model": built.program.config.model.name,
+        "image_size": built.program.config.image_size,
+        "batch_size": built.program.config.batch_size,
+        "dtype": built.program.config.dtype,
         "devices": [device.device_kind for device in jax.devices()],
         "peak_flops": peak,
         "peak_is": source,
@@ -170,11 +170,11 @@ def _described(built: Built) -> dict[str, Any]:
 
 def _timed(built: Built, ours: Compiled, seconds: Sequence[float]) -> dict[str, Any]:
     """Returns what is known of a compiled function and its measured turns."""
-    per_second, (peak, _) = 1 / float(np.median(seconds)), published_flops(jax.devices(), built.config.dtype)
+    per_second, (peak, _) = 1 / float(np.median(seconds)), published_flops(jax.devices(), built.program.config.dtype)
     return {
         "step_seconds": summary(list(seconds)),
-        "images_per_second": built.config.batch_size * per_second,
-        "flops_per_image": ours.flops / built.config.batch_size,
+        "images_per_second": built.program.config.batch_size * per_second,
+        "flops_per_image": ours.flops / built.program.config.batch_size,
         "mfu": peak and ours.flops * per_second / peak,
         "compile_seconds": ours.seconds,
     }
@@ -263,8 +263,8 @@ def time_dispatches(sizes: Sizes, report: Report) -> dict[str, Any]:
 
 def _compile_steps(built: Built) -> Compiled:
     """Compiles the function that does several steps in one dispatch."""
-    state, batches = built.create_state(), next_batch(itertools.cycle(built.batches), _TOGETHER)
-    compiled, seconds, count = _compiled(built.train_steps, state, batches)
+    state, batches = built.program.create_state(), next_batch(itertools.cycle(built.batches), _TOGETHER)
+    compiled, seconds, count = _compiled(built.program.train_steps, state, batches)
 
     def run() -> Any:
         nonlocal state
@@ -301,20 +301,20 @@ def time_device_cache(sizes: Sizes, report: Report) -> dict[str, Any]:
     pixels = rng.integers(0, 256, (count, case.image_size, case.image_size, 3), np.uint8)
     labels = {level: np.resize(np.asarray(fetch(x)), count) for level, x in built.batches[0]["labels"].items()}
     images = _Images(pixels, labels)
-    stored = DeviceImages(images, built.mesh)
-    batches = train_batches(images, stored, built.config)
+    stored = DeviceImages(images, built.program.mesh)
+    batches = train_batches(images, stored, built.program.config)
     began = time.perf_counter()
     jax.block_until_ready(next(batches))
     report({"first_batch_seconds": time.perf_counter() - began, "image_bytes": pixels.nbytes})
-    state = built.create_state()
-    compiled, seconds, _ = _compiled(built.train_step, state, built.batches[0])
-    ready = end_to_end.Prepared(built.mesh, state, compiled, built.eval_step, seconds, 0.0)
+    state = built.program.create_state()
+    compiled, seconds, _ = _compiled(built.program.train_step, state, built.batches[0])
+    ready = end_to_end.Prepared(built.program.mesh, state, compiled, built.program.eval_step, seconds, 0.0)
     steps = sizes.rounds * 5
     state, alone = end_to_end.time_steps(ready, iter(built.batches), steps)
     _, together, waited = end_to_end.time_loop(ready, state, batches, steps)
     return {
         "steps": steps,
-        "step_only": built.config.batch_size / alone,
-        "end_to_end": built.config.batch_size / together,
+        "step_only": built.program.config.batch_size / alone,
+        "end_to_end": built.program.config.batch_size / together,
         "data_wait_share": waited / together,
     }

@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.accelerator.items import Item
 
+PART_SECONDS = 300  # the time of a part, which the items' limits are made for
 _START_SECONDS = 90  # for importing the libraries and opening the devices
 _LEAST_SECONDS = 3  # with less time left, no further item is begun
 _ROOT = Path(__file__).parents[2]
@@ -105,14 +106,14 @@ def run_items(
     Args:
         items: in order of importance, since the time may be up before all are done.
         sizes: a name of SIZES.
-        seconds: the time for all of them.
+        seconds: the time for all of them; with more than PART_SECONDS each item has more time too.
         entries: item -> its results so far, with its `status` and, where something is missing, `why`.
         changed: called after each change.
 
     Returns:
         The commit and the environment of the process; empty if it could not start.
     """
-    deadline = time.monotonic() + seconds
+    deadline, scale = time.monotonic() + seconds, max(seconds / PART_SECONDS, 1)
     worker, described, folder = None, {}, tempfile.mkdtemp()
     for item in items:
         entry, began = entries[item.name], time.monotonic()
@@ -130,8 +131,8 @@ def run_items(
         try:
             if worker is None:
                 worker = Worker(sizes, folder)
-                described = worker.answer(min(left, _START_SECONDS), add)["result"]
-            message = worker.ask(item.name, min(item.seconds, deadline - time.monotonic()), add)
+                described = worker.answer(min(left, scale * _START_SECONDS), add)["result"]
+            message = worker.ask(item.name, min(scale * item.seconds, deadline - time.monotonic()), add)
         except Stopped as stopped:
             message = {"skipped": str(stopped)}
             if worker is not None:
