@@ -10,6 +10,7 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from fashion_jax.data.dataset import Split
+    from fashion_jax.scoring.assessment import Assessment
+    from fashion_jax.scoring.evaluation import Comparison, Evaluation
     from fashion_jax.workdir.calibration_file import RunCalibration
     from fashion_jax.workdir.trained import Trained
 
@@ -87,16 +90,7 @@ def _create_parser() -> Parser:
         "--split", metavar="NAME", default="validation", help=f"of data.splits, or {ALL} for every row of the table"
     )
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the metrics there too, and more of them")
-    parser.add_argument(
-        "--label-errors",
-        metavar="FILE.csv",
-        type=Path,
-        help="write there the labels by how wrong they look; of several runs on other images, all of them together",
-    )
-    parser.add_argument(
-        "--report", metavar="DIR", type=Path, help="write there the page of the run, or one that compares several"
-    )
+    _add_outputs(parser)
     parser.add_argument(
         "--shots",
         metavar=("MANY", "FEW"),
@@ -107,6 +101,19 @@ def _create_parser() -> Parser:
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     return parser
+
+
+def _add_outputs(parser: Parser) -> None:
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the metrics there too, and more of them")
+    parser.add_argument(
+        "--label-errors",
+        metavar="FILE.csv",
+        type=Path,
+        help="write there the labels by how wrong they look; of several runs on other images, all of them together",
+    )
+    parser.add_argument(
+        "--report", metavar="DIR", type=Path, help="write there the page of the run, or one that compares several"
+    )
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -131,33 +138,35 @@ def _measure(
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     if flags.label_errors:
         check_joinable(runs)
-    rows = [_row(run, flags, overrides) | _tests(runs[0], run) for run in runs]
-    measured = zip(runs, rows, strict=True)
-    for group in over_seeds((flatten(run.config), run.split.ids, row["assessment"]) for run, row in measured):
-        rows[group["runs"][0]]["over_seeds"] = group
-    print(result_tables(rows))
+    found = [_evaluation(runs[0], run, flags, overrides) for run in runs]
+    measured = zip(runs, found, strict=True)
+    for group in over_seeds((flatten(run.config), run.split.ids, x.assessment) for run, x in measured):
+        first = group.runs[0]
+        found[first] = dataclasses.replace(found[first], over_seeds=group)
+    print(result_tables(found))
     if flags.json:
+        results = _without_nan([evaluation.to_json() for evaluation in found])
         with output(flags.json) as file:
-            write_text(file, json.dumps(_without_nan(rows), indent=1, ensure_ascii=False), "name another --json")
+            write_text(file, json.dumps(results, indent=1, ensure_ascii=False), "name another --json")
     if flags.label_errors:
         with output(flags.label_errors) as file:
             said = write_suspects(file, runs)
         print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
     if flags.report:
-        _write_report(runs, rows, flags, arguments)
+        _write_report(runs, found, flags, arguments)
 
 
 def _write_report(
-    runs: list[_Run], rows: list[dict[str, Any]], flags: argparse.Namespace, arguments: list[str]
+    runs: Sequence[_Run], evaluations: Sequence[Evaluation], flags: argparse.Namespace, arguments: list[str]
 ) -> None:
     from fashion_jax.command_line import printable
     from fashion_jax.report.folder import evaluated_contents, write_pages
 
     directory, contents = flags.report, []
     command = shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
-    for run, row in zip(runs, rows, strict=True):
+    for run, evaluation in zip(runs, evaluations, strict=True):
         known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
-        contents.append(evaluated_contents(run.trained, run.split, run.log_probs, row, **known))
+        contents.append(evaluated_contents(run.trained, run.split, run.log_probs, evaluation, **known))
     page = write_pages(directory, contents)
     print(printable(f"Report: {page}"))
 
@@ -231,57 +240,71 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
     return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
 
 
-def _row(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> dict[str, Any]:
-    """Returns the results of one run: workdir, checkpoint's step, split, images, LEVEL/METRIC -> value, and so on."""
+def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides) -> Evaluation:
+    """Returns the results of a run, compared with the first."""
     from fashion_jax.config.combinations import loss_weights
     from fashion_jax.report.text_tables import note
-    from fashion_jax.scoring.assessment import assess
+    from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.scoring.metrics import split_metrics
     from fashion_jax.scoring.scores import variability
     from fashion_jax.taxonomy import UNKNOWN
-    from fashion_jax.workdir.files import read_train_counts
     from fashion_jax.workdir.metrics_file import MetricsFile
 
-    trained, split, taxonomy = run.trained, run.split, run.trained.taxonomy
+    trained, split = run.trained, run.split
     lines = MetricsFile(trained.workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
-    counts = read_train_counts(trained.workdir, taxonomy)
-    on_own = bool(run.calibration) and run.calibration.fitted_on(split.ids)
+    calibration = run.calibration
+    on_own = calibration is not None and calibration.fitted_on(split.ids)
     otherwise = ways_to_predict(trained.workdir, overrides)
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
-    row = {"workdir": str(trained.workdir), "step": trained.step, "split": flags.split, "images": len(split)}
-    row |= {f"{level}/known_labels": int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()}
-    return (
-        row
-        | split_metrics(split, run.log_probs, loss_weights(run.config))
-        | {
-            "assessment": assess(
-                *(run.log_probs, split.labels, taxonomy, counts, run.calibration and run.calibration.temperatures),
-                thresholds=flags.shots,
-                cross_fit=on_own and run.calibration.step == trained.step and not otherwise,
-            ),
-            "shots": flags.shots,
-            "variability": {level: variability(lines, level) for level in taxonomy.levels},
-            "parameters": trained.num_parameters,
-            "flops_per_image": trained.flops_per_image(),
-            "images_per_second": run.images_per_second,
-            "note": note(run.calibration, trained.step, otherwise, on_own, should_be_own),
-        }
+    cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
+    return Evaluation(
+        workdir=str(trained.workdir),
+        step=trained.step,
+        split=flags.split,
+        images=len(split),
+        known_labels={level: int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()},
+        metrics=split_metrics(split, run.log_probs, loss_weights(run.config)),
+        assessment=_assessment(run, flags.shots, cross_fit),
+        shots=flags.shots,
+        variability={level: variability(lines, level) for level in trained.taxonomy.levels},
+        parameters=trained.num_parameters,
+        flops_per_image=trained.flops_per_image(),
+        images_per_second=run.images_per_second,
+        note=note(calibration, trained.step, otherwise, on_own, should_be_own),
+        comparison=compare_with(first, run),
     )
 
 
-def _tests(first: _Run, run: _Run) -> dict[str, Any]:
+def _assessment(run: _Run, thresholds: tuple[int, int], cross_fit: bool) -> Assessment:
+    from fashion_jax.scoring.assessment import assess
+    from fashion_jax.workdir.files import read_train_counts
+
+    return assess(
+        run.log_probs,
+        run.split.labels,
+        run.trained.taxonomy,
+        read_train_counts(run.trained.workdir, run.trained.taxonomy),
+        run.calibration.temperatures if run.calibration else None,
+        thresholds=thresholds,
+        cross_fit=cross_fit,
+    )
+
+
+def compare_with(first: _Run, run: _Run) -> Comparison:
     """Tests whether a run differs from the first one, on the images and at the levels that both have."""
+    from fashion_jax.scoring.evaluation import Comparison
     from fashion_jax.scoring.pairing import Measured, compare_shared
 
     if run is first:
-        return {"tests": None}
-    if (taxonomy := first.trained.taxonomy.common(run.trained.taxonomy)) is None:
-        return {"tests": None, "untested": "has other classes than the first run"}
-    pair = [Measured(r.split.ids, r.split.labels, r.calibrated) for r in (first, run)]
-    count, tests = compare_shared(*pair, taxonomy)
+        return Comparison()
+    taxonomy = first.trained.taxonomy.common(run.trained.taxonomy)
+    if taxonomy is None:
+        return Comparison(untested="has other classes than the first run")
+    here, there = (Measured(x.split.ids, x.split.labels, x.calibrated) for x in (first, run))
+    count, tests = compare_shared(here, there, taxonomy)
     if not count:
-        return {"tests": None, "untested": "has no image in common with the first run"}
-    return {"tests": tests, "tested_images": count}
+        return Comparison(untested="has no image in common with the first run")
+    return Comparison(tests, count)
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The whole assessment as one dict."""
+"""The whole assessment of predictions on a split."""
 
 import json
 import math
@@ -23,19 +23,21 @@ def counts(taxonomy):
 def test_it_has_everything_and_is_json(taxonomy):
     log_probs, labels = random_log_probs(taxonomy, 60, 0), random_labels(taxonomy, 60, 1)
     assessment = assess(log_probs, labels, taxonomy, counts(taxonomy), {"main": 2.0})
-    json.dumps(assessment)
-    for level, scores in assessment["levels"].items():
-        assert set(scores) == {*LEVEL_SCORES, *SHOTS, "intervals", "temperature", "calibrated"}
-        assert scores["middle"] == scores["accuracy"] and scores["head"] is scores["tail"] is None
-        low, high = scores["intervals"]["accuracy"]
-        assert low < scores["accuracy"] < high
-        assert (scores["calibrated"] is None) == (scores["temperature"] is None) == (level == "sub")
-    assert tuple(assessment["decodes"]) == DECODES
-    for how, scores in assessment["decodes"].items():
-        assert set(TREE_SCORES) | {"contradiction_rate", "intervals", "levels"} == set(scores)
-        assert (scores["contradiction_rate"] == 0) == (how != "independent")
-    independent = assessment["decodes"]["independent"]["levels"]
-    assert all(independent[level]["accuracy"] == assessment["levels"][level]["accuracy"] for level in independent)
+    json.dumps(assessment.to_json())
+    for level, assessed in assessment.levels.items():
+        assert set(assessed.to_json()) == {*LEVEL_SCORES, *SHOTS, "intervals", "temperature", "calibrated"}
+        accuracy, shots = assessed.scores["accuracy"], assessed.shots
+        assert shots["middle"] == accuracy and shots["head"] is shots["tail"] is None
+        low, high = assessed.intervals["accuracy"]
+        assert low < accuracy < high
+        assert (assessed.calibrated is None) == (assessed.temperature is None) == (level == "sub")
+    assert tuple(assessment.decodes) == DECODES
+    for how, decode in assessment.decodes.items():
+        assert set(TREE_SCORES) | {"contradiction_rate", "intervals", "levels"} == set(decode.to_json())
+        assert (decode.scores["contradiction_rate"] == 0) == (how != "independent")
+    independent = assessment.decodes["independent"].levels
+    for level, scores in independent.items():
+        assert scores["accuracy"] == assessment.levels[level].scores["accuracy"]
 
 
 def test_calibrated_scores_are_those_of_the_temperatures():
@@ -44,19 +46,19 @@ def test_calibrated_scores_are_those_of_the_temperatures():
     assessment = assess(log_probs, labels, PLAIN, counts(PLAIN), temperatures)
     after = assess(apply_temperatures(log_probs, temperatures), labels, PLAIN, counts(PLAIN))
     for level in PLAIN.levels:
-        for name, value in assessment["levels"][level]["calibrated"].items():
-            assert value == pytest.approx(after["levels"][level][name], abs=1e-12)
-    assert assessment["decodes"] == after["decodes"]
-    crossed = assess(log_probs, labels, PLAIN, counts(PLAIN), temperatures, cross_fit=True)["levels"]["main"]
-    assert crossed["calibrated"] != assessment["levels"]["main"]["calibrated"] and crossed["temperature"] == 2.0
+        for name, value in assessment.levels[level].calibrated.items():
+            assert value == pytest.approx(after.levels[level].scores[name], abs=1e-12)
+    assert assessment.decodes == after.decodes
+    crossed = assess(log_probs, labels, PLAIN, counts(PLAIN), temperatures, cross_fit=True).levels["main"]
+    assert crossed.calibrated != assessment.levels["main"].calibrated and crossed.temperature == 2.0
 
 
 def test_labels_of_which_none_are_known():
     log_probs = random_log_probs(PLAIN, 5, 0)
     labels = {level: np.full(5, -1) for level in PLAIN.levels}
     assessment = assess(log_probs, labels, PLAIN, counts(PLAIN), {"main": 1.0, "sub": 1.0}, cross_fit=True)
-    assert math.isnan(assessment["levels"]["sub"]["accuracy"])
-    assert math.isnan(assessment["decodes"]["joint"]["path_accuracy"])
+    assert math.isnan(assessment.levels["sub"].scores["accuracy"])
+    assert math.isnan(assessment.decodes["joint"].scores["path_accuracy"])
 
 
 def test_two_runs_compared():

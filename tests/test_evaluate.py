@@ -235,19 +235,22 @@ def measured(ids, taxonomy=PLAIN):
 
 def test_runs_on_other_images_or_classes_are_told():
     first = measured(["a", "b", "c"])
-    told = [evaluate._tests(first, run) for run in (measured(["x"]), measured(["b"], SHOP), measured(["c", "x"]))]
-    sizes = 3, 1, 1, 2
-    results = [evaluate._tests(first, first), *told]
-    rows = [{"workdir": f"run{i}", "images": n} | row for i, (n, row) in enumerate(zip(sizes, results, strict=True))]
-    text = text_tables._tests(rows)
+    runs = [first, measured(["x"]), measured(["b"], SHOP), measured(["c", "x"])]
+    compared = [evaluate.compare_with(first, run) for run in runs]
+    text = text_tables.difference_table(
+        [
+            SimpleNamespace(workdir=f"run{i}", images=len(run.split.ids), comparison=comparison)
+            for i, (run, comparison) in enumerate(zip(runs, compared, strict=True))
+        ]
+    )
     assert "run1 has no image in common with the first run: not tested." in text
     assert "run2 has other classes" in text and "run3: tested on the 1 images that both have." in text
-    assert told[2]["tested_images"] == 1 and set(told[2]["tests"]) == {"main", "sub", "path"}
+    assert compared[3].tested_images == 1 and set(compared[3].tests) == {"main", "sub", "path"}
 
 
 def test_runs_are_tested_at_the_levels_that_both_have():
     both, alone = measured(["a", "b", "c"]), measured(["a", "b", "c"], MAIN_ALONE)
     alone.calibrated["main"] = both.calibrated["main"]
     for pair in ((both, alone), (alone, both)):
-        tests = evaluate._tests(*pair)["tests"]
+        tests = evaluate.compare_with(*pair).tests
         assert set(tests) == {"main"} and tests["main"]["p_value"] == 1

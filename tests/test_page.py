@@ -67,13 +67,13 @@ def test_scripts_and_styles_are_the_ones_that_the_policy_names(tmp_path):
 def test_the_page_says_what_the_run_has_reached(tmp_path):
     contents = make_contents(tmp_path, classes=6)
     page = page_of(tmp_path, contents)
-    scores = contents.assessment["levels"]["sub"]
-    assert percent(scores["accuracy"]) in page.text and "after epoch 3 of 3" in page.text
+    assessed = contents.assessment.levels["sub"]
+    assert percent(assessed.scores["accuracy"]) in page.text and "after epoch 3 of 3" in page.text
     most = contents.counts("sub")[0] / contents.counts("sub").sum()  # every class has as many training images
     assert f"baseline (always “sub {EVIL[:8]}" in page.text and percent(most) in page.text
-    low, high = scores["intervals"]["macro_f1"]
+    low, high = assessed.intervals["macro_f1"]
     assert f"{low:.3f} to {high:.3f}" in page.text
-    contradictions = contents.assessment["decodes"]["independent"]["contradiction_rate"]
+    contradictions = contents.assessment.decodes["independent"].scores["contradiction_rate"]
     assert contradictions > 0 and percent(contradictions) in page.text
     predicted = contents.log_probs["sub"].argmax(1)
     labels = contents.split.labels["sub"]

@@ -1,6 +1,7 @@
 """Runs that differ only in the seed: which belong together, and how far their scores lie apart."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from fashion_jax.config.loading import flatten, load_config
 from fashion_jax.report import comparison
 from fashion_jax.report.rendering import percent
-from fashion_jax.report.text_tables import _seeds
+from fashion_jax.report.text_tables import seed_table
+from fashion_jax.scoring.assessment import Assessment, LevelAssessment
 from fashion_jax.scoring.seeds import over_seeds, seed_groups, spread
 from tests.pages import make_contents, read_page
 
@@ -40,18 +42,22 @@ def test_where_the_data_lie_does_not_matter():
     assert seed_groups(configs, [["a"]] * 2) == [[0, 1]]
 
 
+def assessed(scores):
+    """An assessment of one level, sub, with these scores."""
+    return Assessment({"sub": LevelAssessment(scores, {}, {}, None, None)}, {})
+
+
 def test_mean_and_sample_standard_deviation():
     scores = [{"loss": x, "accuracy": x, "macro_f1": 2 * x, "auroc": 1.0} for x in (0.1, 0.2, 0.6)]
-    (group,) = over_seeds((flat(seed=5 + i), ["a"], {"levels": {"sub": x}}) for i, x in enumerate(scores))
-    assert (group["runs"], group["seeds"]) == ([0, 1, 2], [5, 6, 7])
-    found = group["levels"]["sub"]
+    (group,) = over_seeds((flat(seed=5 + i), ["a"], assessed(x)) for i, x in enumerate(scores))
+    assert (group.runs, group.seeds) == ([0, 1, 2], [5, 6, 7])
+    found = group.levels["sub"]
     assert found["accuracy"] == pytest.approx({"mean": 0.3, "std": 0.07**0.5})
     assert found["macro_f1"] == pytest.approx({"mean": 0.6, "std": 2 * 0.07**0.5})
     assert found["auroc"] == {"mean": 1.0, "std": 0.0}
-    rows = [{"workdir": name} for name in "abc"]
-    rows[0]["over_seeds"] = group
+    runs = [SimpleNamespace(workdir=name, over_seeds=group if name == "a" else None) for name in "abc"]
     line = "5, 6, 7     a, b, c  sub    0.3000 ± 0.2646  30.00% ± 26.46  0.6000 ± 0.5292  1.0000 ± 0.0000"
-    assert line in _seeds(rows)
+    assert line in seed_table(runs)
 
 
 def test_a_score_that_is_undefined_stays_so():
@@ -68,5 +74,5 @@ def test_the_page_tells_it_of_such_runs_only(tmp_path):
         comparison.write_comparison(tmp_path / "index.html", runs)
         page = read_page(tmp_path / "index.html")
         assert ("compare_seeds" in [a["id"] for a in page.of("section")]) == (seeds == (0, 1))
-    accuracy = [run.assessment["levels"]["sub"]["accuracy"] for run in runs]
+    accuracy = [run.assessment.levels["sub"].scores["accuracy"] for run in runs]
     assert percent(sum(accuracy) / 2) in page.text and "A, B" in page.text

@@ -19,7 +19,15 @@ from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.sections.classes import MAX_ROWS
 from fashion_jax.report.sections.curves import CURVES, series
 from fashion_jax.report.sections.run import devices
-from fashion_jax.report.sections.scores import METRICS, TREE_METRICS, Metric, cell, with_corrected
+from fashion_jax.report.sections.scores import (
+    METRICS,
+    TREE_METRICS,
+    Figure,
+    Metric,
+    cell,
+    decode_figures,
+    level_figures,
+)
 from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.pairing import Measured, compare_shared
@@ -74,22 +82,27 @@ def scores(runs: Runs) -> dict[str, Any]:
     same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
-        found = [_scores_at(run, level) for run in runs]
-        metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(x.get(metric.key) is not None for x in found)]
+        found = [_figures_at(run, level) for run in runs]
+        metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(_value(metric, x) is not None for x in found)]
         tables.append((level, [_row(metric, found, same) for metric in metrics_told]))
-    decodes = [run.assessment["decodes"][DEFAULT_DECODE] for run in runs]
+    decodes = [decode_figures(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
     has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
     same_tree = same and all(run.taxonomy == runs[0].taxonomy for run in runs)
     trees = [_row(metric, decodes, same_tree) for metric in TREE_METRICS] if has_trees else []
     return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE, "same": same}
 
 
-def _scores_at(run: PageContents, level: str) -> dict[str, Any]:
-    return with_corrected(run.assessment["levels"][level]) if level in run.taxonomy.levels else {}
+def _figures_at(run: PageContents, level: str) -> dict[str, Figure]:
+    """Returns the figures of a run at a level; none if the run does not have the level."""
+    return level_figures(run.assessment.levels[level]) if level in run.taxonomy.levels else {}
 
 
-def _row(metric: Metric, found: Sequence[Mapping[str, Any]], marked: bool) -> dict[str, Any]:
-    values = np.array([x.get(metric.key) for x in found], np.float64) * metric.better
+def _value(metric: Metric, figures: Mapping[str, Figure]) -> float | None:
+    return figures.get(metric.key, Figure()).value
+
+
+def _row(metric: Metric, found: Sequence[Mapping[str, Figure]], marked: bool) -> dict[str, Any]:
+    values = np.array([_value(metric, x) for x in found], np.float64) * metric.better
     best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
     only = best if marked and best.sum() < len(values) else np.zeros_like(best)  # if all are equal, none is marked
     return {"metric": metric, "cells": [(*cell(metric, x), bool(b)) for x, b in zip(found, only, strict=True)]}
@@ -125,11 +138,11 @@ def seeds(runs: Runs) -> dict[str, Any] | None:
     told = [metric for metric in METRICS if metric.key in SCORES]
     tables = [
         {
-            "letters": [letter(i) for i in group["runs"]],
-            "seeds": group["seeds"],
+            "letters": [letter(i) for i in group.runs],
+            "seeds": group.seeds,
             "levels": [
                 (level, [(metric, scores[metric.key]["mean"], scores[metric.key]["std"]) for metric in told])
-                for level, scores in reversed(group["levels"].items())
+                for level, scores in reversed(group.levels.items())
             ],
         }
         for group in groups
@@ -229,7 +242,7 @@ def _cost(run: PageContents, name: str) -> dict[str, Any]:
         "model": run.config.model.name,
         "image_size": run.config.image_size,
         "epochs": len(run.lines),
-        "accuracy": run.assessment["levels"][finest]["accuracy"],
+        "accuracy": run.assessment.levels[finest].scores["accuracy"],
         "training_rate": statistics.median(rates) if rates else None,
         "time": duration(sum(timing.get("train_seconds", 0) for timing in timings)),
         "devices": devices(run),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.scoring.assessment import Assessment
 from fashion_jax.scoring.blocks import LazyRows
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
@@ -60,7 +61,7 @@ class PageContents:
     split_name: str
     split: Split
     log_probs: Mapping[str, np.ndarray]
-    assessment: Mapping[str, Any]
+    assessment: Assessment
     temperatures: Mapping[str, float] = dataclasses.field(default_factory=dict)
     train: Split | None = None
     explain: Explain | None = None

@@ -14,6 +14,7 @@ from fashion_jax.report.contents import PageContents, read_contents
 from fashion_jax.report.figures.curves import write_report
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.blocks import probabilities
+from fashion_jax.scoring.evaluation import Evaluation
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels
 from fashion_jax.serving.grad_cam import explainer, map_words
 from fashion_jax.serving.table_files import write_csv
@@ -46,7 +47,7 @@ def evaluated_contents(
     trained: Trained,
     split: Split,
     log_probs: Mapping[str, np.ndarray],
-    row: Mapping[str, Any],
+    evaluation: Evaluation,
     **known: Any,
 ) -> PageContents:
     """Returns the contents of the page of an evaluated split, with heat maps of the images that it shows.
@@ -55,7 +56,7 @@ def evaluated_contents(
         trained: the run; its config has the overrides of the command.
         split: the measured images.
         log_probs: level -> [images, classes].
-        row: results of evaluate: split, assessment, note, parameters, flops_per_image, images_per_second.
+        evaluation: the results on that split.
         known: temperatures, command and thresholds of PageContents.
     """
     return read_contents(
@@ -63,14 +64,14 @@ def evaluated_contents(
         config=trained.config,
         taxonomy=trained.taxonomy,
         step=trained.step,
-        split_name=row["split"],
+        split_name=evaluation.split,
         split=split,
         log_probs=log_probs,
-        assessment=row["assessment"],
+        assessment=evaluation.assessment,
         explain=explainer(trained, split),
         explained_from=map_words(trained),
-        cost={name: row[name] for name in ("parameters", "flops_per_image", "images_per_second")},
-        note=row["note"],
+        cost={name: getattr(evaluation, name) for name in ("parameters", "flops_per_image", "images_per_second")},
+        note=evaluation.note,
         **known,
     )
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fashion_jax.command_line import printable, rate
+from fashion_jax.scoring.scores import SHOTS
 
 if TYPE_CHECKING:
+    from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.workdir.calibration_file import RunCalibration
 
 
-Row = Mapping[str, Any]  # a run's results, as evaluate.py writes them
-
-
-def result_tables(rows: Sequence[Row]) -> str:
+def result_tables(runs: Sequence[Evaluation]) -> str:
     """Returns the tables of runs: scores by level and decode, cost, differences from the first run, and over seeds."""
-    parts = [_levels(rows), _more(rows), _decodes(rows), _sizes(rows)]
-    parts += [_tests(rows)] if len(rows) > 1 else []
-    parts += [_seeds(rows)] if any("over_seeds" in row for row in rows) else []
+    parts = [_levels(runs), _more(runs), _decodes(runs), _sizes(runs)]
+    if len(runs) > 1:
+        parts.append(difference_table(runs))
+    if any(run.over_seeds for run in runs):
+        parts.append(seed_table(runs))
     return printable("\n\n".join(parts))
 
 
@@ -53,54 +54,60 @@ def note(
     return " ".join(notes)
 
 
-def _levels(rows: Sequence[Row]) -> str:
+def _levels(runs: Sequence[Evaluation]) -> str:
     lines = [
         ("run", "step", "split", "level", "images", "loss", "accuracy", "macro-F1", "AUROC", "ECE", "calibrated ECE")
     ]
-    for row in rows:
-        for level, scores in row["assessment"]["levels"].items():
-            calibrated = scores["calibrated"]
+    for run in runs:
+        for level, assessed in run.assessment.levels.items():
+            calibrated = assessed.calibrated
             lines.append(
                 (
-                    *(row["workdir"], str(row["step"]), row["split"], level, f"{row[f'{level}/known_labels']:,}"),
-                    f"{row[f'{level}/loss']:.4f}",
-                    _share(row[f"{level}/accuracy"], scores["intervals"]["accuracy"]),
-                    _value(row[f"{level}/macro_f1"], scores["intervals"]["macro_f1"]),
-                    _value(row[f"{level}/auroc"], scores["intervals"]["auroc"]),
-                    f"{scores['ece']:.4f}",
+                    run.workdir,
+                    str(run.step),
+                    run.split,
+                    level,
+                    f"{run.known_labels[level]:,}",
+                    f"{run.metrics[f'{level}/loss']:.4f}",
+                    _share(run.metrics[f"{level}/accuracy"], assessed.intervals["accuracy"]),
+                    _value(run.metrics[f"{level}/macro_f1"], assessed.intervals["macro_f1"]),
+                    _value(run.metrics[f"{level}/auroc"], assessed.intervals["auroc"]),
+                    f"{assessed.scores['ece']:.4f}",
                     f"{calibrated['ece']:.4f}" if calibrated else "–",
                 )
             )
     notes: dict[str, list[str]] = {}
-    for row in rows:
-        notes.setdefault(row["note"], []).append(row["workdir"])
-    said = [f"{', '.join(runs)}: {note}" for note, runs in notes.items() if note]
+    for run in runs:
+        notes.setdefault(run.note, []).append(run.workdir)
+    said = [f"{', '.join(names)}: {note}" for note, names in notes.items() if note]
     return "\n".join([_columns(lines), "Ranges are 95 % intervals.", *said])
 
 
-def _more(rows: Sequence[Row]) -> str:
-    many, few = rows[0]["shots"]
+def _more(runs: Sequence[Evaluation]) -> str:
+    many, few = runs[0].shots
     shots = f"head (>{many:,})", f"middle ({few:,}–{many:,})", f"tail (<{few:,})"
     names = "top-5", "weighted F1", "balanced accuracy", "average precision", "Brier"
     lines = [("run", "level", *names, *shots)]
-    for row in rows:
-        for level, scores in row["assessment"]["levels"].items():
+    for run in runs:
+        for level, assessed in run.assessment.levels.items():
+            scores = assessed.scores
             values = (scores[name] for name in ("weighted_f1", "balanced_accuracy", "average_precision", "brier"))
             numbers = f"{scores['top5']:.2%}", *(f"{value:.4f}" for value in values)
-            accuracies = (scores[name] for name in ("head", "middle", "tail"))
-            lines.append((row["workdir"], level, *numbers, *("–" if x is None else f"{x:.2%}" for x in accuracies)))
+            accuracies = (assessed.shots[name] for name in SHOTS)
+            lines.append((run.workdir, level, *numbers, *("–" if x is None else f"{x:.2%}" for x in accuracies)))
     return _columns(lines) + "\nHead, middle and tail are accuracies, by the training images of the true class."
 
 
-def _decodes(rows: Sequence[Row]) -> str:
+def _decodes(runs: Sequence[Evaluation]) -> str:
     lines = [("run", "decode", "path accuracy", "hierarchical F1", "mistake severity", "contradictions")]
-    for row in rows:
-        for how, scores in row["assessment"]["decodes"].items():
+    for run in runs:
+        for how, assessed in run.assessment.decodes.items():
+            scores = assessed.scores
             lines.append(
                 (
-                    row["workdir"],
+                    run.workdir,
                     how,
-                    _share(scores["path_accuracy"], scores["intervals"]["path_accuracy"]),
+                    _share(scores["path_accuracy"], assessed.intervals["path_accuracy"]),
                     f"{scores['hierarchical_f1']:.4f}",
                     f"{scores['mistake_severity']:.2f}",
                     f"{scores['contradiction_rate']:.2%}",
@@ -109,40 +116,42 @@ def _decodes(rows: Sequence[Row]) -> str:
     return _columns(lines)
 
 
-def _sizes(rows: Sequence[Row]) -> str:
+def _sizes(runs: Sequence[Evaluation]) -> str:
     lines = [("run", "parameters", "MFLOP/image", "images/s here")]
-    for row in rows:
-        speed = "–" if row["images_per_second"] is None else rate(row["images_per_second"])
-        lines.append((row["workdir"], f"{row['parameters']:,}", f"{row['flops_per_image'] / 1e6:,.1f}", speed))
+    for run in runs:
+        speed = "–" if run.images_per_second is None else rate(run.images_per_second)
+        lines.append((run.workdir, f"{run.parameters:,}", f"{run.flops_per_image / 1e6:,.1f}", speed))
     return _columns(lines)
 
 
-def _tests(rows: Sequence[Row]) -> str:
-    first = rows[0]["workdir"]
+def difference_table(runs: Sequence[Evaluation]) -> str:
+    """Returns the tests of each further run against the first, and why a run was not tested."""
+    first = runs[0].workdir
     lines = [(f"against {first}", "level", "difference in accuracy", "only first right", "only this right", "p")]
-    for row in rows[1:]:
-        for level, test in (row["tests"] or {}).items():
+    for run in runs[1:]:
+        for level, test in (run.comparison.tests or {}).items():
             counts = f"{test['only_a']:,}", f"{test['only_b']:,}"
             difference = _share(test["difference"], test["interval"], sign="+")
-            lines.append((row["workdir"], level, difference, *counts, f"{test['p_value']:.2g}"))
-    said = [f"{row['workdir']} {row['untested']}: not tested." for row in rows if "untested" in row]
-    said += [
-        f"{row['workdir']}: tested on the {row['tested_images']:,} images that both have."
-        for row in rows
-        if "tested_images" in row and not row["tested_images"] == row["images"] == rows[0]["images"]
-    ]
+            lines.append((run.workdir, level, difference, *counts, f"{test['p_value']:.2g}"))
+    said = [f"{run.workdir} {run.comparison.untested}: not tested." for run in runs if run.comparison.untested]
+    for run in runs:
+        count = run.comparison.tested_images
+        if count is not None and not count == run.images == runs[0].images:
+            said.append(f"{run.workdir}: tested on the {count:,} images that both have.")
     words = (
         "p is the p-value of McNemar's exact test; paths are decoded by the default decode, down to the finest level "
         "that both runs have."
     )
-    return "\n".join([*([_columns(lines), words] if len(lines) > 1 else []), *said])
+    table = [_columns(lines), words] if len(lines) > 1 else []
+    return "\n".join([*table, *said])
 
 
-def _seeds(rows: Sequence[Row]) -> str:
+def seed_table(runs: Sequence[Evaluation]) -> str:
+    """Returns mean and standard deviation of the scores over runs that differ only in the seed."""
     lines = [("over seeds", "runs", "level", "loss", "accuracy", "macro-F1", "AUROC")]
-    for group in (row["over_seeds"] for row in rows if "over_seeds" in row):
-        seeds, members = ", ".join(map(str, group["seeds"])), ", ".join(rows[i]["workdir"] for i in group["runs"])
-        for level, scores in group["levels"].items():
+    for group in (run.over_seeds for run in runs if run.over_seeds):
+        seeds, members = ", ".join(map(str, group.seeds)), ", ".join(runs[i].workdir for i in group.runs)
+        for level, scores in group.levels.items():
             accuracy = f"{scores['accuracy']['mean']:.2%} ± {100 * scores['accuracy']['std']:.2f}"
             loss, *others = (f"{scores[x]['mean']:.4f} ± {scores[x]['std']:.4f}" for x in ("loss", "macro_f1", "auroc"))
             lines.append((seeds, members, level, loss, accuracy, *others))

@@ -1,7 +1,8 @@
-"""Computes all scores of predictions on a split, as one plain dict for `evaluate`, its JSON and its page."""
+"""Computes all scores of predictions on a split, for `evaluate`, its JSON and its page."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +11,76 @@ import numpy as np
 from fashion_jax.scoring.blocks import LazyRows, Table, likeliest, picked
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error, confidence_error
 from fashion_jax.scoring.decider import decoded_classes
-from fashion_jax.scoring.intervals import paired_test, score_intervals, share_interval
+from fashion_jax.scoring.intervals import Interval, paired_test, score_intervals, share_interval
 from fashion_jax.scoring.scores import level_scores, paths_known, predicted_scores, shot_scores, tree_scores
 from fashion_jax.scoring.temperature import calibrated_levels, cross_fitted
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE, contradiction_rate
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 PATH = "path"  # stands beside the levels' names for tests of whole paths
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelAssessment:
+    """The scores of a level.
+
+    Attributes:
+        scores: one of LEVEL_SCORES -> value, of the probabilities as the model returns them; NaN for what is undefined.
+        intervals: score -> [low, high].
+        shots: head, middle, tail -> accuracy, or None without such images.
+        temperature: temperature of the run at this level; None if it has none.
+        calibrated: loss, ece and adaptive_ece with that temperature; None without one.
+    """
+
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    shots: Mapping[str, float | None]
+    temperature: float | None
+    calibrated: Mapping[str, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the level's object in the JSON of evaluate."""
+        rest = {"temperature": self.temperature, "calibrated": self.calibrated}
+        return {**self.scores, "intervals": self.intervals, **self.shots, **rest}
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodeAssessment:
+    """The scores of a way to decode the tree, from calibrated probabilities.
+
+    Attributes:
+        scores: TREE_SCORES and contradiction_rate -> value; NaN for what is undefined.
+        intervals: path_accuracy -> [low, high].
+        levels: level -> accuracy, macro_f1 and ece (of the path's probability).
+    """
+
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    levels: Mapping[str, Mapping[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the decode's object in the JSON of evaluate."""
+        return {**self.scores, "intervals": self.intervals, "levels": self.levels}
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """All scores of predictions on a split.
+
+    Attributes:
+        levels: level -> its scores.
+        decodes: one of DECODES -> its scores.
+    """
+
+    levels: Mapping[str, LevelAssessment]
+    decodes: Mapping[str, DecodeAssessment]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the assessment's object in the JSON of evaluate."""
+        return {
+            "levels": {level: assessed.to_json() for level, assessed in self.levels.items()},
+            "decodes": {how: assessed.to_json() for how, assessed in self.decodes.items()},
+        }
 
 
 def assess(
@@ -28,8 +92,8 @@ def assess(
     *,
     thresholds: tuple[int, int] = (1000, 100),
     cross_fit: bool = False,
-) -> dict[str, Any]:
-    """Computes the scores of each level and of each way to decode the tree; NaN for what is undefined.
+) -> Assessment:
+    """Computes the scores of each level and of each way to decode the tree.
 
     Args:
         log_probs: level -> [images, classes], as the model returns them, not calibrated.
@@ -38,30 +102,23 @@ def assess(
         train_counts: level -> int [classes], training images.
         temperatures: level -> temperature of the run; None if the run has none.
         thresholds: numbers of training images, as in `shot_scores`.
-        cross_fit: whether the temperatures were fitted on these very images. The scores under "calibrated" are then
+        cross_fit: whether the temperatures were fitted on these very images. The calibrated scores of a level are then
             cross-fitted: each fold is calibrated by a temperature fitted on the other folds.
-
-    Returns:
-        levels: level -> LEVEL_SCORES; intervals: metric -> [low, high]; head, middle, tail: accuracy, or None;
-            temperature: float, or None; calibrated: loss, ece, adaptive_ece with it, or None.
-        decodes: how -> TREE_SCORES; contradiction_rate; intervals: {path_accuracy: [low, high]};
-            levels: level -> accuracy, macro_f1, ece (of the path's probability). All are computed from calibrated
-            probabilities.
     """
     calibrated = calibrated_levels(log_probs, temperatures or {})
-    levels: dict[str, dict[str, Any]] = {}
+    levels = {}
     for level in taxonomy.levels:
         x, true = log_probs[level], labels[level]
         temperature = (temperatures or {}).get(level)
         after = cross_fitted(x, true, temperature) if temperature is not None and cross_fit else calibrated[level]
-        levels[level] = {
-            **level_scores(x, true),
-            "intervals": score_intervals(x, true),
-            **shot_scores(x.argmax(1), true, train_counts[level], thresholds),
-            "temperature": temperature,
-            "calibrated": _calibration(after, true) if temperature is not None else None,
-        }
-    return {"levels": levels, "decodes": {how: _decoded(calibrated, labels, taxonomy, how) for how in DECODES}}
+        levels[level] = LevelAssessment(
+            scores=level_scores(x, true),
+            intervals=score_intervals(x, true),
+            shots=shot_scores(x.argmax(1), true, train_counts[level], thresholds),
+            temperature=temperature,
+            calibrated=_calibration(after, true) if temperature is not None else None,
+        )
+    return Assessment(levels, {how: _decoded(calibrated, labels, taxonomy, how) for how in DECODES})
 
 
 def _calibration(log_probs: LazyRows, labels: np.ndarray) -> dict[str, float]:
@@ -75,7 +132,7 @@ def _calibration(log_probs: LazyRows, labels: np.ndarray) -> dict[str, float]:
 
 def _decoded(
     log_probs: Mapping[str, LazyRows], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str
-) -> dict[str, Any]:
+) -> DecodeAssessment:
     predicted, probabilities = decoded_classes(log_probs, taxonomy, how)
     levels = {}
     for level in taxonomy.levels:
@@ -83,11 +140,14 @@ def _decoded(
         ece = confidence_error(probabilities[level][known], (predicted[level] == labels[level])[known])
         scores = predicted_scores(predicted[level], labels[level], taxonomy.num_classes(level))
         levels[level] = scores | {"ece": ece}
-    return tree_scores(predicted, labels, taxonomy) | {
-        "contradiction_rate": contradiction_rate(predicted, taxonomy),
-        "intervals": {"path_accuracy": share_interval(right_paths(predicted, labels, taxonomy))},
-        "levels": levels,
-    }
+    return DecodeAssessment(
+        scores={
+            **tree_scores(predicted, labels, taxonomy),
+            "contradiction_rate": contradiction_rate(predicted, taxonomy),
+        },
+        intervals={"path_accuracy": share_interval(right_paths(predicted, labels, taxonomy))},
+        levels=levels,
+    )
 
 
 def right_paths(

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fashion_jax.scoring.assessment import Assessment
+
 _ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # may differ between runs of one config
 SCORES = ("loss", "accuracy", "macro_f1", "auroc")
+
+Spread = Mapping[str, Mapping[str, float]]  # one of SCORES -> mean and std
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ only in the seed.
+
+    Attributes:
+        runs: indices of the runs.
+        seeds: seed of each.
+        levels: level -> how far the scores lie apart.
+    """
+
+    runs: Sequence[int]
+    seeds: Sequence[int]
+    levels: dict[str, Spread]
 
 
 def seed_groups(configs: Sequence[Mapping[str, Any]], ids: Sequence[Sequence[str]]) -> list[list[int]]:
@@ -31,8 +51,8 @@ def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
     return {name: {"mean": float(x.mean()), "std": float(x.std(ddof=1))} for name, x in values.items()}
 
 
-def over_seeds(runs: Iterable[tuple[Mapping[str, Any], Sequence[str], Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Returns for each of the `seed_groups` the runs' indices, their seeds, and level -> `spread`.
+def over_seeds(runs: Iterable[tuple[Mapping[str, Any], Sequence[str], Assessment]]) -> list[SeedGroup]:
+    """Returns for each of the `seed_groups` how far the scores of its runs lie apart.
 
     Args:
         runs: flattened config, ids of the measured images, and the result of `assessment.assess`.
@@ -40,7 +60,7 @@ def over_seeds(runs: Iterable[tuple[Mapping[str, Any], Sequence[str], Mapping[st
     configs, ids, assessments = zip(*runs, strict=True)
     found = []
     for group in seed_groups(configs, ids):
-        scores = [assessments[i]["levels"] for i in group]
-        levels = {level: spread([x[level] for x in scores]) for level in scores[0]}
-        found.append({"runs": group, "seeds": [configs[i]["seed"] for i in group], "levels": levels})
+        assessed = [assessments[i].levels for i in group]
+        levels = {level: spread([x[level].scores for x in assessed]) for level in assessed[0]}
+        found.append(SeedGroup(group, [configs[i]["seed"] for i in group], levels))
     return found

@@ -34,16 +34,17 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
         return {"level": level, "images": 0}
     series = {"ideal": (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}
     if temperature is not None:
-        before = reliability(raw, labels)
-        series["before"] = before["confidence"], before["accuracy"]
+        uncalibrated = reliability(raw, labels)
+        series["before"] = uncalibrated["confidence"], uncalibrated["accuracy"]
     series["validation"] = diagram["confidence"], diagram["accuracy"]
-    scores = contents.assessment["levels"][level]
-    error = (scores if temperature is None else scores["calibrated"])["ece"]
+    assessed = contents.assessment.levels[level]
+    before = assessed.scores["ece"]
+    error = before if temperature is None or assessed.calibrated is None else assessed.calibrated["ece"]
     return {
         "level": level,
         "images": images,
         "temperature": temperature,
-        "error_before": scores["ece"],
+        "error_before": before,
         "error_after": error,
         "reliability": charts.shares(_without_gaps(series), histogram=diagram["count"] / images),
         "reliability_label": f"Accuracy against confidence, {level}: expected calibration error {error:.1%}",

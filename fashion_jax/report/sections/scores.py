@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fashion_jax.command_line import duration
@@ -11,6 +11,7 @@ from fashion_jax.config.combinations import best_metric
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import decimal, percent
 from fashion_jax.report.sections.run import devices
+from fashion_jax.scoring.assessment import DecodeAssessment, LevelAssessment
 from fashion_jax.scoring.scores import SHOTS
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
 from fashion_jax.taxonomy import UNKNOWN
@@ -91,15 +92,15 @@ def header(contents: PageContents) -> dict[str, Any]:
 
 
 def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
-    heads, scores = contents.config.model.heads, contents.assessment["levels"][level]
+    heads, assessed = contents.config.model.heads, contents.assessment.levels[level]
     counts = contents.counts(level)
     frequent = int(contents.train_counts(level).argmax())
     return {
         "level": level,
         "classes": contents.taxonomy.num_classes(level),
         "derived": bool(heads) and level not in heads,
-        "scores": scores,
-        "interval": None if math.isnan(scores["accuracy"]) else scores["intervals"].get("accuracy"),
+        "scores": assessed.scores,
+        "interval": None if math.isnan(assessed.scores["accuracy"]) else assessed.intervals.get("accuracy"),
         "train_accuracy": contents.line.get(f"train/{level}/accuracy"),
         "frequent": class_names(contents.taxonomy, level)[frequent],
         "frequent_share": counts[frequent] / counts.sum() if counts.sum() else None,
@@ -108,39 +109,59 @@ def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
 
 def results(contents: PageContents) -> dict[str, Any]:
     """Describes every score of every level with its interval, by rarity, and over the tree for every decode."""
-    levels = {level: with_corrected(scores) for level, scores in contents.assessment["levels"].items()}
+    levels = {level: level_figures(assessed) for level, assessed in contents.assessment.levels.items()}
     decodes = [
         {
             "name": name,
             "meaning": _DECODES[name],
             "default": name == DEFAULT_DECODE,
-            "cells": [cell(metric, scores) for metric in TREE_METRICS],
+            "cells": [cell(metric, decode_figures(assessed)) for metric in TREE_METRICS],
         }
-        for name, scores in contents.assessment["decodes"].items()
+        for name, assessed in contents.assessment.decodes.items()
     ]
     return {
         "split": contents.split_name,
         "levels": list(levels),
         "rows": [
-            (metric, [cell(metric, scores) for scores in levels.values()])
+            (metric, [cell(metric, figures) for figures in levels.values()])
             for metric in METRICS
-            if any(metric.key in scores for scores in levels.values())
+            if any(metric.key in figures for figures in levels.values())
         ],
         "decodes": decodes if len(levels) > 1 else [],
         "tree_metrics": TREE_METRICS,
         "shots": SHOTS,
-        "rarity": [(level, [scores[name] for name in SHOTS]) for level, scores in levels.items()],
+        "rarity": [
+            (level, [assessed.shots[name] for name in SHOTS]) for level, assessed in contents.assessment.levels.items()
+        ],
         "thresholds": contents.thresholds,
     }
 
 
-def with_corrected(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a level's scores and the calibrated ones; on images of the fit, the calibrated ones are cross-fitted."""
-    return {**scores, **{f"corrected_{name}": value for name, value in (scores["calibrated"] or {}).items()}}
+class Figure(NamedTuple):
+    """A score and its interval, each None if it is not known."""
+
+    value: float | None = None
+    interval: Sequence[float] | None = None
 
 
-def cell(metric: Metric, scores: Mapping[str, Any]) -> tuple[str, str]:
+def level_figures(assessed: LevelAssessment) -> dict[str, Figure]:
+    """Returns the figures of a level by the keys of the metrics.
+
+    They include the scores by rarity and, as corrected_NAME, the calibrated scores, which are cross-fitted on images
+    that the temperatures were fitted on.
+    """
+    figures = {name: Figure(value, assessed.intervals.get(name)) for name, value in assessed.scores.items()}
+    figures |= {name: Figure(value) for name, value in assessed.shots.items()}
+    return figures | {f"corrected_{name}": Figure(value) for name, value in (assessed.calibrated or {}).items()}
+
+
+def decode_figures(assessed: DecodeAssessment) -> dict[str, Figure]:
+    """Returns the figures of a way to decode the tree by the keys of the metrics."""
+    return {name: Figure(value, assessed.intervals.get(name)) for name, value in assessed.scores.items()}
+
+
+def cell(metric: Metric, figures: Mapping[str, Figure]) -> tuple[str, str]:
     """Returns a score and its confidence interval as two texts."""
-    interval = scores.get("intervals", {}).get(metric.key)
+    value, interval = figures.get(metric.key, Figure())
     words = "" if interval is None else f"{metric.shown(interval[0])} to {metric.shown(interval[1])}"
-    return metric.shown(scores.get(metric.key)), words
+    return metric.shown(value), words
