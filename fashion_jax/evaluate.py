@@ -31,6 +31,7 @@ from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.workdir.files import check_has_checkpoint
+from fashion_jax.workdir.paths import config_path
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -118,7 +119,7 @@ def _add_outputs(parser: Parser) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    configs = {workdir: load_run_config(workdir, overrides) for workdir in flags.workdir}
+    configs = {workdir: load_run_config(config_path(workdir), overrides) for workdir in flags.workdir}
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
         check_paths(config, flags.split)
@@ -248,13 +249,13 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
     from fashion_jax.scoring.metrics import split_metrics
     from fashion_jax.scoring.scores import variability
     from fashion_jax.taxonomy import UNKNOWN
-    from fashion_jax.workdir.metrics_file import MetricsFile
+    from fashion_jax.workdir.metrics_file import read_metrics
 
     trained, split = run.trained, run.split
-    lines = MetricsFile(trained.workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
+    lines = read_metrics(trained.workdir)
     calibration = run.calibration
     on_own = calibration is not None and calibration.fitted_on(split.ids)
-    otherwise = ways_to_predict(trained.workdir, overrides)
+    otherwise = ways_to_predict(config_path(trained.workdir), overrides)
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
     cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
     return Evaluation(

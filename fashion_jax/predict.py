@@ -28,6 +28,7 @@ from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DEC
 from fashion_jax.serving.predictions import Prediction, table_columns, table_rows
 from fashion_jax.serving.table_files import TABLES, write_table
 from fashion_jax.workdir.files import check_has_checkpoint
+from fashion_jax.workdir.paths import config_path, predictions_path
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.decider import Decider
@@ -78,7 +79,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     for field, _ in overrides:
         if field.startswith("data.") and field not in (*OF_PIXELS, "data.cache_dir"):
             raise UserError(f"{field} is of the data of a training, but predict reads --input: leave it out.")
-    _check_decisions(flags, ways_to_predict(flags.workdir, overrides))
+    _check_decisions(flags, ways_to_predict(config_path(flags.workdir), overrides))
     _check_output(flags.output)
     return flags, overrides
 
@@ -141,7 +142,7 @@ def _check_output(path: Path) -> None:
 
 def _predict(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    config = load_run_config(flags.workdir, overrides)
+    config = load_run_config(config_path(flags.workdir), overrides)
     check_has_checkpoint(flags.workdir)
     inputs = list(find_inputs(flags.input, config.data.cache_dir))
     if not inputs or not any(map(os.path.lexists, flags.input)):
@@ -202,7 +203,7 @@ def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
         abstention = Abstention.of_probability(taxonomy, flags.min_probability)
     decider = Decider(taxonomy, temperatures, flags.decode, costs, abstention)
     if flags.precision:
-        validation = read_predictions(flags.workdir / "predictions" / "validation.parquet", taxonomy)
+        validation = read_predictions(predictions_path(flags.workdir), taxonomy)
         decider = decider.for_precision(*validation, flags.precision)
     return decider, calibration.step if calibration else None
 

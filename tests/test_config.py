@@ -420,7 +420,7 @@ def test_the_folder_of_the_cache_is_taken_from_no_config_json(tmp_path):
     (tmp_path / "config.json").write_text(config_to_json(with_value("data.cache_dir", "/planted")))
     mine = [("data.cache_dir", "/mine")]
     for read in (
-        lambda *more: load_run_config(tmp_path, *more),
+        lambda *more: load_run_config(tmp_path / "config.json", *more),
         lambda *more: load_config(f"{tmp_path}/config.json", *more),
     ):
         assert read().data.cache_dir == ""

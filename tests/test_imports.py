@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from fashion_jax.workdir import paths
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "fashion_jax"
 # The packages and root modules, from the lowest to the highest: each may import those before it.
@@ -39,6 +41,22 @@ LIGHT = (
     "scoring",
 )  # packages without any of HEAVY
 MAX_FUNCTION_LINES = 40  # without the docstring
+RUN_FILES = {
+    paths.CONFIG,
+    paths.TAXONOMY,
+    paths.DATA,
+    paths.ENVIRONMENT,
+    paths.IMAGES,
+    paths.METRICS,
+    paths.CALIBRATION,
+    paths.CHECKPOINTS,
+    paths.VALIDATION,
+}  # the other names of a work directory are ordinary words, such as "report"
+NAMES_RUN_FILES = (
+    "fashion_jax.data.sources.walk",  # recognizes a work directory among images; may not import workdir
+    "fashion_jax.data.preparing",  # writes a prepared folder, which is no work directory
+    "fashion_jax.data.sources.tfds",  # reads a prepared folder
+)
 
 
 class Import(NamedTuple):
@@ -180,9 +198,27 @@ def too_long(project: Project) -> Iterator[str]:
                     yield f"{name}:{node.lineno} {node.name} has {length} lines, over {MAX_FUNCTION_LINES}"
 
 
+def names_of_run_files(project: Project) -> Iterator[str]:
+    """Names the literals outside of workdir that name a file or folder of a work directory."""
+    for name in project.modules_of(PACKAGE):
+        if is_within(name, f"{PACKAGE}.workdir") or name in NAMES_RUN_FILES:
+            continue
+        for node in ast.walk(project.trees[name]):
+            value = node.value if isinstance(node, ast.Constant) else None
+            found = RUN_FILES.intersection(value.split("/")) if isinstance(value, str) else set()
+            if found:
+                yield f"{name}:{node.lineno} spells out {', '.join(sorted(found))}: take it from workdir.paths"
+
+
 RULES = (
-    *(without_a_place, wrong_arrows, cycles, misplaced_libraries, heavy_where_light),
-    *(configs_that_import_the_package, too_long),
+    without_a_place,
+    wrong_arrows,
+    cycles,
+    misplaced_libraries,
+    heavy_where_light,
+    configs_that_import_the_package,
+    too_long,
+    names_of_run_files,
 )
 
 CLEAN = {
@@ -233,6 +269,12 @@ PLANTED = [
     (heavy_where_light, "fashion_jax/scoring/metrics.py", "def f():\n    import jax"),
     (configs_that_import_the_package, "configs/mtl.py", "from fashion_jax.taxonomy import Taxonomy"),
     (too_long, "fashion_jax/errors.py", "def f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES),
+]
+
+
+PLANTED += [
+    (names_of_run_files, "fashion_jax/training/train.py", "path = workdir / 'metrics.jsonl'"),
+    (names_of_run_files, "fashion_jax/errors.py", "path = f'{workdir}/predictions/validation.parquet'"),
 ]
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.fingerprint import IMAGES, ImageList, changed_contents, changed_labels
+from fashion_jax.data.fingerprint import ImageList, changed_contents, changed_labels
 from fashion_jax.data.records.record_files import file_digests
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
+from fashion_jax.workdir.paths import IMAGES
 from fashion_jax.workdir.position import BEGINNING
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data

@@ -45,21 +45,20 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     return config
 
 
-def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
-    """Loads the config of the run in workdir, with overrides of its data and of how it predicts.
+def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+    """Loads the config of a run from its config.json, with overrides of its data and of how it predicts.
 
     The run may come from someone else, so the cache folder in its config.json is ignored: compiled programs are loaded
     from there and run, so that whoever names the folder decides what is computed.
 
     Raises:
-        UserError: workdir holds no run, or a field is unknown, cannot change after training, or has a wrong value.
+        UserError: there is no run, or a field is unknown, cannot change after training, or has a wrong value.
     """
-    path = workdir / "config.json"
     try:
         config = read_config(read_text(path), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"--workdir is {str(workdir)!r}, which holds no run (its config.json cannot be read): "
+            f"--workdir is {str(path.parent)!r}, which holds no run (its {path.name} cannot be read): "
             "name the --workdir of a training."
         ) from error
     config.data.cache_dir = ""
@@ -74,14 +73,18 @@ def load_run_config(workdir: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     return config
 
 
-def ways_to_predict(workdir: Path, overrides: Iterable[tuple[str, str]]) -> list[str]:
+def ways_to_predict(path: Path, overrides: Iterable[tuple[str, str]]) -> list[str]:
     """Returns the overridden fields that make a run predict differently from how it was trained.
+
+    Args:
+        path: the config.json of the run.
+        overrides: pairs of a field and its value as text.
 
     Raises:
         UserError: see load_run_config.
     """
     fields = [field for field, _ in overrides if not field.startswith("data.") or field in OF_PIXELS]
-    before, now = load_run_config(workdir).to_dict(), load_run_config(workdir, overrides).to_dict()
+    before, now = load_run_config(path).to_dict(), load_run_config(path, overrides).to_dict()
     return [field for field in fields if _value(before, field) != _value(now, field)]
 
 

@@ -18,7 +18,6 @@ from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Strings, digest_of_ids
 
 COMPARED = ("train", "validation")  # splits; the others take no part in training
-IMAGES = "images.parquet"  # in the folder of a run
 _DIGEST = b"digest"
 
 

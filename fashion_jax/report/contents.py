@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,9 @@ from fashion_jax.scoring.blocks import LazyRows
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_labels
-from fashion_jax.workdir.files import _read_json, train_counts
+from fashion_jax.workdir.files import read_json, train_counts
+from fashion_jax.workdir.metrics_file import read_metrics
+from fashion_jax.workdir.paths import data_path, environment_path
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -105,11 +106,13 @@ def read_contents(workdir: Path, **known: Any) -> PageContents:
     Raises:
         UserError: a file is missing or damaged.
     """
-    from fashion_jax.workdir.metrics_file import MetricsFile
-
-    lines = MetricsFile(workdir / "metrics.jsonl", sys.maxsize, writes=False).lines
-    environment, data = (_read_json(workdir / name) for name in ("environment.json", "data.json"))
-    return PageContents(workdir=workdir, environment=environment, data=data, lines=lines, **known)
+    return PageContents(
+        workdir=workdir,
+        environment=read_json(environment_path(workdir)),
+        data=read_json(data_path(workdir)),
+        lines=read_metrics(workdir),
+        **known,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

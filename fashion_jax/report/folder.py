@@ -18,6 +18,7 @@ from fashion_jax.scoring.evaluation import Evaluation
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels
 from fashion_jax.serving.grad_cam import explainer, map_words
 from fashion_jax.serving.table_files import write_csv
+from fashion_jax.workdir.paths import page_path
 from fashion_jax.workdir.trained import Trained
 
 
@@ -32,7 +33,7 @@ def write_folder(directory: Path, contents: PageContents) -> None:
     levels = {level: (list(classes[level]), x, labels[level]) for level, x in contents.log_probs.items()}
     write_report(directory, contents.lines, levels, contents.split_name)
     write_label_errors(directory / "label_errors.csv", contents)
-    write_page(directory / "index.html", contents)
+    write_page(page_path(directory), contents)
 
 
 def write_label_errors(path: Path, contents: PageContents) -> None:
@@ -78,7 +79,7 @@ def evaluated_contents(
 
 def write_pages(directory: Path, runs: Sequence[PageContents]) -> Path:
     """Writes the page of a run with its figures and tables, or the page that compares several; returns its path."""
-    page = directory / "index.html"
+    page = page_path(directory)
     if len(runs) == 1:
         write_folder(directory, runs[0])
     else:

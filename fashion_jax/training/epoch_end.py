@@ -23,8 +23,7 @@ from fashion_jax.step.prediction import predict_split
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.training import interruption
 from fashion_jax.training.run import Run, Stopwatch
-
-_PREDICTIONS = "predictions/validation.parquet"
+from fashion_jax.workdir.paths import calibration_path, page_path, predictions_path, report_path
 
 
 def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
@@ -100,10 +99,11 @@ def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -
 
 def has_results(workdir: Path) -> bool:
     """Returns whether all files that `write_results` writes exist."""
-    return all((workdir / name).is_file() for name in (_PREDICTIONS, "calibration.json", "report/index.html"))
+    written = predictions_path(workdir), calibration_path(workdir), page_path(report_path(workdir))
+    return all(path.is_file() for path in written)
 
 
 def outdate_report(workdir: Path) -> None:
     """Removes the page of an earlier end of a run that goes on, so that it is not taken for the page of the next."""
     if not jax.process_index():
-        remove(workdir / "report")
+        remove(report_path(workdir))

@@ -13,6 +13,7 @@ from fashion_jax.models import trunk_paths
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.checkpoints.store import Say
 from fashion_jax.workdir.files import check_has_checkpoint
+from fashion_jax.workdir.paths import config_path
 from fashion_jax.workdir.trained import restore_parts
 
 Leaf = tuple[str, ...]  # the path of a leaf, or of a tree above it
@@ -32,7 +33,7 @@ def check_sources(init_from: Mapping[str, str]) -> None:
     for name, workdir in init_from.items():
         field = f"model.init_from.{name} is {workdir!r}"
         try:
-            source = load_run_config(_folder(workdir))
+            source = load_run_config(config_path(_folder(workdir)))
             check_has_checkpoint(_folder(workdir))
         except UserError as error:
             raise UserError(
@@ -53,7 +54,7 @@ def with_trunks(state: TrainState, model_name: str, init_from: Mapping[str, str]
     """
     leaves = flatten_dict({"params": state.params, "model_state": state.model_state})
     for name, workdir in init_from.items():
-        source = load_run_config(_folder(workdir))
+        source = load_run_config(config_path(_folder(workdir)))
         moves = dict(_moves(leaves, trunk_paths(model_name)[name], trunk_paths(source.model.name)[name]))
         like = unflatten_dict({there: leaves[here] for here, there in moves.items()})
         step, arrays = restore_parts(_folder(workdir), "best", like)

@@ -10,9 +10,10 @@ import jax
 from fashion_jax.atomic import replacing_folder
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.train_state import TrainState
-from fashion_jax.training.epoch_end import _PREDICTIONS, predict_validation
+from fashion_jax.training.epoch_end import predict_validation
 from fashion_jax.training.run import Run
 from fashion_jax.workdir.calibration_file import write_calibration
+from fashion_jax.workdir.paths import page_path, predictions_path, report_path
 from fashion_jax.workdir.predictions import write_predictions
 
 
@@ -28,11 +29,11 @@ def write_results(run: Run, state: TrainState) -> None:
         return
     run.checkpoints.check_place()
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    write_predictions(run.workdir / _PREDICTIONS, taxonomy, split, log_probs)
+    write_predictions(predictions_path(run.workdir), taxonomy, split, log_probs)
     calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
-    with replacing_folder(run.workdir / "report") as unfinished:
+    with replacing_folder(report_path(run.workdir)) as unfinished:
         _write_report(run, unfinished, best, log_probs, calibration.temperatures)
-    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {run.workdir / 'report' / 'index.html'}")
+    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {page_path(report_path(run.workdir))}")
 
 
 def _write_report(

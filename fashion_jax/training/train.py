@@ -44,6 +44,7 @@ from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 from fashion_jax.workdir.opening import check_workdir, opened
+from fashion_jax.workdir.paths import checkpoints_path, metrics_path, report_path
 from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
@@ -131,7 +132,7 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     for change in changes:
         say(f"{change}: from here on.")
     if step == schedule.num_steps and len(metrics_file.lines) == config.num_epochs and has_results(workdir):
-        say(f"The run in {workdir} is complete: {workdir / 'report'}")
+        say(f"The run in {workdir} is complete: {report_path(workdir)}")
         return metrics_file.lines
     say(f"Resuming {workdir} after step {step} of {schedule.num_steps}" if step else _introduction(start))
     train_step = _compiling(start.program) if step < schedule.num_steps else start.program.train_step
@@ -222,7 +223,7 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
         dataset=dataset,
         schedule=schedule,
         checkpoints=Checkpoints(
-            place.directory / "checkpoints",
+            checkpoints_path(place.directory),
             config.checkpoint.keep,
             say=terminal.say,
             plan=SavePlan(schedule.is_scheduled, rollback_steps),
@@ -236,7 +237,7 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
 
 def _open_metrics(start: _Start, step: int) -> MetricsFile:
     """Opens metrics.jsonl, cut off after a step, and tells the checkpoints the scores of its epochs."""
-    path = start.workdir / "metrics.jsonl"
+    path = metrics_path(start.workdir)
     lines = MetricsFile(path, step, writes=False).lines
     check_epochs([line.get("epoch") for line in lines], start.schedule.position, path)
     metrics_file = MetricsFile(path, step, writes=jax.process_index() == 0)

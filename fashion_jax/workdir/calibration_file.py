@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.atomic import read_text, unreadable, write_text
+from fashion_jax.atomic import read_text, write_text
 from fashion_jax.data.strings import digest_of_ids
 from fashion_jax.json_text import parse_json
 from fashion_jax.scoring.calibration import calibration_error
 from fashion_jax.scoring.temperature import calibrated, cross_fitted, fit_temperature
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
-
-_NAME = "calibration.json"
+from fashion_jax.workdir.paths import calibration_path
+from fashion_jax.workdir.reading import reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def write_calibration(
     levels = {level: _level(x, labels[level]) for level, x in log_probs.items()}
     digest = digest_of_ids(ids)
     split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": digest}
-    write_text(workdir / _NAME, json.dumps(split | {"levels": levels}, indent=1))
+    write_text(calibration_path(workdir), json.dumps(split | {"levels": levels}, indent=1))
     return RunCalibration({level: found["temperature"] for level, found in levels.items()}, step, digest)
 
 
@@ -82,14 +82,14 @@ def read_calibration(workdir: Path, taxonomy: Taxonomy) -> RunCalibration | None
     Raises:
         UserError: the file is damaged.
     """
-    path = workdir / _NAME
-    try:
-        found: dict[str, Any] = parse_json(read_text(path))
+    path = calibration_path(workdir)
+    with reading(path, "restore it, or delete it to do without"):
+        try:
+            text = read_text(path)
+        except FileNotFoundError:
+            return None
+        found: dict[str, Any] = parse_json(text)
         temperatures = {level: float(found["levels"][level]["temperature"]) for level in taxonomy.levels}
         if not all(0 < temperature < math.inf for temperature in temperatures.values()):
             raise ValueError("a temperature is not above 0")
         return RunCalibration(temperatures, int(found["step"]), str(found["ids_sha256"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise unreadable(path, error, "restore it, or delete it to do without") from error

@@ -1,4 +1,4 @@
-"""Names and reads the files of a work directory that describe a run."""
+"""Reads the files of a work directory that describe a run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.atomic import read_text, unreadable
+from fashion_jax.atomic import read_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.step_folders import has_step
+from fashion_jax.workdir.paths import checkpoints_path, data_path, taxonomy_path
+from fashion_jax.workdir.reading import reading
 
 
 def has_checkpoint(workdir: Path) -> bool:
     """Returns whether a run has saved a checkpoint; quick, so that a command can ask before its heavy imports."""
-    return has_step(workdir / "checkpoints")
+    return has_step(checkpoints_path(workdir))
 
 
 def check_has_checkpoint(workdir: Path) -> None:
@@ -30,11 +32,14 @@ def check_has_checkpoint(workdir: Path) -> None:
         raise UserError(f"--workdir is {str(workdir)!r}, which holds no checkpoint: train a run there first.")
 
 
-def _read_json(path: Path) -> Any:
-    try:
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with reading(path):
         return parse_json(read_text(path))
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error, "restore it, or use another --workdir") from error
 
 
 def train_counts(data: Mapping[str, Any], taxonomy: Taxonomy, split: str = "train") -> dict[str, np.ndarray]:
@@ -51,12 +56,9 @@ def read_train_counts(workdir: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray
     Raises:
         UserError: the file is missing or damaged.
     """
-    path = workdir / "data.json"
-    try:
-        data = parse_json(read_text(path))
-        return train_counts(data, taxonomy)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise unreadable(path, error, "restore it, since its counts of training images are needed") from error
+    path = data_path(workdir)
+    with reading(path, "restore it, since its counts of training images are needed"):
+        return train_counts(parse_json(read_text(path)), taxonomy)
 
 
 def read_taxonomy(workdir: Path) -> Taxonomy:
@@ -65,8 +67,6 @@ def read_taxonomy(workdir: Path) -> Taxonomy:
     Raises:
         UserError: the file is missing or damaged.
     """
-    path = workdir / "taxonomy.json"
-    try:
+    path = taxonomy_path(workdir)
+    with reading(path):
         return Taxonomy.from_json(read_text(path), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, error, "restore it, or use another --workdir") from error

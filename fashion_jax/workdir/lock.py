@@ -14,6 +14,7 @@ from pathlib import Path
 from fashion_jax.atomic import open_regular, unwritable
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.paths import lock_path
 
 _ATTEMPTS = 10
 
@@ -38,7 +39,7 @@ def locked(
     Raises:
         UserError: another process holds it, or the file of the lock is a link or no file.
     """
-    path = workdir / "lock"
+    path = lock_path(workdir)
     is_new = not os.path.lexists(path)
 
     def refused(holder: str) -> UserError:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
-from fashion_jax.atomic import append_line, read_bytes, unreadable, write_text
+from fashion_jax.atomic import append_line, read_bytes, write_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.paths import metrics_path
 from fashion_jax.workdir.place import Place
+from fashion_jax.workdir.reading import reading
 
 
 class MetricsFile:
@@ -45,6 +48,11 @@ class MetricsFile:
         append_line(self._path, _to_json(line))
 
 
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """Reads the lines of a run's metrics, none if there is no file; raises a UserError if a line is damaged."""
+    return MetricsFile(metrics_path(workdir), sys.maxsize, writes=False).lines
+
+
 class EventWriter:
     """Writes TensorBoard events through clu; opened late because clu imports TensorFlow."""
 
@@ -66,12 +74,11 @@ class EventWriter:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return read_bytes(path)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise unreadable(path, error, "restore it, or use another --workdir") from error
+    with reading(path):
+        try:
+            return read_bytes(path)
+        except FileNotFoundError:
+            return b""
 
 
 def _from_json(path: Path, number: int, text: bytes) -> dict[str, Any]:

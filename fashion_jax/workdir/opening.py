@@ -14,17 +14,27 @@ from fashion_jax.command_line import new_folders
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.lock import locked
+from fashion_jax.workdir.paths import (
+    CALIBRATION,
+    CHECKPOINTS,
+    CONFIG,
+    DATA,
+    ENVIRONMENT,
+    IMAGES,
+    LOCK,
+    METRICS,
+    PREDICTIONS,
+    REPORT,
+    TAXONOMY,
+    VALIDATION,
+)
 
-_METRICS, _CHECKPOINTS = "metrics.jsonl", "checkpoints"
+_FILES = (CONFIG, TAXONOMY, DATA, ENVIRONMENT, IMAGES, CALIBRATION, METRICS)
 
-_WRITTEN = ("config.json", "taxonomy.json", "data.json", "environment.json", "images.parquet", "calibration.json")
-
-_FILES = (*_WRITTEN, _METRICS)
-
-_FOLDERS = (_CHECKPOINTS, "predictions", "report")
+_FOLDERS = (CHECKPOINTS, PREDICTIONS, REPORT)
 
 _KINDS = {
-    **dict.fromkeys((*_FILES, "lock", "predictions/validation.parquet"), "a file"),
+    **dict.fromkeys((*_FILES, LOCK, f"{PREDICTIONS}/{VALIDATION}"), "a file"),
     **dict.fromkeys(_FOLDERS, "a folder"),
 }
 
@@ -47,7 +57,7 @@ def check_workdir(workdir: Path) -> None:
         path, found = workdir / name, kind_of(workdir / name)
         if found not in (None, wanted):
             raise UserError(f"{path} is {found}, where a run has {wanted}: move it away, or use another --workdir.")
-        if found and name in (_METRICS, *_FOLDERS) and not os.access(path, os.W_OK):
+        if found and name in (METRICS, *_FOLDERS) and not os.access(path, os.W_OK):
             raise UserError(f"{path} cannot be written: give it the permission, or use another --workdir.")
 
 
@@ -80,9 +90,9 @@ def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Ite
 @contextlib.contextmanager
 def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
     """Restores the files of a run if the block fails without a new checkpoint or line of metrics."""
-    for folder in (workdir, workdir / "predictions"):
+    for folder in (workdir, workdir / PREDICTIONS):
         remove_temporaries(folder)
-    here, names, steps = workdir.stat(), set(os.listdir(workdir)), set(list_steps(workdir / _CHECKPOINTS))
+    here, names, steps = workdir.stat(), set(os.listdir(workdir)), set(list_steps(workdir / CHECKPOINTS))
     with contextlib.ExitStack() as stack:
         # An open file stays what it was when another one replaces it.
         before = {name: stack.enter_context((workdir / name).open("rb")) for name in _FILES if name in names}
@@ -91,17 +101,17 @@ def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
         except Exception:
             with contextlib.suppress(OSError, UserError, RunError):
                 is_here = os.path.samestat(here, workdir.stat())  # it may have been moved and replaced by another
-                if is_here and not _has_saved(workdir, steps, before.get(_METRICS)):
+                if is_here and not _has_saved(workdir, steps, before.get(METRICS)):
                     _undo(workdir, names, before)
             raise
 
 
 def _has_saved(workdir: Path, steps: set[int], metrics: BinaryIO | None) -> bool:
     """Returns whether there is a new checkpoint or a new line of metrics; a start by itself only cuts lines off."""
-    path = workdir / _METRICS
+    path = workdir / METRICS
     now = path.read_bytes() if path.exists() else b""
     has_line = not (metrics.read() if metrics else b"").startswith(now)
-    return has_line or not steps.issuperset(list_steps(workdir / _CHECKPOINTS))
+    return has_line or not steps.issuperset(list_steps(workdir / CHECKPOINTS))
 
 
 def _undo(workdir: Path, names: set[str], before: Mapping[str, BinaryIO]) -> None:

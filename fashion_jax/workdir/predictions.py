@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion_jax.atomic import replacing, unreadable
+from fashion_jax.atomic import replacing
 from fashion_jax.data.dataset import Split
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.step.prediction import _ROW_GROUP, _predictions, _read_levels
 from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.workdir.reading import reading
 
 
 def write_predictions(path: Path, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> None:
@@ -39,8 +40,9 @@ def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarr
     """
     import pyarrow.parquet as pq
 
-    try:
-        with path.open("rb") as opened, pq.ParquetFile(opened, buffer_size=2**20) as file:
-            return _read_levels(file, taxonomy)
-    except (OSError, ValueError, LookupError) as error:
-        raise unreadable(path, error, "let the run write its predictions again") from error
+    with (
+        reading(path, "let the run write its predictions again"),
+        path.open("rb") as opened,
+        pq.ParquetFile(opened, buffer_size=2**20) as file,
+    ):
+        return _read_levels(file, taxonomy)

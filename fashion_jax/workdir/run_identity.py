@@ -22,6 +22,7 @@ from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps, kept_fields, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
+from fashion_jax.workdir.paths import checkpoints_path, environment_path
 
 
 def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
@@ -31,7 +32,7 @@ def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
         UserError: environment.json is lost, and checkpoints are of several runs.
     """
     stored, data = read_identity(workdir, flatten(config), dataset.taxonomy), combined(dataset.digests)
-    run, since = (stored.run, stored.since) if stored.run else _adopted(workdir / "checkpoints")
+    run, since = (stored.run, stored.since) if stored.run else _adopted(checkpoints_path(workdir))
     if jax.process_count() > 1:  # all processes take the id that the first one has drawn
         sent = np.array([*uuid.UUID(run).bytes, *since.to_bytes(8)], np.uint8)
         received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
@@ -74,7 +75,7 @@ def _adopted(directory: Path) -> tuple[str, int]:
 def read_environment(workdir: Path) -> dict[str, Any]:
     """Reads environment.json, with a list of "starts"; returns an empty dict if it is missing or damaged."""
     try:
-        found = parse_json(read_text(workdir / "environment.json"))
+        found = parse_json(read_text(environment_path(workdir)))
         return found if isinstance(found["starts"], list) else {}
     except (OSError, ValueError, LookupError, TypeError):
         return {}

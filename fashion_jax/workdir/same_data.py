@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fashion_jax.atomic import read_text, unreadable
+from fashion_jax.atomic import read_text
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fingerprint import (
     COMPARED,
-    IMAGES,
     ImageList,
     changed_contents,
     changed_labels,
@@ -19,11 +18,11 @@ from fashion_jax.data.fingerprint import (
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
-from fashion_jax.workdir.files import has_checkpoint
+from fashion_jax.workdir.files import has_checkpoint, read_taxonomy
+from fashion_jax.workdir.paths import data_path, images_path, taxonomy_path
+from fashion_jax.workdir.reading import reading
 
 _WAY_OUT = "restore the data, or use another --workdir."
-
-_RESTORE = "restore it from a copy, or use another --workdir"
 
 
 def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
@@ -35,12 +34,11 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     Raises:
         UserError: the classes differ, or images that are still there have other labels or files.
     """
-    path = workdir / "taxonomy.json"
-    if path.exists():
-        _check_same_classes(_read_taxonomy(path), dataset.taxonomy, workdir)
+    if taxonomy_path(workdir).exists():
+        _check_same_classes(read_taxonomy(workdir), dataset.taxonomy, workdir)
     if not has_checkpoint(workdir):
         return []
-    before = _read_splits(workdir / "data.json")
+    before = _read_splits(data_path(workdir))
     differing = {
         field: [name for name in COMPARED if _differs(before[name], dataset.digests[name], field)]
         for field in ("ids_sha256", "labels_sha256", "files_sha256")
@@ -63,7 +61,7 @@ def _differs(before: dict[str, Any], now: dict[str, str], field: str) -> bool:
 
 def _check_images(workdir: Path, dataset: Dataset, differing: dict[str, list[str]], is_known: bool) -> None:
     """Checks that no remaining image has another label or file, by the earlier list of images."""
-    now, path = list_images(dataset.splits), workdir / IMAGES
+    now, path = list_images(dataset.splits), images_path(workdir)
     before = read_images(path, len(dataset.taxonomy.levels))
     if before is not None:
         _check_labels(before, now, dataset.taxonomy, workdir)
@@ -71,7 +69,7 @@ def _check_images(workdir: Path, dataset: Dataset, differing: dict[str, list[str
     elif differing["ids_sha256"] and is_known:
         raise UserError(
             f"The data has other images than the run in {workdir}, and {path} cannot be read, by which those that have "
-            f"stayed are compared: {_RESTORE}."
+            f"stayed are compared: restore it from a copy, or use another --workdir."
         )
     for field, what in (("labels_sha256", "labels"), ("files_sha256", "files")):
         if names := [name for name in differing[field] if name not in differing["ids_sha256"]]:
@@ -106,21 +104,12 @@ def _finest(labels: Any, taxonomy: Taxonomy) -> str:
 
 def _read_splits(path: Path) -> dict[str, Any]:
     """Reads the splits in data.json."""
-    try:
+    with reading(path):
         splits = parse_json(read_text(path))["splits"]
         if any(not isinstance(splits[name]["ids_sha256"], str) for name in COMPARED):
             raise ValueError("its digests are no texts")
         int(splits["train"]["images"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise unreadable(path, error, _RESTORE) from error
     return splits
-
-
-def _read_taxonomy(path: Path) -> Taxonomy:
-    try:
-        return Taxonomy.from_json(read_text(path), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, error, _RESTORE) from error
 
 
 def _check_same_classes(before: Taxonomy, now: Taxonomy, workdir: Path) -> None:

@@ -12,15 +12,17 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from fashion_jax.atomic import read_text, unreadable, write_text
+from fashion_jax.atomic import read_text, write_text
 from fashion_jax.config.loading import config_to_json, flatten, read_config
 from fashion_jax.data.dataset import Dataset
-from fashion_jax.data.fingerprint import IMAGES, list_images, write_images
+from fashion_jax.data.fingerprint import list_images, write_images
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity
 from fashion_jax.workdir.environment import commit, environment
 from fashion_jax.workdir.files import has_checkpoint
+from fashion_jax.workdir.paths import config_path, data_path, environment_path, images_path, metrics_path, taxonomy_path
 from fashion_jax.workdir.position import Position
+from fashion_jax.workdir.reading import reading
 from fashion_jax.workdir.run_identity import read_environment
 
 
@@ -33,23 +35,23 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     Raises:
         UserError: a field has changed that would make it another run.
     """
-    return _check_is_whole(workdir) + _check_same_config(workdir / "config.json", flatten(config))
+    return _check_is_whole(workdir) + _check_same_config(config_path(workdir), flatten(config))
 
 
 def _check_is_whole(workdir: Path) -> list[str]:
     """Checks that the files that identify a run with checkpoints exist; returns what else is missing, in words."""
-    metrics = workdir / "metrics.jsonl"
+    metrics = metrics_path(workdir)
     if not has_checkpoint(workdir):
         gone = os.path.isfile(metrics) and os.path.getsize(metrics)  # Path.is_file raises where a name is too long
         return [f"No checkpoint is left in {workdir}, so training begins anew and drops its metrics"] if gone else []
-    for name in ("config.json", "taxonomy.json", "data.json"):
-        if not (workdir / name).is_file():
+    for path in (config_path(workdir), taxonomy_path(workdir), data_path(workdir)):
+        if not path.is_file():
             raise UserError(
-                f"{workdir / name} is missing, by which the run with these checkpoints is known: restore it from a "
+                f"{path} is missing, by which the run with these checkpoints is known: restore it from a "
                 "copy, or from a start of the same command in another --workdir, which writes the same file."
             )
     is_known = bool(read_environment(workdir))
-    return [] if is_known else [f"{workdir / 'environment.json'} is missing or damaged, and begins anew"]
+    return [] if is_known else [f"{environment_path(workdir)} is missing or damaged, and begins anew"]
 
 
 def write_run_files(
@@ -76,22 +78,24 @@ def write_run_files(
     if jax.process_index():
         return
     data = json.dumps(dataset.summary(config.batch_size), indent=1, ensure_ascii=False)
-    write_text(workdir / "config.json", config_to_json(config))
-    write_text(workdir / "taxonomy.json", dataset.taxonomy.to_json())
-    write_images(workdir / IMAGES, list_images(dataset.splits), identity.data)
-    write_text(workdir / "data.json", data)
+    write_text(config_path(workdir), config_to_json(config))
+    write_text(taxonomy_path(workdir), dataset.taxonomy.to_json())
+    write_images(images_path(workdir), list_images(dataset.splits), identity.data)
+    write_text(data_path(workdir), data)
     start = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": commit()}
     start |= position._asdict() | {"data": identity.data, "changes": list(changes)}
     run = {"id": identity.run, "since": identity.since}
     history = {"run": run, "starts": [*read_environment(workdir).get("starts", []), start]}
-    write_text(workdir / "environment.json", json.dumps(environment() | history, indent=1))
+    write_text(environment_path(workdir), json.dumps(environment() | history, indent=1))
 
 
 def _check_same_config(path: Path, now: Mapping[str, Any]) -> list[str]:
     if not os.path.lexists(path):
         return []
-    before = flatten(read_config(_read(path), str(path)))
+    with reading(path):
+        text = read_text(path)
+    before = flatten(read_config(text, str(path)))
     changed = [field for field, value in now.items() if before[field] != value]
     for field in changed:
         if field not in FREE_FIELDS:
@@ -100,10 +104,3 @@ def _check_same_config(path: Path, now: Mapping[str, Any]) -> list[str]:
                 "set it back, or use another --workdir."
             )
     return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, error, "restore it, or use another --workdir") from error

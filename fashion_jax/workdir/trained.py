@@ -27,6 +27,7 @@ from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.files import check_has_checkpoint, read_taxonomy, read_train_counts
 from fashion_jax.workdir.metrics_file import MetricsFile
+from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path
 from fashion_jax.workdir.run_identity import read_identity
 
 
@@ -105,7 +106,7 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
         UserError: workdir holds no run, or no checkpoint.
         RunError: none of its checkpoints can be used.
     """
-    config = load_run_config(workdir, overrides)
+    config = load_run_config(config_path(workdir), overrides)
     taxonomy = read_taxonomy(workdir)
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
@@ -137,12 +138,12 @@ def restore_parts(
         RunError: none can be used.
     """
     check_has_checkpoint(workdir)
-    config = load_run_config(workdir)  # without the overrides of a command
+    config = load_run_config(config_path(workdir))  # without the overrides of a command
     identity = read_identity(workdir, flatten(config), taxonomy)
-    folder, keep = workdir / "checkpoints", config.checkpoint.keep
+    folder, keep = checkpoints_path(workdir), config.checkpoint.keep
     checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
     try:
-        lines = MetricsFile(workdir / "metrics.jsonl", checkpoints.latest_step, writes=False).lines
+        lines = MetricsFile(metrics_path(workdir), checkpoints.latest_step, writes=False).lines
         checkpoints.set_scores(epoch_scores(lines, best_metric(config)))
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
         return restore(like)

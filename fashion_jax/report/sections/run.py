@@ -9,6 +9,7 @@ from typing import Any
 from fashion_jax.command_line import duration, rate
 from fashion_jax.config.loading import flatten
 from fashion_jax.report.contents import PageContents
+from fashion_jax.workdir.paths import config_path
 
 
 def run(contents: PageContents) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def run(contents: PageContents) -> dict[str, Any]:
             for change in start.get("changes", [])
             if "step" in start
         ],
-        "config_file": shlex.quote(str(contents.workdir / "config.json")),
+        "config_file": shlex.quote(str(config_path(contents.workdir))),
         "workdir": shlex.quote(str(contents.workdir)),
         "generated": contents.config.data.source == "catalogue",
         "command": contents.command,
