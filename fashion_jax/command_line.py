@@ -261,9 +261,9 @@ def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
             try:
                 stack.enter_context(new_folders(folder))
             except OSError as error:
-                raise _unwritable_flag(flag, folder, os.strerror(error.errno or 0)) from error
+                raise unwritable_flag(flag, folder, os.strerror(error.errno or 0)) from error
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise _unwritable_flag(flag, folder, "nothing can be written to it")
+                raise unwritable_flag(flag, folder, "nothing can be written to it")
         yield
 
 
@@ -274,10 +274,11 @@ def check_output(flag: str, path: Path | None) -> None:
         UserError: the file cannot be written.
     """
     if path is not None and (why := _why_not_writable(path)):
-        raise _unwritable_flag(flag, path, why)
+        raise unwritable_flag(flag, path, why)
 
 
-def _unwritable_flag(flag: str, path: Path, why: str) -> UserError:
+def unwritable_flag(flag: str, path: Path, why: str) -> UserError:
+    """Returns the error for a file or folder of a flag that cannot be written; `why` is the reason in words."""
     return UserError(f"{flag} is {str(path)!r}, which cannot be written ({why}): name another.")
 
 

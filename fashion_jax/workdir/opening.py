@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from fashion_jax.atomic import kind_of, remove, remove_temporaries, write_bytes
-from fashion_jax.command_line import new_folders
+from fashion_jax.atomic import kind_of, remove, remove_temporaries, unwritable, write_bytes
+from fashion_jax.command_line import new_folders, unwritable_flag
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.lock import locked
@@ -58,7 +59,8 @@ def check_workdir(workdir: Path) -> None:
         if found not in (None, wanted):
             raise UserError(f"{path} is {found}, where a run has {wanted}: move it away, or use another --workdir.")
         if found and name in (METRICS, *_FOLDERS) and not os.access(path, os.W_OK):
-            raise UserError(f"{path} cannot be written: give it the permission, or use another --workdir.")
+            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            raise unwritable(path, denied, "give it the permission, or use another --workdir")
 
 
 @contextlib.contextmanager
@@ -79,8 +81,7 @@ def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Ite
             with tempfile.TemporaryFile(dir=workdir):
                 pass
         except OSError as error:
-            why = os.strerror(error.errno)
-            raise UserError(f"--workdir is {str(workdir)!r}, which cannot be written ({why}): name another.") from error
+            raise unwritable_flag("--workdir", workdir, os.strerror(error.errno or 0)) from error
         if leads:
             stack.enter_context(locked(workdir, say))
             stack.enter_context(_unchanged_if_it_fails(workdir))
