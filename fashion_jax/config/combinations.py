@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 
 from fashion_jax.errors import UserError
 
-_LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")
+LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")  # of each level, in every line of metrics.jsonl
+_HYBRID_TRUNKS = ("resnet34", "vgg16")
 
 
 def check_combinations(config: ConfigDict) -> None:
@@ -30,7 +31,7 @@ def best_metric(config: ConfigDict) -> str:
 
 def trunk_names(model_name: str) -> tuple[str, ...]:
     """Returns the names of the trunks of the model that model.name names."""
-    return ("resnet34", "vgg16") if model_name == "hybrid" else (model_name,)
+    return _HYBRID_TRUNKS if model_name == "hybrid" else (model_name,)
 
 
 def loss_weights(config: ConfigDict) -> dict[str, float]:
@@ -56,7 +57,7 @@ def _check_levels(config: ConfigDict) -> None:
         raise UserError(
             f"loss_weights is {config.loss_weights!r}, which trains nothing: give a level a weight above 0."
         )
-    known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in _LEVEL_METRICS)]
+    known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in LEVEL_METRICS)]
     if best_metric(config) not in known:
         raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
 

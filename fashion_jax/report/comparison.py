@@ -17,7 +17,7 @@ from fashion_jax.report.figures import charts
 from fashion_jax.report.figures.curves import file_stem
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.sections.classes import MAX_ROWS
-from fashion_jax.report.sections.curves import CURVES, series
+from fashion_jax.report.sections.curves import series
 from fashion_jax.report.sections.run import devices
 from fashion_jax.report.sections.scores import (
     METRICS,
@@ -158,7 +158,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
     for level in _shared_levels(runs):
         having = [(i, run) for i, run in enumerate(runs) if run.lines and level in run.taxonomy.levels]
         row = []
-        for metric, title in CURVES.items():
+        for metric, title in charts.METRIC_TITLES.items():
             drawn = {
                 f"run{i % _COLORS} number{i}": (
                     np.array([line["epoch"] for line in run.lines], float),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.taxonomy import UNKNOWN
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fashion_jax.data.dataset import Split
 
 
-METRICS = ("loss", "accuracy", "macro_f1", "auroc")
+METRICS = LEVEL_METRICS
 
 
 def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:

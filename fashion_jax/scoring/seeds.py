@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.scoring.assessment import Assessment
+from fashion_jax.scoring.metrics import METRICS
 
 _ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # may differ between runs of one config
-SCORES = ("loss", "accuracy", "macro_f1", "auroc")
+SCORES = METRICS
 
 Spread = Mapping[str, Mapping[str, float]]  # one of SCORES -> mean and std
 

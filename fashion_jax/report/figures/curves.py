@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.report.figures.charts import METRIC_TITLES
 from fashion_jax.report.figures.confusion import write_confusion
 from fashion_jax.report.figures.style import GREY, create_figure, save_figure, shown, style
 from fashion_jax.scoring import metrics
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("class", "f1", "auroc", "precision", "recall", "support")
-
-_TITLES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 
 _TRAIN, _VALIDATION = "#e08a1e", "#1f5fa8"
 
@@ -75,9 +74,9 @@ def write_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     levels = _levels(lines)
     with style():
         figure = create_figure(figsize=(12.8, 0.6 + 2.5 * max(len(levels), 1)), dpi=100, layout="constrained")
-        axes = figure.subplots(max(len(levels), 1), len(_TITLES), sharex=True, squeeze=False)
+        axes = figure.subplots(max(len(levels), 1), len(METRIC_TITLES), sharex=True, squeeze=False)
         for row, level in zip(axes, levels, strict=False):
-            for ax, metric in zip(row, _TITLES, strict=True):
+            for ax, metric in zip(row, METRIC_TITLES, strict=True):
                 _draw_curves(ax, lines, level, metric)
             row[0].set_ylabel(shown(level, 24), fontweight="bold", fontsize=10)
         for ax in axes[-1]:
@@ -89,7 +88,7 @@ def write_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _levels(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the levels that the lines have metrics of, in the order of first occurrence."""
-    pattern = re.compile(f"(?:train|validation)/(.+)/(?:{'|'.join(_TITLES)})", re.DOTALL)
+    pattern = re.compile(f"(?:train|validation)/(.+)/(?:{'|'.join(METRIC_TITLES)})", re.DOTALL)
     matches = (pattern.fullmatch(key) for line in lines for key in line)
     return list(dict.fromkeys(match[1] for match in matches if match))
 
@@ -101,7 +100,7 @@ def _draw_curves(ax: Axes, lines: Sequence[Mapping[str, Any]], level: str, metri
     for split, color in (("train", _TRAIN), ("validation", _VALIDATION)):
         values = _values(lines, f"{split}/{level}/{metric}")
         ax.plot(epochs, values, color=color, linewidth=1.6, marker="o", markersize=3.5, markevery=_dots(values))
-    ax.set_title(_TITLES[metric], loc="left", fontsize=10)
+    ax.set_title(METRIC_TITLES[metric], loc="left", fontsize=10)
     if np.isfinite(values).any():
         best = np.nanargmin(values) if metric == "loss" else np.nanargmax(values)
         ax.plot(epochs[best], values[best], color=_VALIDATION, **_RING)

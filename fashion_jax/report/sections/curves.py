@@ -11,8 +11,6 @@ from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import charts
 from fashion_jax.scoring.scores import variability
 
-CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
-
 
 def curves(contents: PageContents) -> dict[str, Any] | None:
     """Describes a chart of every metric of every level over epochs; None before the first epoch has ended."""
@@ -23,7 +21,7 @@ def curves(contents: PageContents) -> dict[str, Any] | None:
     rows = []
     for level in contents.taxonomy.levels:
         row = []
-        for metric, title in CURVES.items():
+        for metric, title in charts.METRIC_TITLES.items():
             values = {split: series(contents.lines, f"{split}/{level}/{metric}") for split in ("train", "validation")}
             value = None if best is None else values["validation"][best]
             row.append((title, value, charts.curves(epochs, values, best)))
