@@ -251,9 +251,8 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
     from fashion_jax.taxonomy import UNKNOWN
     from fashion_jax.workdir.metrics_file import read_metrics
 
-    trained, split = run.trained, run.split
+    trained, split, calibration = run.trained, run.split, run.calibration
     lines = read_metrics(trained.workdir)
-    calibration = run.calibration
     on_own = calibration is not None and calibration.fitted_on(split.ids)
     otherwise = ways_to_predict(config_path(trained.workdir), overrides)
     should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
