@@ -56,6 +56,17 @@ def entries(result: dict) -> Iterator[tuple[str, dict]]:
         yield from part["items"].items()
 
 
+def test_items_of_both_parts_are_done_without_the_libraries_that_gpu_machines_lack(tmp_path):
+    """The long tests do all items of both parts."""
+    names = ["donation", "batch_norm_pooled_first", "resnet34_64px_bfloat16", "device_cache"]
+    found = dict(entries(do(tmp_path, "--items", *names, absent=(*ABSENT, "orbax", "torch"))))
+    assert list(found) == names
+    assert {name: entry["status"] for name, entry in found.items()} == dict(
+        zip(names, ["passed", "passed", "done", "done"], strict=True)
+    )
+
+
+@pytest.mark.long
 def test_the_check_part_is_complete(checked):
     assert checked["environment"]["packages"]["jax"] and checked["sizes"] == "tiny"
     assert list(dict(entries(checked))) == [item.name for item in CHECK]
@@ -65,6 +76,7 @@ def test_the_check_part_is_complete(checked):
     assert all(entry["seconds"] >= 0 for _, entry in entries(checked))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["precision_resnet34", "precision_vgg16"])
 def test_errors_are_stated_for_each_precision_with_their_bounds(checked, name):
     entry = checked["parts"]["check"]["items"][name]
@@ -75,6 +87,7 @@ def test_errors_are_stated_for_each_precision_with_their_bounds(checked, name):
     assert entry["relative_errors"]["bfloat16"]["gradient"] > 10 * entry["relative_errors"]["float32"]["gradient"]
 
 
+@pytest.mark.long
 def test_the_other_checks_state_what_they_have_seen(checked):
     items = checked["parts"]["check"]["items"]
     assert items["donation"]["aliased_bytes"] >= items["donation"]["state_bytes"] > 0
@@ -84,6 +97,7 @@ def test_the_other_checks_state_what_they_have_seen(checked):
     assert "There is no GPU" in items["gpu_tests"]["why"]
 
 
+@pytest.mark.long
 def test_the_speed_part_is_complete(timed):
     assert list(dict(entries(timed))) == [item.name for item in SPEED]
     for name, entry in entries(timed):
@@ -92,6 +106,7 @@ def test_the_speed_part_is_complete(timed):
         assert expected == "done" or "PyTorch" in entry["why"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("case", ["resnet34_224px", "resnet34_64px", "vgg16_224px", "hybrid_128px"])
 def test_every_network_is_timed_in_both_types(timed, case, dtype):
@@ -109,6 +124,7 @@ def test_every_network_is_timed_in_both_types(timed, case, dtype):
         assert len(rows) == 5 and all(row["name"] and row["seconds"] > 0 for row in rows)
 
 
+@pytest.mark.long
 def test_dispatches_and_the_cache_on_the_devices_are_timed(timed):
     items = timed["parts"]["speed"]["items"]
     dispatched, cached = items["steps_per_dispatch"], items["device_cache"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-_COLUMNS = ("", "images/s", "MFU", "memory", "compilation", "PyTorch eager", "torch.compile")
+_COLUMNS = ("", "images/s", "MFU", "memory", "compilation", "against PyTorch eager", "against torch.compile")
 
 
 def line(name: str, entry: dict[str, Any]) -> str:
