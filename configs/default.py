@@ -1,8 +1,7 @@
 """All fields and their defaults. Overlays change only what differs; the command line overrides both.
 
 The defaults are the recipe: a ResNet-34 trunk shared by one head per label level, SGD with momentum and PyTorch's
-weight
-decay, cosine annealing stepped per epoch.
+weight decay, cosine annealing stepped per epoch.
 """
 
 from ml_collections import ConfigDict

@@ -193,8 +193,7 @@ def output(path: Path) -> Iterator[Path]:
     """Yields the path to write a file that the user has named, such as predict's --output.
 
     For a link to a file this is the file it leads to, and the link stays. For a pipe, a terminal or this process's
-    standard
-    output it is a temporary file, whose content is sent there at the end.
+    standard output it is a temporary file, whose content is sent there at the end.
 
     Raises:
         UserError, RunError: the content cannot be sent; see `unwritable`.

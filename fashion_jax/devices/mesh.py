@@ -23,8 +23,7 @@ def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Creates a mesh over the given devices, by default all devices of all processes.
 
     Its order follows the network between the devices: on a TPU slice neighbours form a ring, which may visit a process
-    more
-    than once. The rows that a process reads follow from local_rows, and from nothing else.
+    more than once. The rows that a process reads follow from local_rows, and from nothing else.
     """
     devices = list(devices or jax.devices())
     if devices[0].platform == "cpu":

@@ -82,10 +82,8 @@ class ParentCondition(nn.Module):
     """Adds W p to the logits of a level, where p are the probabilities of the parent level and W is zero at first.
 
     As in Condition-CNN (Kolisnik et al. 2021, https://doi.org/10.1016/j.eswa.2021.115195), p is the true class in
-    training
-    and the prediction afterwards. No gradient flows through a prediction, so the parent's head learns from its own
-    labels
-    only.
+    training and the prediction afterwards. No gradient flows through a prediction, so the parent's head learns from its
+    own labels only.
     """
 
     num_classes: int
@@ -97,8 +95,7 @@ class ParentCondition(nn.Module):
         Args:
             parent_logits: [batch, parents].
             shares: [batch, parents], the true share of each parent in an image; the rest up to 1 is unknown and filled
-                with
-                the predicted probabilities. None means that all is unknown.
+                with the predicted probabilities. None means that all is unknown.
         """
         predicted = lax.stop_gradient(nn.softmax(parent_logits))
         p = predicted if shares is None else shares + (1 - shares.sum(-1, keepdims=True)) * predicted

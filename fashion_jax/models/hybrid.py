@@ -13,8 +13,7 @@ class Hybrid(nn.Module):
     """Two trunks that see the same images.
 
     Both give 512 features, the mean over their last map. VGG-16 therefore comes without its adaptive pooling to 7x7:
-    its
-    25,088 features would drown the 512 of ResNet-34, and at 64 px they repeat those of a 2x2 map a dozen times.
+    its 25,088 features would drown the 512 of ResNet-34, and at 64 px they repeat those of a 2x2 map a dozen times.
 
     Attributes:
         resnet34: maps images to features.

@@ -40,8 +40,7 @@ class ResNet(nn.Module):
         norm: constructor of a normalisation module that is called with train=.
         remat: keep only the blocks' inputs and statistics for the backward pass.
         cells_begin: where the first cell of a map is centred: at the first pixel, since convolutions and pooling of
-            stride
-            2 begin there, not at the middle of the pixels that the cell stands for.
+            stride 2 begin there, not at the middle of the pixels that the cell stands for.
     """
 
     cells_begin: ClassVar[str] = "edge"

@@ -14,8 +14,7 @@ def normalize(x: Array, scale: Array, bias: Array, shift: Array, epsilon: float)
     """Normalises groups of images with the mean and the biased variance of each group.
 
     Both statistics come from one pass over x - shift. So a batch that is spread over devices needs one collective
-    instead
-    of two that wait for one another. A shift near the mean keeps the variance from cancelling.
+    instead of two that wait for one another. A shift near the mean keeps the variance from cancelling.
 
     Args:
         x: [groups, images, ..., channels].
@@ -60,8 +59,7 @@ def normalize_pooled(
     """Normalises as `normalize` does, then applies a maximum pooling.
 
     On TPUs and GPUs the pooling comes first, so that only the maxima are normalised and kept for the gradient. On CPU
-    it
-    comes last: XLA's CPU backend would recompute the gradient of the pooling wherever it is used.
+    it comes last: XLA's CPU backend would recompute the gradient of the pooling wherever it is used.
 
     Args:
         pool: maps [batch, height, width, channels] to maxima [batch, h, w, channels].
@@ -175,8 +173,7 @@ def _means(
     """Returns the means [groups, 1, 1, channels] of both results of a function.
 
     The function takes `maps` [groups, images, pixels, channels] and `others` [groups, 1, 1, channels]; its results have
-    the
-    type of `others`.
+    the type of `others`.
     """
     groups, images, pixels, channels = maps[0].shape
     height = max(k for k in range(1, math.isqrt(pixels) + 1) if pixels % k == 0)

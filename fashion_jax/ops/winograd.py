@@ -2,10 +2,8 @@
 
 Outputs in tiles of 2 rows and 4 columns need 24 products per input and output channel instead of 72: F(2, 3) nested in
 F(4, 3) of Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), which leaves 24 matrix products. Maps that such tiles
-do
-not fill, such as 3x3 and 5x5, have tiles of 3x3, with 25 products instead of 81. The rounding error stays at a few
-units
-of float32's last place; with F(4, 3) in both directions it would be larger, at the same speed.
+do not fill, such as 3x3 and 5x5, have tiles of 3x3, with 25 products instead of 81. The rounding error stays at a few
+units of float32's last place; with F(4, 3) in both directions it would be larger, at the same speed.
 """
 
 import math

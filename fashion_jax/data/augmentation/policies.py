@@ -2,8 +2,7 @@
 
 A batch is shuffled already, so it is enough that its k-th slice gets the k-th operation, in an order drawn at each
 step. Slices are strided: image i is in slice i mod 16. So each device that holds a multiple of 16 images finds all
-slices
-in its own part of the batch and sends nothing to the others.
+slices in its own part of the batch and sends nothing to the others.
 """
 
 import jax

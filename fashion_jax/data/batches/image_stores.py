@@ -25,8 +25,7 @@ class Images(Protocol):
         """Yields uint8 [len(indices), height, width, 3] for each array of indices.
 
         All arrays of indices must have the same length. Yields numpy arrays, or global device arrays if the images are
-        kept on
-        the devices: then each process passes the indices of its `local_rows` and gets the whole batch.
+        kept on the devices: then each process passes the indices of its `local_rows` and gets the whole batch.
         """
 
 

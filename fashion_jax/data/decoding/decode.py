@@ -1,8 +1,7 @@
 """Decodes image files to pixels, in the same way for training, evaluation and prediction.
 
 The result of decode() depends only on the content of the file. Plain JPEGs are decoded by libjpeg-turbo; all other
-files,
-rotated and CMYK JPEGs included, by Pillow. Both release Python's lock, so threads decode in parallel.
+files, rotated and CMYK JPEGs included, by Pillow. Both release Python's lock, so threads decode in parallel.
 """
 
 from __future__ import annotations
@@ -47,10 +46,8 @@ def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
     """Decodes the content of a file to uint8 [height, width, 3], upright and on white.
 
     JPEGs are decoded at 1/2, 1/4 or 1/8 scale if that leaves at least `least` pixels (height, width). If it leaves
-    three
-    quarters of `least` or more, colors stored at half resolution are repeated instead of interpolated, since resizing
-    will
-    smooth them.
+    three quarters of `least` or more, colors stored at half resolution are repeated instead of interpolated, since
+    resizing will smooth them.
 
     Raises:
         Undecodable: see decode.

@@ -2,8 +2,7 @@
 
 The check decodes JPEGs at 1/8 scale: it reads all compressed data but skips most of the work on pixels. Results for
 good files are cached by path, size and modification time. Bad files are checked again, so that a repaired file or a
-newly
-installed decoder counts at once.
+newly installed decoder counts at once.
 """
 
 from __future__ import annotations

@@ -92,8 +92,7 @@ def cost_of(data: bytes, header: Header, least: tuple[int, int]) -> tuple[int, i
     """Returns the ratio by which a JPEG is decoded smaller, and the bytes of memory that this takes.
 
     The ratio is the largest that leaves `least` (height, width), or a larger one if that takes too much memory. So
-    whether
-    an image can be decoded does not depend on `least`.
+    whether an image can be decoded does not depend on `least`.
 
     Raises:
         Undecodable: its size, its scans or the memory exceed a limit.

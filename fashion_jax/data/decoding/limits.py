@@ -52,8 +52,7 @@ class Room:
         """Reserves `count` bytes while open, or all bytes if there are fewer in total.
 
         A thread may reserve bytes of FILES and then of DECODING, but not in the other order, and neither twice. So no
-        thread
-        waits for bytes that it holds itself.
+        thread waits for bytes that it holds itself.
         """
         count = min(count, self._size)
         with self._changed:

@@ -1,8 +1,7 @@
 """Reads the headers of PNG, GIF, BMP, TIFF and WebP images before Pillow opens them.
 
 Pillow reads more than the pixels need (profiles, comments, tables of any length), and some of its readers allocate
-memory
-for the whole image at once. So the size is read here, and everything that the pixels do not need is left out.
+memory for the whole image at once. So the size is read here, and everything that the pixels do not need is left out.
 """
 
 from __future__ import annotations

@@ -16,10 +16,8 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes by linear interpolation, after a filter has removed the detail that the new size cannot show.
 
     Together they blur as much (by variance) as a triangle filter two new pixels wide, which is what antialias=True
-    means in
-    tf.image.resize and "bilinear" in Pillow, in a quarter of their time. OpenCV uses one thread from then on, since
-    images,
-    not their rows, are resized in parallel.
+    means in tf.image.resize and "bilinear" in Pillow, in a quarter of their time. OpenCV uses one thread from then on,
+    since images, not their rows, are resized in parallel.
 
     Args:
         image: uint8 [height, width, 3].
@@ -45,8 +43,7 @@ def _weights(scale: float) -> np.ndarray:
     """Returns the filter (float32 [odd]) applied before linear interpolation shrinks an axis by `scale`.
 
     The variance of the triangle is scale^2 / 6, in old pixels, of which the interpolation contributes 1 / 6. The rest
-    is
-    made up of (1, 2, 1) / 4, of variance 1 / 2, as often as it fits, and of (p, 1 - 2 p, p), of variance 2 p.
+    is made up of (1, 2, 1) / 4, of variance 1 / 2, as often as it fits, and of (p, 1 - 2 p, p), of variance 2 p.
     """
     variance = max(scale * scale - 1, 0) / 6
     p = variance % 0.5 / 2

@@ -39,8 +39,7 @@ class ImageNames:
         """Returns the images of rows, whether they exist or not: names, and int [names], the row of each.
 
         Names are spelt as on disk, where accents may be decomposed. No row has a name twice. A pattern with a * that
-        matches
-        no file is returned as a name itself.
+        matches no file is returned as a name itself.
 
         Raises:
             UserError: an image matches the patterns of two rows.

@@ -11,9 +11,8 @@ def misplaced(rows: Sequence[RaggedRow], levels: Sequence[str], whole: Iterable[
     """Returns the rows in which a wanted cell may be in the wrong column.
 
     The surplus or missing cells can be anywhere: "Shirt, slim fit" without quotes is two cells. A row is accepted if
-    its
-    labels, read from the left, also occur in whole rows, no other shift gives labels that do, and no wanted cell comes
-    after the labels.
+    its labels, read from the left, also occur in whole rows, no other shift gives labels that do, and no wanted cell
+    comes after the labels.
 
     Args:
         rows: rows with more or fewer cells than the header.
