@@ -134,7 +134,7 @@ FULL = Sizes(
         Case("hybrid_128px", "hybrid.py", 128, 256),
     ),
     rounds=10,
-    turn_seconds=0.25,
+    turn_seconds=0.15,
     dispatched=Case("resnet34_64px", "default.py", 64, 64),
     cached=Case("resnet34_64px", "default.py", 64, 1024),
     cached_images=50_000,

@@ -44,7 +44,7 @@ def _rows(dtype: str) -> tuple[Item, ...]:
         profiled = dtype == "bfloat16"
         return Item(
             f"{name}_{dtype}",
-            75,
+            100,
             lambda sizes, report: speed.time_case(sizes.timed[place], dtype, sizes, report, profiled=profiled),
         )
 
