@@ -246,7 +246,7 @@ def test_a_machine_without_python_is_told_so(checkout):
 def test_the_code_is_checked_and_the_tests_are_selected(checkout, arguments, expected):
     pytest_arguments = f"-m pytest -n auto --maxprocesses 4 --dist worksteal {expected}".rstrip()
     called = [line.partition(": ")[2] for line in checkout.run("test", *arguments).stdout.splitlines()]
-    assert called == ["-m ruff check", "-m ruff format --check", pytest_arguments]
+    assert called == ["-m ruff check", "-m ruff format --check", "-m mypy", pytest_arguments]
 
 
 @pytest.mark.parametrize("name", ["scripts/bootstrap", "scripts/train", "scripts/test", ".ci/run"])

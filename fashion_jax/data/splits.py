@@ -215,7 +215,7 @@ def _check_groups(table: Table, column: str, names: Sequence[str], of: np.ndarra
         )
 
 
-def _shares(count: int, splits: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
+def _shares(count: int, splits: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
     """Returns how many of the `count` groups of a class go to each split; updates `owed`."""
     shares: dict[str, int] = {"train": 0}
     free = count - 1  # one group is reserved for training

@@ -19,9 +19,14 @@ from fashion_jax.workdir.trained import Trained
 class Measured(Protocol):
     """A run, the images it was measured on, and level -> its calibrated log-probabilities of them."""
 
-    trained: Trained
-    split: Split
-    calibrated: Mapping[str, np.ndarray]
+    @property
+    def trained(self) -> Trained: ...
+
+    @property
+    def split(self) -> Split: ...
+
+    @property
+    def calibrated(self) -> Mapping[str, np.ndarray]: ...
 
 
 def check_joinable(runs: Sequence[Measured]) -> None:

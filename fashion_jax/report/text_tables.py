@@ -87,7 +87,7 @@ def _more(runs: Sequence[Evaluation]) -> str:
     many, few = runs[0].shots
     shots = f"head (>{many:,})", f"middle ({few:,}–{many:,})", f"tail (<{few:,})"
     names = "top-5", "weighted F1", "balanced accuracy", "average precision", "Brier"
-    lines = [("run", "level", *names, *shots)]
+    lines: list[tuple[str, ...]] = [("run", "level", *names, *shots)]
     for run in runs:
         for level, assessed in run.assessment.levels.items():
             scores = assessed.scores
@@ -148,7 +148,7 @@ def difference_table(runs: Sequence[Evaluation]) -> str:
 
 def seed_table(runs: Sequence[Evaluation]) -> str:
     """Returns mean and standard deviation of the scores over runs that differ only in the seed."""
-    lines = [("over seeds", "runs", "level", "loss", "accuracy", "macro-F1", "AUROC")]
+    lines: list[tuple[str, ...]] = [("over seeds", "runs", "level", "loss", "accuracy", "macro-F1", "AUROC")]
     for group in (run.over_seeds for run in runs if run.over_seeds):
         seeds, members = ", ".join(map(str, group.seeds)), ", ".join(runs[i].workdir for i in group.runs)
         for level, scores in group.levels.items():

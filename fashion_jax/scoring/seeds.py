@@ -62,6 +62,6 @@ def over_seeds(runs: Iterable[tuple[Mapping[str, Any], Sequence[str], Assessment
     found = []
     for group in seed_groups(configs, ids):
         assessed = [assessments[i].levels for i in group]
-        levels = {level: spread([x[level].scores for x in assessed]) for level in assessed[0]}
+        levels: dict[str, Spread] = {level: spread([x[level].scores for x in assessed]) for level in assessed[0]}
         found.append(SeedGroup(group, [configs[i]["seed"] for i in group], levels))
     return found

@@ -56,16 +56,16 @@ def write_calibration(
         log_probs: level -> [images, classes].
         labels: level -> int [images].
     """
-    levels = {level: _level(x, labels[level]) for level, x in log_probs.items()}
+    temperatures = {level: fit_temperature(x, labels[level]) for level, x in log_probs.items()}
+    levels = {level: _level(x, labels[level], temperatures[level]) for level, x in log_probs.items()}
     digest = digest_of_ids(ids)
     split = {"split": "validation", "step": step, "images": len(ids), "ids_sha256": digest}
     write_text(calibration_path(workdir), json.dumps(split | {"levels": levels}, indent=1))
-    return RunCalibration({level: found["temperature"] for level, found in levels.items()}, step, digest)
+    return RunCalibration(temperatures, step, digest)
 
 
-def _level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+def _level(log_probs: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float | None]:
     """Returns a level's entry; ece_cross_fitted is computed by cross-fitting over five folds."""
-    temperature = fit_temperature(log_probs, labels)
     errors = {
         "ece_before": calibration_error(log_probs, labels),
         "ece_after": calibration_error(calibrated(log_probs, temperature), labels),

@@ -27,7 +27,8 @@ class MetricsFile:
         """
         self._path, self._writes = path, writes
         text = _read(path)
-        self.lines = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
+        parsed = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
+        self.lines: list[dict[str, Any]] = parsed
         self._cut_after(last_step, text)
 
     def cut_after(self, step: int) -> None:
@@ -35,7 +36,7 @@ class MetricsFile:
         self._cut_after(step, _read(self._path) if self._writes else b"")
 
     def _cut_after(self, last_step: int, text: bytes) -> None:
-        self.lines: list[dict[str, Any]] = [line for line in self.lines if line["step"] <= last_step]
+        self.lines = [line for line in self.lines if line["step"] <= last_step]
         kept = "".join(_to_json(line) + "\n" for line in self.lines)
         if self._writes and kept.encode() != text:
             write_text(self._path, kept)

@@ -82,7 +82,7 @@ def write_run_files(
     write_text(taxonomy_path(workdir), dataset.taxonomy.to_json())
     write_images(images_path(workdir), list_images(dataset.splits), identity.data)
     write_text(data_path(workdir), data)
-    start = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    start: dict[str, object] = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": commit()}
     start |= position._asdict() | {"data": identity.data, "changes": list(changes)}
     run = {"id": identity.run, "since": identity.since}

@@ -76,7 +76,7 @@ class Trained:
         A command calls it before it measures its speed, which then does not include the time of the compiler.
         """
         batch = {"image": jax.ShapeDtypeStruct((batch_size, *self.canvas, 3), np.uint8)}
-        lowered = self.eval_fn.lower(self.state.params, self.state.model_state, batch)
+        lowered = self.program.eval_step.lower(self.state.params, self.state.model_state, batch)
         return dataclasses.replace(self, eval_fn=lowered.compile())
 
     @property
@@ -87,7 +87,7 @@ class Trained:
         """Returns the floating-point operations of a prediction."""
         count = self.batch_size()
         batch = {"image": jax.ShapeDtypeStruct((count, *image_shape(self.config), 3), np.uint8)}
-        return flops(self.eval_fn.trace(self.state.params, self.state.model_state, batch)) / count
+        return flops(self.program.eval_step.trace(self.state.params, self.state.model_state, batch)) / count
 
     def batch_size(self, wanted: int | None = None) -> int:
         """Returns the wanted batch size, or the run's, rounded up to a multiple of the devices."""
@@ -116,8 +116,10 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     like = program.abstract_state
     parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
     step, arrays = restore_parts(workdir, checkpoint, parts, taxonomy)
-    training_only = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
-    state = TrainState(step=step, params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
+    # Predicting needs neither the other arrays nor the step as one.
+    training_only: dict[str, Any] = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
+    training_only["step"] = step
+    state = TrainState(params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
     return Trained(workdir, program, step, state, program.eval_step)
 
 
@@ -143,10 +145,12 @@ def restore_parts(
     folder, keep = checkpoints_path(workdir), config.checkpoint.keep
     checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
     try:
-        lines = MetricsFile(metrics_path(workdir), checkpoints.latest_step, writes=False).lines
+        lines = MetricsFile(metrics_path(workdir), checkpoints.latest_step or 0, writes=False).lines
         checkpoints.set_scores(epoch_scores(lines, best_metric(config)))
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
-        return restore(like)
+        restored = restore(like)
+        assert restored is not None  # check_has_checkpoint has found a step
+        return restored
     finally:
         checkpoints.close()
 
