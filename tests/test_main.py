@@ -213,9 +213,10 @@ def test_a_bad_config_is_told_before_anything_heavy_is_imported():
     """The test needs a process of its own, since this one has imported jax."""
     arguments = ["main", "--config", SMOKE, "--config.learning_rate=nan"]
     program = (
-        f"import runpy, sys; sys.argv = {arguments!r}\n"
-        "try: runpy.run_module('fashion_jax.main', run_name='__main__')\n"
-        "finally: print(sorted({'jax', 'tensorflow', 'flax', 'orbax', 'clu'} & set(sys.modules)))"
+        f"import atexit, runpy, sys; sys.argv = {arguments!r}\n"
+        "heavy = {'jax', 'tensorflow', 'flax', 'orbax', 'clu'}\n"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules))))\n"
+        "runpy.run_module('fashion_jax.main', run_name='__main__')"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=60
