@@ -17,6 +17,7 @@ import pytest
 from fashion_jax import evaluate, main, predict, prepare
 from fashion_jax.config.loading import config_to_json, flatten, load_config, load_run_config
 from fashion_jax.errors import UserError
+from fashion_jax.workdir.paths import config_path
 from tests.shop import smallest_image, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -247,7 +248,7 @@ def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPat
     assert not any(beam), f"{beam} are no flags of this project"
     if name in ("predict", "evaluate"):
         for run in runs:
-            load_run_config(run, overrides)
+            load_run_config(config_path(run), overrides)
     else:
         load_config(flags.config, overrides)
 
