@@ -63,6 +63,21 @@ def test_names_are_utf8_where_the_locale_is_ascii(tmp_path):
     assert done.returncode == 2 and "grün.py' is not a config file" in done.stderr.decode()
 
 
+def test_no_thread_of_a_library_delays_the_end():
+    """orbax leaves threads that wait for five minutes where a checkpoint cannot be saved."""
+    program = (
+        "import sys, threading, time\n"
+        "from fashion_jax.command_line import run_command\n"
+        "from fashion_jax.errors import RunError\n"
+        "def command(arguments):\n"
+        "    threading.Thread(target=time.sleep, args=(3600,)).start()\n"
+        "    raise RunError('The disk fails.')\n"
+        "sys.exit(run_command(command, None))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "The disk fails.\n")
+
+
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     """Otherwise the file would receive what libraries print to descriptors 1 and 2."""
     program = (

@@ -132,7 +132,10 @@ def test_signals_before_the_first_step_stop_all_processes_after_it(signals):
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize(("polls", "step"), [(1, 1), (12, 10), (18, 15), (25, 20)])
+@pytest.mark.parametrize(
+    ("polls", "step"),
+    [(1, 1), pytest.param(12, 10, marks=pytest.mark.long), (18, 15), pytest.param(25, 20, marks=pytest.mark.long)],
+)
 def test_a_run_that_is_asked_to_stop_resumes_bit_identically(
     finished_run, tiny_config, tmp_path, monkeypatch, polls, step
 ):

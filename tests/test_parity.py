@@ -31,7 +31,12 @@ def reference():
         return dict(arrays)
 
 
-@pytest.mark.parametrize("case", inputs.FORWARD, ids=lambda case: case.name)
+def but_long(cases: list[inputs.Case], *names: str) -> list:
+    """Returns the cases, with those of these names marked as long."""
+    return [pytest.param(case, marks=pytest.mark.long if case.name in names else ()) for case in cases]
+
+
+@pytest.mark.parametrize("case", but_long(inputs.FORWARD, "vgg16_224x224"), ids=lambda case: case.name)
 def test_logits_equal_pytorch(reference, case):
     images = inputs.draw_images(case)
     model = create_model(_config(case), _taxonomy())
@@ -42,7 +47,7 @@ def test_logits_equal_pytorch(reference, case):
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("case", inputs.TRAINING, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", but_long(inputs.TRAINING, "vgg16_64x64"), ids=lambda case: case.name)
 def test_three_steps_equal_pytorch(reference, case):
     with jax.enable_x64(True):
         result = _train(case)

@@ -55,7 +55,7 @@ def cut_after(monkeypatch, steps, config, workdir):
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("batch_size", [8, 32])
+@pytest.mark.parametrize("batch_size", [8, pytest.param(32, marks=pytest.mark.long)])
 def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatch, capsys, batch_size):
     """The run stops after 14 steps of 16 images, 10 per epoch: 96 of the 160 images of the second epoch are left."""
     tiny_config.checkpoint.every_steps, tiny_config.num_epochs = 2, 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.fingerprint import ImageList, changed_contents, changed_labels
+from fashion_jax.data.fingerprint import ImageList, changed_contents, changed_labels, read_images, write_images
 from fashion_jax.data.records.record_files import file_digests
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
@@ -49,6 +49,16 @@ def rewrite(shop, rows, header=HEADER):
 
 def other_label(row):
     return (row[0], *(("Footwear", "Shoes") if row[1:3] == OTHER else OTHER), row[3])
+
+
+def test_a_list_of_images_is_written_where_the_path_is_no_text(tmp_path):
+    folder = tmp_path / os.fsdecode(b"run\xff")
+    folder.mkdir()
+    images = ImageList(Strings(["a", "b"]), np.array([[0, 1], [1, -1]], np.int32), np.array([5, 6], np.uint64))
+    write_images(folder / IMAGES, images, "digest")
+    read = read_images(folder / IMAGES, 2)
+    assert list(read.ids) == ["a", "b"] and (read.labels == images.labels).all()
+    assert (read.contents == images.contents).all()
 
 
 def test_the_same_data_is_no_change(begun, tmp_path):

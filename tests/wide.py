@@ -56,7 +56,7 @@ def make_run(
         config=config,
         workdir=workdir,
         dataset=dataset,
-        num_steps=10 * epochs,
+        schedule=SimpleNamespace(num_steps=10 * epochs),
         checkpoints=Mock(best_step=10 * epochs),
         terminal=Mock(),
     )
