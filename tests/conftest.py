@@ -18,10 +18,12 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from fashion_jax.config.loading import load_config
+from fashion_jax.config.loading import check_config, load_config
 from fashion_jax.training import run_end
 from fashion_jax.training.train import train_and_evaluate
+from tests.shop import shop_config
 from tests.small_trunks import shrink_resnet10
+from tests.tfds_sets import TAXONOMY, write_set
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,3 +88,25 @@ def _tiny_config(catalogue_cache: str) -> ConfigDict:
     config.data.cache_dir = catalogue_cache
     config.data.catalogue.num_images = 200
     return config
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory) -> dict[str, Path]:
+    """Returns the TFDS directory of a small set in each format."""
+    root = tmp_path_factory.mktemp("tfds")
+    return {name: write_set(root / name, name) for name in ("array_record", "tfrecord")}
+
+
+@pytest.fixture
+def config_of(tmp_path):
+    """Returns a function that makes the config of a run on a TFDS directory."""
+
+    def config_of(path, **data):
+        (tmp_path / "classes.yaml").write_text(TAXONOMY)
+        fields = {"source": "tfds", "taxonomy": str(tmp_path / "classes.yaml"), "cache_dir": str(tmp_path / "cache")}
+        fields |= {"levels": {"main": "", "sub": "label"}, "splits": {"train": "train", "validation": "test"}}
+        config = shop_config(path, **(fields | data))
+        check_config(config)
+        return config
+
+    return config_of

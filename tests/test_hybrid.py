@@ -18,7 +18,7 @@ from fashion_jax.models import create_model, trunk_paths
 from fashion_jax.models.hybrid import GatedFusion
 from fashion_jax.step import optimizer
 from fashion_jax.step.program import create_program
-from fashion_jax.step.train_step import _loss
+from fashion_jax.step.train_step import compute_loss
 from fashion_jax.training.init_from import check_sources, with_trunks
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.trained import load_trained
@@ -76,7 +76,9 @@ def test_every_parameter_receives_a_gradient_but_those_of_frozen_trunks(config, 
     batch = random_batch()
     images = jnp.asarray(batch["image"] / 255, jnp.float32)
     targets = {level: soft_targets(x, jnp.ones(8), TAXONOMY.num_classes(level)) for level, x in batch["labels"].items()}
-    loss = partial(_loss, model_state=state.model_state, batch={"images": images, "targets": targets}, model=model)
+    loss = partial(
+        compute_loss, model_state=state.model_state, batch={"images": images, "targets": targets}, model=model
+    )
     loss = partial(loss, key=jax.random.key(0), loss_weights={"main": 1.0, "sub": 1.0})
     grads = flatten_dict(jax.jit(jax.grad(loss, has_aux=True))(state.params)[0], sep="/")
     assert any("fusion_gate" in name for name in grads) == (fusion == "gated")

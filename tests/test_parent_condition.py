@@ -13,7 +13,7 @@ from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models import Classifier, create_model
 from fashion_jax.models.heads import LinearHead, ParentCondition
 from fashion_jax.step.class_balance import NO_BALANCE
-from fashion_jax.step.train_step import _loss
+from fashion_jax.step.train_step import compute_loss
 from tests.small_trunks import shrink_trunks
 from tests.steps import TAXONOMY, build, random_batch
 
@@ -113,7 +113,9 @@ def test_weights_of_classes_do_not_change_what_is_fed(learnt, images):
 
     arguments = {"batch": {"images": images, "targets": shares(LABELS, [1, 1, 1, 1])}, "model": make(LEVELS[1:])}
     arguments |= {"model_state": {}, "key": jax.random.key(0), "loss_weights": dict.fromkeys(LEVELS, 1.0)}
-    (loss, (logits, _)), (doubled, (same, _)) = (_loss(learnt, **arguments, balance=b) for b in (NO_BALANCE, Doubled))
+    (loss, (logits, _)), (doubled, (same, _)) = (
+        compute_loss(learnt, **arguments, balance=b) for b in (NO_BALANCE, Doubled)
+    )
     assert float(loss) == pytest.approx(float(doubled), rel=1e-6)  # divided by the weights' sum
     for level in LEVELS:
         np.testing.assert_array_equal(logits[level], same[level])

@@ -10,7 +10,7 @@ import pytest
 
 from fashion_jax.models import create_model
 from fashion_jax.models.rematerialization import with_remat
-from fashion_jax.step.train_step import _loss
+from fashion_jax.step.train_step import compute_loss
 from tests.steps import TAXONOMY, random_batch
 
 
@@ -23,7 +23,7 @@ def loss_of(config, remat: str, name: str = "resnet10", draw=jax.jit):
     targets = {level: jax.nn.one_hot(x, TAXONOMY.num_classes(level)) for level, x in batch["labels"].items()}
     variables = dict(draw(partial(model.init, train=False))(jax.random.key(0), images[:2]))
     params = variables.pop("params")
-    compute = with_remat(partial(_loss, model=model), remat)
+    compute = with_remat(partial(compute_loss, model=model), remat)
     arguments = {
         "batch": {"images": images, "targets": targets},
         "key": jax.random.key(1),

@@ -10,7 +10,6 @@ from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.records.idx_set import idx_classes
 from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name
 from fashion_jax.errors import UserError
-from tests.test_tfds_source import config_of, sets  # noqa: F401  (fixtures)
 
 MODULE = "planted_features"
 CLASS = f"{MODULE}.Evil"
@@ -34,7 +33,7 @@ class Evil(tfds.features.Image): pass
 
 
 @pytest.fixture
-def copy_of_set(sets, tmp_path):  # noqa: F811
+def copy_of_set(sets, tmp_path):
     """Returns a TFDS directory, in a data_dir of its own, whose features.json may be changed."""
     folder = tmp_path / "data" / "tiny_fashion" / "1.0.0"
     shutil.copytree(sets["array_record"], folder)
@@ -93,7 +92,7 @@ def test_a_class_that_is_not_of_tfds_is_refused_and_not_imported(copy_of_set, ma
     assert not marker.exists() and MODULE not in sys.modules
 
 
-def test_the_source_refuses_it_too(copy_of_set, config_of, marker):  # noqa: F811
+def test_the_source_refuses_it_too(copy_of_set, config_of, marker):
     file = copy_of_set / "features.json"
     file.write_text(json.dumps(planted("current", json.loads(file.read_text()))))
     with pytest.raises(UserError, match=CLASS):
@@ -137,7 +136,7 @@ def test_a_version_is_no_namespace(copy_of_set):
         (lambda split: split.update(shardLengths=["9223372036854775807"]), "9,223,372,036,854,775,807 records"),
     ],
 )
-def test_what_the_set_says_of_its_files_is_checked(copy_of_set, config_of, change, words):  # noqa: F811
+def test_what_the_set_says_of_its_files_is_checked(copy_of_set, config_of, change, words):
     file = copy_of_set / "dataset_info.json"
     tree = json.loads(file.read_text())
     change(next(split for split in tree["splits"] if split["name"] == "train"))
@@ -147,7 +146,7 @@ def test_what_the_set_says_of_its_files_is_checked(copy_of_set, config_of, chang
         load_dataset(config_of(copy_of_set))
 
 
-def test_what_the_set_says_of_its_classes_is_checked(copy_of_set, config_of):  # noqa: F811
+def test_what_the_set_says_of_its_classes_is_checked(copy_of_set, config_of):
     file = copy_of_set / "features.json"
     tree = json.loads(file.read_text())
     tree["featuresDict"]["features"]["label"]["classLabel"] = {"numClasses": "4000000000"}

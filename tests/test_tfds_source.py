@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.config.loading import check_config, load_config
+from fashion_jax.config.loading import load_config
 from fashion_jax.data.batches.order import ShuffledIndices
 from fashion_jax.data.batches.pipeline import epoch_order, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
@@ -20,65 +20,10 @@ from fashion_jax.data.records.idx_set import idx_files
 from fashion_jax.data.records.record_files import read_idx
 from fashion_jax.data.records.record_images import RecordImages
 from fashion_jax.errors import UserError
-from tests.shop import batches_of_steps, shop_config
+from tests.shop import batches_of_steps
+from tests.tfds_sets import NAMES, SHAPE, pixels_of
 
-SHAPE = (8, 6)
-NAMES = ["shirt", "shoe", "coat"]
-TAXONOMY = "Apparel: [coat, shirt]\nFootwear: [shoe]\n"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-
-
-def pixels_of(split: str, i: int) -> np.ndarray:
-    return np.random.default_rng([len(split), i]).integers(0, 256, (*SHAPE, 3), np.uint8)
-
-
-def write_set(folder: Path, file_format: str) -> Path:
-    """Writes 40 training and 12 test images by TFDS's own writer; returns the TFDS directory."""
-    import tensorflow_datasets as tfds
-
-    class TinyFashion(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = {
-                "image": tfds.features.Image(shape=(*SHAPE, 3)),
-                "label": tfds.features.ClassLabel(names=NAMES),
-                "group": tfds.features.ClassLabel(names=["apparel", "footwear"]),
-                "id": tfds.features.Text(),
-            }
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples("train", 40), "test": self._generate_examples("test", 12)}
-
-        def _generate_examples(self, split, count):
-            for i in range(count):
-                label = NAMES[i % 3]
-                group = "footwear" if label == "shoe" else "apparel"
-                yield i, {"image": pixels_of(split, i), "label": label, "group": group, "id": f"{split}-{i}"}
-
-    builder = TinyFashion(data_dir=str(folder), file_format=file_format)
-    builder.download_and_prepare()
-    return Path(builder.data_dir)
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("tfds")
-    return {name: write_set(root / name, name) for name in ("array_record", "tfrecord")}
-
-
-@pytest.fixture
-def config_of(tmp_path):
-    def config_of(path, **data):
-        (tmp_path / "classes.yaml").write_text(TAXONOMY)
-        fields = {"source": "tfds", "taxonomy": str(tmp_path / "classes.yaml"), "cache_dir": str(tmp_path / "cache")}
-        fields |= {"levels": {"main": "", "sub": "label"}, "splits": {"train": "train", "validation": "test"}}
-        config = shop_config(path, **(fields | data))
-        check_config(config)
-        return config
-
-    return config_of
 
 
 def first_batches(config, count=5):

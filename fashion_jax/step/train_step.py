@@ -168,7 +168,7 @@ def _differentiate(
     sizes = {level: parts.taxonomy.num_classes(level) for level in batch["labels"]}
     targets = {level: soft_targets(x, share, sizes[level]) for level, x in batch["labels"].items()}
     loss, logits, model_state, grads = loss_and_gradient(
-        with_remat(partial(_loss, model=parts.model, balance=balance), config.remat),
+        with_remat(partial(compute_loss, model=parts.model, balance=balance), config.remat),
         Variables(state.params, state.model_state),
         {"images": images, "targets": targets},
         dropout_key,
@@ -180,7 +180,7 @@ def _differentiate(
     return loss, logits, model_state, grads, labels
 
 
-def _loss(
+def compute_loss(
     params: Any,
     *,
     model_state: Any,
@@ -190,6 +190,7 @@ def _loss(
     loss_weights: dict[str, Any],
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:
+    """Returns the weighted sum of the levels' losses, and with it the logits and the new model_state."""
     images, targets = batch["images"], batch["targets"]
     logits, model_state = model.apply(
         {"params": params, **model_state},
