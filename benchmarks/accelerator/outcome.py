@@ -1,4 +1,4 @@
-"""What an item reports: its results so far, or the sentence why there are none."""
+"""The reports of an item: its results so far, or the sentence that says why there are none."""
 
 from __future__ import annotations
 
