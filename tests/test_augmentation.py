@@ -80,6 +80,7 @@ def compiled_strong(devices: int):
     return prepare.lower(images, 0).compile(), images
 
 
+@pytest.mark.long
 def test_the_strongest_is_pure_in_the_key():
     prepare, images = compiled_strong(1)
     (first, share), (again, _), (other, _) = (jax.device_get(prepare(images, seed)) for seed in (1, 1, 2))

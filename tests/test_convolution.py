@@ -58,11 +58,11 @@ def test_other_platforms_keep_the_convolution():
     [
         ((32, 4, 4, 16), 17),
         ((1, 24, 23, 16), 16),
-        ((2, 28, 28, 16), 16),
+        pytest.param((2, 28, 28, 16), 16, marks=pytest.mark.long),
         ((4, 16, 8, 260), 256),
         ((6, 40, 56, 64), 64),  # some images at a time
         ((32, 5, 8, 16), 16),
-        ((3, 13, 14, 20), 16),
+        pytest.param((3, 13, 14, 20), 16, marks=pytest.mark.long),
         ((24, 3, 3, 32), 17),  # tiles of 3x3
         ((8, 5, 6, 16), 40),
         ((2, 9, 12, 16), 16),

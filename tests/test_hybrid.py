@@ -69,7 +69,9 @@ def test_the_gate_is_arevalos():
     np.testing.assert_allclose(fused, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("fusion", "frozen"), [("gated", ()), ("concatenate", ("resnet34",))])
+@pytest.mark.parametrize(
+    ("fusion", "frozen"), [pytest.param("gated", (), marks=pytest.mark.long), ("concatenate", ("resnet34",))]
+)
 def test_every_parameter_receives_a_gradient_but_those_of_frozen_trunks(config, fusion, frozen):
     config.model.fusion, config.model.frozen = fusion, list(frozen)
     _, model, state, _ = build(config, jax.devices()[:1])

@@ -70,7 +70,11 @@ def test_learning_rates_equal_pytorch(reference, schedule, num_epochs):
 
 
 @pytest.mark.parametrize(
-    ("name", "heads"), [("resnet34", {"main": "main", "sub": "sub"}), ("vgg16", {"sub": "classifier"})]
+    ("name", "heads"),
+    [
+        ("resnet34", {"main": "main", "sub": "sub"}),
+        pytest.param("vgg16", {"sub": "classifier"}, marks=pytest.mark.long),
+    ],
 )
 def test_initialisation_is_pytorchs(name, heads):
     """Checks the kind of distribution, its bounds and its deviation for every leaf."""
