@@ -40,7 +40,7 @@ def test_files_of_a_run_are_told_in_a_sentence(name):
 
 
 def test_no_file_is_parsed_in_another_way():
-    """What json.loads reads otherwise has been made by json.dumps in the same line."""
+    """Elsewhere json.loads only reads what json.dumps has made in the same line."""
     for path in PACKAGE.rglob("*.py"):
         calls = re.findall(r"json\.loads?\((?!json\.dumps\(|_to_json\()", path.read_text(encoding="utf-8"))
         assert not calls or path.name == "json_text.py", path
