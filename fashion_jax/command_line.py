@@ -45,12 +45,14 @@ def run_command(
 
     Args:
         command: the function to run.
-        arguments: None means those of the process, which then belongs to the command: it starts anew in UTF-8 if its
-            locale is ASCII, its standard streams are replaced by ones that drop what cannot be printed instead of
-            failing, and it ends with the command.
+        arguments: ~ at the beginning of an argument or of a flag's value becomes the home directory. None means those
+            of the process, which then belongs to the command: it starts anew in UTF-8 if its locale is ASCII, its
+            standard streams are replaced by ones that drop what cannot be printed instead of failing, and it ends with
+            the command.
         at_start: called first if the process belongs to the command.
     """
-    is_program, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
+    is_program = arguments is None
+    arguments = [_at_home(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     if is_program:
         _leave_ascii()
         _mend_streams()
@@ -84,6 +86,14 @@ def _status(command: Callable[[list[str]], None], arguments: list[str]) -> int:
         text = f"{type(error).__name__}: {first_line} (run again with --verbose to see where)"
         return _fail(text, EXIT_FAILURE, arguments)
     return EXIT_OK
+
+
+def _at_home(argument: str) -> str:
+    """Replaces ~ at the beginning of an argument or a flag's value; shells leave it alone after an equals sign."""
+    flag, equals, value = argument.partition("=")
+    if flag.startswith("--") and equals:
+        return flag + equals + os.path.expanduser(value)
+    return os.path.expanduser(argument)
 
 
 def parse_overrides(rest: Sequence[str]) -> Overrides:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from fashion_jax.command_line import run_command
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -92,3 +93,19 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     command = ["sh", "-c", '"$1" -c "$2" "$3" >&- 2>&- <&-', "sh", sys.executable, program, tmp_path / "file"]
     subprocess.run(command, cwd=ROOT, check=True)
     assert (tmp_path / "file").read_text() == "True"
+
+
+def test_a_tilde_is_the_home_directory_in_arguments_and_in_the_values_of_flags(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    seen: list[str] = []
+    assert run_command(seen.extend, ["--input", "~/a b", "~", "--workdir=~/runs/x", "--config.data.csv=~/t.csv"]) == 0
+    assert seen == [
+        "--input",
+        "/home/ada/a b",
+        "/home/ada",
+        "--workdir=/home/ada/runs/x",
+        "--config.data.csv=/home/ada/t.csv",
+    ]
+    kept = ["a~", "~/x~"[1:], "--config.data.image={x}/~/{id}.jpg", "a=~/b"]
+    seen.clear()
+    assert run_command(seen.extend, kept) == 0 and seen == kept

@@ -282,6 +282,18 @@ def test_the_catalogue_serves_overlays_for_other_tables_too(catalogue_cache):
     assert expected["splits"]["train"]["images"] + expected["splits"]["validation"]["images"] == 200
 
 
+def test_a_tilde_in_any_path_of_the_data_is_the_home_directory(tmp_path, monkeypatch):
+    write_shop(tmp_path / "shop", ROWS, HEADER)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, ids in (("train", range(30)), ("validation", range(30, 40))):
+        (tmp_path / f"{name}.txt").write_text("\n".join(map(str, ids)))
+    splits = {"train": "~/train.txt", "validation": "~/validation.txt"}
+    dataset = load_dataset(
+        shop_config("~", csv="~/shop/styles.csv", image="~/shop/images/{id}.jpg", splits=splits, cache_dir="~/cache")
+    )
+    assert [len(split) for split in dataset.splits.values()] == [30, 10]
+
+
 def test_a_table_outside_of_the_folder_of_the_images(tmp_path):
     write_shop(tmp_path / "shop", ROWS, HEADER)
     write_table(tmp_path / "mine.csv", ROWS, HEADER)

@@ -238,7 +238,7 @@ def _split_files(splits: str | Mapping[str, Any], folder: Path) -> dict[str, Pat
     """Returns config field -> file, for the splits that are given as files."""
     if isinstance(splits, str):
         return {}
-    named = {split: folder / name for split, name in splits.items() if isinstance(name, str)}
+    named = {split: folder / os.path.expanduser(x) for split, x in splits.items() if isinstance(x, str)}
     return {f"data.splits.{split}": stored_path(path) for split, path in named.items()}
 
 

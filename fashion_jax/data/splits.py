@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ def _from_files(
     table: Table, splits: Mapping[str, str], folder: Path, good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
     """Reads the splits from files of ids; returns what _from_column returns."""
-    listed = [Strings(_read_ids(stored_path(folder / name), split)) for split, name in splits.items()]
+    listed = [
+        Strings(_read_ids(stored_path(folder / os.path.expanduser(name)), split)) for split, name in splits.items()
+    ]
     names, everywhere = list(splits), Strings.join(listed)
     owner = np.repeat(np.arange(len(names)), [len(ids) for ids in listed])
     first = everywhere.places(everywhere)

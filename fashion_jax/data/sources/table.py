@@ -96,7 +96,7 @@ def read_table(data: DataFields, folder: Path) -> tuple[Table, LeftOut]:
             data.max_bad_fraction of its rows would be left out.
     """
     path = table_file(data.csv, folder)
-    patterns = list(map(composed, [data.image] if isinstance(data.image, str) else data.image))
+    patterns = [composed(os.path.expanduser(x)) for x in ([data.image] if isinstance(data.image, str) else data.image)]
     extra = [name for name in (data.group_column, data.splits) if isinstance(name, str) and name]
     levels = [composed(column) for column in data.levels.values()]
     wanted = list(dict.fromkeys([*levels, *pattern_columns(patterns), *map(composed, extra)]))
@@ -175,7 +175,7 @@ def table_file(csv: str, folder: Path) -> Path:
         UserError: the folder or the table is missing.
     """
     check_folder(folder)
-    path = stored_path(folder / (csv or "styles.csv"))
+    path = stored_path(folder / os.path.expanduser(csv or "styles.csv"))
     if not os.path.isfile(path):
         default = "" if csv else " (the default)"
         raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to the table's name in data.path.")
