@@ -118,5 +118,5 @@ def get_config() -> ConfigDict:
         ),
     )
 
-    config.log_every_steps = 20  # interval of the progress line's loss
+    config.log_every_steps = 20  # interval of the progress line's loss, and of TensorBoard's points within an epoch
     return config.lock()

@@ -114,7 +114,7 @@ def test_train_step_refuses_times_of_a_loss_that_is_not_finite(monkeypatch, caps
 def diverge(state: None, batch: None) -> tuple[None, Outcome]:
     """Returns a loss that is not a number."""
     with jax.transfer_guard("allow"):
-        return state, Outcome(jax.numpy.float32(math.nan), *[jax.numpy.int32(0)] * 2)
+        return state, Outcome(*[jax.numpy.float32(math.nan)] * 2, *[jax.numpy.int32(0)] * 2)
 
 
 def test_help_is_no_failure(capsys):

@@ -1,12 +1,15 @@
-"""metrics.jsonl: lines are appended, read again, cut off after the last step, and damage is named."""
+"""metrics.jsonl: lines are appended, read again, cut off after the last step, and damage is named; the events."""
 
 import json
 import math
 
+import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from fashion_jax.errors import UserError
-from fashion_jax.workdir.metrics_file import MetricsFile
+from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 
 
 def write_lines(path, *steps: int, end: str = "") -> None:
@@ -76,3 +79,60 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path, line):
     write_lines(path, 10, end=line + "\n")
     with pytest.raises(UserError, match=r"Line 2 of .*metrics\.jsonl is damaged"):
         MetricsFile(path, 20)
+
+
+def events_of(workdir, split: str) -> EventAccumulator:
+    return EventAccumulator(str(workdir / "tensorboard" / split)).Reload()
+
+
+def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    """Returns the steps and values of a scalar, which TensorFlow 2 writes as a tensor."""
+    return [(event.step, pytest.approx(float(make_ndarray(event.tensor_proto)))) for event in events.Tensors(tag)]
+
+
+def test_both_splits_are_on_one_chart_which_a_resumed_run_continues(tmp_path):
+    for step in (10, 20):
+        line = {"epoch": step // 10, "step": step, "learning_rate": 0.1, "timing": {"train_seconds": 2.0}}
+        line |= {"train/loss": 3.0, "train/sub/accuracy": 0.5, "train/sub/auroc_tied_mass": 0.01}
+        line |= {"validation/loss": 4.0, "validation/sub/accuracy": 0.25, "validation/sub/auroc": math.nan}
+        writer = EventWriter(tmp_path)
+        writer.write_step(step - 1, {"loss": 5.0, "images_per_second": math.nan})
+        writer.write_epoch(line)
+        writer.close()
+    train, validation = (events_of(tmp_path, split) for split in ("train", "validation"))
+    assert set(validation.Tags()["tensors"]) == {"loss", "sub/accuracy"}
+    assert set(train.Tags()["tensors"]) == set(validation.Tags()["tensors"]) | {
+        "learning_rate",
+        "timing/train_seconds",
+        "diagnostics/sub/auroc_tied_mass",
+        "step/loss",
+    }
+    assert points(train, "sub/accuracy") == [(10, 0.5), (20, 0.5)]
+    assert points(validation, "sub/accuracy") == [(10, 0.25), (20, 0.25)]
+    assert points(train, "step/loss") == [(9, 5.0), (19, 5.0)]
+
+
+def test_config_and_images_are_in_the_events(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer.write_config(0, '{\n "seed": 1\n}')
+    image = np.full((4, 6, 3), 255, np.uint8)
+    writer.write_images(20, {"train": {"augmentation": image}, "validation": {"confusion_matrix/sub": image}})
+    writer.close()
+    (text,) = events_of(tmp_path, "train").Tensors("config")
+    assert text.tensor_proto.string_val[0].decode().splitlines() == ["    {", '     "seed": 1', "    }"]
+    for split, name in (("train", "augmentation"), ("validation", "confusion_matrix/sub")):
+        (event,) = events_of(tmp_path, split).Tensors(name)
+        assert event.step == 20 and event.tensor_proto.string_val[:2] == [b"6", b"4"]  # width and height
+
+
+def test_a_run_has_events_of_its_steps_its_epochs_and_its_images(finished_run):
+    lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    train, validation = (events_of(finished_run, split) for split in ("train", "validation"))
+    for name in ("loss", "sub/macro_f1"):
+        assert points(train, name) == [(line["step"], line[f"train/{name}"]) for line in lines]
+        assert points(validation, name) == [(line["step"], line[f"validation/{name}"]) for line in lines]
+    for name in ("loss", "learning_rate", "gradient_norm", "images_per_second"):
+        ((step, value),) = points(train, f"step/{name}")
+        assert step == 19 and value.expected > 0
+    assert {"config", "augmentation"} <= set(train.Tags()["tensors"])
+    assert "confusion_matrix/sub" in validation.Tags()["tensors"]

@@ -11,7 +11,7 @@ from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.opening import check_workdir, opened
 
 FILES = ("config.json", "taxonomy.json", "data.json", "environment.json", "calibration.json", "metrics.jsonl", "lock")
-FOLDERS = ("checkpoints", "predictions", "report")
+FOLDERS = ("checkpoints", "predictions", "report", "tensorboard", "tensorboard/train")
 
 
 def plant(path, kind: str) -> None:
@@ -65,9 +65,11 @@ def test_a_workdir_that_is_no_folder_is_told(tmp_path):
 def start_and_fail(workdir) -> None:
     """Writes what a start writes before its first step, and fails."""
     with pytest.raises(ZeroDivisionError), opened(workdir, print):
-        for name in (*FILES[:4], "metrics.jsonl", "events.out.tfevents.1.host.1.0.v2"):
+        for name in (*FILES[:4], "metrics.jsonl"):
             (workdir / f".{name}").write_text("new")
             (workdir / f".{name}").rename(workdir / name)
+        (workdir / "tensorboard" / "train").mkdir(parents=True, exist_ok=True)
+        (workdir / "tensorboard" / "train" / "events.new").touch()
         (workdir / "metrics.jsonl").write_text("")
         (workdir / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir(parents=True)
         raise ZeroDivisionError
@@ -80,6 +82,7 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path):
 
 def test_a_start_that_fails_leaves_a_folder_that_was_there_as_it_was(tmp_path):
     (tmp_path / "notes.txt").touch()
+    plant(tmp_path / "tensorboard" / "train" / "events.old", "a file")
     before = contents(tmp_path)
     start_and_fail(tmp_path)
     assert contents(tmp_path) == before

@@ -47,7 +47,7 @@ def test_leaves_the_files_of_the_contract(finished):
         "metrics.jsonl",
         "calibration.json",
     } <= names
-    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert {path.parent.name for path in finished.glob("tensorboard/*/events.out.tfevents*")} == {"train", "validation"}
     report = {path.name for path in (finished / "report").iterdir()}
     assert {
         "index.html",

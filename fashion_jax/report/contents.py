@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.config.loading import image_shape
+from fashion_jax.report.augmented import Augmented, augmented_images
 from fashion_jax.scoring.assessment import Assessment
 from fashion_jax.scoring.blocks import LazyRows
 from fashion_jax.scoring.temperature import calibrated_levels
@@ -94,6 +96,17 @@ class PageContents:
     def train_counts(self, level: str) -> np.ndarray:
         """Counts the training images of each class of a level, int [classes]."""
         return self._train_counts[level]
+
+    @functools.cached_property
+    def augmented(self) -> Augmented | None:
+        """Training images in several draws of the augmentation; None if the page should not or cannot show them."""
+        from fashion_jax.data.batches.pipeline import canvas_shape
+
+        if self.train is None:
+            return None
+        config, shape = self.config, image_shape(self.config)
+        canvas, finest = canvas_shape(config, shape), self.taxonomy.levels[-1]
+        return augmented_images(self.train, finest, config.augment, config.seed, shape, canvas, config.data.resize)
 
     @functools.cached_property
     def _train_counts(self) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from fashion_jax.data.dataset import Split
 from fashion_jax.report.comparison import write_comparison
 from fashion_jax.report.contents import PageContents, read_contents
-from fashion_jax.report.figures.curves import write_report
+from fashion_jax.report.figures.curves import confusion_name, write_report
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.blocks import probabilities
 from fashion_jax.scoring.evaluation import Evaluation
@@ -34,6 +34,21 @@ def write_folder(directory: Path, contents: PageContents) -> None:
     write_report(directory, contents.lines, levels, contents.split_name)
     write_label_errors(directory / "label_errors.csv", contents)
     write_page(page_path(directory), contents)
+
+
+def shown_images(directory: Path, contents: PageContents) -> dict[str, dict[str, np.ndarray]]:
+    """Returns what a written folder shows as images: the augmentation of train, and the finest level's confusions.
+
+    Returns:
+        Train and validation -> name -> uint8 [height, width, 3].
+    """
+    from PIL import Image
+
+    finest, augmented = contents.taxonomy.levels[-1], contents.augmented
+    with Image.open(directory / confusion_name(finest)) as picture:
+        matrix = np.asarray(picture.convert("RGB"))
+    train = {"augmentation": augmented.grid()} if augmented else {}
+    return {"train": train, "validation": {f"confusion_matrix/{finest}": matrix}}
 
 
 def write_label_errors(path: Path, contents: PageContents) -> None:

@@ -37,11 +37,13 @@ class Outcome(NamedTuple):
 
     Attributes:
         loss: the loss of the step, at least float32; with mixed labels and balanced classes if the config has them.
+        gradient_norm: the norm of the gradient over all parameters, before it is clipped.
         in_a_row: skipped updates since the last applied one, int32.
         rollbacks: number of rollbacks of the run so far, int32.
     """
 
     loss: Array
+    gradient_norm: Array
     in_a_row: Array
     rollbacks: Array
 
@@ -99,7 +101,7 @@ def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[Tr
         metrics=guard.where(good, _next_metrics(metrics, log_probs, labels), metrics),
         guard=guard.count(state.guard, good, norm, rate * global_norm(momentum(opt_state)), is_first),
     )
-    return next_state, Outcome(loss, next_state.guard["in_a_row"], next_state.guard["rollbacks"])
+    return next_state, Outcome(loss, norm, next_state.guard["in_a_row"], next_state.guard["rollbacks"])
 
 
 def eval_step(params: Any, model_state: Any, batch: Batch, *, parts: StepParts) -> dict[str, Array]:

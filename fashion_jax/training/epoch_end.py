@@ -16,9 +16,8 @@ from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
-from fashion_jax.step.guard import epoch_summary, slowed
+from fashion_jax.step.guard import epoch_summary
 from fashion_jax.step.metrics import summarize
-from fashion_jax.step.optimizer import learning_rates
 from fashion_jax.step.prediction import predict_split
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.training import interruption
@@ -40,9 +39,8 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     metrics = split_metrics(run.dataset.splits["validation"], predict_validation(run, state, step), weights)
     timing["validation_seconds"] = time.monotonic() - began
     epoch = run.schedule.epoch_ends[step]
-    planned = float(learning_rates(config)[epoch - 1])
-    rate = slowed(planned, config.nonfinite.learning_rate_factor, int(guard["rollbacks"]))
-    line: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": rate}
+    line: dict[str, Any] = {"epoch": epoch, "step": step}
+    line["learning_rate"] = run.learning_rate(epoch, int(guard["rollbacks"]))
     train = named_metrics({level: summarize(sums) for level, sums in train_sums.items()}, weights)
     line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
@@ -51,7 +49,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:
-        run.events.write(line)
+        run.events.write_epoch(line)
     _say_epoch(run, line)
 
 

@@ -25,8 +25,8 @@ class RollBack(Exception):
         self.first_skipped, self.times = first_skipped, times
 
 
-def check_updates(run: Run, step: int, outcome: Outcome) -> float:
-    """Waits for the outcome of a step and returns its loss.
+def check_updates(run: Run, step: int, outcome: Outcome) -> Outcome:
+    """Waits for the outcome of a step and returns it on the host.
 
     Raises:
         RollBack: too many updates in a row were skipped, and on_nonfinite asks for a rollback.
@@ -35,7 +35,7 @@ def check_updates(run: Run, step: int, outcome: Outcome) -> float:
     config, fetched = run.config, fetch(outcome)
     in_a_row, times = int(fetched.in_a_row), int(fetched.rollbacks)
     if may_continue(in_a_row, limit_in_a_row(config.on_nonfinite, config.nonfinite.max_in_a_row)):
-        return float(fetched.loss)
+        return fetched
     first = step - in_a_row + 1
     if config.on_nonfinite == "rollback" and times < config.nonfinite.max_rollbacks:
         raise RollBack(first, times + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from ml_collections import ConfigDict
 from fashion_jax.data.batches.pipeline import Images
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.devices.mesh import local_rows
+from fashion_jax.step.guard import slowed
+from fashion_jax.step.optimizer import learning_rates
 from fashion_jax.step.program import Program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Batch, Outcome
@@ -37,7 +40,7 @@ class Run:
         schedule: the run's position in its epochs.
         checkpoints: the saved states.
         metrics_file: the lines of the epochs that have ended.
-        events: the same lines for TensorBoard; None in the processes that write nothing.
+        events: the events for TensorBoard; None in the processes that write nothing.
         terminal: the progress that a user sees.
     """
 
@@ -61,6 +64,11 @@ class Run:
         """Returns the rows of a batch that this process reads."""
         return local_rows(self.program.mesh, self.config.batch_size)
 
+    def learning_rate(self, epoch: int, rollbacks: int) -> float:
+        """Returns the learning rate of an epoch, counted from 1, after so many rollbacks."""
+        planned = float(learning_rates(self.config)[epoch - 1])
+        return slowed(planned, self.config.nonfinite.learning_rate_factor, rollbacks)
+
 
 @dataclasses.dataclass
 class Stopwatch:
@@ -69,6 +77,7 @@ class Stopwatch:
     start: float = dataclasses.field(default_factory=time.monotonic)
     waited: float = 0.0  # for data, in seconds
     steps: int = 0
+    last_lap: tuple[float, int] | None = None  # the time and the steps at the end of the last lap
 
     def timing(self, batch_size: int) -> dict[str, float]:
         seconds = max(time.monotonic() - self.start, 1e-9)
@@ -77,3 +86,9 @@ class Stopwatch:
             "data_wait_fraction": self.waited / seconds,
             "train_seconds": seconds,
         }
+
+    def lap(self, batch_size: int) -> float:
+        """Returns the images per second since the last lap or the start; NaN if there was no step."""
+        now, (begin, steps) = time.monotonic(), self.last_lap or (self.start, 0)
+        self.last_lap = now, self.steps
+        return (self.steps - steps) * batch_size / max(now - begin, 1e-9) if self.steps > steps else math.nan

@@ -41,7 +41,7 @@ def _write_report(
 ) -> None:
     """Writes the page of the run on validation, without heat maps, which evaluate adds."""
     from fashion_jax.report.contents import read_contents
-    from fashion_jax.report.folder import write_folder
+    from fashion_jax.report.folder import shown_images, write_folder
     from fashion_jax.scoring.assessment import assess
 
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
@@ -59,3 +59,5 @@ def _write_report(
         train=run.dataset.splits["train"],
     )
     write_folder(directory, contents)
+    if run.events:
+        run.events.write_images(step, shown_images(directory, contents))

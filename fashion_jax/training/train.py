@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import best_metric
-from fashion_jax.config.loading import check_config, image_shape
+from fashion_jax.config.loading import check_config, config_to_json, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.findings import count_notes, left_out_note
@@ -143,6 +143,7 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
         events = EventWriter(workdir) if jax.process_index() == 0 else None
         if events:
             stack.callback(events.close)
+            events.write_config(step, config_to_json(config))
         _train_and_write(_open_run(start, train_step, metrics_file, events), state, step)
     return metrics_file.lines
 
@@ -294,7 +295,15 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
 
 
 def _report_progress(run: Run, step: int, outcome: Outcome, watch: Stopwatch) -> None:
-    value = check_updates(run, step, outcome)
-    epoch = f"epoch {run.schedule.epoch_of(step)}/{run.config.num_epochs}"
+    fetched = check_updates(run, step, outcome)
+    loss, epoch = float(fetched.loss), run.schedule.epoch_of(step)
     speed = watch.timing(run.config.batch_size)["images_per_second"]
-    run.terminal.progress(step, run.schedule.num_steps, epoch, speed, value)
+    run.terminal.progress(step, run.schedule.num_steps, f"epoch {epoch}/{run.config.num_epochs}", speed, loss)
+    if run.events:
+        scalars = {
+            "loss": loss,
+            "learning_rate": run.learning_rate(epoch, int(fetched.rollbacks)),
+            "gradient_norm": float(fetched.gradient_norm),
+            "images_per_second": watch.lap(run.config.batch_size),
+        }
+        run.events.write_step(step, scalars)

@@ -1,17 +1,21 @@
-"""Writes metrics.jsonl, a line per epoch, and the same scalars as TensorBoard events."""
+"""Writes metrics.jsonl, a line per epoch, and the same scalars and more as TensorBoard events."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fashion_jax.atomic import append_line, read_bytes, write_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
-from fashion_jax.workdir.paths import metrics_path
+from fashion_jax.workdir.paths import events_path, metrics_path
 from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.reading import reading
 
@@ -55,23 +59,61 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 class EventWriter:
-    """Writes TensorBoard events through clu; opened late because clu imports TensorFlow."""
+    """Writes TensorBoard events through clu; opened late because clu imports TensorFlow.
 
-    def __init__(self, directory: Path):
+    Training and validation are two runs with the same tags, so that TensorBoard draws both on one chart. A resumed run
+    adds files to the same folders and goes on in the same charts.
+    """
+
+    def __init__(self, workdir: Path):
         from clu import metric_writers
 
-        self._place = Place(directory)  # TensorFlow opens no path that is not UTF-8
-        self._writer = metric_writers.SummaryWriter(str(self._place.path))
+        self._place = Place(workdir)  # TensorFlow opens no path that is not UTF-8
+        folder = events_path(self._place.path)
+        self._writers = {split: metric_writers.SummaryWriter(str(folder / split)) for split in ("train", "validation")}
 
-    def write(self, line: dict[str, Any]) -> None:
-        scalars = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "step")}
-        scalars |= {f"timing/{k}": v for k, v in line["timing"].items()}
-        self._writer.write_scalars(line["step"], {k: v for k, v in scalars.items() if math.isfinite(v)})
-        self._writer.flush()
+    def write_config(self, step: int, config: str) -> None:
+        """Writes the config of a start, given as JSON, as a text at the step where the start begins."""
+        code = textwrap.indent(config, "    ")  # in Markdown, which TensorBoard shows
+        self._writers["train"].write_texts(step, {"config": code})
+        self._writers["train"].flush()
+
+    def write_step(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes the scalars of a training step, each as step/NAME; TensorFlow puts them on disk within two minutes."""
+        self._writers["train"].write_scalars(step, _finite({f"step/{name}": x for name, x in scalars.items()}))
+
+    def write_epoch(self, line: Mapping[str, Any]) -> None:
+        """Writes the scalars of a line of metrics.jsonl; train/NAME and validation/NAME both become NAME."""
+        scalars: dict[str, dict[str, Any]] = {split: {} for split in self._writers}
+        for name, value in line.items():
+            split = "validation" if name.startswith("validation/") else "train"
+            if name not in ("epoch", "step", "timing"):
+                scalars[split][_tag(name.removeprefix(f"{split}/"))] = value
+        scalars["train"] |= {f"timing/{name}": value for name, value in line["timing"].items()}
+        for split, writer in self._writers.items():
+            writer.write_scalars(line["step"], _finite(scalars[split]))
+            writer.flush()
+
+    def write_images(self, step: int, images: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Writes images: train and validation -> name -> uint8 [height, width, 3]."""
+        for split, writer in self._writers.items():
+            writer.write_images(step, images[split])
+            writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        for writer in self._writers.values():
+            writer.close()
         self._place.close()
+
+
+def _tag(name: str) -> str:
+    """Returns the tag of a value: auroc_tied_mass, which only bounds the error of a score, stands apart from scores."""
+    return f"diagnostics/{name}" if name.endswith("auroc_tied_mass") else name
+
+
+def _finite(scalars: Mapping[str, Any]) -> dict[str, float]:
+    """Returns those scalars that a chart can show."""
+    return {name: value for name, value in scalars.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def _read(path: Path) -> bytes:

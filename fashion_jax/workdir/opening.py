@@ -21,6 +21,7 @@ from fashion_jax.workdir.paths import (
     CONFIG,
     DATA,
     ENVIRONMENT,
+    EVENTS,
     IMAGES,
     LOCK,
     METRICS,
@@ -28,18 +29,17 @@ from fashion_jax.workdir.paths import (
     REPORT,
     TAXONOMY,
     VALIDATION,
+    events_path,
 )
 
 _FILES = (CONFIG, TAXONOMY, DATA, ENVIRONMENT, IMAGES, CALIBRATION, METRICS)
 
-_FOLDERS = (CHECKPOINTS, PREDICTIONS, REPORT)
+_FOLDERS = (CHECKPOINTS, PREDICTIONS, REPORT, EVENTS)
 
 _KINDS = {
     **dict.fromkeys((*_FILES, LOCK, f"{PREDICTIONS}/{VALIDATION}"), "a file"),
-    **dict.fromkeys(_FOLDERS, "a folder"),
+    **dict.fromkeys((*_FOLDERS, f"{EVENTS}/train", f"{EVENTS}/validation"), "a folder"),
 }
-
-_EVENTS = "events.out.tfevents."
 
 
 def check_workdir(workdir: Path) -> None:
@@ -94,6 +94,7 @@ def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
     for folder in (workdir, workdir / PREDICTIONS):
         remove_temporaries(folder)
     here, names, steps = workdir.stat(), set(os.listdir(workdir)), set(list_steps(workdir / CHECKPOINTS))
+    events = _event_files(workdir)
     with contextlib.ExitStack() as stack:
         # An open file stays what it was when another one replaces it.
         before = {name: stack.enter_context((workdir / name).open("rb")) for name in _FILES if name in names}
@@ -103,7 +104,7 @@ def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
             with contextlib.suppress(OSError, UserError, RunError):
                 is_here = os.path.samestat(here, workdir.stat())  # it may have been moved and replaced by another
                 if is_here and not _has_saved(workdir, steps, before.get(METRICS)):
-                    _undo(workdir, names, before)
+                    _undo(workdir, names | events, before)
             raise
 
 
@@ -116,11 +117,15 @@ def _has_saved(workdir: Path, steps: set[int], metrics: BinaryIO | None) -> bool
 
 
 def _undo(workdir: Path, names: set[str], before: Mapping[str, BinaryIO]) -> None:
-    for name in set(os.listdir(workdir)) - names:
-        if name in (*_FILES, *_FOLDERS) or name.startswith(_EVENTS):
-            remove(workdir / name)
+    for name in {*_FILES, *_FOLDERS, *_event_files(workdir)} - names:
+        remove(workdir / name)
     for name, file in before.items():
         path = workdir / name
         if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             file.seek(0)
             write_bytes(path, file.read())
+
+
+def _event_files(workdir: Path) -> set[str]:
+    """Returns the names of the event files of the starts so far, relative to the folder of the run."""
+    return {str(path.relative_to(workdir)) for path in events_path(workdir).glob("*/*")}

@@ -16,6 +16,7 @@ CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 VALIDATION = "validation.parquet"
 REPORT = "report"
+EVENTS = "tensorboard"
 PAGE = "index.html"
 
 
@@ -67,6 +68,11 @@ def checkpoints_path(workdir: Path) -> Path:
 def predictions_path(workdir: Path) -> Path:
     """Returns the path of the best checkpoint's predictions on the validation split."""
     return workdir / PREDICTIONS / VALIDATION
+
+
+def events_path(workdir: Path) -> Path:
+    """Returns the path of the folder of TensorBoard events."""
+    return workdir / EVENTS
 
 
 def report_path(workdir: Path) -> Path:

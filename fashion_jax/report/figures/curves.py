@@ -47,10 +47,15 @@ def write_report(
     for level, (classes, log_probs, labels) in level_data.items():
         matrix = metrics.confusion_matrix(labels, np.argmax(log_probs, axis=1), len(classes))
         title = f"{split_name.capitalize()}, {level}"
-        write_confusion(matrix, classes, title, directory / f"confusion_{file_stem(level)}.png")
+        write_confusion(matrix, classes, title, directory / confusion_name(level))
         scores = metrics.per_class(log_probs, labels)
         rows = [{"class": name, **row} for name, row in zip(classes, scores, strict=True)]
         write_per_class(rows, directory / f"classes_{file_stem(level)}.csv")
+
+
+def confusion_name(level: str) -> str:
+    """Returns the name of the file with a level's confusion matrix."""
+    return f"confusion_{file_stem(level)}.png"
 
 
 def file_stem(level: str) -> str:

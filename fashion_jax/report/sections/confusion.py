@@ -10,7 +10,7 @@ import numpy as np
 
 from fashion_jax.report.contents import ClassName, PageContents, class_names
 from fashion_jax.report.figures.confusion import excerpt, legible_classes
-from fashion_jax.report.figures.curves import file_stem
+from fashion_jax.report.figures.curves import confusion_name
 from fashion_jax.report.figures.style import shown
 from fashion_jax.report.rendering import text
 from fashion_jax.scoring import metrics
@@ -53,7 +53,7 @@ def confusions(contents: PageContents) -> dict[str, Any]:
                 "left_out": len(names) - len(chosen),
                 "matrix": matrix(counts, names, chosen),
                 "open": len(names) <= _MAX_OPEN,
-                "file": f"confusion_{file_stem(level)}.png",
+                "file": confusion_name(level),
             }
         )
     return {"levels": levels, "finest": contents.taxonomy.levels[-1]}
