@@ -83,7 +83,7 @@ def test_the_summary_counts_every_image(tmp_path):
                 "ids_sha256": digests["validation"],
             },
         },
-        "left_out": {"fold is 'spare'": ["39"]},
+        "left_out": {"fold is 'spare'": ["39 (line 41)"]},
     }
     assert json.loads(json.dumps(summary)) == summary
 
@@ -188,11 +188,11 @@ def test_a_few_missing_files_are_counted_and_many_stop_the_run(tmp_path):
     config = shop_config(tmp_path, splits="fold", max_bad_fraction=0.05)
     dataset = load_dataset(config)
     assert (len(dataset.splits["train"]), len(dataset.splits["validation"])) == (29, 9)
-    assert dataset.left_out == {"there is no such file": ["3", "35"]}
+    assert dataset.left_out == {"there is no such file": ["3 (line 5)", "35 (line 37)"]}
     config.data.max_bad_fraction = 0.04
     with pytest.raises(
         UserError,
-        match=r"2 of 40 images cannot be used, such as .*/3\.jpg \(there is no such file\), .*max_bad_fraction, 0\.04",
+        match=r"2 of 40 images cannot be used, such as .*/3\.jpg \(line 5: there is no .*\), .*max_bad_fraction, 0\.04",
     ):
         load_dataset(config)
 
@@ -211,21 +211,21 @@ def test_an_image_that_goes_bad_moves_no_other(tmp_path, fields):
         name: [x for x in ids if x not in gone] for name, ids in before.items()
     }
     assert list(load_split(config, after.taxonomy, "validation").ids) == list(after.splits["validation"].ids)
-    assert set(after.left_out["the file is empty"]) == gone
+    assert {name.partition(" ")[0] for name in after.left_out["the file is empty"]} == gone
 
 
 def test_a_bad_image_of_no_split_is_counted_once(tmp_path):
     write_shop(tmp_path, changed({38: {"fold": "spare"}, 39: {"fold": "spare"}}), HEADER)
     (tmp_path / "images" / "39.jpg").unlink()
     dataset = load_dataset(shop_config(tmp_path, splits="fold", max_bad_fraction=0.05))
-    assert dataset.left_out == {"there is no such file": ["39"], "fold is 'spare'": ["38"]}
+    assert dataset.left_out == {"there is no such file": ["39 (line 41)"], "fold is 'spare'": ["38 (line 40)"]}
 
 
 def test_further_rows_of_an_image_are_left_out(tmp_path):
     """Otherwise an image could be in training and in validation."""
     dataset = load(tmp_path, [*ROWS, ("0", "Footwear", "Shoes", "validation")])
     assert len(dataset.splits["validation"]) == 10
-    assert dataset.left_out == {"listed before": ["0"]}
+    assert dataset.left_out == {"listed before": ["0 (line 42)"]}
 
 
 def test_a_users_taxonomy_fixes_the_classes(tmp_path):

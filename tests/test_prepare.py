@@ -194,7 +194,7 @@ def test_unknown_labels_and_images_left_out_stay_so(tmp_path):
     prepare(config, tmp_path / "out", SHAPE)
     source, copy = load_dataset(config), load_dataset(on(config, tmp_path / "out"))
     assert copy.summary(8) == source.summary(8)
-    assert copy.left_out == {"there is no such file": ["gone"]}
+    assert copy.left_out == {"there is no such file": ["gone (line 42)"]}
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path):

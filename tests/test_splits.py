@@ -119,8 +119,44 @@ def test_groups_never_straddle_splits():
 def test_a_column_assigns_by_its_values():
     table = make_table([("a", "b")] * 5, fold=["train", "validation", "test", "", "train"])
     rows, left_out = assign(table, splits="fold")
-    assert rows == {"train": [0, 4], "validation": [1]}
-    assert left_out == {"fold is 'test'": ["id 2"], "fold is ''": ["id 3"]}
+    assert rows == {"train": [0, 4], "validation": [1], "test": [2]}
+    assert left_out == {"fold is empty": ["id 3"]}
+
+
+@pytest.mark.parametrize("train", ["train", "Training", "TRAIN"])
+@pytest.mark.parametrize("validation", ["validation", "val", "Valid", "dev", "EVAL"])
+def test_usual_names_of_splits_are_known_in_a_column(train, validation):
+    table = make_table([("a", "b")] * 4, fold=[train, validation, "Testing", "extra"])
+    rows, left_out = assign(table, splits="fold")
+    assert rows == {"train": [0], "validation": [1], "test": [2]} and left_out == {"fold is 'extra'": ["id 3"]}
+
+
+def test_values_of_a_column_are_named(tmp_path):
+    table = make_table([("a", "b")] * 5, fold=["A", "test", "train", "val", "b"])
+    assert assign(table, splits={"column": "fold", "validation": "test"})[0] == {"train": [2], "validation": [1]}
+    named = {"column": "fold", "train": "A", "validation": "B", "spare": "val"}
+    assert assign(table, splits=named)[0] == {"train": [0], "validation": [4], "spare": [3], "test": [1]}
+    numbers = make_table([("a", "b")] * 3, is_val=["0", "1", "0"])
+    assert assign(numbers, splits={"column": "is_val", "train": 0, "validation": 1})[0]["validation"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (("train", "test"), r"'validation' by the column 'fold', which has 'test', 'train': .*'validation': 'test'"),
+        (("A", "B"), r"'train' by .* has 'A', 'B': .*\{'column': 'fold', 'train': 'A', 'validation': 'B'\}"),
+        (("train", "train"), r"fill it, or set data\.splits to \{'train': 0\.8"),
+        (("train", "val", "dev"), r"'val' and 'dev' in the column 'fold' could all be .*'validation': 'val'"),
+    ],
+)
+def test_a_column_without_a_split_is_told_with_values_to_name(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        assign(make_table([("a", "b")] * len(values), fold=list(values)), splits="fold")
+
+
+def test_a_split_s_own_name_goes_before_its_other_names():
+    table = make_table([("a", "b")] * 3, fold=["train", "validation", "dev"])
+    assert assign(table, splits="fold") == ({"train": [0], "validation": [1]}, {"fold is 'dev'": ["id 2"]})
 
 
 def test_files_assign_by_id_even_with_blanks_in_ids(tmp_path):

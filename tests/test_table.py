@@ -210,26 +210,30 @@ def test_accents_in_columns_of_groups_and_splits(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"", r"no column 'masterCategory'; it has: none\."),
-        (b"id,masterCategory\n1,Apparel\n", r"no column 'subCategory'; it has: id, masterCategory\."),
-        (b"id;main;subCategory\n1;a;b\n", "has no column 'masterCategory'; it has: id, main, subCategory."),
-        (b"id|masterCategory|subCategory\n1|a|b\n", "separate its columns by commas"),
+        (b"", r"no column 'masterCategory'; it has: none: correct data\.levels"),
+        (
+            b"id,masterCategory\n1,Apparel\n",
+            r"no column 'subCategory'; it has: id, masterCategory: correct data\.",
+        ),
+        (b"id;main;subCategory\n1;a;b\n", "has no column 'masterCategory'; it has: id, main, subCategory:"),
+        (b"id masterCategory subCategory\n1 a b\n", "separate its columns by commas"),
         (b"id,masterCategory,subCategory,id\n1,a,b,2\n", "has 2 columns 'id': rename all but one"),
         (b"id,masterCategory,subCategory\n", "has no rows"),
         (b'id,masterCategory,subCategory\n1,"a,b\n2,c,d\n3,c,d\n', "unexpected end of data"),
-        ("id,masterCategory,subCategory\n1,a,b\n".encode("utf-16"), "save it as CSV in UTF-8"),
-        (b"id,masterCategory,subCategory\n1,\xe9,b\n", "save it as CSV in UTF-8"),
-        (b"id,masterCategory,subCategory\n1," + b"x" * 200_000 + b",b\n", "save it as CSV in UTF-8"),
+        (b"id,masterCategory,subCategory\r1,a,b\r1,\xe9,b\n", "line 3 is not in UTF-8 .* save it as CSV in UTF-8"),
+        (
+            b"id,masterCategory,subCategory\n1," + b"x" * 200_000 + b",b\n",
+            "200,000 characters .* 'masterCategory', line 2",
+        ),
     ],
     ids=[
         "empty",
         "column",
         "column of several, by semicolons",
-        "bars",
+        "blanks",
         "a column twice",
         "no rows",
         "an open quote",
-        "UTF-16",
         "Latin-1",
         "a cell without end",
     ],
@@ -309,6 +313,63 @@ def test_what_is_no_parquet_is_refused(tmp_path):
             read(tmp_path, csv="t.parquet")
 
 
+def test_parts_of_values_name_images(tmp_path):
+    """H&M keeps 0108775015.jpg in the folder 010."""
+    write_table(tmp_path / "styles.csv", [("0108775015", "Apparel", "Topwear")])
+    table = read(tmp_path, image="images/{id[:3]}/{id[-2:]}{id[0]}{id[-1]}{id[3:5]}{{}}.jpg")
+    assert list(table.files.names) == ["images/010/150587{}.jpg"] and list(table.ids) == ["0108775015"]
+    (tmp_path / "images" / "010").mkdir(parents=True)
+    write_pictures(tmp_path, "010/0108775015_a.jpg")
+    assert list(read(tmp_path, image="images/{id[:3]}/{id}_*").files.names) == ["images/010/0108775015_a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["meta.id", "the id", "id[cm]", "a:b", "x!r", "f(x)", "a/b", "id[0][:]"])
+def test_columns_of_any_name_can_be_named(tmp_path, name):
+    column = name.removesuffix("[:]")
+    write_table(tmp_path / "styles.csv", [("7", "a", "train"), ("8", "a", "val")], (column, "kind.of", "my split"))
+    table = read(tmp_path, image=f"{{{name}}}.jpg", levels={"k": "kind.of"}, group_column=column, splits="my split")
+    assert list(table.files.names) == ["7.jpg", "8.jpg"] and list(table.columns[column]) == ["7", "8"]
+
+
+@pytest.mark.parametrize("part", ["[::2]", "[a]", ":03", "!r", ".upper"])
+def test_nothing_of_a_pattern_is_executed(tmp_path, part):
+    write_table(tmp_path / "styles.csv", [ROW])
+    with pytest.raises(UserError, match=r"no column 'id.*a part of a value is written as \{COLUMN\[:3\]\}"):
+        read(tmp_path, image=f"{{id{part}}}.jpg")
+
+
+def test_paths_of_windows_are_found(tmp_path):
+    rows = [("images\\a\\1.jpg", "a", "b"), ("images\\2.jpg", "a", "b"), ("images/x\\y.jpg", "a", "b")]
+    write_table(tmp_path / "styles.csv", rows, ("file", *HEADER[1:]))
+    write_pictures(tmp_path, "2.jpg", "x\\y.jpg")
+    expected = ["images/a/1.jpg", "images/2.jpg", "images/x\\y.jpg"]
+    assert list(read(tmp_path, image="{file}").files.names) == expected
+    assert list(read(tmp_path, image=["{file}", ".\\{file}"]).files.names)[1] == "./images/a/1.jpg"
+
+
+def test_a_row_without_an_image_is_named_by_its_line(tmp_path):
+    rows = [*((*row, "") for row in products(99)), ("", "Apparel", "Topwear", ""), ("",) * 4, ("", "", "", "FALSE")]
+    write_table(tmp_path / "styles.csv", rows, (*HEADER, "done"))
+    table, left_out = read_table(data_fields(shop_config(tmp_path)), tmp_path)
+    assert len(table) == 99
+    assert left_out == {
+        "the cell of 'id' is empty": ["line 101"],
+        "no cell that the config names is filled": ["line 103"],
+    }
+    with pytest.raises(UserError, match=r"1 of 101 rows .* such as line 101, where the cell of 'id' is empty"):
+        read(tmp_path, max_bad_fraction=0.001)
+    table = read(tmp_path, image=["{id}.jpg", "{done}.jpg"], max_bad_fraction=1.0)
+    assert (table.files[0], len(table), table.ids[99]) == (str(tmp_path / "0.jpg"), 100, "")
+
+
+def test_rows_of_parquet_are_named_by_their_number(tmp_path):
+    columns = {"id": [*map(str, range(60)), None], "masterCategory": ["a"] * 61, "subCategory": ["b"] * 61}
+    pq.write_table(pa.table(columns), tmp_path / "t.csv")  # whatever its name
+    with pytest.raises(UserError, match=r"such as row 61, where the cell of 'id' is empty"):
+        read(tmp_path, csv="t.csv")
+    assert read(tmp_path, csv="t.csv", max_bad_fraction=0.1).place(59) == "row 60"
+
+
 FRONT_AND_BACK = ["images/{id}_front.jpg", "images/{id}_back.jpg"]
 
 
@@ -322,7 +383,7 @@ def test_rows_have_several_images_by_a_list_of_patterns(tmp_path):
     write_table(tmp_path / "styles.csv", [ROW, ("2", "Footwear", "Shoes")])
     table = read(tmp_path, image=FRONT_AND_BACK)
     assert list(table.files.names) == [f"images/{name}.jpg" for name in ("1_front", "1_back", "2_front", "2_back")]
-    assert list(table.ids) == ["1", "1", "2", "2"] and table.rows.tolist() == [0, 0, 1, 1]
+    assert list(table.ids) == ["1", "1", "2", "2"] and table.rows.tolist() == [2, 2, 3, 3]
     assert [path[0] for path in table.paths] == ["Apparel", "Apparel", "Footwear", "Footwear"]
 
 
@@ -331,7 +392,7 @@ def test_a_star_stands_for_anything(tmp_path):
     write_pictures(tmp_path, "1_a.jpg", "1_b.JPG", "11_a.jpg", "1_notes.txt", "._1_a.jpg", "12_a.jpg", "1_.png")
     table = read(tmp_path, image="images/{id}_*")
     names = ["images/1_.png", "images/1_a.jpg", "images/1_b.JPG", "images/11_a.jpg", "images/1_x_*"]
-    assert list(table.files.names) == names and table.rows.tolist() == [0, 0, 0, 1, 2]
+    assert list(table.files.names) == names and table.rows.tolist() == [2, 2, 2, 3, 4]
     assert read(tmp_path, image="images/*_{id}_*.jpg").files.names[0] == "images/*_1_*.jpg"
     both = read(tmp_path, image=["images/{id}_a.jpg", "images/{id}_*.jpg"])
     assert list(both.files.names)[:2] == ["images/1_a.jpg", "images/11_a.jpg"]  # each once
@@ -353,7 +414,7 @@ def test_rows_without_some_images_keep_the_others_and_never_straddle(tmp_path):
     ids = {name: list(split.ids) for name, split in dataset.splits.items()}
     assert not set(ids["train"]) & set(ids["validation"])
     assert sum(map(len, ids.values())) == 119 and set(ids["train"]) | set(ids["validation"]) == set(map(str, range(60)))
-    assert dataset.left_out == {"there is no such file": ["images/7_back.jpg"]}
+    assert dataset.left_out == {"there is no such file": ["images/7_back.jpg (line 9)"]}
     (tmp_path / "images" / "7_front.jpg").unlink()
     with pytest.raises(UserError, match=r"1 of 60 images cannot be used, such as .*7_front\.jpg"):
         load_dataset(shop_config(tmp_path, image=FRONT_AND_BACK))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from fashion_jax.config.fields import split_column
 from fashion_jax.errors import UserError
 
 LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")  # of each level, in every line of metrics.jsonl
@@ -136,14 +137,14 @@ def _check_source(data: ConfigDict) -> None:
         raise UserError("data.tfds is empty: name a set of TFDS, or the folder of one in data.path.")
     if data.fold >= max(data.folds, 1):
         raise UserError(f"data.fold is {data.fold}, but must be below data.folds, {data.folds}: the first is 0.")
-    is_divided = isinstance(data.splits, str) or any(isinstance(value, str) for value in data.splits.values())
+    is_divided = split_column(data.splits) or any(isinstance(value, str) for value in data.splits.values())
     if data.folds and is_divided and data.source != "catalogue":
         raise UserError(
             f"data.folds is {data.folds}, but data.splits is {data.splits!r}: set it to fractions, or data.folds to 0."
         )
     if data.source == "folder" and data.group_column:
         raise UserError(f"data.group_column is {data.group_column!r}, but a folder has no columns: leave it empty.")
-    if data.source == "folder" and isinstance(data.splits, str):
+    if data.source == "folder" and split_column(data.splits):
         raise UserError(
             f"data.splits is {data.splits!r}, but a folder has no columns: name files or folders, or fractions."
         )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import string
 from collections.abc import Callable
 from typing import Any
+
+from fashion_jax.config.image_patterns import Value, parse_pattern
 
 TRUNKS = ("resnet10", "resnet18", "resnet34", "vgg16")
 
 MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
+
+COLUMN = "column"  # names the column of splits in a table such as {"column": "split", "validation": "val"}
+
+_COLUMN_TABLE = "a table that names a column and values of it, such as {'column': 'split', 'validation': 'val'}"
 
 _NAME = r"[A-Za-z_]\w*"  # name of a level or a split
 
@@ -52,19 +57,18 @@ def _pattern(x: Any) -> str:
     if isinstance(patterns, list | tuple) and patterns and all(map(_is_pattern, patterns)):
         return ""
     return (
-        "a pattern with a column of the table in braces, such as images/{id}.jpg, in whose last part * stands for "
-        "anything, or a list of patterns"
+        "a pattern with a column of the table in braces, such as images/{id}.jpg or images/{id[:3]}/{id}.jpg, in whose "
+        "last part * stands for anything, or a list of patterns"
     )
 
 
 def _is_pattern(x: Any) -> bool:
     try:
-        parsed = list(string.Formatter().parse(x))
+        pieces = parse_pattern(x)
     except (ValueError, TypeError):
         return False
-    parts = [(name, spec, form) for _, name, spec, form in parsed if name is not None]
-    good = all(re.fullmatch(r"[^.\[\]*]+", name) and not spec and not form for name, spec, form in parts)
-    return bool(parts) and good and "*" not in x.rpartition("/")[0]
+    folder = "".join("" if isinstance(piece, Value) else piece for piece in pieces).rpartition("/")[0]
+    return any(isinstance(piece, Value) for piece in pieces) and "*" not in folder
 
 
 def _level_table(check_value: Check, empty: bool) -> Check:
@@ -111,11 +115,20 @@ def _canvas_size(x: Any) -> str:
     return "" if x == 0 and type(x) is int else _image_size(x) and "0, or " + _image_size(x)
 
 
+def split_column(splits: Any) -> str:
+    """Returns the column that data.splits names, alone or under "column"; "" if it names none."""
+    return splits if isinstance(splits, str) else splits.get(COLUMN, "")
+
+
 def _splits(x: Any) -> str:
     if isinstance(x, str) and x:
         return ""
+    if isinstance(x, dict) and COLUMN in x:
+        names = [x[COLUMN], *x]
+        good = all(isinstance(name, str) and name for name in names)
+        return "" if good and all(isinstance(value, str | int) for value in x.values()) else _COLUMN_TABLE
     if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
-        return "the name of a column, or a table with train and validation in it"
+        return f"the name of a column, {_COLUMN_TABLE}, or a table with train and validation in it"
     if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
         return "a table whose splits are named by letters, digits and _"
     if "all" in x:

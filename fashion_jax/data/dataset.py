@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.config.fields import split_column
 from fashion_jax.config.loading import cache_root
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.fields import DataFields, data_fields
@@ -125,7 +126,8 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
         names |= {field: path for field, path in files.items() if not os.path.isdir(path)}
     for field, path in names.items():
         if not os.path.isfile(path):
-            raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there.")
+            fractions = ", or divide the rows by {'train': 0.8, 'validation': 0.2}" if "splits" in field else ""
+            raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there{fractions}.")
 
 
 def load_dataset(config: ConfigDict) -> Dataset:
@@ -236,7 +238,7 @@ def _path(path: str) -> Path:
 
 def _split_files(splits: str | Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Returns config field -> file, for the splits that are given as files."""
-    if isinstance(splits, str):
+    if isinstance(splits, str) or split_column(splits):
         return {}
     named = {split: folder / os.path.expanduser(x) for split, x in splits.items() if isinstance(x, str)}
     return {f"data.splits.{split}": stored_path(path) for split, path in named.items()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fashion_jax.config.fields import COLUMN, split_column
 from fashion_jax.data.fields import DataFields
+from fashion_jax.data.sources.split_names import by_usual_split, usual_split
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.table import FOLDERS, LeftOut, Table
 from fashion_jax.data.strings import Strings
@@ -43,9 +45,9 @@ def assign_splits(
     if data.folds:
         names, of, unassigned = _from_folds(data, table, good)
     elif FOLDERS in table.columns:
-        names, of, unassigned = _from_column(table, FOLDERS, set(table.columns[FOLDERS]), good)
-    elif isinstance(splits, str):
-        names, of, unassigned = _from_column(table, splits, {also} - {""}, good)
+        names, of, unassigned = _from_column(table, FOLDERS, {name: name for name in set(table.columns[FOLDERS])}, good)
+    elif isinstance(splits, str) or split_column(splits):
+        names, of, unassigned = _from_column(table, split_column(splits), _splits_of_values(table, splits, also), good)
     elif all(isinstance(value, str) for value in splits.values()):
         names, of, unassigned = _from_files(table, splits, folder, good)
     else:
@@ -55,20 +57,10 @@ def assign_splits(
     for i, split in enumerate(names):
         if not (of == i).any():
             groups = f" and data.group_column, {group_column!r}" if group_column else ""
-            raise UserError(
-                f"The split {split!r} has no images{_values(table, splits)}: check data.splits, {splits!r}{groups}."
-            )
+            raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}{groups}.")
         if not good[of == i].any():
             raise UserError(f"The split {split!r} has no image that can be used: check data.path and data.image.")
     return {name: np.flatnonzero((of == i) & good) for i, name in enumerate(names)}, unassigned
-
-
-def _values(table: Table, column: Any) -> str:
-    """Returns some values of the column of splits for a message; "" if splits are not a column."""
-    if not isinstance(column, str):
-        return ""
-    some = sorted(set(table.columns[column]))[:5]
-    return f" (the column has {', '.join(map(repr, some))})"
 
 
 def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray) -> np.ndarray:
@@ -79,21 +71,75 @@ def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray
 
 
 def _from_column(
-    table: Table, column: str, also: Collection[str], good: np.ndarray
+    table: Table, column: str, split_of: Mapping[str, str], good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
-    """Reads the splits from a column.
+    """Reads the splits from a column, in which each value of split_of stands for a split.
 
     Returns:
-        The names of the splits, int [images] which of them each image is in (-1: none), and reason -> ids of the good
+        The names of the splits, int [images] which of them each image is in (-1: none), and reason -> names of the good
         images that are in none.
     """
-    names = list(dict.fromkeys(["train", "validation", *sorted(also)]))
-    values = table.columns[column]
-    of = values.places(Strings(map(composed, names)))
+    names = list(dict.fromkeys(["train", "validation", *sorted(split_of.values())]))
+    codes, values = _distinct(table.columns[column])
+    of = np.array([names.index(split_of[value]) if value in split_of else -1 for value in values], np.int64)[codes]
     left_out: LeftOut = {}
-    for i in np.flatnonzero((of < 0) & good):
-        left_out.setdefault(f"{column} is {values[i]!r}", []).append(table.ids[i])
+    for code in np.unique(codes[(of < 0) & good]).tolist():
+        chosen = np.flatnonzero((codes == code) & good)
+        left_out[f"{column} is {values[code]!r}" if values[code] else f"{column} is empty"] = table.named(chosen)
     return names, of, left_out
+
+
+def _splits_of_values(table: Table, splits: str | Mapping[str, Any], also: str) -> dict[str, str]:
+    """Returns value of the column of splits -> its split, for the values that stand for one.
+
+    Values that data.splits names stand for their splits, and so does `also`; for other splits the usual names do. Upper
+    and lower case are the same.
+
+    Raises:
+        UserError: training or validation has no value, or several that could be meant.
+    """
+    column = split_column(splits)
+    _, values = _distinct(table.columns[column])
+    chosen = {} if isinstance(splits, str) else {split: str(x) for split, x in splits.items() if split != COLUMN}
+    named = {**({also: also} if also and not usual_split(also) else {}), **{x: split for split, x in chosen.items()}}
+    folded = {composed(value).casefold(): split for value, split in named.items()}
+    usual = by_usual_split(dict.fromkeys(value.casefold() for value in values if value.casefold() not in folded))
+    for split, alike in usual.items():
+        if split in chosen:
+            continue
+        name = split if split in alike else alike[0]
+        if len(alike) > 1 and name != split:
+            raise UserError(
+                f"{' and '.join(map(repr, alike))} in the column {column!r} could all be the split {split!r}: name "
+                f"its value in data.splits, such as { ({COLUMN: column, **chosen, split: name})!r}."
+            )
+        folded[name] = split
+    found = {value: folded[value.casefold()] for value in values if value.casefold() in folded}
+    if missing := [split for split in ("train", "validation") if split not in found.values()]:
+        raise _no_value(missing, {COLUMN: column, **chosen}, found, values)
+    return found
+
+
+def _no_value(
+    missing: Sequence[str], chosen: Mapping[str, str], found: Mapping[str, str], values: Sequence[str]
+) -> UserError:
+    """Returns the error for splits that no value of the column stands for, with values of data.splits to suggest."""
+    free = [value for value in values if value and found.get(value) not in ("train", "validation")]
+    free.sort(key=lambda value: len(missing) == 1 and usual_split(value) != "test")
+    advice = {**chosen, **dict(zip(missing, free, strict=False))}
+    way_out = f"name its value in data.splits, such as {advice!r}" if free else "fill it"
+    some = ", ".join(map(repr, sorted(values)[:5])) + (f" and {len(values) - 5:,} more" if len(values) > 5 else "")
+    return UserError(
+        f"No row is in the split {missing[0]!r} by the column {chosen[COLUMN]!r}, which has {some}: {way_out}, or set "
+        "data.splits to {'train': 0.8, 'validation': 0.2}."
+    )
+
+
+def _distinct(texts: Strings) -> tuple[np.ndarray, list[str]]:
+    """Returns the code of each text (int [texts]), and the text of each code."""
+    codes = texts.codes()
+    _, first = np.unique(codes, return_index=True)
+    return codes, list(texts.select(first))
 
 
 def _from_files(

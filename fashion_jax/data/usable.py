@@ -8,7 +8,6 @@ import numpy as np
 
 from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.sources.table import Table
-from fashion_jax.data.sources.walk import printable_name
 from fashion_jax.data.splits import LeftOut
 from fashion_jax.data.strings import Files
 from fashion_jax.errors import UserError
@@ -21,7 +20,7 @@ def without_repeats(table: Table) -> tuple[Table, LeftOut]:
     is_new = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
     if is_new.all():
         return table, {}
-    return table.select(np.flatnonzero(is_new)), {"listed before": _names(table, ~is_new)}
+    return table.select(np.flatnonzero(is_new)), {"listed before": table.named(np.flatnonzero(~is_new))}
 
 
 def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
@@ -40,7 +39,7 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarr
     rows, first = np.unique(table.rows, return_index=True)
     bad = first[~np.isin(rows, table.rows[good])]
     if len(bad) > max_bad_fraction * len(rows):
-        named = ", ".join(f"{table.files[i]} ({checked.reasons[int(i)]})" for i in bad[:3])
+        named = ", ".join(_with_reason(table, int(i), checked.reasons[int(i)]) for i in bad[:3])
         raise UserError(
             f"{len(bad)} of {len(rows)} images cannot be used, such as {named}: repair them or take them out of the "
             f"data, check data.path and data.image, or raise data.max_bad_fraction, {max_bad_fraction}."
@@ -48,13 +47,11 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarr
     places: dict[str, list[int]] = {}
     for i, words in sorted(checked.reasons.items()):
         places.setdefault(words, []).append(i)
-    left_out = {words: _names(table, np.isin(np.arange(len(table)), chosen)) for words, chosen in places.items()}
-    return good, left_out, checked.digests
+    # A row may have several images, so that its id does not tell which one is bad.
+    names = table.files.names if len(table) > len(rows) else table.ids
+    return good, {words: table.named(images, names) for words, images in places.items()}, checked.digests
 
 
-def _names(table: Table, chosen: np.ndarray) -> list[str]:
-    """Names the chosen images (bool [images]): by id, or by file if a row may have several images."""
-    several = len(table) > len(np.unique(table.rows))
-    assert isinstance(table.files, Files)
-    names = table.files.names if several else table.ids
-    return list(map(printable_name, names.select(np.flatnonzero(chosen))))
+def _with_reason(table: Table, image: int, reason: str) -> str:
+    place = table.place(image)
+    return f"{table.files[image]} ({f'{place}: ' if place else ''}{reason})"

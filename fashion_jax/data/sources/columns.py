@@ -1,14 +1,15 @@
-"""Reads columns of a table as strings: CSV (also with semicolons or tabs) and Parquet, some rows at a time."""
+"""Reads columns of a table as strings: CSV (also with semicolons, tabs or bars) and Parquet, some rows at a time."""
 
 from __future__ import annotations
 
 import csv
 import decimal
+import difflib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -19,23 +20,36 @@ Columns = dict[str, Sequence[str]]  # name -> a value per row, stripped, its acc
 
 _CHUNK = 1 << 11  # rows per part: few, so that they are freed before Python's garbage collector examines them
 
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t|"
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+_MAX_CELL = 1 << 17  # characters of a cell that is used; a longer one is no label and no name of a file
+
+_MAX_NAMES = 40  # of columns that a message lists
+
+_IN_UTF8 = "CSV in UTF-8 (in Excel “CSV UTF-8 (comma delimited)”)"
+
+# First bytes of files that are no CSV -> what they are.
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a workbook of Excel, Numbers or LibreOffice, or a zip",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+csv.field_size_limit((1 << 31) - 1)  # columns that are not used may have cells of any size
 
 
 class RaggedRow(NamedTuple):
     """A row of a CSV with more or fewer cells than the header, so that its cells may be in the wrong columns.
 
     Attributes:
-        row: its number in its part.
-        line: the line of the file where it begins; the header is line 1.
+        line: the line of the file where it begins; the first is line 1.
         cells: the cells, stripped.
         width: the number of columns of the header.
         places: column -> its index in the header.
     """
 
-    row: int
     line: int
     cells: list[str]
     width: int
@@ -43,14 +57,27 @@ class RaggedRow(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some consecutive rows of a table; ragged rows are read as if the surplus or missing cells were at the end."""
+    """Some consecutive rows of a table, without blank ones and repeats of the header.
+
+    Attributes:
+        columns: name -> a value per row; "" for an empty cell. Ragged rows are read as if the surplus or missing cells
+            were at the end.
+        numbers: int64 [rows], ascending: of a CSV the line where each row begins, of a Parquet file its row from 1.
+        ragged: the rows whose cells may be in the wrong columns.
+    """
 
     columns: Columns
+    numbers: np.ndarray
     ragged: list[RaggedRow]
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a table is a Parquet file, by its name or its first bytes."""
+    return path.suffix.lower() == ".parquet" or _first_bytes(path) == b"PAR1"
+
+
 def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
-    """Yields the wanted columns, and the optional ones that exist, in parts of the rows; "" for an empty cell.
+    """Yields the wanted columns, and the optional ones that exist, in parts of the rows.
 
     Args:
         path: the table.
@@ -60,14 +87,13 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> 
     Raises:
         UserError: the table cannot be read, has no rows, or lacks a column or has it twice.
     """
-    is_parquet = path.suffix.lower() == ".parquet"
-    read, kind = (_read_parquet, "Parquet") if is_parquet else (_read_csv, "CSV in UTF-8")
+    read, kind = (_read_parquet, "Parquet") if is_parquet(path) else (_read_csv, "CSV in UTF-8")
     parts = read(path, wanted, optional)
     empty = True
     while True:
         try:
             part = next(parts, None)
-        except (OSError, ValueError, csv.Error, NotImplementedError) as error:  # ValueError: pyarrow's errors, UTF-8
+        except (OSError, ValueError, NotImplementedError) as error:  # ValueError: pyarrow's errors
             raise UserError(f"The table {str(path)!r} cannot be read ({error}): save it as {kind}.") from error
         if part is None:
             break
@@ -78,42 +104,108 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> 
 
 
 def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
-    delimiter = _delimiter(path, wanted)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(
-            file, delimiter=delimiter, strict=True
-        )  # strict: otherwise an unclosed quote swallows all further rows
-        header = _header(next(reader, []))
+    start = _first_bytes(path)
+    if other := _OTHER_FORMATS.get(start) or _OTHER_FORMATS.get(start[:2]):
+        raise UserError(
+            f"The table {str(path)!r} is {other}, not a CSV: open it, save it as {_IN_UTF8}, and name that file in "
+            "data.csv."
+        )
+    try:
+        yield from _parts_of_csv(path, wanted, optional)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The table {str(path)!r} cannot be read, as line {_line_of_bad_byte(path)} is not in UTF-8 "
+            f"({error.reason}): save it as {_IN_UTF8}."
+        ) from error
+
+
+def _parts_of_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
+    with _opened(path) as file:
+        delimiter = _delimiter(path, wanted)
+        # strict: otherwise an open quote swallows all further rows
+        rows = _rows(csv.reader(file, delimiter=delimiter, strict=True), path)
+        first = next(rows, (0, []))[1]
+        header = _header(first)
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
         widths = range(max((i for i, name in enumerate(header, 1) if name), default=0), len(header) + 1)
-        try:
-            while chunk := list(itertools.islice(reader, _CHUNK)):
-                is_ragged = not all(len(row) in widths for row in chunk)
-                rows, ragged = _ragged(chunk, reader.line_num, widths, places) if is_ragged else (chunk, [])
-                values = {name: [row[place].strip() for row in rows] for name, place in places.items()}
-                if rows:
-                    yield Part({name: all_composed(texts) for name, texts in values.items()}, ragged)
-        except csv.Error as error:
-            raise csv.Error(f"line {reader.line_num}: {error}") from error
+        while chunk := list(itertools.islice(rows, _CHUNK)):
+            whole, ragged = _padded([(line, row) for line, row in chunk if row != first], widths, places)
+            if whole:
+                columns = {name: all_composed([row[i].strip() for _, row in whole]) for name, i in places.items()}
+                part = Part(columns, np.array([line for line, _ in whole], np.int64), ragged)
+                _check_lengths(path, part)
+                yield part
 
 
-def _ragged(
-    chunk: Sequence[list[str]], last_line: int, widths: range, places: dict[str, int]
-) -> tuple[list[list[str]], list[RaggedRow]]:
-    """Returns the rows without blank lines, padded to the width of the header, and the ragged ones among them.
+def _opened(path: Path) -> TextIO:
+    is_utf16 = _first_bytes(path)[:2] in (b"\xff\xfe", b"\xfe\xff")  # as Excel writes “Unicode text”
+    return path.open(newline="", encoding="utf-16" if is_utf16 else "utf-8-sig")
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError:  # which is reported where the table is read
+        return b""
+
+
+def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields the line where each row begins, and its cells; leaves out blank rows and Excel's line sep=;.
+
+    Raises:
+        UserError: quotes are wrong; names the line.
+    """
+    line = 1
+    try:
+        for row in reader:
+            if any(map(str.strip, row)) and not (line == 1 and row[0].lower().startswith("sep=")):
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"The table {str(path)!r} cannot be read, as quotes are wrong in the row that begins in line {line} "
+            f'({error}): close every cell that begins with a quote, and write quotes inside such a cell twice ("").'
+        ) from error
+
+
+def _padded(
+    rows: Sequence[tuple[int, list[str]]], widths: range, places: dict[str, int]
+) -> tuple[Sequence[tuple[int, list[str]]], list[RaggedRow]]:
+    """Returns the rows, padded to the width of the header, and the ragged ones among them.
 
     The header may end in delimiters that its rows lack, so rows may have any of several `widths`.
     """
-    heights = [1 + sum(len(_LINE_BREAK.findall(cell)) for cell in row) for row in chunk]
-    lines = last_line + 1 - np.cumsum(heights[::-1])[::-1]
-    rows: list[list[str]] = []
-    ragged: list[RaggedRow] = []
-    for row, line in zip(chunk, lines.tolist(), strict=True):
-        if len(row) > 1 or (row and row[0].strip()):
-            if len(row) not in widths:
-                ragged.append(RaggedRow(len(rows), line, [composed(x.strip()) for x in row], widths.start, places))
-            rows.append(row + [""] * (widths.start - len(row)))
-    return rows, ragged
+    if all(len(row) in widths for _, row in rows):
+        return rows, []
+    ragged = [
+        RaggedRow(line, [composed(cell.strip()) for cell in row], widths.start, places)
+        for line, row in rows
+        if len(row) not in widths
+    ]
+    return [(line, row + [""] * (widths.start - len(row))) for line, row in rows], ragged
+
+
+def _check_lengths(path: Path, part: Part) -> None:
+    for name, values in part.columns.items():
+        if max(map(len, values)) > _MAX_CELL:
+            i = next(i for i, value in enumerate(values) if len(value) > _MAX_CELL)
+            raise UserError(
+                f"The table {str(path)!r} has {len(values[i]):,} characters in a cell of {name!r}, line "
+                f"{part.numbers[i]}: correct it, or name another column."
+            )
+
+
+def _line_of_bad_byte(path: Path) -> int:
+    """Returns the first line of a file that is not in its encoding."""
+    data = path.read_bytes()
+    with _opened(path) as file:
+        encoding = file.encoding
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        return 1 + len(_LINE_BREAK.findall(data[: error.start].decode(encoding, "replace")))
+    return 1
 
 
 def _header(names: Sequence[str]) -> list[str]:
@@ -121,12 +213,19 @@ def _header(names: Sequence[str]) -> list[str]:
 
 
 def _delimiter(path: Path, wanted: Sequence[str]) -> str:
-    """Returns the delimiter that splits the header into the most wanted columns, and then into the most columns."""
+    """Returns the delimiter that Excel's first line names.
+
+    Without such a line, it is the one that splits the header into the most wanted columns, and then into the most
+    columns.
+    """
+    with _opened(path) as file:
+        if named := re.fullmatch(r'"?sep=(.)"?\s*', file.readline(), re.IGNORECASE):
+            return named[1]
 
     def found(delimiter: str) -> tuple[int, int]:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file, delimiter=delimiter), [])
-        return len({*_header(header)}.intersection(wanted)), len(header)
+        with _opened(path) as file:
+            header = _header(next(_rows(csv.reader(file, delimiter=delimiter), path), (0, []))[1])
+        return len({*header}.intersection(wanted)), len(header)
 
     return max(_DELIMITERS, key=found)
 
@@ -138,11 +237,12 @@ def _read_parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) ->
         stored = file.schema_arrow.names
         header = _header(stored)
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
+        first = 1
         for batch in file.iter_batches(_CHUNK, columns=[stored[place] for place in places.values()]):
-            columns = {name: batch[stored[place]].to_pylist() for name, place in places.items()}
-            yield Part(
-                {name: all_composed([_as_text(x, name) for x in values]) for name, values in columns.items()}, []
-            )
+            values = {name: [_as_text(x, name) for x in batch[stored[i]].to_pylist()] for name, i in places.items()}
+            numbers = np.arange(first, first + batch.num_rows)
+            first += batch.num_rows
+            yield Part({name: all_composed(texts) for name, texts in values.items()}, numbers, [])
 
 
 def _as_text(value: Any, column: str) -> str:
@@ -163,9 +263,11 @@ def _as_text(value: Any, column: str) -> str:
 def _names(path: Path, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
     """Checks and returns the names of the columns to read."""
     if missing := [name for name in wanted if name not in header]:
-        hint = "; separate its columns by commas" if len(header) == 1 else ""
+        named = list(filter(None, header))
+        more = f" and {len(named) - _MAX_NAMES:,} more" if len(named) > _MAX_NAMES else ""
         raise UserError(
-            f"The table {str(path)!r} has no column {missing[0]!r}; it has: {', '.join(header) or 'none'}{hint}."
+            f"The table {str(path)!r} has no column {missing[0]!r}; it has: {', '.join(named[:_MAX_NAMES]) or 'none'}"
+            f"{more}{_hint(missing[0], named)}"
         )
     names = [*wanted, *(name for name in optional if name in header and name not in wanted)]
     if twice := [name for name in names if header.count(name) > 1]:
@@ -173,3 +275,14 @@ def _names(path: Path, header: Sequence[str], wanted: Sequence[str], optional: S
             f"The table {str(path)!r} has {header.count(twice[0])} columns {twice[0]!r}: rename all but one."
         )
     return names
+
+
+def _hint(name: str, header: Sequence[str]) -> str:
+    """Returns what to do about a column that is not there, as the end of a sentence."""
+    if len(header) == 1:
+        return "; separate its columns by commas, and let the names of the columns be the first row."
+    if close := difflib.get_close_matches(name.casefold(), [other.casefold() for other in header], 1, 0.8):
+        return f"; did you mean {next(other for other in header if other.casefold() == close[0])!r}?"
+    if re.search(r"[\[:!.]", name):
+        return "; a part of a value is written as {COLUMN[:3]}, {COLUMN[-2:]} or {COLUMN[0]}."
+    return ": correct data.levels, data.image, data.splits or data.group_column, which name columns."

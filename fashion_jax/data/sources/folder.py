@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.data.fields import DataFields
+from fashion_jax.data.sources.split_names import by_usual_split
 from fashion_jax.data.sources.stored_names import StoredNames
 from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table, check_folder
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
@@ -19,12 +20,6 @@ from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
 from fashion_jax.taxonomy import Taxonomy, class_name
-
-_USUAL = {
-    **dict.fromkeys(["train", "training"], "train"),
-    **dict.fromkeys(["validation", "valid", "val", "dev"], "validation"),
-    **dict.fromkeys(["test", "testing"], "test"),
-}  # name of a folder in lower case -> split
 
 _NO_IMAGE = "not an image by its name"
 
@@ -78,10 +73,7 @@ def split_folders(splits: Any, folder: Path) -> dict[str, str]:
         return _named_folders(splits, folder)
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
-    usual: dict[str, list[str]] = {}
-    for name in names:
-        if name.casefold() in _USUAL:
-            usual.setdefault(_USUAL[name.casefold()], []).append(name)
+    usual = by_usual_split(names)
     if not usual.keys() >= {"train", "validation"}:
         _check_no_splits(folder, usual, len(names))
         return {}

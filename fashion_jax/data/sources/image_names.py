@@ -5,11 +5,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import os
-import string
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from fashion_jax.config.image_patterns import Value, parse_pattern
 from fashion_jax.data.sources.columns import Columns
 from fashion_jax.data.sources.stored_names import StoredNames, listed_names
 from fashion_jax.data.sources.walk import is_hidden, is_image
@@ -19,16 +20,19 @@ from fashion_jax.letters import composed
 
 def pattern_columns(patterns: Sequence[str]) -> list[str]:
     """Returns the columns that patterns such as images/{id}.jpg use."""
-    parsed = (part for pattern in patterns for part in string.Formatter().parse(pattern))
-    return list(dict.fromkeys(name for _, name, _, _ in parsed if name))
+    return list(dict.fromkeys(value.column for pattern in patterns for value in _values(pattern)))
+
+
+def _values(pattern: str) -> list[Value]:
+    return [piece for piece in parse_pattern(pattern) if isinstance(piece, Value)]
 
 
 class ImageNames:
-    """Names of images, relative to a folder, by patterns in which {COLUMN} is a row's value and * matches anything."""
+    """Names of images, relative to a folder, by the patterns of data.image, in which * matches anything."""
 
     def __init__(self, patterns: Sequence[str], folder: str):
-        self._fields = pattern_columns(patterns)
-        self._patterns = [[self._by_place(piece) for piece in pattern.split("*")] for pattern in patterns]
+        self._fields = list(dict.fromkeys(value for pattern in patterns for value in _values(pattern)))
+        self._patterns = [self._compiled(pattern) for pattern in patterns]
         self._folder = folder
         self._stored = StoredNames(folder)
         self._listed: dict[str, tuple[list[str], list[str]]] = {}
@@ -38,43 +42,58 @@ class ImageNames:
     def of_rows(self, columns: Columns) -> tuple[list[str], np.ndarray]:
         """Returns the images of rows, whether they exist or not: names, and int [names], the row of each.
 
-        Names are spelt as on disk, where accents may be decomposed. No row has a name twice. A pattern with a * that
-        matches no file is returned as a name itself.
+        Names are spelt as on disk, where accents may be decomposed and Windows' backslashes are slashes. No row has a
+        name twice. A pattern with a * that matches no file is returned as a name itself. A pattern gives a row no name
+        if all cells that it uses are empty.
 
         Raises:
             UserError: an image matches the patterns of two rows.
         """
-        values = [columns[field] for field in self._fields]
-        if len(self._patterns) == 1 and not self._guesses:
-            names = list(map(self._patterns[0][0].format, *values))
-            if not all(map(str.isascii, names)):
-                names = list(map(self._stored.find, names))
+        values = [
+            columns[field.column] if field == Value(field.column) else list(map(field.of, columns[field.column]))
+            for field in self._fields
+        ]
+        if len(self._patterns) == 1 and not self._guesses and _all_filled(values):
+            names = list(map(self._patterns[0].pieces[0].format, *values))
+            if not all(map(str.isascii, names)) or any("\\" in name for name in names):
+                names = list(map(self._on_disk, names))
             return names, np.arange(len(names))
         rows = [self._of_row(row) for row in zip(*values, strict=True)]
         if self._guesses:
-            for row_id, row in zip(columns.get("id") or [row[0] for row in rows], rows, strict=True):
+            for row_id, row in zip(columns.get("id") or [next(iter(row), "") for row in rows], rows, strict=True):
                 self._check_owner(row_id, row)
         return list(itertools.chain.from_iterable(rows)), np.repeat(np.arange(len(rows)), list(map(len, rows)))
 
-    def _by_place(self, text: str) -> str:
-        """Replaces each column in the text by its index: {id} becomes {0}."""
-        parts = string.Formatter().parse(text)
-        return "".join(
-            literal.replace("{", "{{").replace("}", "}}") + (f"{{{self._fields.index(name)}}}" if name else "")
-            for literal, name, _, _ in parts
-        )
+    def _compiled(self, pattern: str) -> _Compiled:
+        parsed = parse_pattern(pattern)
+        used = [self._fields.index(piece) for piece in parsed if isinstance(piece, Value)]
+        texts = [
+            f"{{{self._fields.index(piece)}}}"
+            if isinstance(piece, Value)
+            else piece.replace("\\", "/").replace("{", "{{").replace("}", "}}")
+            for piece in parsed
+        ]
+        return _Compiled("".join(texts).split("*"), used)
+
+    def _on_disk(self, name: str) -> str:
+        """Returns a name as spelt on disk; backslashes are slashes unless a file is called so."""
+        if "\\" in name and not os.path.lexists(os.path.join(self._folder, name)):
+            name = name.replace("\\", "/")
+        return self._stored.find(name)
 
     def _of_row(self, values: Sequence[str]) -> list[str]:
         names: dict[str, None] = {}
-        for pieces in self._patterns:
-            literal = [piece.format(*values) for piece in pieces]
+        for pattern in self._patterns:
+            if not any(values[i] for i in pattern.used):
+                continue
+            literal = [piece.format(*values) for piece in pattern.pieces]
             found = self._fitting(literal) if len(literal) > 1 else []
-            names.update(dict.fromkeys(found or [self._stored.find("*".join(literal))]))
+            names.update(dict.fromkeys(found or [self._on_disk("*".join(literal))]))
         return list(names)
 
     def _fitting(self, pieces: Sequence[str]) -> list[str]:
         """Returns the images whose name is the pieces with anything between them, sorted by name."""
-        folder, slash, start = pieces[0].rpartition("/")
+        folder, slash, start = pieces[0].replace("\\", "/").rpartition("/")
         folder = self._stored.find(folder)
         listed, stored = self._images_in(folder)
         found = []
@@ -100,6 +119,18 @@ class ImageNames:
                     f"The image {name!r} fits data.image for the rows {self._owner[name]!r} and {row_id!r}: "
                     "write patterns that tell them apart, such as images/{id}_*.jpg."
                 )
+
+
+class _Compiled(NamedTuple):
+    """A pattern, as texts for str.format between its stars, and the indices of the values that it uses."""
+
+    pieces: list[str]
+    used: list[int]
+
+
+def _all_filled(values: Sequence[Sequence[str]]) -> bool:
+    """Whether no row has only empty values."""
+    return all(values[0]) if len(values) == 1 else all(map(any, zip(*values, strict=True)))
 
 
 def _fits(name: str, pieces: Sequence[str]) -> bool:

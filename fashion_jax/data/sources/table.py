@@ -6,13 +6,14 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
+from fashion_jax.config.fields import split_column
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.records.record_images import RecordNames
-from fashion_jax.data.sources.columns import Columns, RaggedRow, read_columns
+from fashion_jax.data.sources.columns import Part, RaggedRow, is_parquet, read_columns
 from fashion_jax.data.sources.image_names import ImageNames, pattern_columns
 from fashion_jax.data.sources.ragged import misplaced
 from fashion_jax.data.sources.stored_names import stored_path
@@ -61,8 +62,10 @@ class Table:
         ids: the user's name of each image: its row's value in the id column, or the image's name without one.
         files: absolute paths.
         paths: labels.
-        rows: int [images], the number of each image's row; the images of a row are consecutive.
+        rows: int [images], ascending, the number of each image's row; the images of a row are consecutive.
         columns: further columns that the config names.
+        unit: what the numbers of rows count for the user: "line" (of a CSV) or "row" (of a Parquet file); "" if there
+            is no table.
     """
 
     ids: Strings
@@ -70,6 +73,7 @@ class Table:
     paths: LabelPaths
     rows: np.ndarray
     columns: dict[str, Strings]
+    unit: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,52 +86,125 @@ class Table:
             self.paths.select(images),
             self.rows[np.asarray(images, np.int64)],
             {name: values.select(images) for name, values in self.columns.items()},
+            self.unit,
         )
+
+    def place(self, image: int) -> str:
+        """Returns where the table has an image, such as "line 7"; "" if there is no table."""
+        return self.unit and f"{self.unit} {self.rows[image]}"
+
+    def named(self, images: Sequence[int] | np.ndarray, names: Strings | None = None) -> list[str]:
+        """Returns the ids of images (int [n]), or their `names`, each with its place in the table."""
+        texts = map(printable_name, (self.ids if names is None else names).select(images))
+        places = map(self.place, np.asarray(images).tolist())
+        return [f"{text} ({place})" if place else text for text, place in zip(texts, places, strict=True)]
 
 
 def read_table(data: DataFields, folder: Path) -> tuple[Table, LeftOut]:
     """Reads the table in folder that the fields describe.
 
     Returns:
-        The images of its rows, and the rows that are left out because their cells may be in the wrong columns.
+        The images of its rows, and the rows that are left out: they name no image, or their cells may be in the wrong
+        columns.
 
     Raises:
         UserError: the folder, the table or a column is missing, the table cannot be read, or more than
             data.max_bad_fraction of its rows would be left out.
     """
     path = table_file(data.csv, folder)
-    patterns = [composed(os.path.expanduser(x)) for x in ([data.image] if isinstance(data.image, str) else data.image)]
-    extra = [name for name in (data.group_column, data.splits) if isinstance(name, str) and name]
-    levels = [composed(column) for column in data.levels.values()]
-    wanted = list(dict.fromkeys([*levels, *pattern_columns(patterns), *map(composed, extra)]))
-    names = ImageNames(patterns, str(folder))
+    columns = _Columns.of(data)
+    names = ImageNames(columns.patterns, str(folder))
+    unit = "row" if is_parquet(path) else "line"
     parts: list[tuple[Any, ...]] = []  # as _part returns them
     known: dict[Labels, int] = {}
     ragged: list[RaggedRow] = []
-    num_rows = 0
-    for columns, odd in read_columns(path, wanted, optional=["id"]):
-        parts.append(_part(columns, *names.of_rows(columns), levels, list(map(composed, extra)), known, num_rows))
-        ragged += [row._replace(row=row.row + num_rows) for row in odd]
-        num_rows += len(columns[wanted[0]])
+    nameless = _Nameless(unit, pattern_columns(columns.patterns))
+    for part in read_columns(path, columns.wanted, optional=["id"]):
+        found, of = names.of_rows(part.columns)
+        parts.append(_part(part, found, of, columns, known))
+        nameless.add(part, of, columns.levels)
+        ragged += part.ragged
     ids, files, codes, rows, *values = zip(*parts, strict=True)
     table = Table(
         ids=Strings.join(ids),
         files=Files(str(folder), Strings.join(files)),
         paths=LabelPaths(list(known), np.concatenate(codes)),
         rows=np.concatenate(rows),
-        columns=dict(zip(extra, map(Strings.join, values), strict=True)),
+        columns=dict(zip(columns.extra, map(Strings.join, values), strict=True)),
+        unit=unit,
     )
-    return _without_misplaced(table, ragged, levels, data.max_bad_fraction, path) if ragged else (table, {})
+    nameless.check(path, data.max_bad_fraction)
+    if ragged:
+        table, left_out = _without_misplaced(table, ragged, columns.levels, data.max_bad_fraction, path)
+        return table, nameless.left_out | left_out
+    return table, nameless.left_out
+
+
+class _Columns(NamedTuple):
+    """The columns that the config names, their accents composed.
+
+    Attributes:
+        patterns: of data.image.
+        levels: columns of the labels, coarse to fine.
+        extra: columns of groups and splits, as the config writes them.
+    """
+
+    patterns: list[str]
+    levels: list[str]
+    extra: list[str]
+
+    @classmethod
+    def of(cls, data: DataFields) -> _Columns:
+        patterns = [data.image] if isinstance(data.image, str) else data.image
+        extra = dict.fromkeys(name for name in (data.group_column, split_column(data.splits)) if name)
+        return cls(
+            [composed(os.path.expanduser(pattern)) for pattern in patterns],
+            [composed(column) for column in data.levels.values()],
+            list(extra),
+        )
+
+    @property
+    def wanted(self) -> list[str]:
+        """Returns the names of all columns that the table must have."""
+        return list(dict.fromkeys([*self.levels, *pattern_columns(self.patterns), *map(composed, self.extra)]))
+
+
+class _Nameless:
+    """Collects the rows that name no image, since all cells that data.image uses are empty."""
+
+    def __init__(self, unit: str, fields: Sequence[str]):
+        self.left_out: LeftOut = {}
+        self._unit, self._bad, self._num_rows = unit, 0, 0
+        self._what = f"{'the cell' if len(fields) == 1 else 'each cell'} of {', '.join(map(repr, fields))} is empty"
+
+    def add(self, part: Part, of: np.ndarray, levels: Sequence[str]) -> None:
+        """Adds those of a part of which only the rows `of` have images; rows without labels too are not bad."""
+        count = len(part.numbers)
+        self._num_rows += count
+        for i in np.setdiff1d(np.arange(count), of).tolist():
+            has_label = any(part.columns[level][i] for level in levels)
+            self._bad += has_label
+            reason = self._what if has_label else "no cell that the config names is filled"
+            self.left_out.setdefault(reason, []).append(f"{self._unit} {part.numbers[i]}")
+
+    def check(self, path: Path, max_bad_fraction: float) -> None:
+        """Raises a UserError if too many rows have labels, but no image."""
+        if self._bad > max_bad_fraction * self._num_rows:
+            raise UserError(
+                f"{self._bad} of {self._num_rows} rows of the table {str(path)!r} name no image, such as "
+                f"{self.left_out[self._what][0]}, where {self._what}: fill it, take the rows out, or raise "
+                f"data.max_bad_fraction, {max_bad_fraction}."
+            )
 
 
 def _without_misplaced(
     table: Table, ragged: Sequence[RaggedRow], levels: Sequence[str], max_bad_fraction: float, path: Path
 ) -> tuple[Table, LeftOut]:
     """Returns the table without the rows whose cells may be in the wrong columns, and these rows."""
-    whole = ~np.isin(table.rows, [row.row for row in ragged])
+    whole = ~np.isin(table.rows, [row.line for row in ragged])
     good = {table.paths.distinct[code] for code in np.unique(table.paths.codes[whole])}
-    bad = misplaced(ragged, levels, good)
-    num_rows = int(table.rows[-1]) + 1
+    bad = [row for row in misplaced(ragged, levels, good) if row.line in table.rows]
+    num_rows = len(np.unique(table.rows))
     if len(bad) > max_bad_fraction * num_rows:
         first = bad[0]
         raise UserError(
@@ -137,35 +214,37 @@ def _without_misplaced(
         )
     left_out: LeftOut = {}
     for row in bad:
-        name = table.ids[int(np.searchsorted(table.rows, row.row))]
         more_or_fewer = "more" if len(row.cells) > row.width else "fewer"
-        left_out.setdefault(f"the row has {more_or_fewer} cells than the header", []).append(
-            f"{name} (line {row.line})"
+        left_out.setdefault(f"the row has {more_or_fewer} cells than the header", []).extend(
+            table.named([int(np.searchsorted(table.rows, row.line))])
         )
-    return table.select(np.flatnonzero(~np.isin(table.rows, [row.row for row in bad]))), left_out
+    return table.select(np.flatnonzero(~np.isin(table.rows, [row.line for row in bad]))), left_out
 
 
 def _part(
-    columns: Columns,
-    names: list[str],
-    rows: np.ndarray,
-    levels: Sequence[str],
-    extra: Sequence[str],
-    known: dict[Labels, int],
-    first_row: int,
+    part: Part, names: list[str], of: np.ndarray, columns: _Columns, known: dict[Labels, int]
 ) -> tuple[Strings | np.ndarray, ...]:
-    """Returns, for the images of some rows: ids, names, label codes, row numbers and extra columns; extends `known`."""
-    codes = [known.setdefault(path, len(known)) for path in zip(*map(columns.get, levels), strict=True)]
-    ids = columns.get("id") or _ids_of_names(names, rows)
-    texts = [Strings(ids), *(Strings(columns[name]) for name in extra)]
-    if len(names) > len(ids):
-        texts = [values.select(rows) for values in texts]
-    return texts[0], Strings(names), np.array(codes, np.int32)[rows], rows + first_row, *texts[1:]
+    """Returns, for the images of some rows: ids, names, label codes, row numbers and extra columns; extends `known`.
+
+    Args:
+        part: the rows.
+        names: of the images.
+        of: int [images], the row of each.
+        columns: that the config names.
+        known: label path -> its code.
+    """
+    paths = zip(*map(part.columns.get, columns.levels), strict=True)
+    codes = np.array([known.setdefault(path, len(known)) for path in paths], np.int32)
+    ids = part.columns.get("id")
+    texts = [Strings(part.columns[composed(name)]) for name in columns.extra]
+    texts = [_ids_of_names(names, of) if ids is None else Strings(ids).select(of), *(x.select(of) for x in texts)]
+    return texts[0], Strings(names), codes[of], part.numbers[of], *texts[1:]
 
 
-def _ids_of_names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
-    """Returns the name of each row's first image."""
-    return all_composed([printable_name(names[i]) for i in np.unique(rows, return_index=True)[1]])
+def _ids_of_names(names: Sequence[str], of: np.ndarray) -> Strings:
+    """Returns for each image the name of the first image of its row."""
+    _, first, row = np.unique(of, return_index=True, return_inverse=True)
+    return Strings(all_composed([printable_name(names[i]) for i in first])).select(row)
 
 
 def table_file(csv: str, folder: Path) -> Path:
@@ -175,10 +254,14 @@ def table_file(csv: str, folder: Path) -> Path:
         UserError: the folder or the table is missing.
     """
     check_folder(folder)
-    path = stored_path(folder / os.path.expanduser(csv or "styles.csv"))
+    name = os.path.expanduser(csv or "styles.csv")
+    path = stored_path(folder / name)
     if not os.path.isfile(path):
         default = "" if csv else " (the default)"
-        raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to the table's name in data.path.")
+        way_out = "set data.csv to the table's name in data.path."
+        if os.path.isfile(name):
+            way_out = f"data.csv is relative to data.path; set it to {os.path.abspath(name)!r} for the one beside it."
+        raise UserError(f"There is no table {str(path)!r}{default}: {way_out}")
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fashion_jax.config.fields import split_column
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.records.prepared_index import CONTENTS, ID, LEFT_OUT, is_prepared, made_from, read_json
 from fashion_jax.data.records.record_images import RecordNames
@@ -80,8 +81,9 @@ def _rows(data: DataFields, records: RecordSet, prepared: bool) -> tuple[np.ndar
     splits = data.splits
     if prepared and made_from(data.splits, records.folder):
         splits = {split: split for split in records.splits}
-    if isinstance(splits, str):
+    if split_column(splits):
         raise UserError(f"data.splits is {splits!r}, but a TFDS set has no columns: name its splits, or fractions.")
+    assert not isinstance(splits, str)  # which would name a column
     if not all(isinstance(text, str) for text in splits.values()):
         return np.concatenate([np.arange(part.start, part.stop) for part in records.splits.values()]), None
     rows = {split: records.rows_of(text) for split, text in splits.items()}
