@@ -22,8 +22,8 @@ from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.torch_twin import TwinClassifier, create_twin
 from fashion_jax.command_line import run_command
 from fashion_jax.config.combinations import head_names, loss_weights
+from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.config.loading import image_shape, load_config
-from fashion_jax.data.augmentation import MEAN, STD
 from fashion_jax.data.batches.pipeline import eval_batches, open_images, train_batches
 from fashion_jax.data.dataset import Split, load_dataset
 from fashion_jax.errors import UserError

@@ -52,9 +52,12 @@ def get_config() -> ConfigDict:
     config.eval_flip = False  # average the probabilities of an image and its mirror image
 
     config.model = section(
-        name="resnet34",  # resnet10 | resnet18 | resnet34 | vgg16 | hybrid (resnet34 and vgg16 side by side)
+        # resnet10 | resnet18 | resnet34 | resnet50 | vgg16 | vgg16_bn | hybrid (resnet34 and vgg16 side by side)
+        name="resnet34",
         fusion="concatenate",  # of the hybrid's trunks: concatenate | gated (Arevalo et al. 2017)
         init_from={},  # trunk -> --workdir of the run whose best checkpoint initialises it; heads are new
+        # trunk -> {"mean": [R, G, B], "std": [R, G, B]} of its pixels, from 0 to 1; ImageNet's for trunks not named
+        normalization={},
         frozen=[],  # trunks of init_from that are not trained, BatchNorm statistics included
         # level -> head: main | sub (the recipe's two) | classifier (torchvision's VGG-16) | linear.
         # Empty: main for the first level, sub for all others. A level left out of a non-empty

@@ -1,16 +1,13 @@
 """Trunks with the structure of the real ones and only a few layers, which compile in seconds."""
 
-from functools import partial
-
 import pytest
 
-from fashion_jax import models
-from fashion_jax.models import resnet, vgg
+from fashion_jax.models.architectures import RESNETS, VGGS, ResNetSizes
 
 
 def shrink_resnet10(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes resnet10 small: one of its four stages, 0.08 of 4.9 million parameters."""
-    monkeypatch.setitem(models.RESNETS, "resnet10", partial(resnet.ResNet, stage_sizes=(1,)))
+    monkeypatch.setitem(RESNETS, "resnet10", ResNetSizes((1,)))
 
 
 # The same in a process of its own, as Python lines before the command.
@@ -19,7 +16,5 @@ SHRINK_RESNET10 = "import pytest; from tests import small_trunks; small_trunks.s
 
 def shrink_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes resnet34 and vgg16 small: 64 features of one block, and 8 of two convolutions."""
-    small = partial(resnet.ResNet, stage_sizes=(1,))
-    monkeypatch.setattr(resnet, "resnet34", small)  # the hybrid's
-    monkeypatch.setitem(models.RESNETS, "resnet34", small)
-    monkeypatch.setattr(vgg, "_STAGES", ((4, 1), (8, 1)))
+    monkeypatch.setitem(RESNETS, "resnet34", ResNetSizes((1,)))
+    monkeypatch.setitem(VGGS, "vgg16", ((4, 1), (8, 1)))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from fashion_jax.devices.mesh import create_mesh, put_batch
-from fashion_jax.models import create_model
 from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.classifier import create_model
 from fashion_jax.taxonomy import Taxonomy
 
 

@@ -6,9 +6,9 @@ import jax
 import pytest
 
 from benchmarks.hlo import Program
-from fashion_jax import models
 from fashion_jax.devices.mesh import create_mesh, put_batch
-from fashion_jax.models import create_model
+from fashion_jax.models import classifier
+from fashion_jax.models.classifier import create_model
 from fashion_jax.step.program import create_program
 from fashion_jax.step.train_state import abstract_batch
 from tests.steps import TAXONOMY, build, random_batch
@@ -62,7 +62,7 @@ def test_heads_of_few_devices_wait_for_one_collective_and_not_for_one_of_each_ba
     few = collectives(_compiled(config))
     assert any("all-gather" in line for line in few)
     assert not of_norms(few)
-    monkeypatch.setattr(models, "_FEW_DEVICES", 4)
+    monkeypatch.setattr(classifier, "_FEW_DEVICES", 4)
     many = collectives(_compiled(config))
     assert len(of_norms(many)) >= 4
     assert len(few) < len(many)

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from configs import default
-from fashion_jax.data.augmentation import MEAN, STD
+from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.devices.mesh import create_mesh
-from fashion_jax.models import Classifier, resnet, vgg
+from fashion_jax.models import resnet, vgg
 from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.classifier import Classifier
 from fashion_jax.models.heads import LinearHead
 from fashion_jax.models.layers import tapped
 from fashion_jax.predict import main
@@ -42,6 +43,7 @@ class Blocks(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train):
+        x = (x / 255 - jnp.array(MEAN)) / jnp.array(STD)
         for i, size in enumerate(self.sizes):
             x = nn.avg_pool(x, (size, size), (size, size))
             x = tapped(self, f"stage{i + 1}", x)
@@ -155,7 +157,8 @@ def words_of(name, size):
 def test_a_cell_is_drawn_where_it_looks(monkeypatch, name):
     """The centroid of the pixels that a cell depends on is that of the cell when it alone is hot."""
     shrink_trunks(monkeypatch)
-    trunk = resnet.resnet34(norm=BatchNorm) if name == "resnet34" else vgg.VGG16()
+    create = resnet.create_resnet if name == "resnet34" else vgg.create_vgg
+    trunk = create(name, norm=BatchNorm)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 3)), jnp.float32)
     variables = jax.jit(partial(trunk.init, train=False))(jax.random.key(0), images)
 

@@ -14,7 +14,7 @@ from fashion_jax.config.loading import load_config
 from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
-from fashion_jax.models import create_model, trunk_paths
+from fashion_jax.models.classifier import create_model, trunk_paths
 from fashion_jax.models.hybrid import GatedFusion
 from fashion_jax.step import optimizer
 from fashion_jax.step.program import create_program

@@ -74,7 +74,7 @@ def refused_shop(refused, shop, tmp_path):
         (["--config", SMOKE, "--config.learning_rate=nan"], "learning_rate is 'nan', but must be a finite number"),
         (["--config", SMOKE, "--config.learning_rate", "-1"], "learning_rate is -1, but must be a finite number"),
         (["--config", SMOKE, "--config.image_size=16"], "image_size is 16, but must be"),
-        (["--config", SMOKE, "--config.model.name=resnet50"], "one of resnet10, resnet18, resnet34, vgg16, hybrid"),
+        (["--config", SMOKE, "--config.model.name=resnet51"], "resnet50, vgg16, vgg16_bn, hybrid"),
         (["--config", SMOKE, "--workdir="], "--workdir is empty"),
     ],
 )

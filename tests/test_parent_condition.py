@@ -10,7 +10,7 @@ import pytest
 
 from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.devices.mesh import fetch, put_batch
-from fashion_jax.models import Classifier, create_model
+from fashion_jax.models.classifier import Classifier, create_model
 from fashion_jax.models.heads import LinearHead, ParentCondition
 from fashion_jax.step.class_balance import NO_BALANCE
 from fashion_jax.step.train_step import compute_loss

@@ -13,12 +13,13 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from configs import default
+from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.data.augmentation.mixing import soft_targets
-from fashion_jax.models import Classifier, create_model
 from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.classifier import Classifier, create_model
 from fashion_jax.models.heads import MainHead, SubHead
-from fashion_jax.models.resnet import resnet34
-from fashion_jax.models.vgg import VGG16
+from fashion_jax.models.resnet import create_resnet
+from fashion_jax.models.vgg import create_vgg
 from fashion_jax.step.losses import soft_cross_entropy
 from fashion_jax.step.optimizer import create_optimizer, learning_rates
 from fashion_jax.taxonomy import Taxonomy
@@ -40,7 +41,8 @@ def but_long(cases: list[inputs.Case], *names: str) -> list:
 def test_logits_equal_pytorch(reference, case):
     images = inputs.draw_images(case)
     model = create_model(_config(case), _taxonomy())
-    logits = jax.jit(partial(model.apply, train=False))(_draw_variables(model, images), images)
+    pixels = 255 * (images * np.float32(STD) + np.float32(MEAN))
+    logits = jax.jit(partial(model.apply, train=False))(_draw_variables(model, images), pixels)
     assert set(logits) == {level for level, _ in case.heads}
     for level, x in logits.items():
         expected = reference[f"forward/{case.name}/{level}"]
@@ -170,7 +172,7 @@ def _optimizer(case):
 
 
 def _model_without_dropout(case):
-    trunk = resnet34(norm=BatchNorm) if case.trunk == "resnet34" else VGG16()
+    trunk = (create_resnet if case.trunk == "resnet34" else create_vgg)(case.trunk, norm=BatchNorm)
     heads = {"main": MainHead, "sub": partial(SubHead, dropout=0.0)}
     return Classifier(
         trunk, {level: heads[head](inputs.NUM_CLASSES[level], BatchNorm) for level, head in case.heads}, {}

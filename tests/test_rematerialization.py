@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.models import create_model
+from fashion_jax.models.classifier import create_model
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step.train_step import compute_loss
 from tests.steps import TAXONOMY, random_batch

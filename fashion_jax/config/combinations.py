@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from fashion_jax.config.fields import split_column
+from fashion_jax.config.fields import MEAN, STD, split_column
 from fashion_jax.errors import UserError
 
 LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")  # of each level, in every line of metrics.jsonl
@@ -33,6 +36,11 @@ def best_metric(config: ConfigDict) -> str:
 def trunk_names(model_name: str) -> tuple[str, ...]:
     """Returns the names of the trunks of the model that model.name names."""
     return _HYBRID_TRUNKS if model_name == "hybrid" else (model_name,)
+
+
+def normalization(tables: Mapping[str, Any], trunk: str) -> dict[str, Any]:
+    """Returns mean and std of the pixels of a trunk, by model.normalization: those of ImageNet unless it has others."""
+    return tables.get(trunk, {"mean": MEAN, "std": STD})
 
 
 def loss_weights(config: ConfigDict) -> dict[str, float]:
@@ -65,7 +73,7 @@ def _check_levels(config: ConfigDict) -> None:
 
 def _check_model(config: ConfigDict) -> None:
     model, levels = config.model, list(config.data.levels)
-    for field in ("init_from", "frozen"):
+    for field in ("init_from", "normalization", "frozen"):
         for name in model[field]:
             if name not in trunk_names(model.name):
                 raise UserError(
@@ -126,8 +134,8 @@ def _check_sizes(config: ConfigDict) -> None:
             f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
             f"and a part a multiple of {unit} images."
         )
-    if config.remat == "blocks" and config.model.name == "vgg16":
-        raise UserError("remat is 'blocks', but vgg16 has none: set it to dots.")
+    if config.remat == "blocks" and config.model.name in ("vgg16", "vgg16_bn"):
+        raise UserError(f"remat is 'blocks', but {config.model.name} has none: set it to dots.")
 
 
 def _check_source(data: ConfigDict) -> None:

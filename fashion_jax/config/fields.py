@@ -9,7 +9,12 @@ from typing import Any
 
 from fashion_jax.config.image_patterns import Value, parse_pattern
 
-TRUNKS = ("resnet10", "resnet18", "resnet34", "vgg16")
+TRUNKS = ("resnet10", "resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn")
+
+# The mean and the standard deviation of ImageNet's pixels, as torchvision's recipes use them: those of every trunk that
+# model.normalization does not name.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
 
@@ -103,6 +108,27 @@ def _trunk_table(x: Any) -> str:
     return f"a table from one of {', '.join(TRUNKS)} to the --workdir of a run, such as {{'resnet34': 'runs/mtl'}}"
 
 
+def _normalizations(x: Any) -> str:
+    if isinstance(x, dict) and all(name in TRUNKS and not wrong_normalization(value) for name, value in x.items()):
+        return ""
+    example = "{'vgg16': {'mean': [0.5, 0.5, 0.5], 'std': [0.25, 0.25, 0.25]}}"
+    return (
+        f"a table from one of {', '.join(TRUNKS)} to mean and std of its pixels, such as {example}: three numbers "
+        "each, for pixels from 0 to 1, with std above 0"
+    )
+
+
+def wrong_normalization(x: Any) -> str:
+    """Returns what is wrong with a trunk's mean and std of pixels, or "" if both are three numbers in their range."""
+    if not isinstance(x, dict) or set(x) != {"mean", "std"}:
+        return "not a table of mean and std"
+    for name, check in (("mean", _number(0, 1)), ("std", _number(0, 1, open_low=True))):
+        values = x[name]
+        if not isinstance(values, list | tuple) or len(values) != 3 or any(map(check, values)):
+            return f"{name} is {values!r} instead of three numbers, each {check(None)}"
+    return ""
+
+
 def _image_size(x: Any) -> str:
     sizes = [x] if type(x) is int else x
     good = isinstance(sizes, list | tuple) and len(sizes) in (1, 2) and all(type(s) is int for s in sizes)
@@ -169,6 +195,7 @@ CHECKS: dict[str, Check] = {
     "model.name": _choice(*TRUNKS, "hybrid"),
     "model.fusion": _choice("concatenate", "gated"),
     "model.init_from": _trunk_table,
+    "model.normalization": _normalizations,
     "model.frozen": _trunk_list,
     "model.heads": _level_table(_choice("main", "sub", "classifier", "linear"), empty=True),
     "model.condition_on_parent": _boolean,
@@ -210,6 +237,7 @@ CHECKS: dict[str, Check] = {
 ADDED: dict[str, Any] = {
     "model.fusion": "concatenate",
     "model.init_from": {},
+    "model.normalization": {},
     "model.frozen": [],
     "model.condition_on_parent": False,
     "data.folds": 0,

@@ -29,7 +29,7 @@ class Hybrid(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps normalised images [batch, height, width, 3] of at least 32 px to features [batch, 1024 or 512]."""
+        """Maps images [batch, height, width, 3] of at least 32 px to features [batch, 1024 or 512]."""
         resnet, vgg = (
             run_trunk(trunk, x, train=train, frozen=name in self.frozen)
             for name, trunk in (("resnet34", self.resnet34), ("vgg16", self.vgg16))

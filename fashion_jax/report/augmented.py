@@ -67,14 +67,13 @@ def _drawn(canvases: np.ndarray, preset: str, seed: int, shape: tuple[int, int])
     import jax
     import jax.numpy as jnp
 
-    from fashion_jax.data.augmentation import MEAN, STD, prepare_eval, prepare_train
+    from fashion_jax.data.augmentation import prepare_eval, prepare_train
 
     @jax.jit
     def show(images: jax.Array) -> jax.Array:
         keys = [jax.random.fold_in(jax.random.key(seed), draw) for draw in range(DRAWS)]
         draws = [prepare_train(images, key, preset, shape, jnp.float32)[0] for key in keys]
-        normalised = jnp.stack([prepare_eval(images, shape, jnp.float32), *draws], axis=1)
-        pixels = 255 * (normalised * jnp.asarray(STD) + jnp.asarray(MEAN))
+        pixels = jnp.stack([prepare_eval(images, shape, jnp.float32), *draws], axis=1)
         return jnp.round(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
 
     return np.asarray(show(canvases))

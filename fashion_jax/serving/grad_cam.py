@@ -21,7 +21,7 @@ from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.data.batches.pipeline import decode_files, decode_rows
 from fashion_jax.devices.mesh import fetch, put_batch
-from fashion_jax.models import Classifier
+from fashion_jax.models.classifier import Classifier
 from fashion_jax.step.losses import level_log_probs
 from fashion_jax.step.train_step import StepParts, jit_on_batches
 from fashion_jax.taxonomy import UNKNOWN

@@ -11,7 +11,7 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from fashion_jax.models import trunk_paths
+from fashion_jax.models.classifier import trunk_paths
 
 
 def learning_rates(config: ConfigDict) -> np.ndarray:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config.loading import image_shape
-from fashion_jax.models import create_model
+from fashion_jax.models.classifier import create_model
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
 from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state, init_train_state

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
-from fashion_jax.models import Classifier
+from fashion_jax.models.classifier import Classifier
 from fashion_jax.step.guard import init_guard
 from fashion_jax.step.metrics import init_accumulators
 

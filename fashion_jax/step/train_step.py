@@ -17,7 +17,7 @@ from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
-from fashion_jax.models import Classifier
+from fashion_jax.models.classifier import Classifier
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step import guard
 from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient

@@ -10,26 +10,27 @@ from fashion_jax.data.augmentation.erasing import random_erasing
 from fashion_jax.data.augmentation.geometry import random_affine, random_resized_crop, shrink
 from fashion_jax.data.augmentation.mixing import random_mix
 from fashion_jax.data.augmentation.policies import apply_policy
-from fashion_jax.data.augmentation.presets import CROPPING, MEAN, PRESETS, STD
+from fashion_jax.data.augmentation.presets import CROPPING, PRESETS
 
-__all__ = ["CROPPING", "MEAN", "PRESETS", "STD", "normalize", "prepare_eval", "prepare_train"]
+__all__ = ["CROPPING", "PRESETS", "prepare_eval", "prepare_train"]
 
 
 def prepare_train(
     images: Array, key: Array, preset: str, shape: tuple[int, int], dtype: DTypeLike
 ) -> tuple[Array, Array]:
-    """Augments and normalises a batch.
+    """Augments a batch.
 
     Args:
         images: uint8 canvases [batch, height, width, 3].
         key: the random key of this step.
         preset: one of PRESETS.
         shape: (height, width) of the result.
-        dtype: type of the result.
+        dtype: type of the network's computation.
 
     Returns:
-        The images, and the share [batch] of each image in its mixed picture; the rest belongs to the other image of its
-        pair (see mixing.swap_pairs). The share is at least float32, and 1 if the preset mixes nothing.
+        Pixels from 0 to 255, of dtype but at least float32, and the share [batch] of each image in its mixed picture;
+        the rest belongs to the other image of its pair (see mixing.swap_pairs). The share has the type of the pixels,
+        and is 1 if the preset mixes nothing.
     """
     chosen = PRESETS[preset]
     crop_key, flip_key, affine_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
@@ -49,15 +50,9 @@ def prepare_train(
     share = jnp.ones(len(images), pixels.dtype)
     if chosen.mix:
         pixels, share = random_mix(pixels, mix_key, chosen.mix)
-    return normalize(pixels, dtype), share
+    return pixels, share
 
 
 def prepare_eval(images: Array, shape: tuple[int, int], dtype: DTypeLike) -> Array:
-    """Resizes uint8 canvases [batch, height, width, 3] to shape if they are larger, and normalises them."""
-    return normalize(shrink(images.astype(jnp.promote_types(dtype, jnp.float32)), shape), dtype)
-
-
-def normalize(pixels: Array, dtype: DTypeLike) -> Array:
-    """Normalises pixels of 0 to 255 to zero mean and unit variance by ImageNet's statistics."""
-    mean, std = (jnp.asarray(x, pixels.dtype) for x in (MEAN, STD))
-    return ((pixels / 255 - mean) / std).astype(dtype)
+    """Resizes uint8 canvases [batch, height, width, 3] to shape if they are larger; returns pixels as prepare_train."""
+    return shrink(images.astype(jnp.promote_types(dtype, jnp.float32)), shape)

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.data.augmentation.presets import MEAN
+from fashion_jax.config.fields import MEAN
 
 _AREA = (0.02, 0.33)  # of the image's area
 _LOG_RATIO = 1.194  # log(3.3): height to width from 0.3 to 3.3
 
 
 def random_erasing(pixels: Array, key: Array, share: float) -> Array:
-    """Covers a rectangle of about a `share` of the images with the mean color, which is 0 after normalisation."""
+    """Covers a rectangle of about a `share` of the images with the mean color of ImageNet."""
     choice_key, area_key, ratio_key, place_key = jax.random.split(key, 4)
     count, dtype = len(pixels), pixels.dtype
     height, width = pixels.shape[1:3]

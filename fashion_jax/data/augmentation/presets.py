@@ -2,10 +2,6 @@
 
 from typing import NamedTuple
 
-# The mean and the standard deviation of ImageNet's pixels, as torchvision's recipes use them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
 
 class Affine(NamedTuple):
     """The largest changes in either direction."""
