@@ -125,6 +125,8 @@ def test_classes_with_few_images_are_named_the_fewest_first():
     assert rare.startswith("3 classes have fewer than 10")
     assert rare.endswith("'Shoes/Boots' (3), 'Gifts' (8), 'Apparel/Dress' (9)")
     assert absent == "2 classes have no validation images: 'Gifts', 'Shoes/Boots'"
+    (none,) = count_notes(TAXONOMY, counted([19, 10, 11], [10, 10, 11]), counted([3, 0, 0], [0, 0, 0]), 0)
+    assert none.startswith("no validation image has a label at the level 'sub'") and "(–)" in none
     enough = counted([20, 10, 10], [10, 10, 10])
     assert count_notes(TAXONOMY, enough, enough, 0) == count_notes(TAXONOMY, enough, {}, 0) == []
     (left_over,) = count_notes(TAXONOMY, enough, enough, 1234)

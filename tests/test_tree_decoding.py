@@ -148,12 +148,12 @@ def test_a_table_of_costs(tmp_path):
     ("text", "words"),
     [
         ("true,predicted\nGift,Gift\n", "has no column 'cost'"),
-        ("true,predicted,cost\nApparel,Gift,1\n", "Row 1 of .* has 'Apparel' in the column true"),
+        ("true,predicted,cost\nApparel,Gift,1\n", "Line 2 of .* has 'Apparel' in the column true"),
         ("true,predicted,cost\nGift,Hat,1\n", "has 'Hat' in the column predicted"),
         ("true,predicted,cost\nGift,Shoes/Boot,much\n", "the cost 'much'"),
         ("true,predicted,cost\nGift,Shoes/Boot,-1\n", "the cost '-1'"),
         ("true,predicted,cost\nGift,Shoes/Boot,nan\n", "the cost 'nan'"),
-        ("true,predicted,cost\nGift,Shoes/Boot,1\nGift,Shoes/Boot,2\n", "Row 2 .* again"),
+        ("true,predicted,cost\nGift,Shoes/Boot,1\nGift,Shoes/Boot,2\n", "Line 3 .* again"),
         ("true,predicted,cost\nGift,Shoes/Boot,1,5\n", "Line 2 of .* 4 cells"),
     ],
 )

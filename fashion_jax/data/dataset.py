@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,11 +19,13 @@ from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.fingerprint import split_digests
+from fashion_jax.data.label_checks import check_classes_repeat, empty_labels, file_conflicts, id_conflicts
 from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.archive import check_archive, extracted
 from fashion_jax.data.sources.folder import read_folder
+from fashion_jax.data.sources.image_advice import image_advice
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.table import LabelPaths, Labels, Table, check_folder, read_table, table_file
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
@@ -139,7 +141,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     check_paths(config)
     data = data_fields(config)
     fixed = read_taxonomy_file(data.taxonomy, list(data.levels)) if data.taxonomy else None
-    table, left_out, digests, assigned = _read(data, fixed)
+    table, left_out, digests, assigned, warnings = _read(data, fixed)
     leaks = find_leaks(table.files, digests, assigned)
     if data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
@@ -154,7 +156,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     taxonomy = fixed or _taxonomy(data.levels, table.paths.select(assigned["train"]))
     images = np.concatenate(list(assigned.values()))
     merged = merged_counts(before, table.paths, images, taxonomy)
-    warnings = label_warnings(list(data.levels), _distinct(table.paths.select(images)))
+    warnings = [*warnings, *label_warnings(list(data.levels), _distinct(table.paths.select(images)))]
     contents = table.files.contents() if isinstance(table.files, RecordNames) else digests
     splits = {name: _split(table.select(images), taxonomy, contents[images]) for name, images in assigned.items()}
     _check_trained(data, taxonomy, table.paths, splits["train"])
@@ -173,7 +175,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     check_paths(config, name)
     # Folders are listed as in training: splits by fractions depend on the list.
     is_as_trained = data.source == "folder" and not data.taxonomy and name != ALL
-    table, _, digests, assigned = _read(data, None if is_as_trained else taxonomy, name)
+    table, _, digests, assigned, _ = _read(data, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if data.rare_classes == "merge" else table
     if name == ALL:
         return _split(merged, taxonomy)
@@ -185,25 +187,49 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     return _split(merged.select(assigned[name]), taxonomy)
 
 
-def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "") -> tuple[Table, LeftOut, np.ndarray, Assigned]:
-    """Returns the usable images, the images left out, the digests of their files, and their splits (none for ALL)."""
-    table, left_out, folder = _listed(data, taxonomy)
-    good, bad, digests = _usable(data, table)
+class _Usable(NamedTuple):
+    """The usable images, and what was found about all.
+
+    Attributes:
+        table: the usable images.
+        left_out: reason -> names of the other images.
+        digests: uint64 [images], of the contents of the usable images' files.
+        assigned: split -> its images (int [n]); empty for ALL.
+        warnings: sentences on what may be wrong with the labels.
+    """
+
+    table: Table
+    left_out: LeftOut
+    digests: np.ndarray
+    assigned: Assigned
+    warnings: list[str]
+
+
+def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "") -> _Usable:
+    """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
+    listed, left_out, folder = _listed(data, taxonomy)
+    warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
+    warnings += id_conflicts(listed)
+    table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
+    good, bad, digests = _usable(data, table, folder)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
-    return table.select(np.flatnonzero(good)), _joined(left_out, bad, unassigned), digests[good], assigned
+    table, digests = table.select(np.flatnonzero(good)), digests[good]
+    warnings += file_conflicts(table, digests)
+    return _Usable(table, _joined(left_out, repeated, bad, unassigned), digests, assigned, warnings)
 
 
-def _usable(data: DataFields, table: Table) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+def _usable(data: DataFields, table: Table, folder: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
     """Checks the images as `usable` does; records were checked when they were prepared, and all count as different."""
     if data.source == "tfds":
         return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
-    return usable(table, data.max_bad_fraction, cache_root(data.cache_dir))
+    advice = functools.partial(image_advice, data, folder) if data.source == "csv" else str
+    return usable(table, data.max_bad_fraction, cache_root(data.cache_dir), advice)
 
 
 def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:
-    """Returns the table of the source's images (each once), the images left out, and the folder of the data."""
+    """Returns the table of the source's images, the rows or files left out, and the folder of the data."""
     if data.source == "tfds":
         path = _path(data.path) if data.path else None
         return *read_records(data, path, taxonomy), path or Path()
@@ -215,9 +241,7 @@ def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut
         folder = catalogue_folder(data.cache_dir, drawn.num_images, drawn.seed, drawn.label_noise)
     else:
         folder = _folder(data)
-    table, ragged = read_table(data, folder)
-    table, repeated = without_repeats(table)
-    return table, ragged | repeated, folder
+    return *read_table(data, folder), folder
 
 
 def _joined(*accounts: LeftOut) -> LeftOut:

@@ -45,7 +45,10 @@ def count_notes(
         named = _listed([f"{_name(name)} ({n})" for name, n in sorted(rare, key=lambda pair: pair[1])])
         notes.append(f"{_classes(rare, 'has', 'have')} fewer than {FEW_IMAGES} training images: {named}")
     absent = [name for name, n in _finest(taxonomy, validation) if not n] if validation else []
-    if absent:
+    if unscored := [level for level in taxonomy.levels if validation and not validation[level].any()]:
+        levels = " and ".join(map(repr, unscored))
+        notes.append(f"no validation image has a label at the level {levels}, so that it has no scores there (–)")
+    elif absent:
         notes.append(f"{_classes(absent, 'has', 'have')} no validation images: {_listed(list(map(_name, absent)))}")
     if left_over:
         images = "1 training image" if left_over == 1 else f"{left_over:,} training images"

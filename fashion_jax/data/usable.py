@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from fashion_jax.data.decoding.decode import NO_FILE
 from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.sources.table import Table
 from fashion_jax.data.splits import LeftOut
@@ -23,8 +25,16 @@ def without_repeats(table: Table) -> tuple[Table, LeftOut]:
     return table.select(np.flatnonzero(is_new)), {"listed before": table.named(np.flatnonzero(~is_new))}
 
 
-def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+def usable(
+    table: Table, max_bad_fraction: float, cache: Path, advice: Callable[[], str] = str
+) -> tuple[np.ndarray, LeftOut, np.ndarray]:
     """Checks which images have a file that can be read and decoded.
+
+    Args:
+        table: the images.
+        max_bad_fraction: share of the rows that may be without a usable image.
+        cache: folder of the cache.
+        advice: returns what to do if files are missing, as the end of a sentence; "" if nothing is known.
 
     Returns:
         bool [images], whether the image is good; reason -> names of the images that are not; uint64 [images], digests
@@ -40,10 +50,13 @@ def usable(table: Table, max_bad_fraction: float, cache: Path) -> tuple[np.ndarr
     bad = first[~np.isin(rows, table.rows[good])]
     if len(bad) > max_bad_fraction * len(rows):
         named = ", ".join(_with_reason(table, int(i), checked.reasons[int(i)]) for i in bad[:3])
-        raise UserError(
-            f"{len(bad)} of {len(rows)} images cannot be used, such as {named}: repair them or take them out of the "
-            f"data, check data.path and data.image, or raise data.max_bad_fraction, {max_bad_fraction}."
+        way_out = (
+            "repair them or take them out of the data, check data.path and data.image, or raise "
+            f"data.max_bad_fraction, {max_bad_fraction}"
         )
+        if checked.reasons[int(bad[0])] == NO_FILE:
+            way_out = advice() or way_out
+        raise UserError(f"{len(bad)} of {len(rows)} images cannot be used, such as {named}: {way_out}.")
     places: dict[str, list[int]] = {}
     for i, words in sorted(checked.reasons.items()):
         places.setdefault(words, []).append(i)

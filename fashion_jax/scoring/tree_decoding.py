@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion_jax.data.sources.columns import read_columns
+from fashion_jax.data.sources.columns import is_parquet, read_columns
 from fashion_jax.data.sources.ragged import has_blank_end
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
@@ -192,15 +192,15 @@ def read_costs(path: Path, taxonomy: Taxonomy) -> np.ndarray:
     names = [_leaf_name(leaf, taxonomy) for leaf in leaf_paths(taxonomy)]
     places = {composed(name): i for i, name in enumerate(names)}
     costs, seen = tree_costs(taxonomy), set()
-    parts = list(read_columns(path, COST_COLUMNS, optional=()))
+    parts = list(read_columns(path, dict.fromkeys(COST_COLUMNS, "--costs"), optional=()))
     if ragged := [row for part in parts for row in part.ragged if not has_blank_end(row)]:
         raise UserError(
             f"Line {ragged[0].line} of {path} has {len(ragged[0].cells)} cells, but the header {ragged[0].width}: "
             "quote cells that hold the delimiter."
         )
-    rows = (row for columns, _ in parts for row in zip(*(columns[name] for name in COST_COLUMNS), strict=True))
-    for number, (*pair, cost) in enumerate(rows, 1):
-        where = f"Row {number} of {path}"
+    columns = [[part.numbers.tolist(), *(part.columns[name] for name in COST_COLUMNS)] for part in parts]
+    for number, *pair, cost in itertools.chain.from_iterable(zip(*x, strict=True) for x in columns):
+        where = f"{'Row' if is_parquet(path) else 'Line'} {number} of {path}"
         for column, name in zip(COST_COLUMNS, pair, strict=False):
             if name not in places:
                 raise UserError(

@@ -22,6 +22,8 @@ from fashion_jax.data.decoding.pillow import damaged, decode_jpeg_by_pillow, pla
 from fashion_jax.data.decoding.resizing import resized
 from fashion_jax.devices.host import usable_processors
 
+NO_FILE = "there is no such file"  # the reason of `unreadable` and `obstacle` for a file that is missing
+
 DECODER = 3  # changes when the same file may give other pixels than before
 
 _ENOUGH = 2  # times the canvas: the minimum size of a JPEG decoded at a reduced scale
@@ -147,7 +149,7 @@ def obstacle_in(status: os.stat_result) -> str:
 def unreadable(error: OSError) -> str:
     """Says why a file cannot be opened or found."""
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return NO_FILE
     return f"the file cannot be read ({error.strerror})"
 
 

@@ -7,7 +7,7 @@ import decimal
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -76,12 +76,12 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet" or _first_bytes(path) == b"PAR1"
 
 
-def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
+def read_columns(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
     """Yields the wanted columns, and the optional ones that exist, in parts of the rows.
 
     Args:
         path: the table.
-        wanted: names of columns, their accents composed.
+        wanted: names of columns, their accents composed -> the field of the config, or the flag, that needs each.
         optional: names of columns that may be missing.
 
     Raises:
@@ -103,7 +103,7 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> 
         raise UserError(f"The table {str(path)!r} has no rows: data.csv must have one row per product.")
 
 
-def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
+def _read_csv(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
     start = _first_bytes(path)
     if other := _OTHER_FORMATS.get(start) or _OTHER_FORMATS.get(start[:2]):
         raise UserError(
@@ -119,7 +119,7 @@ def _read_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Ite
         ) from error
 
 
-def _parts_of_csv(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
+def _parts_of_csv(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
     with _opened(path) as file:
         delimiter = _delimiter(path, wanted)
         # strict: otherwise an open quote swallows all further rows
@@ -212,7 +212,7 @@ def _header(names: Sequence[str]) -> list[str]:
     return [composed(name.strip()) for name in names]
 
 
-def _delimiter(path: Path, wanted: Sequence[str]) -> str:
+def _delimiter(path: Path, wanted: Iterable[str]) -> str:
     """Returns the delimiter that Excel's first line names.
 
     Without such a line, it is the one that splits the header into the most wanted columns, and then into the most
@@ -230,7 +230,7 @@ def _delimiter(path: Path, wanted: Sequence[str]) -> str:
     return max(_DELIMITERS, key=found)
 
 
-def _read_parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Iterator[Part]:
+def _read_parquet(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
     import pyarrow.parquet as pq
 
     with path.open("rb") as opened, pq.ParquetFile(opened) as file:
@@ -260,14 +260,14 @@ def _as_text(value: Any, column: str) -> str:
     return f"{value.normalize():f}" if isinstance(value, decimal.Decimal) else str(value)
 
 
-def _names(path: Path, header: Sequence[str], wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
+def _names(path: Path, header: Sequence[str], wanted: Mapping[str, str], optional: Sequence[str]) -> list[str]:
     """Checks and returns the names of the columns to read."""
     if missing := [name for name in wanted if name not in header]:
         named = list(filter(None, header))
         more = f" and {len(named) - _MAX_NAMES:,} more" if len(named) > _MAX_NAMES else ""
         raise UserError(
-            f"The table {str(path)!r} has no column {missing[0]!r}; it has: {', '.join(named[:_MAX_NAMES]) or 'none'}"
-            f"{more}{_hint(missing[0], named)}"
+            f"The table {str(path)!r} has no column {missing[0]!r}, which {wanted[missing[0]]} needs; it has: "
+            f"{', '.join(named[:_MAX_NAMES]) or 'none'}{more}{_hint(missing[0], named)}"
         )
     names = [*wanted, *(name for name in optional if name in header and name not in wanted)]
     if twice := [name for name in names if header.count(name) > 1]:
@@ -285,4 +285,4 @@ def _hint(name: str, header: Sequence[str]) -> str:
         return f"; did you mean {next(other for other in header if other.casefold() == close[0])!r}?"
     if re.search(r"[\[:!.]", name):
         return "; a part of a value is written as {COLUMN[:3]}, {COLUMN[-2:]} or {COLUMN[0]}."
-    return ": correct data.levels, data.image, data.splits or data.group_column, which name columns."
+    return ": name one of them there."

@@ -21,6 +21,12 @@ from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
 from fashion_jax.taxonomy import Taxonomy, class_name
 
+_LEVELS = {1: ["class"], 2: ["main", "sub"], 3: ["main", "sub", "type"]}  # number of levels -> names to suggest
+
+_FOR_MORE_LEVELS = (
+    "or name a file in data.taxonomy that says what stands under what, and put each class into one folder"
+)
+
 _NO_IMAGE = "not an image by its name"
 
 _NO_SPLIT = "in the folder of no split"
@@ -155,8 +161,7 @@ class _Places:
         elif len(folders) == 1 and self._paths:
             labels = self._path_of(folders[0])
         else:
-            count = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
-            return f"in {count}, not in {len(self._levels)} ({'/'.join(self._levels)})", -1
+            return _depth_reason(len(folders), self._levels), -1
         return "", self.distinct.setdefault((split, labels), len(self.distinct))
 
     def _path_of(self, name: str) -> Labels:
@@ -169,14 +174,34 @@ class _Places:
         return paths[0]
 
 
+def _depth_reason(depth: int, levels: Sequence[str]) -> str:
+    count = "1 folder" if depth == 1 else f"{depth} folders"
+    return f"in {count}, not in {len(levels)} ({'/'.join(levels)})"
+
+
+def _way_out(data: DataFields, reasons: Sequence[str]) -> str:
+    """Says what to do about images that cannot be used, by the reasons, as the end of a sentence."""
+    levels = list(data.levels)
+    if set(reasons) == {_depth_reason(0, levels)}:
+        return "put each into a folder named by its class, or set data.source to csv and name a table in data.csv"
+    for depth, names in _LEVELS.items():
+        if set(reasons) == {_depth_reason(depth, levels)}:
+            level = "level of classes" if depth == 1 else "levels"
+            other = _FOR_MORE_LEVELS if depth == 1 else "or name the folders of splits in data.splits"
+            return f'for {depth} {level} set --config.data.levels="{dict.fromkeys(names, "")}", {other}'
+    return (
+        f"put each into folders named by its {' and '.join(levels)}, {_FOR_MORE_LEVELS}; folders of splits may be "
+        "named in data.splits"
+    )
+
+
 def _check_enough(data: DataFields, folder: Path, count: int, left_out: LeftOut) -> None:
     bad = [(path, reason) for reason, paths in left_out.items() if reason not in _HARMLESS for path in paths]
     if len(bad) > data.max_bad_fraction * (count + len(bad)):
         named = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
         raise UserError(
             f"{len(bad)} of {count + len(bad)} images below {str(folder)!r} cannot be used, such as {named}: "
-            f"put each into folders named by its {' and '.join(data.levels)}, or by its class alone with a file "
-            "in data.taxonomy that says what stands under what; folders of splits may be named in data.splits."
+            f"{_way_out(data, [reason for _, reason in bad])}."
         )
     if not count:
         raise UserError(f"There are no images below {str(folder)!r}: name the folder of their classes in data.path.")

@@ -119,7 +119,7 @@ def read_table(data: DataFields, folder: Path) -> tuple[Table, LeftOut]:
     known: dict[Labels, int] = {}
     ragged: list[RaggedRow] = []
     nameless = _Nameless(unit, pattern_columns(columns.patterns))
-    for part in read_columns(path, columns.wanted, optional=["id"]):
+    for part in read_columns(path, columns.wanted(), optional=["id"]):
         found, of = names.of_rows(part.columns)
         parts.append(_part(part, found, of, columns, known))
         nameless.add(part, of, columns.levels)
@@ -163,10 +163,15 @@ class _Columns(NamedTuple):
             list(extra),
         )
 
-    @property
-    def wanted(self) -> list[str]:
-        """Returns the names of all columns that the table must have."""
-        return list(dict.fromkeys([*self.levels, *pattern_columns(self.patterns), *map(composed, self.extra)]))
+    def wanted(self) -> dict[str, str]:
+        """Returns column -> the field that names it, for all columns that the table must have."""
+        fields = (
+            ("data.group_column or data.splits", map(composed, self.extra)),
+            ("data.image", pattern_columns(self.patterns)),
+            ("data.levels", self.levels),
+        )
+        found = {column: field for field, columns in fields for column in columns}
+        return {column: found[column] for column in [*self.levels, *found]}
 
 
 class _Nameless:
@@ -258,10 +263,9 @@ def table_file(csv: str, folder: Path) -> Path:
     path = stored_path(folder / name)
     if not os.path.isfile(path):
         default = "" if csv else " (the default)"
-        way_out = "set data.csv to the table's name in data.path."
-        if os.path.isfile(name):
-            way_out = f"data.csv is relative to data.path; set it to {os.path.abspath(name)!r} for the one beside it."
-        raise UserError(f"There is no table {str(path)!r}{default}: {way_out}")
+        elsewhere = [other for other in (Path(name).absolute(), folder.parent / name) if other.is_file()]
+        way_out = f"{str(elsewhere[0])!r}" if elsewhere else "the table's name; it is relative to data.path"
+        raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to {way_out}.")
     return path
 
 

@@ -1,0 +1,104 @@
+"""Finds labels that cannot be right: of one product or file in two classes, missing, or one of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fashion_jax.data.sources.table import Labels, Table
+from fashion_jax.data.strings import Strings
+from fashion_jax.errors import UserError
+from fashion_jax.taxonomy import class_name
+
+_MOST = 0.9  # share of the classes with one product from which on the column of labels may be the wrong one
+
+
+def check_classes_repeat(table: Table, levels: Mapping[str, str]) -> list[str]:
+    """Checks that classes of the finest level have more than one row of the table each.
+
+    Args:
+        table: the images with their labels.
+        levels: level -> column, coarse to fine.
+
+    Returns:
+        A warning if most classes have one row.
+
+    Raises:
+        UserError: all classes have one row, as if their column were the product's name or number.
+    """
+    codes = [i for i, path in enumerate(table.paths.distinct) if path[-1]]
+    pairs = np.unique(np.stack([table.rows, table.paths.codes], 1), axis=0)
+    counts = np.bincount(pairs[:, 1], minlength=len(table.paths.distinct))[codes]
+    counts = counts[counts > 0]
+    single, level = int((counts == 1).sum()), list(levels)[-1]
+    way_out = "put the images of a class into one folder"
+    if levels[level]:
+        way_out = f"name a column in data.levels whose values products share, instead of {levels[level]!r}"
+    if len(counts) > 1 and single == len(counts):
+        raise UserError(
+            f"Each of the {single:,} classes of the level {level!r} has one image, but needs several: {way_out}."
+        )
+    if single > _MOST * len(counts) and len(counts) > 1:
+        return [f"{single:,} of {len(counts):,} classes of the level {level!r} have one image: {way_out}"]
+    return []
+
+
+def id_conflicts(table: Table) -> list[str]:
+    """Warns of ids that the table has with two labels."""
+    if not table.unit:
+        return []
+    has_id = table.ids.places(Strings([""])) < 0
+    found = _conflicts(table, np.where(has_id, table.ids.codes(), -1 - np.arange(len(table))))
+    if not found:
+        return []
+    one, other = found[0]
+    ids = "1 id has" if len(found) == 1 else f"{len(found):,} ids have"
+    labels = " and ".join(f"{_label(table, i)} ({table.place(i)})" for i in (one, other))
+    return [f"{ids} two labels, such as {table.ids[one]!r}: {labels}"]
+
+
+def file_conflicts(table: Table, digests: np.ndarray) -> list[str]:
+    """Warns of equal files with two labels; digests are uint64 [images], of the files' contents."""
+    if not (found := _conflicts(table, digests)):
+        return []
+    images = "1 image has" if len(found) == 1 else f"{len(found):,} images have"
+    labels = " and ".join(f"{_label(table, i)} as {table.named([i])[0]}" for i in found[0])
+    return [f"{images} two labels in equal files: {'' if len(found) == 1 else 'one is '}{labels}"]
+
+
+def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:
+    """Warns of rows of a table without a label at a level; levels is level -> column."""
+    if not table.unit:
+        return []
+    warnings = []
+    _, first = np.unique(table.rows, return_index=True)
+    for i, (level, column) in enumerate(levels.items()):
+        is_empty = np.array([not path[i] for path in table.paths.distinct], bool)
+        empty = first[is_empty[table.paths.codes[first]]]
+        if len(empty):
+            rows = "1 row has" if len(empty) == 1 else f"{len(empty):,} rows have"
+            place = f"{'' if len(empty) == 1 else 'such as '}{table.place(int(empty[0]))}"
+            warnings.append(f"{rows} no {column!r} ({place}), and so no label at the level {level!r}")
+    return warnings
+
+
+def _conflicts(table: Table, groups: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the first image of each group (int [images]) whose images have two labels, and one with another label."""
+    codes, distinct = table.paths.codes, table.paths.distinct
+    _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
+    found: dict[int, tuple[int, int]] = {}
+    for i in np.flatnonzero(codes != codes[first[group_of]]).tolist():
+        one = int(first[group_of[i]])
+        if one not in found and _contradict(distinct[codes[one]], distinct[codes[i]]):
+            found[one] = (one, i)
+    return list(found.values())
+
+
+def _contradict(one: Labels, other: Labels) -> bool:
+    """Whether two labels differ at a level where both are known."""
+    return any(a and b and a != b for a, b in zip(one, other, strict=True))
+
+
+def _label(table: Table, image: int) -> str:
+    return repr(class_name([label for label in table.paths[image] if label]))
