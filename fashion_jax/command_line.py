@@ -6,17 +6,19 @@ import argparse
 import atexit
 import codecs
 import contextlib
+import difflib
 import errno
 import io
 import logging
 import os
 import select
+import shlex
 import shutil
 import stat
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TextIO
 
@@ -29,11 +31,37 @@ _QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 Overrides = list[tuple[str, str]]  # pairs of a config field and its value as text
 
 
+# Says what an unknown flag may mean, from its name, its value (None without one) and the flags that there are.
+Suggest = Callable[[str, str | None, Iterable[str]], str]
+
+
+def close_flag(name: str, flags: Iterable[str]) -> str:
+    """Returns the end of a sentence that names the flag of which another one looks like a misspelling, or ""."""
+    close = difflib.get_close_matches(name, list(flags), n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are UserErrors."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message[:1].upper()}{message[1:]}: see --help.")
+
+    def parse(self, arguments: Sequence[str], suggest: Suggest | None = None) -> tuple[argparse.Namespace, Overrides]:
+        """Returns the flags, and the other arguments as overrides of config fields.
+
+        Args:
+            arguments: of the command.
+            suggest: says what an unknown flag may mean; None looks for misspelled flags only.
+
+        Raises:
+            UserError: a flag is unknown or lacks its value.
+        """
+        flags, rest = self.parse_known_args(arguments)
+        known = list(self._option_string_actions)
+        return flags, parse_overrides(
+            rest, lambda name, value: suggest(name, value, known) if suggest else close_flag(name, known)
+        )
 
 
 def run_command(
@@ -96,8 +124,12 @@ def _at_home(argument: str) -> str:
     return os.path.expanduser(argument)
 
 
-def parse_overrides(rest: Sequence[str]) -> Overrides:
+def parse_overrides(rest: Sequence[str], suggest: Callable[[str, str | None], str] = lambda *_: "") -> Overrides:
     """Parses the arguments that a parser has left as overrides: --config.FIELD=VALUE or --config.FIELD VALUE.
+
+    Args:
+        rest: the arguments.
+        suggest: says what an unknown flag and its value may mean, as the end of a sentence.
 
     Raises:
         UserError: an argument is no override, or lacks its value.
@@ -106,7 +138,9 @@ def parse_overrides(rest: Sequence[str]) -> Overrides:
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         if not flag.startswith("--config."):
-            raise UserError(f"There is no flag {flag!r}: see --help.")
+            following = rest[0] if rest and not rest[0].startswith("-") else None
+            hint = suggest(flag, value if equals else following)
+            raise UserError(f"There is no flag {flag!r}{hint or ': see --help.'}")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise UserError(f"{flag} has no value: write {flag}=VALUE.")
@@ -332,6 +366,32 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def typed_command(*arguments: str) -> str:
+    """Returns the line that runs this Python with arguments, as it works in the shell that started the command.
+
+    `python` alone would be another interpreter where the virtual environment of this one is not active.
+    """
+    found, own = shutil.which("python"), sys.executable
+    is_on_path = found is not None and os.path.dirname(os.path.abspath(found)) == os.path.dirname(own)
+    if is_on_path or not own:
+        return shlex.join(["python", *arguments])
+    near = os.path.relpath(own)
+    return shlex.join([own if near.startswith(os.pardir) else near, *arguments])
+
+
+def about(seconds: float) -> str:
+    """Formats a rough duration as 45 s, 12 min, 3 h 20 min or 2 days 5 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{max(seconds, 0.1):.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(round(minutes, -1), 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} days {hours % 24} h"
 
 
 def printable(text: str) -> str:

@@ -23,7 +23,6 @@ from fashion_jax.command_line import (
     check_output,
     folder_of_flag,
     output,
-    parse_overrides,
     run_command,
 )
 from fashion_jax.config.loading import flatten, load_run_config, ways_to_predict
@@ -54,8 +53,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     Raises:
         UserError: a flag is unknown, missing, or lacks its value.
     """
-    flags, rest = _create_parser().parse_known_args(arguments)
-    overrides = parse_overrides(rest)
+    flags, overrides = _create_parser().parse(arguments)
     if not flags.workdir:
         raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
     if not 0 <= flags.shots[1] <= flags.shots[0]:

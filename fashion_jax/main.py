@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from fashion_jax.command_line import Overrides, Parser, run_command
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
@@ -47,11 +48,19 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, rest = parser.parse_known_args(arguments)
-    overrides = parse_overrides(rest)
+    flags, overrides = parser.parse(arguments, _suggest)
     if flags.config is None:
         raise UserError("--config is missing: name a config file, e.g. --config configs/mtl.py.")
     return flags, overrides
+
+
+def _suggest(name: str, value: str | None, flags: Iterable[str]) -> str:
+    """Says what an unknown flag may mean; a config file may lack its --config."""
+    from fashion_jax.config.suggestions import suggestion
+
+    if Path(name).suffix in (".py", ".json"):
+        return f"; did you mean --config {name}?"
+    return suggestion(name, value, flags)
 
 
 def _train(arguments: list[str]) -> None:

@@ -17,7 +17,6 @@ from fashion_jax.command_line import (
     check_output,
     folder_of_flag,
     output,
-    parse_overrides,
     run_command,
 )
 from fashion_jax.config.loading import OF_PIXELS, load_run_config, ways_to_predict
@@ -69,8 +68,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     )
     parser.add_argument("--batch-size", metavar="N", type=int, help="images at a time (default: the run's)")
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, rest = parser.parse_known_args(arguments)
-    overrides = parse_overrides(rest)
+    flags, overrides = parser.parse(arguments)
     for name, example in (("workdir", "runs/mtl"), ("input", "photos"), ("output", "predictions.csv")):
         if not getattr(flags, name):
             raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")

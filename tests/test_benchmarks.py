@@ -87,7 +87,7 @@ def test_the_taxonomy_fits_any_number_of_levels(count):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config.batch_sise=8"], "did you mean batch_size?"),
+        (["--config.batch_sise=8"], "did you mean --config.batch_size=8?"),
         (["--config.batch_size=12"], "a multiple of the 8 devices"),
         (["--config", "nothing.py"], "'nothing.py'"),
         (["--steps", "0"], "--steps is 0"),

@@ -313,13 +313,13 @@ def test_a_table_given_as_a_configdict_would_lose_its_order():
 
 @pytest.mark.parametrize(
     ("field", "close"),
-    [("learing_rate", "learning_rate"), ("data.level", "data.levels"), ("model.head", "model.heads"), ("lr", "")],
+    [("learing_rate", "learning_rate"), ("data.level", "data.levels"), ("lr", "learning_rate"), ("zzz", "")],
 )
 def test_an_unknown_field_of_the_command_line_is_told_the_close_one(field, close):
     with pytest.raises(UserError) as refused:
         load_config(MTL, [(field, "1")])
     assert repr(field) in str(refused.value)
-    assert (f"did you mean {close}?" if close else "configs/default.py") in str(refused.value)
+    assert (f"did you mean --config.{close}" if close else "configs/default.py") in str(refused.value)
 
 
 def test_an_unknown_field_of_a_file_is_told_the_close_one(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable
@@ -243,3 +244,13 @@ ADDED: dict[str, Any] = {
     "data.folds": 0,
     "data.fold": 0,
 }
+
+
+def literal(text: str) -> Any:
+    """Returns the value that a text on the command line stands for; the text itself if it is no literal."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text

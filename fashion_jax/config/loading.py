@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import difflib
 import importlib.util
@@ -18,7 +17,8 @@ from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
-from fashion_jax.config.fields import ADDED, CHECKS
+from fashion_jax.config.fields import ADDED, CHECKS, literal
+from fashion_jax.config.suggestions import meant_field, suggestion
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 
@@ -241,11 +241,11 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
         node = node.get(parent) if isinstance(node, ConfigDict | dict) else None
     inside_table = isinstance(node, dict)
     if not isinstance(node, ConfigDict | dict) or not (inside_table or name in node):
-        raise _unknown(field)
+        raise _unknown(field, text)
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
     # A field whose default is a string takes the text as it is, or a list if it may be one; others take a literal.
-    value, is_text = _literal(text), isinstance(node.get(name), str) and not inside_table
+    value, is_text = literal(text), isinstance(node.get(name), str) and not inside_table
     if is_text and not (isinstance(value, list) and not CHECKS[field](value)):
         value = text
     if not inside_table:
@@ -253,19 +253,13 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
     node[name] = value
 
 
-def _literal(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return text
-
-
-def _unknown(field: str) -> UserError:
-    close = difflib.get_close_matches(field, CHECKS, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else "configs/default.py has them all."
-    return UserError(f"There is no field {field!r} in the config; {hint}")
+def _unknown(field: str, text: str | None = None) -> UserError:
+    """Returns the error for a field that does not exist; `text` is its value if it is of the command line."""
+    if text is not None:
+        hint = suggestion(field, text)
+    else:
+        hint = f"; did you mean {meant}?" if (meant := meant_field(field)) else ""
+    return UserError(f"There is no field {field!r} in the config{hint or '; configs/default.py has them all.'}")
 
 
 def _section(name: str, tree: dict[str, Any]) -> ConfigDict:
