@@ -1,0 +1,60 @@
+"""Lists the commands and runs them: python -m fashion_jax [COMMAND [ARGUMENTS]]."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+from fashion_jax.errors import EXIT_OK, EXIT_USAGE
+
+# command -> its module, and what it does.
+COMMANDS = {
+    "train": ("main", "trains a classifier; run again on the same workdir, it resumes"),
+    "evaluate": ("evaluate", "measures trained runs and compares them"),
+    "predict": ("predict", "writes the classes of images into a table"),
+    "prepare": ("prepare", "decodes a dataset once, for trainings that read it often"),
+}
+_OTHER_NAMES = {"main": "train", "fit": "train", "test": "evaluate", "val": "evaluate", "infer": "predict"}
+
+
+def main() -> int:
+    """Runs the command that the process's arguments name, or lists the commands; returns the exit status."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return EXIT_OK
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"There is no command {name!r}{_suggestion(name)}", file=sys.stderr)
+        return EXIT_USAGE
+    sys.argv = [sys.argv[0], *rest]  # the command reads its arguments there, since the process belongs to it
+    return importlib.import_module(f"fashion_jax.{COMMANDS[name][0]}").main()
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python -m fashion_jax COMMAND [ARGUMENTS]",
+            "",
+            *lines,
+            "",
+            "What a command takes: python -m fashion_jax COMMAND --help. For example:",
+            "  python -m fashion_jax train --config configs/mtl.py --workdir runs/mtl",
+        ]
+    )
+
+
+def _suggestion(name: str) -> str:
+    """Returns the end of a sentence about an unknown command."""
+    if name.startswith("-"):
+        return f": name one of {', '.join(COMMANDS)} before the flags."
+    close = difflib.get_close_matches(name.lower(), COMMANDS, n=1, cutoff=0.5)
+    meant = _OTHER_NAMES.get(name.lower()) or (close[0] if close else "")
+    return f"; did you mean {meant}?" if meant else f": name one of {', '.join(COMMANDS)}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
