@@ -94,6 +94,8 @@ def _read(reader: int) -> None:
 def _take(number: int) -> None:
     _received.append(number)
     is_first = len(_received) == 1
+    if is_first and (_can_save or (_is_shared and number != signal.SIGINT)):
+        _acknowledge(number)
     if _is_shared and (number != signal.SIGINT or (_can_save and is_first)):
         if number != signal.SIGTERM:
             os.kill(os.getpid(), signal.SIGTERM)  # passed on however often it comes: one process must not end alone
@@ -102,5 +104,22 @@ def _take(number: int) -> None:
         return
     name = signal.Signals(number).name
     lost = "without saving again" if _can_save else "with nothing to save"
-    print(f"Stopped at once by {name}, {lost}: run the same command again to go on.", file=sys.stderr, flush=True)
+    _tell(f"Stopped at once by {name}, {lost}: run the same command again to go on.")
     os._exit(_status(number))
+
+
+def _acknowledge(number: int) -> None:
+    """Says that a signal has arrived, since it may take a while until the step that runs has ended."""
+    if number == signal.SIGINT:
+        again = "press Ctrl-C again to stop at once, without saving"
+    elif _is_shared:
+        again = "all processes of the run do so together"
+    else:
+        again = "send a signal again to stop at once, without saving"
+    _tell(f"{signal.Signals(number).name}: saving, then stopping; {again}.")
+
+
+def _tell(sentence: str) -> None:
+    """Prints a line on stderr, below the line that is redrawn on a screen."""
+    on_new_line = "\r\x1b[K" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
+    print(f"{on_new_line}{sentence}", file=sys.stderr, flush=True)
