@@ -78,7 +78,7 @@ def _until_steps(command: list[str], variables: dict[str, str]) -> float:
     os.close(inside)
     try:
         text = b""
-        while b"images/s  ETA" not in text:
+        while b" img/s" not in text:
             left = began + _LIMIT - time.monotonic()
             if left <= 0 or not select.select([terminal], [], [], left)[0]:
                 raise RunError(f"No step within {_LIMIT} s: {' '.join(command)}")

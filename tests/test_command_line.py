@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from fashion_jax.command_line import run_command
+from fashion_jax.command_line import about, duration, run_command, typed_command
 from tests.conftest import ROOT
 
 PROGRAM = """
 import subprocess, sys
 from pathlib import Path
 from fashion_jax.command_line import run_command
-from fashion_jax.training.terminal import Terminal
+from fashion_jax.terminal import Terminal
 
 def command(arguments):
     terminal = Terminal()
@@ -109,3 +109,40 @@ def test_a_tilde_is_the_home_directory_in_arguments_and_in_the_values_of_flags(m
     kept = ["a~", "~/x~"[1:], "--config.data.image={x}/~/{id}.jpg", "a=~/b"]
     seen.clear()
     assert run_command(seen.extend, kept) == 0 and seen == kept
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Returns a project with a virtual environment, whose Python runs this process, as the current directory."""
+    programs = tmp_path / "project" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.chdir(tmp_path / "project")
+    return programs
+
+
+def test_a_command_to_type_names_the_python_of_an_environment_that_is_not_active(environment, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert typed_command("-m", "a.b", "runs/my run") == ".venv/bin/python -m a.b 'runs/my run'"
+    (environment / "elsewhere").mkdir()
+    monkeypatch.chdir(environment / "elsewhere")
+    assert typed_command("-m", "a.b") == f"{environment}/python -m a.b"
+
+
+def test_a_command_to_type_is_plain_where_the_environment_is_active(environment, monkeypatch):
+    monkeypatch.setenv("PATH", f"{environment}:/usr/bin:/bin")
+    assert typed_command("-m", "a.b") == "python -m a.b"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.1 s"), (45.2, "45 s"), (99.6, "2 min"), (3000, "50 min"), (12000, "3 h 20 min"), (200000, "2 days 7 h")],
+)
+def test_rough_durations(seconds, text):
+    assert about(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (65, "1:05"), (7390, "2:03:10")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text

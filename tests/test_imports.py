@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "fashion_jax"
 # The packages and root modules, from the lowest to the highest: each may import those before it.
 ORDER = (
-    *("errors", "json_text", "letters", "taxonomy", "atomic", "command_line"),
+    *("errors", "json_text", "letters", "taxonomy", "atomic", "command_line", "terminal"),
     *("config", "devices", "ops", "data", "models", "scoring", "step", "workdir", "serving", "report", "training"),
     *("main", "evaluate", "predict", "prepare", "export", "sweep", "demo"),
     *("__init__", "__main__"),
@@ -37,6 +37,7 @@ LIGHT = (
     "taxonomy",
     "atomic",
     "command_line",
+    "terminal",
     "config",
     "scoring",
 )  # packages without any of HEAVY

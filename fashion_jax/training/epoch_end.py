@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,15 +12,15 @@ from typing import Any
 import jax
 
 from fashion_jax.atomic import remove
-from fashion_jax.command_line import duration
 from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import fetch
-from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
+from fashion_jax.scoring.metrics import epoch_scores, named_metrics, score, split_metrics
 from fashion_jax.step.guard import epoch_summary
 from fashion_jax.step.metrics import summarize
 from fashion_jax.step.prediction import predict_split
 from fashion_jax.step.train_state import TrainState
+from fashion_jax.terminal import Task
 from fashion_jax.training import interruption
 from fashion_jax.training.run import Run, Stopwatch
 from fashion_jax.workdir.paths import calibration_path, page_path, predictions_path, report_path
@@ -34,44 +35,36 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     train_sums, guard = fetch((state.metrics, state.guard))
     # Without steps, the run was killed between the epoch's last step and its line, and its times are lost.
     timing = watch.timing(config.batch_size) if watch.steps else {}
-    began = time.monotonic()
-    weights = loss_weights(config)
-    metrics = split_metrics(run.dataset.splits["validation"], predict_validation(run, state, step), weights)
+    began, epoch = time.monotonic(), run.schedule.epoch_ends[step]
+    weights, split = loss_weights(config), run.dataset.splits["validation"]
+    with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
+        metrics = split_metrics(split, predict_validation(run, state, step, task), weights)
     timing["validation_seconds"] = time.monotonic() - began
-    epoch = run.schedule.epoch_ends[step]
     line: dict[str, Any] = {"epoch": epoch, "step": step}
     line["learning_rate"] = run.learning_rate(epoch, int(guard["rollbacks"]))
     train = named_metrics({level: summarize(sums) for level, sums in train_sums.items()}, weights)
     line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
     line["timing"] = timing
-    run.checkpoints.add_score(step, score(line, best_metric(config)))
+    metric = best_metric(config)
+    earlier = epoch_scores(run.metrics_file.lines, metric).values()
+    is_best = score(line, metric) > max(filter(math.isfinite, earlier), default=-math.inf)
+    run.checkpoints.add_score(step, score(line, metric))
     run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:
         run.events.write_epoch(line)
-    _say_epoch(run, line)
+    _say_epoch(run, line, is_best)
+    run.progress.pace.evaluated(timing["validation_seconds"], task.head_start())
+    if estimate := run.progress.new_estimate(step, is_epochs_end=True):
+        run.terminal.say(estimate)
 
 
-def _say_epoch(run: Run, line: dict[str, Any]) -> None:
-    finest = run.dataset.taxonomy.levels[-1]
-    count = line["train/skipped_updates"]
-    skipped = f"  {count} updates skipped, not finite" if count else ""
-    accuracies = "  ".join(
-        f"{level} {line[f'validation/{level}/accuracy']:.2%}" for level in run.dataset.taxonomy.levels
-    )
-    run.terminal.say(
-        f"epoch {line['epoch']}/{run.config.num_epochs}  loss {line['train/loss']:.4f}, "
-        f"validation {line['validation/loss']:.4f}  accuracy {accuracies}  "
-        f"{finest} macro-F1 {line[f'validation/{finest}/macro_f1']:.4f}  "
-        f"{_speed(line['timing'])}{skipped}"
-    )
-
-
-def _speed(timing: dict[str, float]) -> str:
-    if "images_per_second" not in timing:
-        return "evaluated only"
-    return f"{timing['images_per_second']:.0f} images/s  {duration(timing['train_seconds'])}"
+def _say_epoch(run: Run, line: dict[str, Any], is_best: bool) -> None:
+    run.terminal.say(run.table.rows(line, is_best), as_is=True)
+    if count := line["train/skipped_updates"]:
+        updates = "1 update was" if count == 1 else f"{count} updates were"
+        run.terminal.say(f"In epoch {line['epoch']} {updates} skipped: the loss or its gradient was not finite.")
 
 
 def stop(run: Run, state: TrainState, step: int) -> None:
@@ -80,19 +73,32 @@ def stop(run: Run, state: TrainState, step: int) -> None:
     raise interruption.stopped(step)
 
 
-def predict_validation(run: Run, state: TrainState, step: int) -> dict[str, Any]:
-    """Returns level -> log-probabilities of the validation split at a step; stops if a signal requests it."""
-    split = run.dataset.splits["validation"]
-    batches = eval_batches(split, run.validation, run.config.batch_size, run.rows)
-    batches = _until_stopped(batches, functools.partial(stop, run, state, step))
+def predict_validation(run: Run, state: TrainState, step: int, task: Task) -> dict[str, Any]:
+    """Returns level -> log-probabilities of the validation split at a step; stops if a signal requests it.
+
+    Args:
+        run: the run.
+        state: whose parameters predict.
+        step: of the state.
+        task: is told how many images are done.
+    """
+    split, size = run.dataset.splits["validation"], run.config.batch_size
+    batches = eval_batches(split, run.validation, size, run.rows)
+    batches = _until_stopped(
+        batches, functools.partial(stop, run, state, step), lambda count: task.reached(count * size)
+    )
     return predict_split(state, batches, len(split), run.program.eval_step, run.program.mesh)
 
 
-def _until_stopped(batches: Iterator[dict[str, Any]], end: Callable[[], None]) -> Iterator[dict[str, Any]]:
-    for batch in batches:
+def _until_stopped(
+    batches: Iterator[dict[str, Any]], end: Callable[[], None], reached: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Yields batches unless a signal requests to stop; tells how many have been used when the next one is wanted."""
+    for number, batch in enumerate(batches, 1):
         if interruption.requested():
             end()
         yield batch
+        reached(number)
 
 
 def has_results(workdir: Path) -> bool:

@@ -19,8 +19,10 @@ from fashion_jax.step.optimizer import learning_rates
 from fashion_jax.step.program import Program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Batch, Outcome
+from fashion_jax.terminal import Terminal
+from fashion_jax.training.epoch_table import EpochTable
+from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.schedule import Schedule
-from fashion_jax.training.terminal import Terminal
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 
@@ -41,7 +43,9 @@ class Run:
         checkpoints: the saved states.
         metrics_file: the lines of the epochs that have ended.
         events: the events for TensorBoard; None in the processes that write nothing.
-        terminal: the progress that a user sees.
+        terminal: the lines that a user sees.
+        progress: the line that says how far the steps are.
+        table: the lines of the epochs that have ended.
     """
 
     program: Program
@@ -54,6 +58,8 @@ class Run:
     metrics_file: MetricsFile
     events: EventWriter | None
     terminal: Terminal
+    progress: TrainingProgress
+    table: EpochTable
 
     @property
     def config(self) -> ConfigDict:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from fashion_jax.atomic import replacing_folder
+from fashion_jax.config.combinations import best_metric
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.train_state import TrainState
+from fashion_jax.terminal import Task
+from fashion_jax.training.announcements import predict_line, score_rows
 from fashion_jax.training.epoch_end import predict_validation
 from fashion_jax.training.run import Run
 from fashion_jax.workdir.calibration_file import write_calibration
@@ -24,16 +28,31 @@ def write_results(run: Run, state: TrainState) -> None:
         restored = run.checkpoints.restore_best(run.program.abstract_state)
         assert restored is not None  # the last step is saved at least
         best, state = restored
-    log_probs = predict_validation(run, state, best)
+    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
+    with run.terminal.doing(Task("Predicting validation with the best checkpoint", len(split))) as task:
+        log_probs = predict_validation(run, state, best, task)
     if jax.process_index():
         return
     run.checkpoints.check_place()
-    taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    write_predictions(predictions_path(run.workdir), taxonomy, split, log_probs)
-    calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
-    with replacing_folder(report_path(run.workdir)) as unfinished:
-        _write_report(run, unfinished, best, log_probs, calibration.temperatures)
-    run.terminal.say(f"Done. Best checkpoint: step {best}. Report: {page_path(report_path(run.workdir))}")
+    with run.terminal.doing(Task("Writing predictions and the page")):
+        write_predictions(predictions_path(run.workdir), taxonomy, split, log_probs)
+        calibration = write_calibration(run.workdir, best, split.ids, log_probs, split.labels)
+        with replacing_folder(report_path(run.workdir)) as unfinished:
+            _write_report(run, unfinished, best, log_probs, calibration.temperatures)
+    run.terminal.say("\n".join(_conclusion(run, best)), as_is=True)
+
+
+def _conclusion(run: Run, best: int) -> Iterator[str]:
+    """Yields the last lines of a run: the scores of the best checkpoint, the page, and how to predict."""
+    line = next((line for line in run.metrics_file.lines if line["step"] == best), None)
+    if line is None:  # it was saved within an epoch
+        yield f"Done. Best checkpoint: step {best}"
+    else:
+        yield f"Done. Best checkpoint: epoch {line['epoch']}, step {best}, by {best_metric(run.config)}"
+        yield from score_rows(run.dataset.taxonomy.levels, line)
+    yield f"Page: {page_path(report_path(run.workdir))}"
+    yield "To predict images, folders or zips, name them after --input:"
+    yield f"  {predict_line(run.workdir, run.dataset.splits['validation'])}"
 
 
 def _write_report(

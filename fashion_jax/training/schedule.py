@@ -40,6 +40,11 @@ class Schedule:
     def num_steps(self) -> int:
         return max(self.epoch_ends)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Returns the steps of an epoch that is trained as a whole."""
+        return self._num_images // self._batch_size
+
     def epoch_of(self, step: int) -> int:
         """Returns the epoch, counted from 1, that a future step belongs to."""
         return next(epoch for end, epoch in self.epoch_ends.items() if step <= end)

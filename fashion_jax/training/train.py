@@ -28,23 +28,27 @@ from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Outcome
+from fashion_jax.taxonomy import UNKNOWN
+from fashion_jax.terminal import Task, Terminal
 from fashion_jax.training import interruption
+from fashion_jax.training.announcements import first_rows
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
+from fashion_jax.training.epoch_table import MISSING, EpochTable
 from fashion_jax.training.init_from import check_sources, with_trunks
+from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import write_results
 from fashion_jax.training.schedule import Schedule
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
-from fashion_jax.training.terminal import Terminal
 from fashion_jax.workdir.checkpoints.identity import Identity
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 from fashion_jax.workdir.opening import check_workdir, opened
-from fashion_jax.workdir.paths import checkpoints_path, metrics_path, report_path
+from fashion_jax.workdir.paths import checkpoints_path, metrics_path, page_path, report_path
 from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
@@ -78,15 +82,20 @@ def train_and_evaluate(
     changes = check_same_config(workdir, config)
     if not has_checkpoint(workdir):
         check_sources(config.model.init_from)
-    with opened(workdir, terminal.say, leads=jax.process_index() == 0), Place(workdir) as place, place.blamed():
-        dataset = load_dataset(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(terminal.kept_alive())
+        stack.enter_context(opened(workdir, terminal.say, leads=jax.process_index() == 0))
+        place = stack.enter_context(Place(workdir))
+        stack.enter_context(place.blamed())
+        with terminal.doing(Task("Reading the data")):
+            dataset = load_dataset(config)
         changes += check_same_data(workdir, dataset)
-        left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
-        for finding in _findings(dataset, config.data.drop_leaks, left_over):
-            terminal.say(finding)
+        for warning in _warnings(dataset, config.data.drop_leaks):
+            terminal.say(warning)
         start = _prepare(config, place, dataset, mesh, terminal)
-        with contextlib.closing(start.checkpoints), _others_may_end():
-            return _resume(start, changes)
+        stack.enter_context(contextlib.closing(start.checkpoints))
+        stack.enter_context(_others_may_end())
+        return _resume(start, changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +132,8 @@ def _others_may_end() -> Iterator[None]:
 def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     """Trains from the run's position to its end and writes all files; `changes` tells in words what has changed."""
     say, schedule, config, workdir = start.terminal.say, start.schedule, start.config, start.workdir
-    step, state = start.checkpoints.restore_latest(start.program.abstract_state) or (0, None)
+    with start.terminal.doing(Task("Looking for checkpoints")):
+        step, state = start.checkpoints.restore_latest(start.program.abstract_state) or (0, None)
     schedule.start_at(state)
     metrics_file = _open_metrics(start, step)
     if step < schedule.num_steps:
@@ -132,24 +142,45 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     for change in changes:
         say(f"{change}: from here on.")
     if step == schedule.num_steps and len(metrics_file.lines) == config.num_epochs and has_results(workdir):
-        say(f"The run in {workdir} is complete: {report_path(workdir)}")
+        say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
         return metrics_file.lines
-    say(f"Resuming {workdir} after step {step} of {schedule.num_steps}" if step else _introduction(start))
-    train_step = _compiling(start.program) if step < schedule.num_steps else start.program.train_step
-    start_beside(import_tensorflow)  # seconds of Python, as tracing is: after it, beside the compiler
-    state = _new_state(start.program, say) if state is None else state
-    start.checkpoints.check_place()  # TensorFlow makes the directory of its events where there is none
+    _introduce(start, step)
     with contextlib.ExitStack() as stack:
-        events = EventWriter(workdir) if jax.process_index() == 0 else None
-        if events:
-            stack.callback(events.close)
-            events.write_config(step, config_to_json(config))
-        _train_and_write(_open_run(start, train_step, metrics_file, events), state, step)
+        with start.terminal.doing(Task("Creating the model")):
+            train_step = _compiling(start.program) if step < schedule.num_steps else start.program.train_step
+            start_beside(import_tensorflow)  # seconds of Python, as tracing is: after it, beside the compiler
+            state = _new_state(start.program, say) if state is None else state
+            start.checkpoints.check_place()  # TensorFlow makes the directory of its events where there is none
+            events = EventWriter(workdir) if jax.process_index() == 0 else None
+            if events:
+                stack.callback(events.close)
+                events.write_config(step, config_to_json(config))
+            run = _open_run(start, train_step, metrics_file, events)
+        _train_and_write(run, state, step)
     return metrics_file.lines
+
+
+def _introduce(start: _Start, step: int) -> None:
+    """Says what is trained, on what, and where the page will be."""
+    config, dataset, schedule, workdir = start.config, start.dataset, start.schedule, start.workdir
+    if step:
+        lines = [f"Resuming {config.model.name} in {workdir} after step {step} of {schedule.num_steps}"]
+    else:
+        lines = [f"Training {config.model.name} in {workdir}"]
+    steps = f"{config.num_epochs} epochs of {schedule.steps_per_epoch:,} steps, {config.batch_size} images each"
+    page = page_path(report_path(workdir))
+    lines += first_rows(start.program.mesh, dataset.splits, dataset.taxonomy, steps, page)
+    start.terminal.say("\n".join(lines), as_is=True)
+    left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
+    for note in _notes(dataset, left_over):
+        start.terminal.say(note)
 
 
 def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, events: EventWriter | None) -> Run:
     config, dataset = start.config, start.dataset
+    table = EpochTable(dataset.taxonomy.levels, config.num_epochs, start.terminal.columns)
+    if table.unshown:
+        start.terminal.say(f"Note: the lines below have no room for {', '.join(table.unshown)}; metrics.jsonl has all.")
     return Run(
         program=start.program,
         train_step=train_step,
@@ -161,6 +192,8 @@ def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, even
         metrics_file=metrics_file,
         events=events,
         terminal=start.terminal,
+        progress=TrainingProgress(start.schedule, config.num_epochs, config.batch_size),
+        table=table,
     )
 
 
@@ -171,7 +204,8 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
         end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
     if step < run.schedule.num_steps:
         images = open_images(run.dataset.splits["train"], run.config, image_shape(run.config), run.program.mesh)
-        state = _train(run, state, images)
+        with run.terminal.doing(run.progress):
+            state = _train(run, state, images)
     write_results(run, state)
     meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
 
@@ -191,25 +225,22 @@ def _new_state(program: Program, say: Say) -> TrainState:
     return with_trunks(program.create_state(), model.name, model.init_from, say)
 
 
-def _findings(dataset: Dataset, drop_leaks: bool, left_over: int) -> Iterator[str]:
-    """Yields lines that a user should read about the data before training on it; left_over images fill no batch."""
+def _warnings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:
+    """Yields what may be wrong with the data."""
     if warning := leak_warning(dataset.leaks, drop_leaks):
         yield warning
     for warning in dataset.warnings:
         yield f"Warning: {warning}."
+
+
+def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
+    """Yields what a user should know of the data before training on it; left_over images fill no batch."""
     train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
-    notes = "; ".join(count_notes(dataset.taxonomy, train, validation, left_over))
-    yield from (f"Note: {note}." for note in (notes, left_out_note(dataset.left_out)) if note)
-
-
-def _introduction(start: _Start) -> str:
-    taxonomy, splits = start.dataset.taxonomy, start.dataset.splits
-    classes = ", ".join(f"{taxonomy.num_classes(level)} {level}" for level in taxonomy.levels)
-    return (
-        f"Training {start.config.model.name} in {start.workdir} on {len(splits['train']):,} images "
-        f"({len(splits['validation']):,} for validation; classes: {classes}): {start.config.num_epochs} epochs of "
-        f"{next(iter(start.schedule.epoch_ends))} steps. The first step takes longer, being compiled."
-    )
+    notes = [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
+    for level, labels in dataset.splits["validation"].labels.items():
+        if (labels == UNKNOWN).all():
+            notes.append(f"no validation image has a label at the level {level}, so that its scores are {MISSING}")
+    yield from (f"Note: {note}." for note in notes if note)
 
 
 def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
@@ -266,16 +297,19 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
 def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
     config, (start, epoch, seen) = run.config, run.schedule.position
     batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.rows)
-    watch, before = Stopwatch(), None
+    watch, before, pace = Stopwatch(), None, run.progress.pace
     ends, together = [*run.schedule.epoch_ends], config.steps_per_dispatch
     for step, count in dispatches(start, ends, together, config.checkpoint.every_steps):
         asked = time.monotonic()
+        if before is not None:  # the first step is compiled, and not measured
+            pace.start(step - count, watch.waited)
         put, step_fn = (put_batch, run.train_step) if count == 1 else (put_batches, run.program.train_steps)
         batch = put(next_batch(batches, count), run.program.mesh)
         watch.waited += time.monotonic() - asked
         with jax.transfer_guard("disallow"):
             state, outcome = step_fn(state, batch)
         interruption.hold(True)
+        run.progress.dispatched(step)
         if before is not None and step % config.log_every_steps < count:
             _report_progress(run, step - count, before, watch)  # after this dispatch, so that the device never waits
         watch.steps += count
@@ -286,6 +320,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
             if is_stopped:
                 stop(run, state, step)
             if step in run.schedule.epoch_ends:
+                pace.measure(step, watch.waited, is_last=True)
                 end_epoch(run, state, step, watch)
                 watch = Stopwatch()
             else:
@@ -296,13 +331,14 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
 
 def _report_progress(run: Run, step: int, outcome: Outcome, watch: Stopwatch) -> None:
     fetched = check_updates(run, step, outcome)
-    loss, epoch = float(fetched.loss), run.schedule.epoch_of(step)
-    speed = watch.timing(run.config.batch_size)["images_per_second"]
-    run.terminal.progress(step, run.schedule.num_steps, f"epoch {epoch}/{run.config.num_epochs}", speed, loss)
+    run.progress.pace.measure(step, watch.waited)
+    run.progress.fetched(step, float(fetched.loss))
+    if estimate := run.progress.new_estimate(step):
+        run.terminal.say(estimate)
     if run.events:
         scalars = {
-            "loss": loss,
-            "learning_rate": run.learning_rate(epoch, int(fetched.rollbacks)),
+            "loss": float(fetched.loss),
+            "learning_rate": run.learning_rate(run.schedule.epoch_of(step), int(fetched.rollbacks)),
             "gradient_norm": float(fetched.gradient_norm),
             "images_per_second": watch.lap(run.config.batch_size),
         }

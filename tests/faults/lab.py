@@ -232,7 +232,7 @@ def refused(name: str, command: Command, words: Sequence[str], status: int = 2) 
 
 def told(command: Command) -> str:
     """Returns what a command has said besides its progress."""
-    usual = ("epoch ", "Done.", "Training ", "step ", "Note: ")
+    usual = ("  ", "epoch ", "Done.", "Training ", "step ", "Note: ", "About ", "Page: ", "To predict ")
     lines = (command.stdout() + command.stderr()).splitlines()
     return " / ".join(line for line in lines if line.strip() and not line.startswith(usual))
 

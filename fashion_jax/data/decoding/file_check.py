@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ from fashion_jax.data.decoding.checked_files import Known, read_known, write_kno
 from fashion_jax.data.decoding.decode import contents, in_parallel, obstacle_in, to_rgb, unreadable
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.strings import Files
+from fashion_jax.terminal import doing
 
 _CHUNK = 4096  # files
 
@@ -54,18 +53,17 @@ def check_files(files: Files, cache: Path) -> Checked:
     unknown = np.setdiff1d(np.flatnonzero(digests == 0), np.fromiter(reasons, np.int64))
     if not len(unknown):
         return Checked(reasons, digests)
-    progress = _Progress(len(unknown))
     try:
-        for start in range(0, len(unknown), _CHUNK):
-            chunk = unknown[start : start + _CHUNK]
-            for i, found in zip(chunk.tolist(), in_parallel(_read, [files[i] for i in chunk]), strict=True):
-                if isinstance(found, str):
-                    reasons[i] = found
-                else:
-                    digests[i] = found
-            progress.show(start + len(chunk))
+        with doing("Checking images", len(unknown)) as task:
+            for start in range(0, len(unknown), _CHUNK):
+                chunk = unknown[start : start + _CHUNK]
+                for i, found in zip(chunk.tolist(), in_parallel(_read, [files[i] for i in chunk]), strict=True):
+                    if isinstance(found, str):
+                        reasons[i] = found
+                    else:
+                        digests[i] = found
+                task.reached(start + len(chunk))
     finally:
-        progress.end()
         good = np.flatnonzero(digests)
         write_known(cache, files, known, Known(files.names.select(good), status[good], digests[good]))
     return Checked(reasons, digests)
@@ -115,20 +113,3 @@ def _read(file: str) -> int | str:
             return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1
     except Undecodable as error:
         return str(error)
-
-
-class _Progress:
-    """A progress line on a terminal, shown once the check takes longer than two seconds."""
-
-    def __init__(self, total: int):
-        self._total, self._began = total, time.monotonic()
-        self._shown = False
-
-    def show(self, done: int) -> None:
-        if time.monotonic() - self._began > 2 and sys.stderr.isatty():
-            self._shown = True
-            print(f"\r\x1b[KChecking images: {done:,} of {self._total:,}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
