@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 import time
@@ -30,7 +29,8 @@ from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path, predictions_path
 
 if TYPE_CHECKING:
-    from fashion_jax.scoring.decider import Decider
+    from fashion_jax.scoring.calibration import Abstention
+    from fashion_jax.scoring.decider import Decider, Decisions
     from fashion_jax.workdir.trained import Trained
 
 
@@ -52,8 +52,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "[--config.FIELD=VALUE ...]",
         description="Writes the class and its probability at every level, one row per input, whatever it is. The "
         "probabilities are calibrated by the temperatures of the run's calibration.json.",
-        epilog="A file that has no prediction has the reason in the column error. Other ways to predict: "
-        "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
+        epilog="A file that has no prediction has the reason in the column error; if none has a prediction, the exit "
+        "status is 2. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
         allow_abbrev=False,
     )
     parser.add_argument("--workdir", metavar="DIR", type=Path, help="of a run")
@@ -103,13 +103,14 @@ def _add_decisions(parser: Parser) -> None:
         "--min-probability",
         metavar="P",
         type=float,
-        help=f"answer with the deepest class at least so probable, or {UNSURE!r}, in a column answer",
+        help=f"name the finest class that is at least so probable, or {UNSURE!r}, in a column answer",
     )
     group.add_argument(
         "--precision",
         metavar="P",
         type=float,
-        help="the same, by the thresholds that give this share of right answers on the run's validation split",
+        help="the same, by a threshold for each level with which this share of its answers is right on the run's "
+        "validation split",
     )
 
 
@@ -167,14 +168,15 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, cache_dir: str, inp
     batch_size = trained.batch_size(flags.batch_size)
     trained = trained.compiled(batch_size)
     began = time.monotonic()
-    predictions, rate = _predictions(trained, decider, inputs, batch_size)
+    predictions, decisions = _predictions(trained, decider, inputs, batch_size)
     seconds = time.monotonic() - began
     has_answers = decider.abstention is not None
     with output(flags.output) as path:
         columns = table_columns(decider.taxonomy, has_answers)
         write_table(path, columns, table_rows(predictions, decider.taxonomy, has_answers))
+    _check_any(predictions, flags.output)
     _say(flags.output, predictions, seconds, batch_size)
-    _say_decisions(decider, rate)
+    _say_decisions(decider, decisions)
     if flags.explain:
         _explain(trained, inputs, predictions, flags.explain, flags.batch_size)
 
@@ -208,8 +210,8 @@ def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
 
 def _predictions(
     trained: Trained, decider: Decider, inputs: Sequence[Input], batch_size: int
-) -> tuple[list[Prediction], float]:
-    """Returns a prediction per input, in order, and the contradiction rate of the heads by themselves."""
+) -> tuple[list[Prediction], Decisions]:
+    """Returns a prediction per input, in order, and the decisions on those that are images."""
     readable = [i for i, item in enumerate(inputs) if not item.error]
     good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size)
     predictions = [Prediction(item.name, item.error) for item in inputs]
@@ -223,7 +225,7 @@ def _predictions(
             probabilities={level: float(values[place]) for level, values in decisions.probabilities.items()},
             answer=decisions.answers[place],
         )
-    return predictions, decisions.contradiction_rate
+    return predictions, decisions
 
 
 def _log_probs(
@@ -250,35 +252,64 @@ def _log_probs(
     return good, errors, {level: values[places] for level, values in log_probs.items()}
 
 
+def _check_any(predictions: Sequence[Prediction], table: Path) -> None:
+    """Checks that at least one input has a prediction.
+
+    Raises:
+        UserError: none has.
+    """
+    if all(prediction.error for prediction in predictions):
+        first, others = predictions[0], len(predictions) - 1
+        found = f"{first.path} is no image that can be predicted ({first.error})"
+        if others:
+            found += f", nor is any of the {others:,} other files" if others > 1 else ", nor is the other file"
+        raise UserError(
+            f"{found}: name images, or folders or zips of them. {table} has a row for each file, with the reason."
+        )
+
+
 def _say(path: Path, predictions: Sequence[Prediction], seconds: float, batch_size: int) -> None:
     """Prints the number of predictions and the speed; for less than a batch, which is padded, the time instead."""
     from fashion_jax.command_line import printable, rate
 
-    failed = sum(bool(prediction.error) for prediction in predictions)
-    done = len(predictions) - failed
-    words = f"{path}: {done:,} {'prediction' if done == 1 else 'predictions'}"
-    if failed:
-        words += f"; {failed:,} without, see the column error"
+    failed = [prediction for prediction in predictions if prediction.error]
+    done = len(predictions) - len(failed)
     speed = f"{rate(done / max(seconds, 1e-9))} images/s" if done >= batch_size else f"Predicting took {seconds:.1f} s"
-    print(printable(f"{words}. {speed}."))
+    print(printable(f"{path}: {done:,} {'prediction' if done == 1 else 'predictions'}. {speed}."))
+    if failed:
+        files = "1 file has" if len(failed) == 1 else f"{len(failed):,} files have"
+        example = f"{failed[0].path} ({failed[0].error})"
+        print(printable(f"{files} no prediction, such as {example}: the column error has the reasons."))
 
 
-def _say_decisions(decider: Decider, rate: float) -> None:
+def _say_decisions(decider: Decider, decisions: Decisions) -> None:
     from fashion_jax.command_line import printable
 
-    if not math.isnan(rate):  # it is NaN without images
-        text = f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images."
-        if decider.abstention:
-            thresholds = decider.abstention.thresholds.items()
-            bounds = [f"{level} {f'from {bound:.4g}' if bound <= 1 else 'never'}" for level, bound in thresholds]
-            text += f" Sure are {', '.join(bounds)}."
-        print(printable(text))
+    rate = decisions.contradiction_rate
+    print(
+        printable(f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images.")
+    )
+    if decider.abstention:
+        print(printable(_answered_words(decider.abstention, decisions)))
+
+
+def _answered_words(abstention: Abstention, decisions: Decisions) -> str:
+    """Says how many images were answered at which level, and from which probability on."""
+    parts = []
+    for level, answered in reversed(decisions.answered.items()):
+        threshold = abstention.thresholds[level]
+        bound = f"probability at least {threshold:.4g}" if threshold <= 1 else "no threshold is high enough"
+        parts.append(f"{answered:,} at {level} ({bound})")
+    count = len(decisions.answers)
+    unsure = count - sum(decisions.answered.values())
+    images = "1 image" if count == 1 else f"{count:,} images"
+    return f"Answers for {images}: {', '.join(parts)}, {unsure:,} not at all ({UNSURE})."
 
 
 def _explain(
     trained: Trained, inputs: Sequence[Input], predictions: Sequence[Prediction], folder: Path, batch_size: int | None
 ) -> None:
-    """Writes heat maps of the predicted classes at the levels that are sure, numbered by table row from 0."""
+    """Writes heat maps of the predicted classes, sure or not, numbered by table row from 0."""
     import numpy as np
 
     from fashion_jax.command_line import printable

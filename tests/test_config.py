@@ -91,7 +91,14 @@ WRONG = {
         ["a.jpg"],
         ["{id}.jpg", 3],
     ),
-    "data.levels": (*NO_LEVEL_TABLES, {}, {"main": 3}, {"path": "p"}, {"main": "m", "main_probability": "p"}),
+    "data.levels": (
+        *NO_LEVEL_TABLES,
+        {},
+        {"main": 3},
+        {"path": "p"},
+        {"main": "m", "main_probability": "p"},
+        {"main": "m", "main_name": "p"},
+    ),
     "data.taxonomy": (None, 3),
     "data.splits": (
         None,

@@ -53,11 +53,12 @@ def test_the_wanted_precision_at_each_level():
         for level, classes in free.classes.items()
     }
     decider = Decider(SHOP, TEMPERATURES, "conditional").for_precision(LOG_PROBS, labels, 0.8)
-    classes = decider.decide(LOG_PROBS).classes
-    at_sub = classes["sub"] >= 0
-    at_main = (classes["main"] >= 0) & ~at_sub
-    for level, answered in (("sub", at_sub), ("main", at_main)):
-        assert answered.sum() > 20 and np.mean(classes[level][answered] == labels[level][answered]) >= 0.8, level
+    decisions = decider.decide(LOG_PROBS)
+    for level in ("sub", "main"):
+        answered = [i for i, answer in enumerate(decisions.answers) if answer in SHOP.classes[level]]
+        classes = decisions.classes[level][answered]
+        assert len(answered) == decisions.answered[level] > 20
+        assert np.mean(classes == labels[level][answered]) >= 0.8, level
 
 
 def test_answers_at_a_coarser_level_have_the_precision_among_those_that_are_left_to_it():
@@ -78,8 +79,21 @@ def test_the_answer_is_the_deepest_class_that_is_sure_though_it_is_not_on_the_li
     free = Decider(PLAIN, {}, "conditional")
     assert free.decide(log_probs).answers == ["Shoes/Boot"]
     sure = Decider(PLAIN, {}, "conditional", abstention=Abstention.of_probability(PLAIN, 0.5)).decide(log_probs)
-    assert sure.answers == ["Apparel"] and sure.probabilities["main"] == pytest.approx([0.6])
-    assert sure.classes["sub"].tolist() == [-1] and sure.probabilities["sub"].tolist() == [0]
+    assert sure.answers == ["Apparel"] and sure.answered == {"main": 1, "sub": 0}
+    best = {level: PLAIN.classes[level][classes[0]] for level, classes in sure.classes.items()}
+    assert best == {"main": "Apparel", "sub": "Apparel/Dress"}, "the best guess is below what is sure"
+    assert sure.probabilities["main"] == pytest.approx([0.6]) and sure.probabilities["sub"] == pytest.approx([0.3])
+
+
+def test_what_is_not_sure_keeps_the_best_guess():
+    none_sure = Abstention.of_probability(SHOP, 1.0)
+    for how in ("independent", "conditional"):
+        free = Decider(SHOP, TEMPERATURES, how).decide(LOG_PROBS)
+        unsure = Decider(SHOP, TEMPERATURES, how, abstention=none_sure).decide(LOG_PROBS)
+        assert set(unsure.answers) == {"unsure"} and unsure.answered == {"main": 0, "sub": 0}
+        for level in SHOP.levels:
+            np.testing.assert_array_equal(unsure.classes[level], free.classes[level])
+            np.testing.assert_array_equal(unsure.probabilities[level], free.probabilities[level])
 
 
 def test_each_head_answers_for_itself_where_decisions_are_independent():

@@ -70,7 +70,7 @@ def test_other_formats_keep_names_as_they_are(tmp_path):
     names = [*FORMULAS, *HARMLESS]
     rows = [[name, 0.5] for name in names]
     for end in ("jsonl", "parquet"):
-        write_table(tmp_path / f"t.{end}", ["path", "sub_probability"], rows)
+        write_table(tmp_path / f"t.{end}", {"path": str, "sub_probability": float}, rows)
     lines = (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["path"] for line in lines] == names
     assert pq.read_table(tmp_path / "t.parquet")["path"].to_pylist() == names

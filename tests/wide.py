@@ -58,6 +58,7 @@ def make_run(
         dataset=dataset,
         schedule=SimpleNamespace(num_steps=10 * epochs),
         checkpoints=Mock(best_step=10 * epochs),
+        events=None,
         terminal=Mock(),
     )
     return run, {level: _log_probs(drawn["validation"], taxonomy, level, rng) for level in levels}

@@ -94,7 +94,7 @@ def _level_table(check_value: Check, empty: bool) -> Check:
 def _levels(x: Any) -> str:
     if wrong := _level_table(_text, empty=False)(x):
         return wrong
-    taken = {"path", "error", "answer", *(f"{level}_probability" for level in x)} & set(x)
+    taken = {"path", "error", "answer", *(f"{level}_{of}" for level in x for of in ("name", "probability"))} & set(x)
     return f"a table whose levels have other names than {', '.join(sorted(taken))}" if taken else ""
 
 

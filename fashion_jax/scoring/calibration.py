@@ -195,6 +195,14 @@ def path_probabilities(log_probs: Table, classes: np.ndarray) -> np.ndarray:
     return np.where(classes == UNKNOWN, 0.0, np.exp(picked(log_probs, classes)))
 
 
+def deepest(classes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the number of the deepest level, from 0, at which each image has a class; -1 if at none."""
+    depths = np.full(len(next(iter(classes.values()))), -1)
+    for depth, of_level in enumerate(classes.values()):
+        depths[of_level != UNKNOWN] = depth
+    return depths
+
+
 def answers(sure: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> list[str]:
     """Returns the name of each image's deepest known class, or UNSURE."""
     names = [UNSURE] * len(sure[taxonomy.levels[0]])

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fashion_jax.scoring.blocks import Table, likeliest, map_levels, stacked
-from fashion_jax.scoring.calibration import Abstention, answers, path_probabilities
+from fashion_jax.scoring.calibration import Abstention, answers, deepest, path_probabilities
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import (
     contradiction_rate,
     decode,
     leaf_classes,
     leaf_log_probs,
+    likeliest_leaves,
     minimum_risk,
     predicted_classes,
 )
@@ -26,15 +27,17 @@ class Decisions(NamedTuple):
     """The classes that were decided on for some images, and their probabilities.
 
     Attributes:
-        classes: level -> int [images], UNKNOWN (-1) where there is none.
+        classes: level -> int [images], the best guess, sure or not; UNKNOWN (-1) below a class without children.
         probabilities: level -> [images], 0 where there is no class.
-        answers: the name of each image's deepest sure class.
+        answers: the name of each image's deepest sure class, or UNSURE.
+        answered: level -> number of images whose deepest sure class is of that level.
         contradiction_rate: the share of images whose heads' own likeliest classes contradict each other.
     """
 
     classes: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
     answers: list[str]
+    answered: dict[str, int]
     contradiction_rate: float
 
 
@@ -60,20 +63,25 @@ class Decider:
         """Decides on images, given level -> log-probabilities [images, classes]."""
         log_probs = {level: log_probs[level] for level in self.taxonomy.levels}
         parts = map_levels(self._decide, log_probs)
-        classes, probabilities = (stacked(columns) for columns in zip(*parts, strict=True))
+        classes, probabilities, sure = (stacked(columns) for columns in zip(*parts, strict=True))
         independent = {level: likeliest(x)[1] for level, x in log_probs.items()}
         rate = contradiction_rate(independent, self.taxonomy)
-        return Decisions(classes, probabilities, answers(classes, self.taxonomy), rate)
+        depths = deepest(sure)
+        answered = {level: int((depths == i).sum()) for i, level in enumerate(self.taxonomy.levels)}
+        return Decisions(classes, probabilities, answers(sure, self.taxonomy), answered, rate)
 
-    def _decide(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Returns level -> classes and level -> their probabilities for a block of images."""
+    def _decide(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
+        """Returns, for a block of images, level -> best guesses, their probabilities, and the classes that are sure."""
         decoded, classes = self._decoded(log_probs)
+        sure = classes
         if self.abstention:
             candidates = self._candidates(decoded, classes)
             probabilities = _probabilities(decoded, candidates)
             consistent = self.how != "independent"
-            classes = self.abstention.sure(probabilities, candidates, self.taxonomy, consistent=consistent)
-        return classes, _probabilities(decoded, classes)
+            sure = self.abstention.sure(probabilities, candidates, self.taxonomy, consistent=consistent)
+            if consistent and self.costs is None:
+                classes = leaf_classes(likeliest_leaves(decoded, sure, self.taxonomy), self.taxonomy)
+        return classes, _probabilities(decoded, classes), sure
 
     def for_precision(
         self, log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], precision: float

@@ -124,6 +124,23 @@ def leaf_classes(leaves: np.ndarray, taxonomy: Taxonomy) -> dict[str, np.ndarray
     return dict(zip(taxonomy.levels, leaf_paths(taxonomy)[leaves].T, strict=True))
 
 
+def likeliest_leaves(
+    decoded: Mapping[str, np.ndarray], sure: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> np.ndarray:
+    """Returns int [images]: the likeliest row of `leaf_paths` below the classes that are sure, from `decode`'s result.
+
+    Args:
+        decoded: level -> log-probabilities [images, classes].
+        sure: level -> int [images]; UNKNOWN (-1) where any class may be.
+        taxonomy: the classes of both.
+    """
+    scores = leaf_log_probs(decoded, taxonomy)
+    for level, path in zip(taxonomy.levels, leaf_paths(taxonomy).T, strict=True):
+        known = sure[level][:, None]
+        scores = np.where((known == UNKNOWN) | (known == path), scores, -np.inf)
+    return scores.argmax(1)
+
+
 def predicted_classes(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy, how: str) -> dict[str, np.ndarray]:
     """Returns level -> int [images]: each level's likeliest class if `how` is independent, else the likeliest path.
 

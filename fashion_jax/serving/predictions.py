@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from fashion_jax.serving.table_files import Cell
-from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+from fashion_jax.serving.table_files import Cell, Columns
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +16,10 @@ class Prediction:
     Attributes:
         path: the name of the input.
         error: why there is no prediction; empty if there is one.
-        classes: level -> class id, UNKNOWN (-1) where no class is sure; empty if there is no prediction.
+        classes: level -> class id, the best guess; UNKNOWN (-1) below a class without children; empty if there is no
+            prediction.
         probabilities: level -> probability of that class.
-        answer: the name of the deepest sure class; None if there is no prediction.
+        answer: the name of the deepest sure class, or UNSURE; None if there is no prediction.
     """
 
     path: str
@@ -32,23 +33,23 @@ class Prediction:
         return self.classes.get(level, UNKNOWN)
 
 
-def table_columns(taxonomy: Taxonomy, has_answers: bool) -> list[str]:
-    """Returns the names of the columns of a table of predictions.
+def table_columns(taxonomy: Taxonomy, has_answers: bool) -> Columns:
+    """Returns the columns of a table of predictions: name -> type of its cells.
 
     Args:
         taxonomy: the predicted levels and classes.
         has_answers: whether there is a column for the deepest sure class.
     """
-    columns = ["path"]
+    columns: dict[str, type[str] | type[float]] = {"path": str}
     for level in taxonomy.levels:
-        columns += [level, f"{level}_probability"]
+        columns |= {level: str, f"{level}_name": str, f"{level}_probability": float}
     if has_answers:
-        columns.append("answer")
-    return [*columns, "error"]
+        columns["answer"] = str
+    return columns | {"error": str}
 
 
 def table_rows(predictions: Iterable[Prediction], taxonomy: Taxonomy, has_answers: bool) -> list[list[Cell]]:
-    """Returns a row of `table_columns` for each prediction; cells are None where no class is sure."""
+    """Returns a row of `table_columns` for each prediction; cells are None where there is no class."""
     return [_row(prediction, taxonomy, has_answers) for prediction in predictions]
 
 
@@ -57,9 +58,10 @@ def _row(prediction: Prediction, taxonomy: Taxonomy, has_answers: bool) -> list[
     for level in taxonomy.levels:
         class_id = prediction.class_at(level)
         if class_id == UNKNOWN:
-            row += [None, None]
+            row += [None, None, None]
         else:
-            row += [taxonomy.classes[level][class_id], prediction.probabilities[level]]
+            name = taxonomy.classes[level][class_id]
+            row += [name, class_labels(name)[-1], prediction.probabilities[level]]
     if has_answers:
         row.append(prediction.answer)
     return [*row, prediction.error]

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -15,6 +15,8 @@ from fashion_jax.atomic import replacing
 TABLES = (".csv", ".jsonl", ".parquet")
 
 Cell = str | float | None
+
+Columns = Mapping[str, type[str] | type[float]]  # name -> type of the cells, in order
 
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # line breaks to some reader, as str.splitlines
 
@@ -59,13 +61,16 @@ def _cell(value: Cell) -> str | float:
     return "" if value is None or math.isnan(value) else value
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def write_table(path: Path, columns: Columns, rows: Sequence[Sequence[Cell]]) -> None:
     """Writes a table in the format of TABLES that the path's suffix names; the file is replaced atomically.
 
-    In Parquet, columns that end in _probability are numbers and all others are texts.
+    Args:
+        path: its parent folder exists.
+        columns: name -> type of the cells, which Parquet stores.
+        rows: a cell for each column; None is an empty cell of any type.
     """
     if path.suffix.lower() == ".csv":
-        write_csv(path, columns, rows)
+        write_csv(path, list(columns), rows)
         return
     rows = [[encodable(value) if isinstance(value, str) else value for value in row] for row in rows]
     with replacing(path) as temporary:
@@ -78,11 +83,11 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell
             _write_parquet(temporary, columns, rows)
 
 
-def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def _write_parquet(path: Path, columns: Columns, rows: Sequence[Sequence[Cell]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = [pa.float64() if column.endswith("_probability") else pa.string() for column in columns]
+    kinds = [pa.float64() if kind is float else pa.string() for kind in columns.values()]
     values = [[row[place] for row in rows] for place in range(len(columns))]
     table = pa.table([pa.array(v, kind) for v, kind in zip(values, kinds, strict=True)], names=list(columns))
     with path.open("wb") as file:
