@@ -29,7 +29,7 @@ def test_words_of_other_tools_lead_to_what_can_be_typed(word, value, clause):
 
 def test_a_value_that_the_field_does_not_take_is_told_what_it_takes():
     said = suggestion("--model", "mobilenet")
-    assert "--config.model.name?" in said and "resnet34, vgg16" in said and "=mobilenet" not in said
+    assert "--config.model.name?" in said and "one of resnet10, " in said and "=mobilenet" not in said
     assert "train and validation" in suggestion("--val", "0.2")
 
 
