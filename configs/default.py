@@ -84,20 +84,22 @@ def get_config() -> ConfigDict:
     )
 
     config.data = section(
-        # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg
-        # with a taxonomy; below train/ and validation/, or similar names, if these exist) | tfds (TensorFlow Datasets)
+        # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg with
+        # one level or a taxonomy; below train/ and val/, or similar names, if these exist) | tfds (TensorFlow Datasets)
         source="catalogue",
         path="",  # folder or zip of the data; for tfds the dataset's directory, or TFDS's data_dir (empty: its default)
         tfds="",  # TFDS dataset, e.g. fashion_mnist or NAME/CONFIG:VERSION, unless path is its directory
         csv="",  # the table, relative to path: CSV or .parquet; empty: styles.csv
-        # a row's image, relative to path: {COLUMN} is the row's value, * matches anything; a list for several images
+        # a row's image, relative to path: {COLUMN} is the row's value, {COLUMN[:3]} its first three characters, *
+        # matches anything; a list for several images
         image="images/{id}.jpg",
         levels={"main": "masterCategory", "sub": "subCategory"},  # ordered, coarse to fine: level -> column
         # file that fixes the classes: a run's taxonomy.json, or YAML such as configs/clothing.yaml; empty: the classes
         # of the training rows
         taxonomy="",
         # split -> a file of ids (relative to path), a folder (if source = folder), a split or slice of a TFDS dataset
-        # (e.g. "test[:50%]"), or a fraction of the rows; or the name of a column with the values train and validation
+        # (e.g. "test[:50%]"), or a fraction of the rows; or the name of a column whose values are called train,
+        # validation (val, dev, ...) and test; or {"column": NAME, "validation": VALUE, ...} for values of other names
         splits={"train": 0.8, "validation": 0.2},
         folds=0,  # above 0: cross-validation with this many equal parts, instead of splits by fractions
         fold=0,  # the part (from 0) that is validation; the others are training

@@ -75,6 +75,8 @@ def test_rows_and_their_lines(tmp_path, content, lines):
         (",".join(f"c{i}" for i in range(100)) + "\n", r"c39 and 60 more:"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a workbook of an old Excel, not a CSV: .* save it as CSV in UTF-8"),
         (b"\x1f\x8b\x08\0", "is a gzip archive, not a CSV"),
+        ('[{"id": "1", "main": "a"}]', "is JSON, not a CSV"),
+        ("<!DOCTYPE html><title>Log in</title>", "is a web page or XML, not a CSV"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line_and_the_way_out(tmp_path, content, sentence):

@@ -47,12 +47,12 @@ RUN = {
     "README.md": {
         "python -m fashion_jax.main --config configs/mtl.py": CATALOGUE,
         "python -m fashion_jax.main --config configs/product_images.py": TINY,
+        "python -m fashion_jax.main --config configs/default.py": TINY,
         "python -m fashion_jax.predict": (),
         "python -m fashion_jax.evaluate": (),
     },
     "docs/data.md": {
         "python -m fashion_jax.main --config configs/product_images.py": TINY,
-        "python -m fashion_jax.main --config configs/default.py": TINY,
         "python -m fashion_jax.prepare": CATALOGUE,
     },
     "docs/predicting.md": {
@@ -294,6 +294,8 @@ def write_readers_data(folder: Path) -> None:
     photos = folder / "photos"
     for i, main_class, sub_class in rows:
         split = "validation" if int(i) < 8 else "train"
+        (folder / "shop" / sub_class).mkdir(parents=True, exist_ok=True)
+        (folder / "shop" / sub_class / f"{i}.jpg").write_bytes(smallest_image(i))
         for place in (f"images/{i}.jpg", f"{split}/{main_class}/{sub_class}/{i}.jpg"):
             (photos / place).parent.mkdir(parents=True, exist_ok=True)
             (photos / place).write_bytes(smallest_image(i))

@@ -401,7 +401,9 @@ def test_a_star_stands_for_anything(tmp_path):
 def test_an_image_that_fits_two_rows_is_refused(tmp_path):
     write_table(tmp_path / "styles.csv", [ROW, ("11", "Footwear", "Shoes")])
     write_pictures(tmp_path, "1.jpg", "11.jpg")
-    with pytest.raises(UserError, match=r"'images/11\.jpg' fits data\.image for the rows '1' and '11'"):
+    write_table(tmp_path / "styles.csv", [ROW, ROW, ("11", "Footwear", "Shoes")])
+    assert len(read(tmp_path, image="images/{id}.*")) == 3  # two rows of a product
+    with pytest.raises(UserError, match=r"'images/11\.jpg' fits data\.image for lines 2 and 4"):
         read(tmp_path, image="images/{id}*.jpg")
 
 

@@ -158,12 +158,20 @@ def _from_files(
             f"The id {everywhere[twice[0]]!r} stands in the splits {one!r} and {other!r}: "
             "take it out of one of the files in data.splits."
         )
+    is_there = everywhere.places(table.ids) >= 0
+    for i, split in enumerate(names):
+        if (ids := listed[i]) and not is_there[owner == i].any():
+            some = f", whose ids are such as {table.ids[0]!r}" if len(table) else ""
+            raise UserError(
+                f"No id of data.splits.{split}, {splits[split]!r}, such as {ids[0]!r}, is in the table{some}: list "
+                "values of the column 'id', or the names of images if there is none."
+            )
     place = table.ids.places(everywhere)
     of = np.where(place < 0, -1, owner[place]) if len(owner) else np.full(len(table), -1)
     left_out: LeftOut = {}
     if len(unassigned := np.flatnonzero((of < 0) & good)):
         left_out["in no split"] = list(table.ids.select(unassigned))
-    if len(absent := np.flatnonzero(everywhere.places(table.ids) < 0)):
+    if len(absent := np.flatnonzero(~is_there)):
         left_out["in a split, but not in the table"] = list(everywhere.select(absent))
     return names, of, left_out
 

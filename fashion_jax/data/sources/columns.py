@@ -35,6 +35,9 @@ _OTHER_FORMATS = {
     b"PK\x03\x04": "a workbook of Excel, Numbers or LibreOffice, or a zip",
     b"\xd0\xcf\x11\xe0": "a workbook of an old Excel",
     b"\x1f\x8b": "a gzip archive",
+    b"{": "JSON",
+    b"[": "JSON",
+    b"<": "a web page or XML",
 }
 
 csv.field_size_limit((1 << 31) - 1)  # columns that are not used may have cells of any size
@@ -105,7 +108,7 @@ def read_columns(path: Path, wanted: Mapping[str, str], optional: Sequence[str])
 
 def _read_csv(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
     start = _first_bytes(path)
-    if other := _OTHER_FORMATS.get(start) or _OTHER_FORMATS.get(start[:2]):
+    if other := next((name for first, name in _OTHER_FORMATS.items() if start.startswith(first)), ""):
         raise UserError(
             f"The table {str(path)!r} is {other}, not a CSV: open it, save it as {_IN_UTF8}, and name that file in "
             "data.csv."

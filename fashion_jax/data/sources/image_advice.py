@@ -64,7 +64,7 @@ def image_advice(data: DataFields, folder: Path) -> str:
 
 def _sample(patterns: Sequence[str], columns: Columns, folder: Path) -> Columns:
     """Returns some rows that name an image, half of them without a file if there are as many."""
-    named = ImageNames(patterns, str(folder)).of_rows(columns)[1]
+    named = ImageNames(patterns, str(folder)).of_rows(columns, range(_count(columns)))[1]
     columns = {name: [values[i] for i in np.unique(named)] for name, values in columns.items()}
     found = _found(patterns, columns, folder)
     missing = [i for i, there in enumerate(found) if not there][: _MAX_ROWS // 2]
@@ -74,13 +74,17 @@ def _sample(patterns: Sequence[str], columns: Columns, folder: Path) -> Columns:
 
 def _found(patterns: Sequence[str], columns: Columns, folder: Path) -> list[bool]:
     """Returns of each row whether it has an image by the patterns."""
-    count = len(next(iter(columns.values())))
+    count = _count(columns)
     try:
-        names, rows = ImageNames(patterns, str(folder)).of_rows(columns)
+        names, rows = ImageNames(patterns, str(folder)).of_rows(columns, range(count))
     except UserError:  # an image for two rows
         return [False] * count
     there = {row for name, row in zip(names, rows.tolist(), strict=True) if os.path.isfile(folder / name)}
     return [row in there for row in range(count)]
+
+
+def _count(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _file_of(row: Mapping[str, str], used: Sequence[str], files: Sequence[str]) -> str:

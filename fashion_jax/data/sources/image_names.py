@@ -30,16 +30,18 @@ def _values(pattern: str) -> list[Value]:
 class ImageNames:
     """Names of images, relative to a folder, by the patterns of data.image, in which * matches anything."""
 
-    def __init__(self, patterns: Sequence[str], folder: str):
+    def __init__(self, patterns: Sequence[str], folder: str, unit: str = "line"):
+        """Takes the patterns, the folder, and what the numbers of rows count, for messages."""
         self._fields = list(dict.fromkeys(value for pattern in patterns for value in _values(pattern)))
         self._patterns = [self._compiled(pattern) for pattern in patterns]
         self._folder = folder
         self._stored = StoredNames(folder)
         self._listed: dict[str, tuple[list[str], list[str]]] = {}
-        self._owner: dict[str, str] = {}  # name -> id of its row
+        self._unit = unit
+        self._owner: dict[str, tuple[tuple[str, ...], int]] = {}  # name -> values and number of its first row
         self._guesses = any("*" in pattern for pattern in patterns)  # such a pattern could match another row's image
 
-    def of_rows(self, columns: Columns) -> tuple[list[str], np.ndarray]:
+    def of_rows(self, columns: Columns, numbers: Sequence[int] | np.ndarray) -> tuple[list[str], np.ndarray]:
         """Returns the images of rows, whether they exist or not: names, and int [names], the row of each.
 
         Names are spelt as on disk, where accents may be decomposed and Windows' backslashes are slashes. No row has a
@@ -58,10 +60,11 @@ class ImageNames:
             if not all(map(str.isascii, names)) or any("\\" in name for name in names):
                 names = list(map(self._on_disk, names))
             return names, np.arange(len(names))
-        rows = [self._of_row(row) for row in zip(*values, strict=True)]
+        by_row = list(zip(*values, strict=True))
+        rows = [self._of_row(row) for row in by_row]
         if self._guesses:
-            for row_id, row in zip(columns.get("id") or [next(iter(row), "") for row in rows], rows, strict=True):
-                self._check_owner(row_id, row)
+            for number, row, found in zip(np.asarray(numbers).tolist(), by_row, rows, strict=True):
+                self._check_owner(row, number, found)
         return list(itertools.chain.from_iterable(rows)), np.repeat(np.arange(len(rows)), list(map(len, rows)))
 
     def _compiled(self, pattern: str) -> _Compiled:
@@ -112,11 +115,12 @@ class ImageNames:
             self._listed[folder] = [name for name, _ in pairs], [name for _, name in pairs]
         return self._listed[folder]
 
-    def _check_owner(self, row_id: str, names: Sequence[str]) -> None:
+    def _check_owner(self, values: tuple[str, ...], number: int, names: Sequence[str]) -> None:
         for name in names:
-            if self._owner.setdefault(name, row_id) != row_id:
+            first, its_number = self._owner.setdefault(name, (values, number))
+            if first != values:
                 raise UserError(
-                    f"The image {name!r} fits data.image for the rows {self._owner[name]!r} and {row_id!r}: "
+                    f"The image {name!r} fits data.image for {self._unit}s {its_number} and {number}: "
                     "write patterns that tell them apart, such as images/{id}_*.jpg."
                 )
 

@@ -113,14 +113,14 @@ def read_table(data: DataFields, folder: Path) -> tuple[Table, LeftOut]:
     """
     path = table_file(data.csv, folder)
     columns = _Columns.of(data)
-    names = ImageNames(columns.patterns, str(folder))
     unit = "row" if is_parquet(path) else "line"
+    names = ImageNames(columns.patterns, str(folder), unit)
     parts: list[tuple[Any, ...]] = []  # as _part returns them
     known: dict[Labels, int] = {}
     ragged: list[RaggedRow] = []
     nameless = _Nameless(unit, pattern_columns(columns.patterns))
     for part in read_columns(path, columns.wanted(), optional=["id"]):
-        found, of = names.of_rows(part.columns)
+        found, of = names.of_rows(part.columns, part.numbers)
         parts.append(_part(part, found, of, columns, known))
         nameless.add(part, of, columns.levels)
         ragged += part.ragged
