@@ -12,6 +12,7 @@ from fashion_jax.report.page import write_page
 from tests.pages import make_contents
 
 webdriver = pytest.importorskip("selenium.webdriver")
+pytest.importorskip("selenium.webdriver.support.wait")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromium-driver")
 
@@ -63,7 +64,10 @@ def opened(browser, path, width=1280, **media):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get("about:blank")  # or else the driver may take the page before for this one
     browser.get(path.as_uri())
+    wait = webdriver.support.wait.WebDriverWait(browser, 20)
+    wait.until(lambda _: run(browser, "return document.readyState") == "complete")
     return browser
 
 
@@ -169,10 +173,80 @@ def test_the_matrix_sorts_and_reads_cells_by_mouse_and_keyboard(browser, content
 
 def test_the_heat_maps_come_and_go(browser, path):
     opened(browser, path)
-    heat = browser.find_element("css selector", "img.heat")
+    heat = browser.find_element("css selector", "#errors ~ .groups img.heat")
     assert not heat.is_displayed()
     browser.find_element("css selector", ".show-heat").click()
     assert heat.is_displayed()
+
+
+def test_a_thumbnail_opens_the_image_with_its_whole_id_and_gives_the_focus_back(browser, contents, path):
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, path, width=390)
+    thumbs = browser.find_elements("css selector", "#errors ~ .groups .thumb")
+    small = thumbs[1].find_element("tag name", "img")
+    assert run(browser, "return arguments[0].offsetHeight", small) <= 88
+    thumbs[1].send_keys(Keys.ENTER)
+    dialog = browser.find_element("id", "viewer")
+    large = dialog.find_element("css selector", ".shown img")
+    assert large.is_displayed() and large.size["height"] > 2 * small.size["height"]
+    shown = dialog.find_element("tag name", "code").text
+    assert shown == thumbs[1].get_attribute("data-id") and shown in contents.split.ids
+    dialog.find_element("css selector", ".copy").click()
+    assert browser.find_element("css selector", "#viewer output").text.startswith(("Copied", "The id is selected"))
+    browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    assert dialog.find_element("tag name", "code").text == thumbs[0].get_attribute("data-id")
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not dialog.is_displayed() and browser.switch_to.active_element == thumbs[1]
+    assert browser.get_log("browser") == []
+
+
+def test_cells_and_pairs_lead_to_images_that_are_in_the_page(browser, path):
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, path)
+    dead = "return [...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.querySelector(a.hash)).length"
+    assert run(browser, dead) == 0
+    blocks = run(browser, "return [...document.querySelectorAll('.matrix script')].map(s => JSON.parse(s.textContent))")
+    anchors = [anchor for block in blocks for _, _, anchor in block["links"]]
+    assert len(anchors) > CLASSES
+    assert run(browser, "return arguments[0].every(id => document.getElementById(id))", anchors)
+    box = browser.find_element("css selector", "#confusions .matrix")
+    box.find_element("css selector", "svg").send_keys(Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ENTER)
+    target = run(browser, "return document.querySelector(':target')")
+    assert target.is_displayed() and target.find_element("tag name", "img").is_displayed()
+
+
+def test_a_tap_on_a_cell_says_its_count_until_the_next(browser, contents, path):
+    opened(browser, path, width=390)
+    frame = browser.find_element("css selector", "#confusions .matrix svg rect.frame")
+    run(browser, "arguments[0].scrollIntoView({block: 'center'})", frame)
+    x, y = run(browser, "const r = arguments[0].getBoundingClientRect(); return [r.left + 5, r.top + 5]", frame)
+    for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    labels, predicted = contents.split.labels["sub"], contents.log_probs["sub"].argmax(1)
+    right = ((labels == 0) & (predicted == 0)).sum()
+    tooltip = browser.find_element("css selector", "#confusions .tooltip")
+    assert tooltip.is_displayed() and f": {right} of {(labels == 0).sum()}" in tooltip.text
+    run(browser, "document.querySelector('h1').dispatchEvent(new PointerEvent('pointerdown', {bubbles: true}))")
+    assert not tooltip.is_displayed()
+
+
+def test_what_scrolls_sideways_says_so_until_its_end(browser, path):
+    opened(browser, path, width=390)
+    hidden = """
+      const cut = [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('svg')
+        && e.scrollWidth > e.clientWidth + 2 && getComputedStyle(e).overflowX === 'auto' && e.clientWidth > 1);
+      return cut.filter((e) => !e.parentElement.matches('.edges') || e.parentElement.querySelector('.right').hidden)
+        .map((e) => e.className);
+    """
+    assert run(browser, hidden) == []
+    box = browser.find_element("css selector", "#classes .scroll")
+    edge = box.find_element("xpath", "./following-sibling::span[contains(@class, 'right')]")
+    assert edge.is_displayed()
+    run(browser, "arguments[0].scrollLeft = 10000", box)
+    run(browser, "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert not edge.is_displayed()
 
 
 def test_the_print_has_everything_open(browser, path):

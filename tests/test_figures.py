@@ -1,6 +1,5 @@
-"""The page's figures and tables: their content, their layout inside the picture, and hostile names."""
+"""The page's figures: their content, their layout inside the picture, and hostile names."""
 
-import csv
 import math
 
 import numpy as np
@@ -11,7 +10,6 @@ from matplotlib.colors import same_color
 from fashion_jax.report.figures import confusion
 from fashion_jax.report.figures import curves as figures
 from fashion_jax.report.figures import style as drawing
-from fashion_jax.scoring import metrics
 
 HOSTILE = [
     "$x^{",
@@ -58,14 +56,6 @@ def _lines(num_epochs: int, levels: tuple[str, ...] = ("main", "sub")) -> list[d
         }
         for epoch in range(1, num_epochs + 1)
     ]
-
-
-def _scores(num_images: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(num_images, num_classes))
-    labels = rng.integers(-1, num_classes, num_images)
-    logits[np.arange(num_images), labels] += 2
-    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True), labels
 
 
 def _assert_text_is_inside(figure) -> None:
@@ -125,7 +115,7 @@ def test_curves_without_values_and_with_hostile_levels(tmp_path):
 
 def test_confusion_says_what_is_in_the_matrix(tmp_path, drawn):
     names = ["Apparel/Dress", "Apparel/Topwear", "Footwear/Shoes"]
-    figures.write_confusion(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 6]]), names, "sub", tmp_path / "sub.png")
+    confusion.write_confusion(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 6]]), names, "sub", tmp_path / "sub.png")
     ax = drawn[0].axes[0]
     title, legend = (text.get_text() for text in drawn[0].texts)
     assert title == "sub: accuracy 90.0 %"
@@ -149,7 +139,7 @@ def _pixel(figure, row: int, column: int) -> tuple[int, int]:
 @pytest.mark.parametrize(("size", "counted"), [(1, True), (30, True), (150, False)])
 def test_confusion_of_any_size_keeps_its_text_inside(tmp_path, drawn, size, counted):
     names = [f"Group {i // 8}/Class number {i}" for i in range(size)]
-    figures.write_confusion(np.diag(np.arange(size) + 1), names, "Validation, sub", tmp_path / "x.png")
+    confusion.write_confusion(np.diag(np.arange(size) + 1), names, "Validation, sub", tmp_path / "x.png")
     height, width = image.imread(tmp_path / "x.png").shape[:2]
     assert 250 < width < (1400 if counted else 2600) and 200 < height < 2600
     assert ("1" in [text.get_text() for text in drawn[0].axes[0].texts]) == counted
@@ -159,7 +149,7 @@ def test_confusion_of_any_size_keeps_its_text_inside(tmp_path, drawn, size, coun
 
 def test_hostile_names_are_drawn_as_they_are(tmp_path, drawn):
     matrix = np.full((len(HOSTILE), len(HOSTILE)), 123456)
-    figures.write_confusion(matrix, HOSTILE, "$\\frac$ " + "title " * 40, tmp_path / "x.png")
+    confusion.write_confusion(matrix, HOSTILE, "$\\frac$ " + "title " * 40, tmp_path / "x.png")
     labels = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
     assert labels[:4] == ["$x^{", "=1+1", "\u8863\u7c7b $\\frac$", "c/d"]
     assert len(labels[4]) <= 28 and "\u2026" in labels[4]
@@ -170,43 +160,8 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path, drawn):
 
 
 def test_confusion_without_images(tmp_path, drawn):
-    figures.write_confusion(np.zeros((2, 2), int), ["a", "b"], "sub", tmp_path / "x.png")
+    confusion.write_confusion(np.zeros((2, 2), int), ["a", "b"], "sub", tmp_path / "x.png")
     assert drawn[0].texts[0].get_text() == "sub: no images"
-
-
-def test_report_has_a_table_that_equals_the_metrics(tmp_path):
-    classes = [f"P{i // 2}/C{i}" for i in range(5)]
-    log_probs, labels = _scores(60, 5)
-    labels[labels == 3] = -1
-    log_probs[:, 3] = -30
-    main = (["P0", "P1"], log_probs[:, :2], np.minimum(labels, 1))
-    figures.write_report(tmp_path, _lines(2), {"main": main, "sub": (classes, log_probs, labels)}, "test")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "classes_main.csv",
-        "classes_sub.csv",
-        "confusion_main.png",
-        "confusion_sub.png",
-        "curves.png",
-    ]
-    with (tmp_path / "classes_sub.csv").open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["class", "f1", "auroc", "precision", "recall", "support"]
-    assert [row[0] for row in rows] == classes
-    for row, expected in zip(rows, metrics.per_class(log_probs, labels), strict=True):
-        values = [float(cell or "nan") for cell in row[1:]]
-        np.testing.assert_array_equal(values, [expected[column] for column in header[1:]])
-    assert rows[3][1:] == ["", "", "", "", "0"]
-
-
-def test_formulas_in_the_table_are_text(tmp_path):
-    names = ["=1+1", "+a", "-a", "@a", "\ta", "a=b", 'quo"te,\nline', "\udcff"]
-    numbers = {"f1": 0.1, "auroc": math.nan, "precision": -0.5, "recall": 1 / 3, "support": 7}
-    figures.write_per_class([{"class": name, **numbers} for name in names], tmp_path / "x.csv")
-    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
-        _, *rows = csv.reader(file)
-    expected = ["'=1+1", "'+a", "'-a", "'@a", "'\ta", "a=b", 'quo"te,\nline', "\\udcff"]
-    assert [row[0] for row in rows] == expected
-    assert rows[0][1:] == ["0.1", "", "-0.5", repr(1 / 3), "7"]
 
 
 def test_level_names_become_safe_and_distinct_file_names():
@@ -215,12 +170,3 @@ def test_level_names_become_safe_and_distinct_file_names():
     stems = [figures.file_stem(level) for level in odd]
     assert len(set(stems)) == len(odd)
     assert all(set(stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") and len(stem) < 80 for stem in stems)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text("old")
-    with pytest.raises(KeyError):
-        figures.write_per_class([{"class": "a"}], path)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

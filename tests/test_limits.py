@@ -238,7 +238,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
 def test_the_page_shows_no_thumbnail_of_them(name, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("Pillow opens it"))
     if not name.startswith("avif"):
-        assert thumbnail(io.BytesIO(COSTLY[name][0])) is None
+        assert thumbnail(io.BytesIO(COSTLY[name][0]), 10_000) is None
 
 
 def test_a_thumbnail_is_what_training_sees(tmp_path):
@@ -247,6 +247,6 @@ def test_a_thumbnail_is_what_training_sees(tmp_path):
         data, expected = exact()[name]
         (tmp_path / name).write_bytes(data)
         for file in (str(tmp_path / name), io.BytesIO(data)):
-            with Image.open(io.BytesIO(base64.b64decode(thumbnail(file).partition(",")[2]))) as shown:
+            with Image.open(io.BytesIO(base64.b64decode(thumbnail(file, 10_000).partition(",")[2]))) as shown:
                 assert np.abs(np.asarray(shown).astype(int) - expected).mean() < 12
-    assert thumbnail(str(tmp_path / "none.jpg")) is None
+    assert thumbnail(str(tmp_path / "none.jpg"), 10_000) is None

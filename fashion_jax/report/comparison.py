@@ -28,7 +28,6 @@ from fashion_jax.report.sections.scores import (
     decode_figures,
     level_figures,
 )
-from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
@@ -210,9 +209,7 @@ def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for level in reversed(min(shared_levels, key=len)):
         names, trained = class_names(runs[0].taxonomy, level), runs[0].train_counts(level).tolist()
-        f1 = np.array(
-            [[row["f1"] for row in metrics.per_class(run.log_probs[level], run.split.labels[level])] for run in runs]
-        )
+        f1 = np.array([[row["f1"] for row in run.class_scores[level]] for run in runs])
         change = f1[1:] - f1[0]
         largest = np.nan_to_num(np.abs(change), nan=-1).max(0)
         found[level] = [

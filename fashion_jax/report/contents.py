@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.config.loading import image_shape
+from fashion_jax.report.album import Album
 from fashion_jax.report.augmented import Augmented, augmented_images
+from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import Assessment
-from fashion_jax.scoring.blocks import LazyRows
+from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities
+from fashion_jax.scoring.label_errors import LabelErrors, rank_levels
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_labels
@@ -24,6 +27,7 @@ from fashion_jax.workdir.paths import data_path, environment_path
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+    from scipy.sparse import csr_array
 
     from fashion_jax.data.dataset import Split
 
@@ -52,6 +56,7 @@ class PageContents:
         command: the evaluate command that makes the page again; empty for the page of a training.
         note: sentences to read with the measurement, or an empty string.
         thresholds: a class of more training images than the first is in the head, of fewer than the second in the tail.
+        album: the images that the page under way shows.
     """
 
     workdir: Path
@@ -73,11 +78,37 @@ class PageContents:
     command: str = ""
     note: str = ""
     thresholds: tuple[int, int] = (1000, 100)
+    album: Album = dataclasses.field(default_factory=Album)
 
     @functools.cached_property
     def calibrated(self) -> dict[str, LazyRows]:
         """Returns level -> calibrated log-probabilities, [images, classes]."""
         return calibrated_levels(self.log_probs, self.temperatures)
+
+    @functools.cached_property
+    def likeliest(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Returns level -> each image's largest calibrated log-probability and its class, [images] each."""
+        return {level: likeliest(log_probs) for level, log_probs in self.calibrated.items()}
+
+    @functools.cached_property
+    def label_errors(self) -> dict[str, LabelErrors]:
+        """Returns level -> the labels by how wrong they look, of each level with at least two classes."""
+        probs = {level: probabilities(log_probs) for level, log_probs in self.calibrated.items()}
+        return rank_levels(probs, self.split.labels, self.taxonomy)
+
+    @functools.cached_property
+    def class_scores(self) -> dict[str, list[dict[str, float]]]:
+        """Returns level -> F1, precision, recall, AUROC and support of each class (see metrics.per_class)."""
+        return {level: metrics.per_class(x, self.split.labels[level]) for level, x in self.log_probs.items()}
+
+    @functools.cached_property
+    def confusion_counts(self) -> dict[str, csr_array]:
+        """Returns level -> images whose class is known, int64 [classes, classes], rows true, columns predicted."""
+        sizes = {level: self.taxonomy.num_classes(level) for level in self.log_probs}
+        return {
+            level: metrics.confusion_matrix(self.split.labels[level], np.argmax(x, axis=1), sizes[level])
+            for level, x in self.log_probs.items()
+        }
 
     @property
     def line(self) -> Mapping[str, Any]:

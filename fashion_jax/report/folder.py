@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.data.dataset import Split
+from fashion_jax.report.class_table import CLASS_COLUMNS, class_file, class_rows
 from fashion_jax.report.comparison import write_comparison
 from fashion_jax.report.contents import PageContents, read_contents
-from fashion_jax.report.figures.curves import confusion_name, write_report
+from fashion_jax.report.figures.confusion import write_confusion
+from fashion_jax.report.figures.curves import confusion_name, write_curves
 from fashion_jax.report.page import write_page
-from fashion_jax.scoring.blocks import probabilities
 from fashion_jax.scoring.evaluation import Evaluation
-from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels
+from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows
 from fashion_jax.serving.grad_cam import explainer, map_words
 from fashion_jax.serving.table_files import write_csv
 from fashion_jax.workdir.paths import page_path
@@ -29,9 +30,9 @@ def write_folder(directory: Path, contents: PageContents) -> None:
         directory: exists; files in it are replaced.
         contents: the run and the split to show.
     """
-    labels, classes = contents.split.labels, contents.taxonomy.classes
-    levels = {level: (list(classes[level]), x, labels[level]) for level, x in contents.log_probs.items()}
-    write_report(directory, contents.lines, levels, contents.split_name)
+    write_figures(directory, contents)
+    for level in contents.taxonomy.levels:
+        write_csv(directory / class_file(level), CLASS_COLUMNS, class_rows(contents, level))
     write_label_errors(directory / "label_errors.csv", contents)
     write_page(page_path(directory), contents)
 
@@ -51,11 +52,17 @@ def shown_images(directory: Path, contents: PageContents) -> dict[str, dict[str,
     return {"train": train, "validation": {f"confusion_matrix/{finest}": matrix}}
 
 
+def write_figures(directory: Path, contents: PageContents) -> None:
+    """Writes curves.png and, for each level, confusion_{level}.png."""
+    write_curves(contents.lines, directory / "curves.png")
+    for level, counts in contents.confusion_counts.items():
+        title = f"{contents.split_name.capitalize()}, {level}"
+        write_confusion(counts, contents.taxonomy.classes[level], title, directory / confusion_name(level))
+
+
 def write_label_errors(path: Path, contents: PageContents) -> None:
     """Writes a row for each label of each level that is suspected to be wrong, the most suspicious first."""
-    probs = {level: probabilities(log_probs) for level, log_probs in contents.calibrated.items()}
-    ranked = rank_levels(probs, contents.split.labels, contents.taxonomy)
-    rows = label_error_rows(contents.split.ids, ranked, contents.split.labels, contents.taxonomy)
+    rows = label_error_rows(contents.split.ids, contents.label_errors, contents.split.labels, contents.taxonomy)
     write_csv(path, COLUMNS, [row for row in rows if row[COLUMNS.index("suspected")]])
 
 

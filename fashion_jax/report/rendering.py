@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("tables.js", "matrix.js", "page.js")  # joined into one script
+_SCRIPTS = ("tables.js", "edges.js", "matrix.js", "viewer.js", "page.js")  # joined into one script
 _MAX_NAME = 80  # characters
 _DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # marks that reorder text
 
@@ -60,6 +60,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "text": text,
+        "whole": whole,
         "percent": percent,
         "points": points,
         "decimal": decimal,
@@ -86,6 +87,15 @@ def text(value: Any, max_characters: int = _MAX_NAME) -> str:
     name = "".join(" " if unicodedata.category(c) == "Cc" else c for c in plain)
     tail = max_characters // 3
     return name if len(name) <= max_characters else f"{name[: max_characters - tail - 1]}…{name[-tail:]}"
+
+
+def whole(value: Any) -> str:
+    """Returns an id of any length on one line, with escapes for control characters and marks that reorder text."""
+    escaped = ("Cc", "Zl", "Zp")
+    return "".join(
+        c.encode("unicode_escape").decode("ascii") if ord(c) in _DIRECTIONS or unicodedata.category(c) in escaped else c
+        for c in encodable(str(value))
+    )
 
 
 def percent(value: float | None, digits: int = 1) -> str:

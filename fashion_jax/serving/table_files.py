@@ -40,9 +40,14 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
     take for a formula gets a single quote before it, after a line break too, where a simple reader begins a new row.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(_Rows(file), lineterminator=_BREAKS)
-        writer.writerow([_cell(column) for column in columns])
-        writer.writerows([_cell(value) for value in row] for row in rows)
+        write_rows(file, columns, rows)
+
+
+def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Writes what `write_csv` writes to a file opened with newline=""."""
+    writer = csv.writer(_Rows(file), lineterminator=_BREAKS)
+    writer.writerow([_cell(column) for column in columns])
+    writer.writerows([_cell(value) for value in row] for row in rows)
 
 
 class _Rows:

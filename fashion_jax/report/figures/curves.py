@@ -1,4 +1,4 @@
-"""Writes the figures and tables beside the page: curves, confusion matrices, and a table of each level's classes."""
+"""Draws the curves of losses and scores over epochs, and names the files beside the page after their level."""
 
 from __future__ import annotations
 
@@ -11,46 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.report.figures.charts import METRIC_TITLES
-from fashion_jax.report.figures.confusion import write_confusion
 from fashion_jax.report.figures.style import GREY, create_figure, save_figure, shown, style
-from fashion_jax.scoring import metrics
-from fashion_jax.serving.table_files import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-COLUMNS = ("class", "f1", "auroc", "precision", "recall", "support")
-
 _TRAIN, _VALIDATION = "#e08a1e", "#1f5fa8"
 
 _RING: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
-
-
-def write_report(
-    directory: Path,
-    lines: Sequence[Mapping[str, Any]],
-    level_data: Mapping[str, tuple[Sequence[str], np.ndarray, np.ndarray]],
-    split_name: str,
-) -> None:
-    """Writes curves.png and, for each level, confusion_{level}.png and classes_{level}.csv.
-
-    Args:
-        directory: exists; `level` in the file names is file_stem(level).
-        lines: of metrics.jsonl.
-        level_data: level -> names of its C classes, and the split's log-probabilities [images, C] and labels [images],
-            UNKNOWN (-1) where not known.
-        split_name: name of the split, for the titles.
-    """
-    write_curves(lines, directory / "curves.png")
-    for level, (classes, log_probs, labels) in level_data.items():
-        matrix = metrics.confusion_matrix(labels, np.argmax(log_probs, axis=1), len(classes))
-        title = f"{split_name.capitalize()}, {level}"
-        write_confusion(matrix, classes, title, directory / confusion_name(level))
-        scores = metrics.per_class(log_probs, labels)
-        rows = [{"class": name, **row} for name, row in zip(classes, scores, strict=True)]
-        write_per_class(rows, directory / f"classes_{file_stem(level)}.csv")
 
 
 def confusion_name(level: str) -> str:
@@ -62,11 +32,6 @@ def file_stem(level: str) -> str:
     """Returns a level's name as part of a file name: unchanged if safe, else its safe characters and a checksum."""
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", level)[:60]
     return safe if safe == level else f"{safe}-{zlib.crc32(level.encode('utf-8', 'surrogatepass')):08x}"
-
-
-def write_per_class(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows with the keys COLUMNS as CSV."""
-    write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
 def write_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:

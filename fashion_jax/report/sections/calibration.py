@@ -50,7 +50,7 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
         "reliability_label": f"Accuracy against confidence, {level}: expected calibration error {error:.1%}",
         "coverage": _coverage_chart(curve),
         "coverage_label": f"Accuracy of the most confident images, {level}: {curve['accuracy'][-1]:.1%} over all",
-        "targets": [_target(curve, accuracy) for accuracy in _TARGETS],
+        "targets": [answered_at(curve, accuracy) for accuracy in _TARGETS],
     }
 
 
@@ -66,7 +66,7 @@ def _coverage_chart(curve: dict[str, np.ndarray]) -> charts.Chart:
     return charts.shares({"validation": (coverage, accuracy)}, low=lowest)
 
 
-def _target(curve: dict[str, np.ndarray], accuracy: float) -> dict[str, float | None]:
+def answered_at(curve: dict[str, np.ndarray], accuracy: float) -> dict[str, float | None]:
     """Returns the share of images answered at a wanted accuracy and the confidence needed, None if out of reach."""
     good = np.flatnonzero(curve["accuracy"] >= accuracy)
     if not len(good):

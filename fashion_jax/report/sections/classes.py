@@ -1,29 +1,36 @@
-"""Describes the page's table of classes: scores, images, confidence, and the class each is confused with."""
+"""Describes the page's classes: a table of scores, images and confidence, and typical and wrong images of each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fashion_jax.report import advice
+from fashion_jax.report.class_table import class_data_uri, class_file
 from fashion_jax.report.contents import PageContents, class_names
-from fashion_jax.report.figures.curves import file_stem
-from fashion_jax.report.sections.confusion import confusion_counts
-from fashion_jax.scoring import metrics
+from fashion_jax.report.shots import Shots
 from fashion_jax.scoring.blocks import Table, likeliest
 from fashion_jax.taxonomy import UNKNOWN
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-
 MAX_ROWS = 200  # of a table on the page; the CSV file lists all classes
+
+_MAX_PICTURED = 200  # classes with images
+_MAX_IMAGES = 3  # typical images of a class, and as many wrong ones
+_ALL_IMAGES = 150  # about as many typical images of all classes together, but at least one of each
+_MAX_OPEN = 25  # largest number of classes of a level whose images are shown at once
 
 
 def classes(contents: PageContents) -> dict[str, Any]:
-    """Describes the scores of each class, the weakest first."""
+    """Describes the scores and images of each class, the weakest first."""
     levels = [_level(contents, level) for level in reversed(contents.taxonomy.levels)]
+    number = min(sum(len(level["rows"]) for level in levels), _MAX_PICTURED)
+    each, left = min(max(_ALL_IMAGES // max(number, 1), 1), _MAX_IMAGES), number
+    for level in levels:
+        level["pictured"] = _pictured(contents, level, each, left)
+        level["open"] = len(level["pictured"]) <= _MAX_OPEN
+        left -= len(level["pictured"])
     frequent, rare = contents.thresholds
     return {
         "levels": levels,
@@ -36,15 +43,16 @@ def classes(contents: PageContents) -> dict[str, Any]:
 
 def _level(contents: PageContents, level: str) -> dict[str, Any]:
     names = class_names(contents.taxonomy, level)
-    scores = metrics.per_class(contents.log_probs[level], contents.split.labels[level])
-    counts, trained = confusion_counts(contents, level), contents.train_counts(level).tolist()
+    scores, counts = contents.class_scores[level], contents.confusion_counts[level]
+    trained = contents.train_counts(level).tolist()
     excess = excess_confidence(contents.calibrated[level], contents.split.labels[level])
     chosen = _weakest(scores)
     rows = []
     for k in chosen:
-        rival = _rival(counts, k)
+        rival = advice.taken_for(counts, k)
         rows.append(
             {
+                "id": k,
                 "name": names[k],
                 **scores[k],
                 "training": trained[k],
@@ -54,8 +62,34 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
             }
         )
     nested = level != contents.taxonomy.levels[0]
-    file = f"classes_{file_stem(level)}.csv"
-    return {"level": level, "rows": rows, "classes": len(names), "nested": nested, "file": file}
+    return {
+        "level": level,
+        "number": contents.taxonomy.levels.index(level),
+        "rows": rows,
+        "classes": len(names),
+        "nested": nested,
+        "file": class_file(level),
+        "table": class_data_uri(contents, level),
+    }
+
+
+def _pictured(contents: PageContents, level: Mapping[str, Any], each: int, most: int) -> dict[int, dict[str, Any]]:
+    """Shows typical and wrong images of the first `most` classes of the table, `each` of both kinds.
+
+    Typical images are right and the most certain; wrong ones are predicted as another class, the most certain first.
+    """
+    shots, found = Shots(contents, level["level"]), {}
+    right_rows = shots.most_confident((shots.labels != UNKNOWN) & (shots.labels == shots.predicted))
+    for row in level["rows"][:most]:
+        k = row["id"]
+        right, wrong = (rows[shots.labels[rows] == k][:each].tolist() for rows in (right_rows, shots.wrong_rows))
+        if right or wrong:
+            found[k] = {
+                "row": row,
+                "typical": [shots.answer(i, heat=False) for i in right],
+                "wrong": [shots.answer(i, heat=False) for i in wrong],
+            }
+    return found
 
 
 def _weakest(scores: Sequence[Mapping[str, float]]) -> list[int]:
@@ -66,14 +100,6 @@ def _weakest(scores: Sequence[Mapping[str, float]]) -> list[int]:
     f1 = np.nan_to_num([row["f1"] for row in scores], nan=np.inf)
     order = np.lexsort([-np.array([row["support"] for row in scores]), f1])[:MAX_ROWS]
     return sorted(sorted(order.tolist()), key=f1.__getitem__)
-
-
-def _rival(counts: csr_array, k: int) -> tuple[int, int] | None:
-    """Returns the class that images of class k are most often predicted as, and how often; None if all are right."""
-    start, end = counts.indptr[k : k + 2]
-    others = counts.indices[start:end]
-    wrong = np.where(others == k, 0, counts.data[start:end])
-    return (int(others[wrong.argmax()]), int(wrong.max())) if wrong.any() else None
 
 
 def _group(images: int, frequent: int, rare: int) -> str:

@@ -13,7 +13,6 @@ from fashion_jax.report.figures.confusion import excerpt, legible_classes
 from fashion_jax.report.figures.curves import confusion_name
 from fashion_jax.report.figures.style import shown
 from fashion_jax.report.rendering import text
-from fashion_jax.scoring import metrics
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -40,7 +39,7 @@ def confusions(contents: PageContents) -> dict[str, Any]:
     levels = []
     for level in reversed(contents.taxonomy.levels):
         names = class_names(contents.taxonomy, level)
-        counts = confusion_counts(contents, level)
+        counts = contents.confusion_counts[level]
         chosen = legible_classes(counts)
         levels.append(
             {
@@ -48,7 +47,7 @@ def confusions(contents: PageContents) -> dict[str, Any]:
                 "names": names,
                 "images": int(counts.sum()),
                 "wrong": int(counts.sum() - counts.trace()),
-                "pairs": confused_pairs(counts),
+                "pairs": [(pair, pair_anchor(contents, level, pair)) for pair in confused_pairs(counts)],
                 "places": {k: place for place, k in enumerate(chosen.tolist())},
                 "left_out": len(names) - len(chosen),
                 "matrix": matrix(counts, names, chosen),
@@ -56,13 +55,12 @@ def confusions(contents: PageContents) -> dict[str, Any]:
                 "file": confusion_name(level),
             }
         )
-    return {"levels": levels, "finest": contents.taxonomy.levels[-1]}
+    return {"levels": levels}
 
 
-def confusion_counts(contents: PageContents, level: str) -> csr_array:
-    """Counts the images whose class is known, int64 [C, C], rows true, columns predicted."""
-    predicted = np.argmax(contents.log_probs[level], axis=1)
-    return metrics.confusion_matrix(contents.split.labels[level], predicted, contents.taxonomy.num_classes(level))
+def pair_anchor(contents: PageContents, level: str, pair: Pair) -> str:
+    """Returns the anchor of the gallery with the images of a confused pair."""
+    return f"pair-{contents.taxonomy.levels.index(level)}-{pair.true}-{pair.predicted}"
 
 
 def confused_pairs(counts: csr_array) -> list[Pair]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.report.contents import PageContents, class_names
-from fashion_jax.report.sections.confusion import confused_pairs, confusion_counts
-from fashion_jax.report.thumbnails import data_uri, thumbnail
-from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities, row_blocks
-from fashion_jax.scoring.label_errors import rank_label_errors, verdict
+from fashion_jax.report.contents import PageContents
+from fashion_jax.report.sections.confusion import confused_pairs, pair_anchor
+from fashion_jax.report.shots import Shot, Shots
+from fashion_jax.scoring.blocks import LazyRows, row_blocks
+from fashion_jax.scoring.label_errors import verdict
 from fashion_jax.taxonomy import UNKNOWN
 
 _MAX_IMAGES = 24  # per gallery
@@ -20,68 +20,15 @@ _MAX_IMAGES = 24  # per gallery
 _MAX_PER_PAIR = 4
 
 
-class _Shots:
-    """The images of the galleries; each gets one picture and one heat map, however many galleries show it."""
-
-    def __init__(self, contents: PageContents):
-        self.level = contents.taxonomy.levels[-1]
-        self.contents = contents
-        self.names = class_names(contents.taxonomy, self.level)
-        self.labels = contents.split.labels[self.level]
-        self.log_probs = contents.calibrated[self.level]
-        self.confidences, self.predicted = likeliest(self.log_probs)
-        self.pictures: dict[int, str | None] = {}
-        self.shots: list[dict[str, Any]] = []
-
-    def shot(self, row: int, said: int, other: int, other_text: str) -> dict[str, Any]:
-        """Returns an image with the class named first, and another class."""
-        if row not in self.pictures:
-            self.pictures[row] = thumbnail(self.contents.split.picture(row))
-        label, (log_probs,) = int(self.labels[row]), self.log_probs[np.array([row])]
-        shot = {
-            "row": row,
-            "id": self.contents.split.ids[row],
-            "picture": self.pictures[row],
-            "heat": None,
-            "predicted": self.names[self.predicted[row]],
-            "said": self.names[said],
-            "probability": float(np.exp(log_probs[said])),
-            "right": label == said,
-            "label": self.names[label],
-            "other": self.names[other],
-            "other_text": other_text,
-            "other_probability": float(np.exp(log_probs[other])),
-        }
-        self.shots.append(shot)
-        return shot
-
-    def wrong(self, row: int) -> dict[str, Any]:
-        """Returns an image whose predicted class is not its label."""
-        return self.shot(row, int(self.predicted[row]), int(self.labels[row]), "labelled")
-
-    def add_heat(self) -> None:
-        """Adds the heat map to every picture; the maps of all pictures are computed at once."""
-        rows = sorted({shot["row"] for shot in self.shots if shot["picture"]})
-        if self.contents.explain is None or not rows:
-            return
-        classes = {level: np.argmax(x[rows], axis=1) for level, x in self.contents.log_probs.items()}
-        maps = self.contents.explain(rows, classes)[self.level]
-        heat = {row: None if image is None else data_uri(image) for row, image in zip(rows, maps, strict=True)}
-        for shot in self.shots:
-            shot["heat"] = heat.get(shot["row"])
-
-
 def galleries(contents: PageContents) -> dict[str, Any]:
-    """Describes the galleries of images at the finest level from which a person learns most."""
-    shots = _Shots(contents)
-    shown = [_errors(shots), _pairs(shots), _suspects(shots), _doubts(shots)]
-    shots.add_heat()
+    """Describes the galleries of images from which a person learns most: of the finest level, and all levels' pairs."""
+    finest, *coarser = [Shots(contents, level) for level in reversed(contents.taxonomy.levels)]
+    shown = [_errors(finest), _pairs([finest, *coarser]), _suspects(finest), _doubts(finest)]
     return {
         "galleries": shown,
-        "level": shots.level,
+        "level": finest.level,
         "split": contents.split_name,
         "workdir": "" if contents.command else shlex.quote(str(contents.workdir)),
-        "explained": any(shot["heat"] for shot in shots.shots),
         "explained_from": contents.explained_from,
     }
 
@@ -90,40 +37,43 @@ def _gallery(name: str, title: str, words: str, groups: Sequence[dict[str, Any]]
     return {"name": name, "title": title, "text": words, "groups": [group for group in groups if group["shots"]]}
 
 
-def _group(shots: list[dict[str, Any]], **heading: Any) -> dict[str, Any]:
+def _group(shots: list[Shot], **heading: Any) -> dict[str, Any]:
     return {"heading": None, **heading, "shots": shots}
 
 
-def _errors(shots: _Shots) -> dict[str, Any]:
+def _errors(shots: Shots) -> dict[str, Any]:
     """Describes the wrong predictions with the highest probability."""
-    known = int((shots.labels != UNKNOWN).sum())
-    wrong = np.flatnonzero((shots.labels != UNKNOWN) & (shots.predicted != shots.labels))
-    worst = wrong[np.argsort(-shots.confidences[wrong], kind="stable")][:_MAX_IMAGES].tolist()
+    known, worst = int((shots.labels != UNKNOWN).sum()), shots.wrong_rows[:_MAX_IMAGES].tolist()
     if not known:
         words = f"No image has a known label of {shots.level}."
     elif not worst:
         words = f"There are no errors: all {known:,} images are right at {shots.level}."
     else:
-        words = f"{len(wrong):,} of {known:,} images are wrong at {shots.level}; the {len(worst)} most confident:"
-    return _gallery("errors", "Worst errors", words, [_group([shots.wrong(row) for row in worst])])
+        wrong = len(shots.wrong_rows)
+        words = f"{wrong:,} of {known:,} images are wrong at {shots.level}; the {len(worst)} most confident:"
+    return _gallery("errors", "Worst errors", words, [_group([shots.answer(row) for row in worst])])
 
 
-def _pairs(shots: _Shots) -> dict[str, Any]:
-    """Describes images of the most frequently confused pairs of classes, the most confident first."""
+def _pairs(levels: Sequence[Shots]) -> dict[str, Any]:
+    """Describes images of the most frequently confused pairs of classes of each level, the most confident first."""
     groups = []
-    for number, pair in enumerate(confused_pairs(confusion_counts(shots.contents, shots.level)), 1):
-        rows = np.flatnonzero((shots.labels == pair.true) & (shots.predicted == pair.predicted))
-        rows = rows[np.argsort(-shots.confidences[rows], kind="stable")][:_MAX_PER_PAIR].tolist()
-        heading = shots.names[pair.true], shots.names[pair.predicted]
-        shown = [shots.wrong(row) for row in rows]
-        groups.append(_group(shown, heading=heading, id=f"pair-{number}", count=pair.images))
-    words = "If even people cannot tell two classes apart, consider merging them."
+    for shots in levels:
+        for pair in confused_pairs(shots.contents.confusion_counts[shots.level]):
+            anchor = pair_anchor(shots.contents, shots.level, pair)
+            rows = shots.wrong_rows
+            rows = rows[(shots.labels[rows] == pair.true) & (shots.predicted[rows] == pair.predicted)]
+            shown = [shots.answer(row) for row in rows[:_MAX_PER_PAIR].tolist()]
+            heading = shots.names[pair.true], shots.names[pair.predicted]
+            groups.append(_group(shown, heading=heading, id=anchor, count=pair.images, level=shots.level))
+    words = "If even people cannot tell two classes apart, consider joining them."
     return _gallery("pairs", "Most confused classes", words if groups else "No classes are confused.", groups)
 
 
-def _suspects(shots: _Shots) -> dict[str, Any]:
+def _suspects(shots: Shots) -> dict[str, Any]:
     """Describes the images whose label is probably wrong, by confident learning."""
-    errors = rank_label_errors(probabilities(shots.log_probs), shots.labels)
+    errors = shots.contents.label_errors.get(shots.level)
+    if errors is None:
+        return _gallery("suspects", "Suspected wrong labels", "There is only one class.", [])
     images, suggested = errors.images[errors.suspected], errors.suggested[errors.suspected]
     words = verdict(errors)
     words = words[0].upper() + words[1:]
@@ -139,7 +89,7 @@ def _suspects(shots: _Shots) -> dict[str, Any]:
     return _gallery("suspects", "Suspected wrong labels", words, [_group(shown)])
 
 
-def _doubts(shots: _Shots) -> dict[str, Any]:
+def _doubts(shots: Shots) -> dict[str, Any]:
     """Describes the images whose two likeliest classes are closest in probability."""
     words = "The two likeliest classes have nearly the same probability. More training images like these help most."
     if shots.log_probs.shape[1] < 2:

@@ -98,6 +98,7 @@ def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
     return {
         "level": level,
         "classes": contents.taxonomy.num_classes(level),
+        "images": int(counts.sum()),
         "derived": bool(heads) and level not in heads,
         "scores": assessed.scores,
         "interval": None if math.isnan(assessed.scores["accuracy"]) else assessed.intervals.get("accuracy"),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.report.contents import PageContents, class_names
-from fashion_jax.report.thumbnails import thumbnail
 
 _MAX_SHEET = 40
 
@@ -26,5 +25,5 @@ def images(contents: PageContents) -> dict[str, Any] | None:
     for k in chosen.tolist():
         rows = np.flatnonzero(labels == k)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), each)).round().astype(int))]
-        shots += [(names[k], contents.train.ids[i], thumbnail(contents.train.picture(i))) for i in rows]
+        shots += [(names[k], contents.train.ids[i], contents.album.show(("train", i))) for i in rows.tolist()]
     return {"shots": shots, "level": finest, "shown": len(chosen), "classes": len(names)}

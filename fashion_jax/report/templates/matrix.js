@@ -80,6 +80,7 @@ class Matrix {
     this.data = data;
     data.cells = [];
     for (let i = 0; i < cells.length; i += 3) data.cells.push(cells.slice(i, i + 3));
+    this.links = new Map(data.links.map(([row, column, anchor]) => [row * data.names.length + column, anchor]));
     this.counts = new Map(data.cells.map(([row, column, count]) => [row * data.names.length + column, count]));
     this.box = box;
     this.size = cellSize(data.names.length);
@@ -98,11 +99,14 @@ class Matrix {
     select.addEventListener("change", () => this.draw(select.value));
     label.append(select);
     const controls = htmlElement("div", { className: "controls" });
-    this.reading = htmlElement("output", { className: "reading" }, "Point at a cell, or move with the arrow keys.");
-    controls.append(label, this.reading);
+    this.reading = htmlElement("output", { className: "reading" }, "Point at a cell or tap it, or move with the arrow keys.");
+    this.link = htmlElement("a", { hidden: true }, "Show its images");
+    controls.append(label, this.reading, this.link);
     this.scroll = htmlElement("div", { className: "scroll" });
     this.tooltip = htmlElement("div", { className: "tooltip", hidden: true });
     this.box.append(controls, this.scroll, this.tooltip);
+    addEdges(this.scroll);
+    document.addEventListener("pointerdown", (event) => this.scroll.contains(event.target) || this.leave());
   }
 
   draw(by) {
@@ -136,6 +140,7 @@ class Matrix {
       const [x, y] = [event.clientX - frame.left - this.margin, event.clientY - frame.top - this.top];
       const [i, j] = [Math.floor(y / this.size), Math.floor(x / this.size)];
       if (Math.min(i, j) < 0 || Math.max(i, j) >= this.order.length) return this.leave();
+      this.tapped = event.type === "pointerdown" && this.at?.[0] === i && this.at?.[1] === j;
       this.show(i, j);
       this.tooltip.hidden = false;
       const left = Math.min(event.clientX + 14, document.documentElement.clientWidth - this.tooltip.offsetWidth - 8);
@@ -145,9 +150,11 @@ class Matrix {
     };
     svg.addEventListener("pointermove", point);
     svg.addEventListener("pointerdown", point);
-    svg.addEventListener("pointerleave", () => this.leave());
+    svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.leave());
+    svg.addEventListener("click", (event) => this.at && (event.pointerType === "mouse" || this.tapped) && this.follow());
     svg.addEventListener("blur", () => this.leave());
     svg.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.follow();
       const [i, j] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
       if (!i && !j) return;
       event.preventDefault();
@@ -166,12 +173,21 @@ class Matrix {
     this.cross.setAttribute("d", `M0 ${i * size}h${side}v${size}h-${side}zM${j * size} 0v${side}h${size}v-${side}z`);
     const words = describeCell(this.data, this.counts, this.order[i], this.order[j]);
     this.reading.textContent = words;
-    this.tooltip.textContent = words;
+    const anchor = this.links.get(this.order[i] * this.data.names.length + this.order[j]);
+    this.link.hidden = !anchor;
+    if (anchor) this.link.href = `#${anchor}`;
+    this.tooltip.textContent = anchor ? `${words} – click again or press Enter for its images` : words;
+    this.scroll.firstChild.classList.toggle("leads", !!anchor);
+  }
+
+  follow() {
+    if (!this.link.hidden) this.link.click();
   }
 
   leave() {
     this.tooltip.hidden = true;
     this.cross.setAttribute("d", "");
+    this.at = undefined;
   }
 }
 

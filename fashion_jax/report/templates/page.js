@@ -1,6 +1,6 @@
 // The heat maps of the galleries come and go with their switch.
 for (const toggle of document.querySelectorAll(".show-heat")) {
-  const show = () => toggle.closest("section").classList.toggle("explained", toggle.checked);
+  const show = () => document.body.classList.toggle("explained", toggle.checked);
   toggle.addEventListener("change", show);
   show(); // a browser keeps the switch when a page is loaded again
 }
