@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.torch_twin import TwinClassifier, create_twin
+from benchmarks.twin import check_plain
 from fashion_jax.command_line import run_command
 from fashion_jax.config.combinations import head_names, loss_weights
 from fashion_jax.config.fields import MEAN, STD
@@ -28,7 +29,7 @@ from fashion_jax.data.batches.pipeline import eval_batches, open_images, train_b
 from fashion_jax.data.dataset import Split, load_dataset
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.metrics import split_metrics
-from fashion_jax.step.optimizer import learning_rates
+from fashion_jax.step.learning_rate import learning_rates
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +43,7 @@ def _train(arguments: list[str]) -> None:
     config = load_config(flags.config, overrides)
     if config.augment not in ("none", "flip") or config.data.canvas_size:
         raise UserError("augment must be none or flip here, and data.canvas_size 0: set them so.")
+    check_plain(config)
     lines = []
     for line in train(config):
         lines.append(line)
@@ -63,7 +65,7 @@ def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
     images = {name: open_images(split, config, image_shape(config)) for name, split in dataset.splits.items()}
     steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
     batches = train_batches(dataset.splits["train"], images["train"], config)
-    for epoch, rate in enumerate(learning_rates(config), 1):
+    for epoch, rate in enumerate(learning_rates(config, len(dataset.splits["train"])).values, 1):
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = float(rate)

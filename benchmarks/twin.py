@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from benchmarks.compiled_step import CompiledStep, compile_step, described, random_batches, summary, synthetic_taxonomy
 from benchmarks.torch_process import TorchProcess
 from fashion_jax.config.combinations import head_names
-from fashion_jax.config.loading import image_shape
+from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.host import usable_processors
 from fashion_jax.devices.mesh import create_mesh, fetch
@@ -28,6 +28,19 @@ from fashion_jax.step.program import create_program
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
 _PAUSE = 0.02  # seconds after a turn, in which threads stop spinning
 _MODELS = ("resnet34", "vgg16")
+# Fields that PyTorch's side does not implement, and their values without effect.
+_PLAIN = {
+    "model.condition_on_parent": False,
+    "model.frozen": [],
+    "optimizer": "sgd",
+    "no_decay": False,
+    "schedule_per": "epoch",
+    "learning_rate_factors": {},
+    "layer_decay": 1.0,
+    "label_smoothing": {},
+    "average": 0.0,
+    "early_stopping": {},
+}
 
 
 def check_twin(config: ConfigDict) -> None:
@@ -36,10 +49,17 @@ def check_twin(config: ConfigDict) -> None:
         raise UserError("--twin torch needs PyTorch, which is not installed: pip install 'fashion_jax[benchmarks]'.")
     if config.model.name not in _MODELS:
         raise UserError(f"model.name is {config.model.name!r}, but the twins are {' and '.join(_MODELS)}: use these.")
-    if config.model.condition_on_parent or config.model.frozen:
-        raise UserError("--twin torch has neither model.condition_on_parent nor model.frozen: leave them out.")
+    check_plain(config)
     if config.dtype != "float32" or jax.devices()[0].platform != "cpu":
         raise UserError("--twin torch compares in float32 on the CPU: set dtype=float32 and JAX_PLATFORMS=cpu.")
+
+
+def check_plain(config: ConfigDict) -> None:
+    """Raises UserError if a config has an option that PyTorch's side does not implement."""
+    fields = flatten(config)
+    for field, value in _PLAIN.items():
+        if fields[field] != value:
+            raise UserError(f"{field} is {fields[field]!r}, which PyTorch's side lacks: set it to {value!r}.")
 
 
 def measure_with_twin(

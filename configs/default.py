@@ -19,12 +19,30 @@ def get_config() -> ConfigDict:
     config.batch_size = 64  # global: images per step over all devices and processes
     config.num_epochs = 8
 
-    config.learning_rate = 0.01  # in the first epoch
-    config.momentum = 0.9
-    config.weight_decay = 5e-4  # PyTorch's: L2 added to the gradient of every parameter, before momentum
-    config.schedule = "cosine"  # stepped per epoch: cosine (to 0 over num_epochs) | exponential
+    # sgd | adamw | muon (for kernels; AdamW for all other parameters), each with PyTorch's semantics
+    config.optimizer = "sgd"
+    config.learning_rate = 0.01  # the highest of the schedule; for adamw and muon about 0.001
+    config.momentum = 0.9  # of SGD and Muon; the first beta of AdamW
+    config.adam_beta2 = 0.999  # the second beta of AdamW
+    # sgd: L2 added to the gradient of every parameter, before momentum; adamw and muon: decoupled, such as 0.05
+    config.weight_decay = 5e-4
+    config.no_decay = False  # no weight decay for biases and BatchNorm
+    config.schedule = "cosine"  # cosine (to 0 over num_epochs) | exponential | one_cycle | constant
+    config.schedule_per = "epoch"  # how often the learning rate changes: epoch | step
     config.learning_rate_decay = 0.9  # factor per epoch, if schedule = exponential
+    # Epochs in which the learning rate rises from near 0, before the schedule begins; whole if schedule_per = epoch.
+    # For one_cycle: epochs up to its peak; 0: 30 % of all.
+    config.warmup_epochs = 0.0
+    # Regular expression, searched for in a parameter's path, such as trunk/layer4_0/conv1/kernel -> factor on its
+    # learning rate; the first that is found decides. 0 freezes the parameter; a BatchNorm with its scale.
+    config.learning_rate_factors = {}
+    config.layer_decay = 1.0  # factor on the learning rate from each layer of a trunk to the one before it
+    # Above 0: the exponential moving average of the weights with this decay, such as 0.999, is evaluated and predicts.
+    config.average = 0.0
+    # {"metric": "validation/LEVEL/accuracy", "patience": 3}: the run ends after so many epochs without a better value
+    config.early_stopping = {}
 
+    config.label_smoothing = {}  # level -> share of each label that is spread over all classes; 0 if not named
     config.loss_weights = {}  # level -> weight in the total loss; 1 for levels not named
     config.batch_norm = "global"  # statistics over: global (batch) | group (of images) | local (device)
     config.batch_norm_group_size = 32  # images that share statistics, if batch_norm = group
@@ -58,7 +76,7 @@ def get_config() -> ConfigDict:
         init_from={},  # trunk -> --workdir of the run whose best checkpoint initialises it; heads are new
         # trunk -> {"mean": [R, G, B], "std": [R, G, B]} of its pixels, from 0 to 1; ImageNet's for trunks not named
         normalization={},
-        frozen=[],  # trunks of init_from that are not trained, BatchNorm statistics included
+        frozen=[],  # trunks of init_from that are not trained, BatchNorm included: factor 0 in learning_rate_factors
         # level -> head: main | sub (the recipe's two) | classifier (torchvision's VGG-16) | linear.
         # Empty: main for the first level, sub for all others. A level left out of a non-empty
         # table is not trained; its probabilities are the sums of its children's.

@@ -12,17 +12,25 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    SequentialLR,
+)
 
 from benchmarks.torch_twin import VGG16, TwinClassifier, create_twin
 from tests.parity import inputs
 from tests.parity.inputs import Case
 
+_VGG_FEATURES = 512 * 7 * 7  # of VGG-16, pooled
 _LAST_NAMES = {"bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
 def main() -> None:
-    reference = {"torch": np.asarray(torch.__version__), **_schedules()}
+    reference = {"torch": np.asarray(torch.__version__), **_schedules(), **_adamw(), **_label_smoothing()}
     for case in inputs.FORWARD:
         reference |= _forward(case)
     for case in inputs.TRAINING:
@@ -34,12 +42,9 @@ def main() -> None:
 def _schedules() -> dict[str, np.ndarray]:
     reference = {}
     for num_epochs in inputs.SCHEDULE_EPOCHS:
-        for name in ("cosine", "exponential"):
+        for name in inputs.SCHEDULES:
             optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=inputs.LEARNING_RATE)
-            if name == "cosine":
-                scheduler = CosineAnnealingLR(optimizer, T_max=num_epochs)
-            else:
-                scheduler = ExponentialLR(optimizer, gamma=inputs.LEARNING_RATE_DECAY)
+            scheduler = _scheduler(optimizer, name, num_epochs)
             rates = []
             for _ in range(num_epochs):
                 rates += scheduler.get_last_lr()
@@ -47,6 +52,46 @@ def _schedules() -> dict[str, np.ndarray]:
                 scheduler.step()
             reference[f"{name}/{num_epochs}"] = np.asarray(rates)
     return reference
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, name: str, num_epochs: int) -> LRScheduler:
+    warmup = inputs.WARMUP_EPOCHS
+    if name == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=num_epochs)
+    if name == "exponential":
+        return ExponentialLR(optimizer, gamma=inputs.LEARNING_RATE_DECAY)
+    if name == "one_cycle":
+        return OneCycleLR(optimizer, max_lr=inputs.LEARNING_RATE, total_steps=num_epochs, cycle_momentum=False)
+    rising = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    cosine = CosineAnnealingLR(optimizer, T_max=num_epochs - warmup)
+    return SequentialLR(optimizer, [rising, cosine], milestones=[warmup])
+
+
+def _adamw() -> dict[str, np.ndarray]:
+    """The parameters after each of a few updates with given gradients."""
+    values, gradients = inputs.draw_updates()
+    params = torch.nn.Parameter(torch.from_numpy(values))
+    optimizer = torch.optim.AdamW(
+        [params], lr=inputs.LEARNING_RATE, betas=(inputs.MOMENTUM, 0.99), weight_decay=inputs.WEIGHT_DECAY
+    )
+    steps = []
+    for gradient in gradients:
+        params.grad = torch.from_numpy(gradient)
+        optimizer.step()
+        steps.append(params.detach().numpy().copy())
+    return {"adamw": np.stack(steps)}
+
+
+def _label_smoothing() -> dict[str, np.ndarray]:
+    """The loss with smoothed labels, some unknown, without and with weights of the classes."""
+    logits, labels, weights = map(torch.from_numpy, inputs.draw_smoothing())
+    losses = [
+        nn.functional.cross_entropy(
+            logits, labels.long(), weight=w, ignore_index=-1, label_smoothing=inputs.LABEL_SMOOTHING
+        )
+        for w in (None, weights)
+    ]
+    return {"label_smoothing": torch.stack(losses).numpy()}
 
 
 def _forward(case: Case) -> dict[str, np.ndarray]:
@@ -158,7 +203,7 @@ def _to_torch(path: str, tensor: Tensor) -> Tensor:
 
 
 def _reads_vgg(path: str, num_features: int) -> bool:
-    return path.endswith("linear1/kernel") and num_features == VGG16.num_features
+    return path.endswith("linear1/kernel") and num_features == _VGG_FEATURES
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ class Fragile(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train, targets=None):
-        level = images.mean(axis=(1, 2, 3), keepdims=False)[:, None]  # of brightness, from -2.1 to 2.6
+        images = images / 50 - 2.5  # pixels from 0 to 255
+        level = images.mean(axis=(1, 2, 3), keepdims=False)[:, None]  # of brightness, from -2.5 to 2.6
         scale = self.param("scale", nn.initializers.ones, (1,))
         black = jnp.sqrt(scale * jnp.where(level < -1.5, 0, level + 3))  # 0 there, and its slope infinite
         x = nn.BatchNorm(use_running_average=not train)(nn.Dense(4)(images[:, ::8, ::8].reshape(len(images), -1)))

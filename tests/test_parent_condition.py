@@ -111,7 +111,9 @@ def test_weights_of_classes_do_not_change_what_is_fed(learnt, images):
         trained = staticmethod(NO_BALANCE.trained)
         weighted = staticmethod(lambda targets: {level: 2 * x for level, x in targets.items()})
 
-    arguments = {"batch": {"images": images, "targets": shares(LABELS, [1, 1, 1, 1])}, "model": make(LEVELS[1:])}
+    targets = shares(LABELS, [1, 1, 1, 1])
+    batch = {"images": images, "targets": targets, "smoothed": targets}
+    arguments = {"batch": batch, "model": make(LEVELS[1:])}
     arguments |= {"model_state": {}, "key": jax.random.key(0), "loss_weights": dict.fromkeys(LEVELS, 1.0)}
     (loss, (logits, _)), (doubled, (same, _)) = (
         compute_loss(learnt, **arguments, balance=b) for b in (NO_BALANCE, Doubled)

@@ -25,7 +25,7 @@ def loss_of(config, remat: str, name: str = "resnet10", draw=jax.jit):
     params = variables.pop("params")
     compute = with_remat(partial(compute_loss, model=model), remat)
     arguments = {
-        "batch": {"images": images, "targets": targets},
+        "batch": {"images": images, "targets": targets, "smoothed": targets},
         "key": jax.random.key(1),
         "loss_weights": {"main": 1, "sub": 1},
     }

@@ -22,6 +22,23 @@ from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.run_files import digests, without_timing
 
+MIXED = {"augment": "strong", "eval_flip": True, "rare_classes.draw": {"sub": "class_balanced"}}
+FINE_TUNED = {
+    "optimizer": "muon",
+    "no_decay": True,
+    "schedule": "one_cycle",
+    "schedule_per": "step",
+    "warmup_epochs": 0.5,
+    "learning_rate_factors": {"^trunk/(conv1|bn1)/": 0.0, "^trunk/": 0.1},
+    "layer_decay": 0.8,
+    "label_smoothing": {"sub": 0.1},
+    "average": 0.9,
+    "early_stopping": {"metric": "validation/loss", "patience": 5},
+    "accumulate": 2,
+    "remat": "dots",
+    "steps_per_dispatch": 2,
+}
+
 
 def damage(step: Path) -> None:
     """Flips a bit in the middle of the largest file of a checkpoint."""
@@ -133,15 +150,15 @@ def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_p
 
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.long
-def test_mixed_images_and_balanced_draws_resume_bit_identically(tiny_config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fields", [MIXED, FINE_TUNED], ids=["mixed", "fine-tuned"])
+def test_runs_with_many_options_resume_bit_identically(tiny_config, tmp_path, monkeypatch, fields):
     """All randomness in them is a function of (seed, step) or (seed, epoch).
 
     The run uses one device: with two images on each of eight, XLA moves images between fake CPU devices, which can
     starve.
     """
     one = jax.devices()[:1]
-    tiny_config.augment, tiny_config.eval_flip = "strong", True
-    tiny_config.rare_classes.draw = {"sub": "class_balanced"}
+    tiny_config.update_from_flattened_dict(fields)
     tiny_config.checkpoint.every_steps = 3
     train_and_evaluate(tiny_config, tmp_path / "whole", one)
     real, calls = train.put_batch, iter(range(10**6))

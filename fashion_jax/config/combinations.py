@@ -43,6 +43,11 @@ def normalization(tables: Mapping[str, Any], trunk: str) -> dict[str, Any]:
     return tables.get(trunk, {"mean": MEAN, "std": STD})
 
 
+def trunk_paths(model_name: str) -> dict[str, tuple[str, ...]]:
+    """Returns name of each trunk in the model that model.name names -> path of its parameters and statistics."""
+    return {name: ("trunk", name) if name != model_name else ("trunk",) for name in trunk_names(model_name)}
+
+
 def loss_weights(config: ConfigDict) -> dict[str, float]:
     """Returns level -> weight of its loss in the total loss, for the levels that are trained."""
     return {level: config.loss_weights.get(level, 1.0) for level in head_names(config)}
@@ -51,7 +56,8 @@ def loss_weights(config: ConfigDict) -> dict[str, float]:
 def _check_levels(config: ConfigDict) -> None:
     levels, heads = list(config.data.levels), config.model.heads
     rare = [(f"rare_classes.{name}", config.rare_classes[name]) for name in ("weights", "loss", "post_hoc", "draw")]
-    for field, table in (("model.heads", heads), ("loss_weights", config.loss_weights), *rare):
+    tables = [(field, config[field]) for field in ("loss_weights", "label_smoothing")]
+    for field, table in (("model.heads", heads), *tables, *rare):
         for level in table:
             if level not in levels:
                 raise UserError(f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}.")
@@ -67,8 +73,12 @@ def _check_levels(config: ConfigDict) -> None:
             f"loss_weights is {config.loss_weights!r}, which trains nothing: give a level a weight above 0."
         )
     known = ["validation/loss", *(f"validation/{level}/{m}" for level in levels for m in LEVEL_METRICS)]
-    if best_metric(config) not in known:
-        raise UserError(f"checkpoint.best is {config.checkpoint.best!r}, but must be one of {', '.join(known)}.")
+    for field, metric in (
+        ("checkpoint.best", best_metric(config)),
+        ("early_stopping.metric", config.early_stopping.get("metric", known[0])),
+    ):
+        if metric not in known:
+            raise UserError(f"{field} is {metric!r}, but must be one of {', '.join(known)}.")
 
 
 def _check_model(config: ConfigDict) -> None:
@@ -134,6 +144,13 @@ def _check_sizes(config: ConfigDict) -> None:
             f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
             f"and a part a multiple of {unit} images."
         )
+    warmup = config.warmup_epochs
+    if warmup >= config.num_epochs:
+        raise UserError(f"warmup_epochs is {warmup:g}, but must be below num_epochs, {config.num_epochs}: lower it.")
+    if config.schedule_per == "epoch" and warmup != int(warmup):
+        raise UserError(
+            f"warmup_epochs is {warmup:g}, but schedule_per is epoch: set schedule_per to step, or name a whole number."
+        )
     if config.remat == "blocks" and config.model.name in ("vgg16", "vgg16_bn"):
         raise UserError(f"remat is 'blocks', but {config.model.name} has none: set it to dots.")
 
@@ -177,9 +194,14 @@ def _check_effects(config: ConfigDict) -> None:
         raise UserError(
             f"model.fusion is {config.model.fusion!r}, but model.name is {config.model.name!r}: only hybrid fuses."
         )
-    if config.schedule == "cosine" and config.learning_rate_decay != 0.9:
+    if config.schedule != "exponential" and config.learning_rate_decay != 0.9:
         raise UserError(
-            f"learning_rate_decay is {config.learning_rate_decay}, but schedule is cosine: set it to exponential."
+            f"learning_rate_decay is {config.learning_rate_decay}, but schedule is {config.schedule}: set it to "
+            "exponential."
+        )
+    if config.optimizer == "sgd" and config.adam_beta2 != 0.999:
+        raise UserError(
+            f"adam_beta2 is {config.adam_beta2}, but optimizer is sgd, which has none: set optimizer to adamw or muon."
         )
     if rare.tau != 1.0 and "logit_adjustment" not in rare.loss.values():
         raise UserError(

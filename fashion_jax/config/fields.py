@@ -34,11 +34,15 @@ def _integer(low: int, high: float = math.inf) -> Check:
     return lambda x: "" if type(x) is int and low <= x <= high else f"a whole number {bound}"
 
 
-def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Check:
+def _number(low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False) -> Check:
+    bound = f"{'above' if open_low else 'of at least'} {low}"
+    if high < math.inf:
+        bound += f" and {'below' if open_high else 'at most'} {high}"
+
     def check(x: Any) -> str:
-        good = type(x) in (int, float) and math.isfinite(x) and low <= x <= high and not (open_low and x == low)
-        bound = f"{'above' if open_low else 'of at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
-        return "" if good else f"a finite number {bound}"
+        good = type(x) in (int, float) and math.isfinite(x) and low <= x <= high
+        excluded = (open_low and x == low) or (open_high and x == high)
+        return "" if good and not excluded else f"a finite number {bound}"
 
     return check
 
@@ -89,6 +93,28 @@ def _level_table(check_value: Check, empty: bool) -> Check:
         return ""
 
     return check
+
+
+def _factors(x: Any) -> str:
+    if not isinstance(x, dict) or not all(isinstance(pattern, str) and pattern for pattern in x):
+        return "a table from regular expressions to factors, such as {'^trunk/': 0.1}"
+    for pattern, factor in x.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            return f"a table of regular expressions, which {pattern!r} is not ({error})"
+        if wrong := _number(0)(factor):
+            return f"a table whose values are each {wrong}"
+    return ""
+
+
+def _early_stopping(x: Any) -> str:
+    if x == {}:
+        return ""
+    good = isinstance(x, dict) and set(x) == {"metric", "patience"} and isinstance(x["metric"], str)
+    if good and not _integer(1)(x["patience"]):
+        return ""
+    return "{} or a table such as {'metric': 'validation/sub/macro_f1', 'patience': 3}"
 
 
 def _levels(x: Any) -> str:
@@ -176,7 +202,17 @@ CHECKS: dict[str, Check] = {
     "learning_rate": _number(0, open_low=True),
     "momentum": _number(0, 1),
     "weight_decay": _number(0),
-    "schedule": _choice("cosine", "exponential"),
+    "optimizer": _choice("sgd", "adamw", "muon"),
+    "adam_beta2": _number(0, 1, open_high=True),
+    "no_decay": _boolean,
+    "schedule": _choice("cosine", "exponential", "one_cycle", "constant"),
+    "schedule_per": _choice("epoch", "step"),
+    "warmup_epochs": _number(0),
+    "learning_rate_factors": _factors,
+    "layer_decay": _number(0, 1, open_low=True),
+    "average": _number(0, 1, open_high=True),
+    "early_stopping": _early_stopping,
+    "label_smoothing": _level_table(_number(0, 1, open_high=True), empty=True),
     "learning_rate_decay": _number(0, 1, open_low=True),
     "loss_weights": _level_table(_number(0), empty=True),
     "batch_norm": _choice("global", "group", "local"),
@@ -236,6 +272,16 @@ CHECKS: dict[str, Check] = {
 
 # Fields that configs of earlier versions lack -> the value that matches what those versions did.
 ADDED: dict[str, Any] = {
+    "optimizer": "sgd",
+    "adam_beta2": 0.999,
+    "no_decay": False,
+    "schedule_per": "epoch",
+    "warmup_epochs": 0.0,
+    "learning_rate_factors": {},
+    "layer_decay": 1.0,
+    "average": 0.0,
+    "early_stopping": {},
+    "label_smoothing": {},
     "model.fusion": "concatenate",
     "model.init_from": {},
     "model.normalization": {},

@@ -100,6 +100,16 @@ def _put(tree: Mapping[str, Any], mesh: Mesh, stacked: bool) -> Any:
     return jax.tree.map(put, dict(tree))
 
 
+def put_everywhere(values: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Puts scalars, which all processes know, on every device of the mesh."""
+
+    def put(value: Any) -> jax.Array:
+        array = np.asarray(value)
+        return jax.make_array_from_callback((), replicated(mesh), lambda index: array[index])
+
+    return {name: put(value) for name, value in values.items()}
+
+
 def meet(name: str) -> None:
     """Waits until all processes of the run have called this."""
     if jax.process_count() > 1:

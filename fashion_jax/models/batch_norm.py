@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from fashion_jax.models.factors import NO_FACTORS, Factors
 from fashion_jax.ops.normalization import largest_normalized, normalize, normalize_pooled
 
 DECAY = 0.9  # of the running statistics; PyTorch calls 1 - DECAY "momentum"
@@ -22,10 +23,12 @@ class BatchNorm(nn.Module):
     Attributes:
         num_groups: the batch is cut into this many groups of consecutive images, each with its own statistics; 1 means
             the whole (global) batch. The running statistics move towards the mean over the groups.
+        factors: on the learning rates of the model's parameters; frozen, the module is in evaluation mode in training.
         pool: a maximum pooling of the normalised [batch, height, width, channels]; None for no pooling.
     """
 
     num_groups: int = 1
+    factors: Factors = NO_FACTORS
     pool: Callable[[Array], Array] | None = None
 
     @nn.compact
@@ -37,7 +40,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (features,), dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), dtype)
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,), dtype)
-        if not train:
+        if not train or self.factors.is_frozen(*self.path, "scale"):
             taken = largest_normalized(self.pool, x, scale) if self.pool else x
             factor = scale / jnp.sqrt(running_var.value + EPSILON)
             return ((taken.astype(dtype) - running_mean.value) * factor + bias).astype(x.dtype)

@@ -9,13 +9,13 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import head_names, normalization, trunk_names
+from fashion_jax.config.combinations import head_names, normalization
 from fashion_jax.devices.mesh import replicated
 from fashion_jax.models.architectures import VGG_POOLED, VGGS
 from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.factors import NO_FACTORS, Factors
 from fashion_jax.models.heads import HEADS, ParentCondition
 from fashion_jax.models.hybrid import Hybrid
-from fashion_jax.models.layers import run_trunk
 from fashion_jax.models.pixel_normalization import Normalization
 from fashion_jax.models.resnet import create_resnet
 from fashion_jax.models.vgg import create_vgg
@@ -34,7 +34,6 @@ class Classifier(nn.Module):
         trunk: maps images to features.
         heads: level -> module that maps features to logits.
         conditions: level -> module that adds to its logits, given the level before it in heads.
-        frozen: whether the trunk is not trained.
         whole: in training, the sharding that puts features and logits of the whole batch on every device, so that each
             computes all heads for all images; None if each device computes the heads of its own images.
     """
@@ -42,7 +41,6 @@ class Classifier(nn.Module):
     trunk: nn.Module
     heads: dict[str, nn.Module]
     conditions: dict[str, nn.Module]
-    frozen: bool = False
     whole: NamedSharding | None = None
 
     def __call__(self, images: Array, *, train: bool, targets: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -51,7 +49,7 @@ class Classifier(nn.Module):
         Training needs a key named "dropout" and makes the collection "batch_stats" mutable. Conditions use the targets
         (level -> share of each class [batch, classes]) if given, and predictions otherwise.
         """
-        features = run_trunk(self.trunk, images, train=train, frozen=self.frozen)
+        features = self.trunk(images, train=train)
         is_whole = train and self.whole is not None
         if is_whole:
             features = lax.with_sharding_constraint(features, self.whole)
@@ -67,13 +65,16 @@ class Classifier(nn.Module):
         return logits
 
 
-def create_model(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None) -> Classifier:
+def create_model(
+    config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None, factors: Factors = NO_FACTORS
+) -> Classifier:
     """Creates the model of a checked config, with the taxonomy's numbers of classes.
 
     Args:
         config: see configs/default.py.
         taxonomy: the levels and their classes.
         mesh: the devices that a batch is spread over in training; None means one device.
+        factors: on the learning rates of the parameters; a frozen BatchNorm uses its running statistics in training.
     """
     num_devices = mesh.size if mesh else 1
     names = head_names(config)
@@ -82,7 +83,7 @@ def create_model(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = Non
         "group": max(config.batch_size // config.accumulate // config.batch_norm_group_size, 1),
         "local": num_devices,
     }
-    norm = partial(BatchNorm, num_groups=groups[config.batch_norm])
+    norm = partial(BatchNorm, num_groups=groups[config.batch_norm], factors=factors)
     heads = {level: HEADS[head](num_classes=taxonomy.num_classes(level), norm=norm) for level, head in names.items()}
     conditioned = list(heads)[1:] if config.model.condition_on_parent else []
     conditions: dict[str, nn.Module] = {level: ParentCondition(taxonomy.num_classes(level)) for level in conditioned}
@@ -92,7 +93,6 @@ def create_model(config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = Non
         trunk=_create_trunk(config, norm),
         heads=heads,
         conditions=conditions,
-        frozen=config.model.name in config.model.frozen,
         whole=replicated(mesh) if mesh and is_whole else None,
     )
 
@@ -107,10 +107,5 @@ def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
         return create_resnet(name, norm=norm, normalize=normalize, remat=remat)
 
     if config.model.name == "hybrid":
-        return Hybrid(create("resnet34"), create("vgg16", pooled=1), config.model.fusion, tuple(config.model.frozen))
+        return Hybrid(create("resnet34"), create("vgg16", pooled=1), config.model.fusion)
     return create(config.model.name)
-
-
-def trunk_paths(model_name: str) -> dict[str, tuple[str, ...]]:
-    """Returns name of each trunk in the model that model.name names -> path of its parameters and statistics."""
-    return {name: ("trunk", name) if name != model_name else ("trunk",) for name in trunk_names(model_name)}

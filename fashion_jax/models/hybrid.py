@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.models.layers import linear_kernel, param_dtype, run_trunk
+from fashion_jax.models.layers import linear_kernel, param_dtype
 
 _GATED_FEATURES = 512  # the number of features of either trunk
 
@@ -19,21 +19,16 @@ class Hybrid(nn.Module):
         resnet34: maps images to features.
         vgg16: maps images to features.
         fusion: concatenate (1,024 features) | gated (512, see GatedFusion).
-        frozen: names of the trunks that are not trained.
     """
 
     resnet34: nn.Module
     vgg16: nn.Module
     fusion: str
-    frozen: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps images [batch, height, width, 3] of at least 32 px to features [batch, 1024 or 512]."""
-        resnet, vgg = (
-            run_trunk(trunk, x, train=train, frozen=name in self.frozen)
-            for name, trunk in (("resnet34", self.resnet34), ("vgg16", self.vgg16))
-        )
+        resnet, vgg = self.resnet34(x, train=train), self.vgg16(x, train=train)
         if self.fusion == "gated":
             return GatedFusion(_GATED_FEATURES, name="fusion_gate")(resnet, vgg)
         return jnp.concatenate([resnet, vgg], axis=-1)

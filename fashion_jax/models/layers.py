@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from fashion_jax.ops.convolution import convolve
 
@@ -41,12 +41,6 @@ class Conv(nn.Module):
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,), dtype).astype(y.dtype)
         return y
-
-
-def run_trunk(trunk: nn.Module, images: Array, *, train: bool, frozen: bool) -> Array:
-    """Returns the features of images; in training, a frozen trunk runs in evaluation mode and receives no gradient."""
-    features = trunk(images, train=train and not frozen)
-    return lax.stop_gradient(features) if train and frozen else features
 
 
 def tapped(module: nn.Module, name: str, x: Array) -> Array:

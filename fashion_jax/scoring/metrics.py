@@ -158,7 +158,7 @@ def named_metrics(levels: dict[str, dict[str, float]], loss_weights: Mapping[str
     return metrics
 
 
-def score(line: dict[str, Any], metric: str) -> float:
+def score(line: Mapping[str, Any], metric: str) -> float:
     """Returns the score of an epoch by its metric, from its line of metrics.jsonl.
 
     Higher is better, so that a loss is negated; NaN means that the line does not have the metric.

@@ -25,18 +25,32 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return jnp.where(labels == UNKNOWN, 0, -picked)
 
 
-def soft_cross_entropy(logits: Array, targets: Array) -> Array:
+def smooth(targets: Array, share: float) -> Array:
+    """Smooths labels: each image gives this share of its mass to all classes alike (Szegedy et al. 2016).
+
+    Args:
+        targets: [batch, classes], each image's share of a class; all 0 where the label is unknown, as in the result.
+        share: at least 0 and below 1.
+    """
+    if not share:
+        return targets
+    return (1 - share) * targets + share * targets.sum(-1, keepdims=True) / targets.shape[-1]
+
+
+def soft_cross_entropy(logits: Array, targets: Array, total: Array | None = None) -> Array:
     """Computes the mean cross-entropy over all known labels; 0 if none is known.
 
     Args:
         logits: [batch, classes], at least float32.
         targets: [batch, classes], each image's share of a class, times the weight of the class. The shares of an image
             add up to 1 if all of it is known, to 0 if nothing is.
+        total: the sum of the targets before they were smoothed; None if they are not.
 
     Returns:
-        A scalar, in nats: like PyTorch's cross_entropy with `weight`, it is divided by the sum of the weights.
+        A scalar, in nats: like PyTorch's cross_entropy with `weight` and `label_smoothing`, it is divided by the sum
+        of the weights of the labels.
     """
-    total = targets.sum()
+    total = targets.sum() if total is None else total
     losses = -(targets * jax.nn.log_softmax(logits)).sum()
     return jnp.where(total > 0, losses / jnp.where(total > 0, total, 1), 0)
 

@@ -1,59 +1,69 @@
-"""Implements SGD with momentum and the learning rate of each epoch, with PyTorch's semantics."""
+"""Creates the optimizers: SGD with momentum, AdamW and Muon, with a learning rate of 1, for the trained parameters."""
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
-from jax import Array
 from ml_collections import ConfigDict
+from optax.contrib import MuonDimensionNumbers, muon
 
-from fashion_jax.models.classifier import trunk_paths
+from fashion_jax.models.factors import Factors
+
+_LAST_LAYER = "logits"  # of the heads
+_MUON_RMS = 0.2  # root mean square of Muon's updates, that of AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2)
 
 
-def learning_rates(config: ConfigDict) -> np.ndarray:
-    """Returns the learning rate of each epoch, float64 [num_epochs].
+def create_optimizer(config: ConfigDict, factors: Factors) -> optax.GradientTransformation:
+    """Creates config.optimizer with a learning rate of 1; the step multiplies its updates by the learning rate.
 
-    cosine is torch.optim.lr_scheduler.CosineAnnealingLR with T_max = num_epochs, exponential is
-    ExponentialLR with gamma = learning_rate_decay, both stepped once per epoch.
+    sgd is torch.optim.SGD: the weight decay is added to the gradient before the momentum. adamw is torch.optim.AdamW,
+    with betas (momentum, adam_beta2). muon is Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) for
+    the kernels of all convolutions, each as a matrix [height * width * inputs, outputs], and of all dense layers but
+    the last ones of the heads; its updates have the size of AdamW's, which is used for all other parameters. With
+    no_decay, biases and the parameters of BatchNorm have no weight decay.
+
+    Frozen parameters have neither decay nor state, and no update.
     """
-    epochs = np.arange(config.num_epochs)
-    if config.schedule == "cosine":
-        return config.learning_rate * (1 + np.cos(np.pi * epochs / config.num_epochs)) / 2
-    return config.learning_rate * config.learning_rate_decay**epochs
+    decay = optax.add_decayed_weights(config.weight_decay, _is_kernel if config.no_decay else None)
+    if config.optimizer == "sgd":
+        rules = {"trained": optax.chain(decay, optax.sgd(1.0, momentum=config.momentum))}
+    else:
+        adam = optax.scale_by_adam(b1=config.momentum, b2=config.adam_beta2)
+        rules = {"trained": optax.chain(adam, decay, optax.scale(-1.0))}
+    if config.optimizer == "muon":
+        rules["matrix"] = _muon(config.momentum, config.weight_decay)
+    elif not factors.patterns:
+        return rules["trained"]
 
-
-def create_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Creates torch.optim.SGD with a learning rate of 1; the step multiplies its updates by the epoch's learning rate.
-
-    The weight decay is added to the gradient of every parameter before the momentum. The parameters of frozen trunks
-    have neither decay nor momentum, and no update.
-    """
-    sgd = optax.chain(optax.add_decayed_weights(config.weight_decay), optax.sgd(1.0, momentum=config.momentum))
-    if not config.model.frozen:
-        return sgd
-    frozen = [trunk_paths(config.model.name)[name] for name in config.model.frozen]
-    return optax.partition({"trained": sgd, "frozen": optax.set_to_zero()}, partial(_labels, frozen))
-
-
-def _labels(frozen: Sequence[tuple[str, ...]], params: Any) -> Any:
-    """Labels each parameter as trained, or as frozen if it is below one of the paths."""
-
-    def label(path: tuple[Any, ...], _: Any) -> str:
+    def label(path: tuple[Any, ...], leaf: Any) -> str:
         names = tuple(key.key for key in path)
-        return "frozen" if any(names[: len(trunk)] == trunk for trunk in frozen) else "trained"
+        if factors.is_frozen(*names):
+            return "frozen"
+        return "matrix" if "matrix" in rules and leaf.ndim > 1 and _LAST_LAYER not in names else "trained"
 
-    return jax.tree.map_with_path(label, params)
-
-
-def learning_rate(rates: np.ndarray, epoch: Array) -> Array:
-    """Returns the learning rate of an epoch, counted from 0, as `rates` [num_epochs] has it."""
-    return jnp.asarray(rates)[jnp.minimum(epoch, len(rates) - 1)]
+    rules["frozen"] = optax.set_to_zero()
+    return optax.partition(rules, lambda params: jax.tree.map_with_path(label, params))
 
 
-def momentum(opt_state: optax.OptState) -> Any:
-    """Returns SGD's momentum, a tree like the trained parameters; times the learning rate, it is the last update."""
-    return optax.tree.get(opt_state, "trace")
+def scaled(updates: Any, factors: Factors) -> Any:
+    """Multiplies updates by the factors on the learning rates of their parameters."""
+    return jax.tree.map(lambda u, factor: u if factor in (0, 1) else u * factor, updates, factors.tree(updates))
+
+
+def _muon(momentum: float, weight_decay: float) -> optax.GradientTransformation:
+    def dimension_numbers(kernel: Any) -> MuonDimensionNumbers:
+        """Flattens a kernel [..., inputs, outputs] to a matrix [... * inputs, outputs]."""
+        return MuonDimensionNumbers(tuple(range(kernel.ndim - 1)), kernel.ndim - 1)
+
+    return muon(
+        1.0,
+        beta=momentum,
+        weight_decay=weight_decay,
+        muon_weight_dimension_numbers=lambda params: jax.tree.map(dimension_numbers, params),
+        consistent_rms=_MUON_RMS,
+    )
+
+
+def _is_kernel(params: Any) -> Any:
+    """Returns for each parameter whether it is a kernel: biases and the parameters of BatchNorm are vectors."""
+    return jax.tree.map(lambda x: x.ndim > 1, params)

@@ -30,7 +30,7 @@ def predict_split(
     """Returns level -> log-probabilities [count, classes], each image once, in order.
 
     Args:
-        state: its params and model_state are used.
+        state: its params and model_state are used, or their averages.
         batches: the rows of each batch that this process holds (sharding.local_rows), the last batch padded.
         count: images in the split.
         eval_fn: the jitted eval_step.
@@ -38,7 +38,7 @@ def predict_split(
     """
     results, pending = [], None
     for batch in batches:
-        latest = eval_fn(state.params, state.model_state, put_batch(batch, mesh))
+        latest = eval_fn(*state.used, put_batch(batch, mesh))
         if pending is not None:  # fetched one batch late, so that the device never waits
             results.append(fetch(pending))
         pending = latest

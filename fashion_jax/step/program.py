@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.config.loading import image_shape
 from fashion_jax.models.classifier import create_model
+from fashion_jax.models.factors import create_factors
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
 from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state, init_train_state
@@ -54,7 +55,17 @@ class Program(StepParts):
     def _init(self) -> TrainState:
         images = jnp.zeros((2, *image_shape(self.config), 3), jnp.dtype(self.config.dtype))
         sizes = {level: self.taxonomy.num_classes(level) for level in self.taxonomy.levels}
-        return init_train_state(self.model, self.optimizer, sizes, images, self.config.seed)
+        state = init_train_state(
+            self.model,
+            self.optimizer,
+            sizes,
+            images,
+            self.config.seed,
+            is_averaged=self.config.average > 0,
+            stops_early=bool(self.config.early_stopping),
+        )
+        self.factors.tree(state.params)  # checks them
+        return state
 
 
 def create_program(
@@ -74,11 +85,14 @@ def create_program(
         num_images: images of an epoch; 0 if nothing is trained.
         counts: level -> training images of each class, all above 0; without them, classes are not balanced.
     """
+    model = config.model
+    factors = create_factors(model.name, model.frozen, config.learning_rate_factors, config.layer_decay)
     return Program(
         config=config,
         taxonomy=taxonomy,
-        model=create_model(config, taxonomy, mesh),
-        optimizer=create_optimizer(config),
+        model=create_model(config, taxonomy, mesh, factors),
+        optimizer=create_optimizer(config, factors),
+        factors=factors,
         balance=NO_BALANCE if counts is None else create_class_balance(config, counts),
         num_images=num_images,
         mesh=mesh,

@@ -29,6 +29,8 @@ class TrainState(struct.PyTreeNode):
         opt_state: of the optax optimizer.
         metrics: the running epoch's sums by level, reset at an epoch's start.
         guard: counts of skipped updates, and sums of norms (see guard.py).
+        average: params and model_state, averaged over the steps (see averaging.py); empty if nothing is averaged.
+        stopping: best score and epochs since then (see scoring/early_stopping.py); empty if it does not stop early.
     """
 
     step: Array
@@ -39,12 +41,38 @@ class TrainState(struct.PyTreeNode):
     opt_state: optax.OptState
     metrics: Any
     guard: dict[str, Array]
+    average: dict[str, Any] = struct.field(default_factory=dict)
+    stopping: dict[str, Array] = struct.field(default_factory=dict)
+
+    @property
+    def used(self) -> tuple[Any, Any]:
+        """The params and model_state that are evaluated and predict: the averages, if there are some."""
+        if self.average:
+            return self.average["params"], self.average["model_state"]
+        return self.params, self.model_state
 
 
 def init_train_state(
-    model: Classifier, optimizer: optax.GradientTransformation, num_classes: dict[str, int], images: Array, seed: int
+    model: Classifier,
+    optimizer: optax.GradientTransformation,
+    num_classes: dict[str, int],
+    images: Array,
+    seed: int,
+    *,
+    is_averaged: bool = False,
+    stops_early: bool = False,
 ) -> TrainState:
-    """Returns a new state, a pure function of the seed; images [batch, height, width, 3] give its shapes and dtypes."""
+    """Returns a new state, a pure function of the seed.
+
+    Args:
+        model: the network.
+        optimizer: of its parameters.
+        num_classes: level -> number of classes.
+        images: [batch, height, width, 3], which give shapes and dtypes.
+        seed: of the parameters.
+        is_averaged: whether it holds averages of the parameters and statistics.
+        stops_early: whether it holds the progress of early stopping.
+    """
     variables = dict(model.init({"params": jax.random.key(seed)}, images, train=False))
     params = variables.pop("params")
     none = jnp.zeros((), jnp.int32)
@@ -57,6 +85,8 @@ def init_train_state(
         opt_state=optimizer.init(params),
         metrics=init_accumulators(num_classes, jnp.promote_types(images.dtype, jnp.float32)),
         guard=init_guard(jnp.promote_types(images.dtype, jnp.float32)),
+        average={"params": params, "model_state": variables} if is_averaged else {},
+        stopping={"best": jnp.asarray(-jnp.inf, jnp.float32), "count": none} if stops_early else {},
     )
 
 

@@ -18,14 +18,17 @@ from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
 from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.factors import Factors, merge
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step import guard
 from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient
+from fashion_jax.step.averaging import next_average
 from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.step.global_norm import global_norm
-from fashion_jax.step.losses import cross_entropy, level_log_probs, soft_cross_entropy
+from fashion_jax.step.learning_rate import learning_rates
+from fashion_jax.step.losses import cross_entropy, level_log_probs, smooth, soft_cross_entropy
 from fashion_jax.step.metrics import accumulate
-from fashion_jax.step.optimizer import learning_rate, learning_rates, momentum
+from fashion_jax.step.optimizer import scaled
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
 
@@ -57,6 +60,7 @@ class StepParts:
         taxonomy: the levels and classes.
         model: the network.
         optimizer: the optimizer, with a learning rate of 1.
+        factors: on the learning rates of the parameters.
         balance: weights and shifts for rare classes.
         num_images: images of an epoch; 0 if nothing is trained.
     """
@@ -65,6 +69,7 @@ class StepParts:
     taxonomy: Taxonomy
     model: Classifier
     optimizer: optax.GradientTransformation
+    factors: Factors
     balance: ClassBalance
     num_images: int
 
@@ -84,9 +89,11 @@ def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[Tr
     limit = guard.limit_in_a_row(config.on_nonfinite, config.nonfinite.max_in_a_row)
     good = guard.is_applied(state.guard, loss, norm, limit)
     factor = jnp.asarray(config.nonfinite.learning_rate_factor, state.guard["update_norm"].dtype)
-    rate = guard.slowed(learning_rate(learning_rates(config), state.epoch), factor, state.guard["rollbacks"])
+    planned = learning_rates(config, parts.num_images).at(state.epoch, state.seen)
+    rate = guard.slowed(planned, factor, state.guard["rollbacks"])
     grads = guard.clip(grads, norm, config.clip_gradient_norm)
-    params, opt_state = _update(state, grads, good, rate, parts.optimizer)
+    params, opt_state, update_norm = _update(state, grads, good, rate, parts)
+    model_state = guard.where(good, model_state, state.model_state)
     is_first = state.seen == 0
     metrics = guard.where(is_first, jax.tree.map(jnp.zeros_like, state.metrics), state.metrics)
     seen = state.seen + config.batch_size
@@ -96,10 +103,12 @@ def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[Tr
         epoch=state.epoch + is_last,
         seen=jnp.where(is_last, 0, seen),
         params=params,
-        model_state=guard.where(good, model_state, state.model_state),
+        model_state=model_state,
         opt_state=opt_state,
         metrics=guard.where(good, _next_metrics(metrics, log_probs, labels), metrics),
-        guard=guard.count(state.guard, good, norm, rate * global_norm(momentum(opt_state)), is_first),
+        guard=guard.count(state.guard, good, norm, update_norm, is_first),
+        average=next_average(state.average, params, model_state, good=good, step=state.step, decay=config.average),
+        stopping=state.stopping,
     )
     return next_state, Outcome(loss, norm, next_state.guard["in_a_row"], next_state.guard["rollbacks"])
 
@@ -169,17 +178,25 @@ def _differentiate(
     )
     sizes = {level: parts.taxonomy.num_classes(level) for level in batch["labels"]}
     targets = {level: soft_targets(x, share, sizes[level]) for level, x in batch["labels"].items()}
+    smoothed = {level: smooth(x, config.label_smoothing.get(level, 0)) for level, x in targets.items()}
+    # The gradient is taken with respect to the trained parameters only, so that nothing is computed backwards through
+    # layers before which nothing is trained.
+    trained, frozen = parts.factors.split(state.params)
+
+    def compute(params: Any, **given: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+        return compute_loss(merge(params, frozen), model=parts.model, balance=balance, **given)
+
     loss, logits, model_state, grads = loss_and_gradient(
-        with_remat(partial(compute_loss, model=parts.model, balance=balance), config.remat),
-        Variables(state.params, state.model_state),
-        {"images": images, "targets": targets},
+        with_remat(compute, config.remat),
+        Variables(trained, state.model_state),
+        {"images": images, "targets": targets, "smoothed": smoothed},
         dropout_key,
         loss_weights=config.loss_weights,
         masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
         parts=Parts(config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1),
     )
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
-    return loss, logits, model_state, grads, labels
+    return loss, logits, model_state, merge(grads, jax.tree.map(jnp.zeros_like, frozen)), labels
 
 
 def compute_loss(
@@ -192,7 +209,11 @@ def compute_loss(
     loss_weights: dict[str, Any],
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:
-    """Returns the weighted sum of the levels' losses, and with it the logits and the new model_state."""
+    """Returns the weighted sum of the levels' losses, and with it the logits and the new model_state.
+
+    The batch has images [batch, height, width, 3], and level -> [batch, classes]: targets, each image's share of a
+    class, and smoothed, the same after label smoothing.
+    """
     images, targets = batch["images"], batch["targets"]
     logits, model_state = model.apply(
         {"params": params, **model_state},
@@ -202,25 +223,31 @@ def compute_loss(
         rngs={"dropout": key},
         mutable=list(model_state),
     )
-    targets = balance.weighted(targets)
-    losses = {level: soft_cross_entropy(x, targets[level]) for level, x in balance.trained(logits).items()}
+    masses = {level: x.sum() for level, x in balance.weighted(targets).items()}
+    smoothed = balance.weighted(batch["smoothed"])
+    losses = {
+        level: soft_cross_entropy(x, smoothed[level], masses[level]) for level, x in balance.trained(logits).items()
+    }
     return sum(loss_weights[level] * loss for level, loss in losses.items()), (logits, model_state)
 
 
 def _update(
-    state: TrainState, grads: Any, good: Array, rate: Array, tx: optax.GradientTransformation
-) -> tuple[Any, optax.OptState]:
-    """Returns parameters and optimizer state after the update, or unchanged if the update is not good.
+    state: TrainState, grads: Any, good: Array, rate: Array, parts: StepParts
+) -> tuple[Any, optax.OptState, Array]:
+    """Returns parameters and optimizer state after the update, or unchanged if it is not good, and the update's norm.
 
     It uses a condition instead of a choice value by value, which would write all of them twice.
     """
 
-    def applied() -> tuple[Any, optax.OptState]:
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    def applied() -> tuple[Any, optax.OptState, Array]:
+        updates, opt_state = parts.optimizer.update(grads, state.opt_state, state.params)
+        updates = scaled(updates, parts.factors)
+        norm = rate * global_norm(updates)
         updates = jax.tree.map(lambda u: u * rate.astype(u.dtype), updates)
-        return optax.apply_updates(state.params, updates), opt_state
+        return optax.apply_updates(state.params, updates), opt_state, norm
 
-    return lax.cond(good, applied, lambda: (state.params, state.opt_state))
+    none = jnp.zeros_like(state.guard["update_norm"])
+    return lax.cond(good, applied, lambda: (state.params, state.opt_state, none))
 
 
 def _next_metrics(metrics: Any, log_probs: dict[str, Array], labels: dict[str, Array]) -> Any:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fashion_jax.config.combinations import trunk_paths
 from fashion_jax.config.loading import load_run_config
 from fashion_jax.errors import UserError
-from fashion_jax.models.classifier import trunk_paths
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.checkpoints.store import Say
 from fashion_jax.workdir.files import check_has_checkpoint

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from fashion_jax.devices.mesh import fetch, replicated
+from fashion_jax.devices.mesh import fetch, put_everywhere
 from fashion_jax.errors import RunError
 from fashion_jax.step.guard import limit_in_a_row, may_continue, slowed
 from fashion_jax.step.train_state import TrainState
@@ -72,6 +71,4 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
 
 def with_rollbacks(state: TrainState, times: int, mesh: Mesh) -> TrainState:
     """Returns a state that counts so many rollbacks, which slow its learning rate."""
-    count = np.asarray(times, np.int32)
-    rollbacks = jax.make_array_from_callback((), replicated(mesh), lambda index: count[index])
-    return state.replace(guard=state.guard | {"rollbacks": rollbacks})
+    return state.replace(guard=state.guard | put_everywhere({"rollbacks": np.int32(times)}, mesh))

@@ -15,7 +15,7 @@ from fashion_jax.data.batches.pipeline import Images
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.devices.mesh import local_rows
 from fashion_jax.step.guard import slowed
-from fashion_jax.step.optimizer import learning_rates
+from fashion_jax.step.learning_rate import learning_rates
 from fashion_jax.step.program import Program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Batch, Outcome
@@ -70,9 +70,10 @@ class Run:
         """Returns the rows of a batch that this process reads."""
         return local_rows(self.program.mesh, self.config.batch_size)
 
-    def learning_rate(self, epoch: int, rollbacks: int) -> float:
-        """Returns the learning rate of an epoch, counted from 1, after so many rollbacks."""
-        planned = float(learning_rates(self.config)[epoch - 1])
+    def learning_rate(self, step: int, rollbacks: int) -> float:
+        """Returns the learning rate of a future step, counted from 1, or of the last one, after so many rollbacks."""
+        end, epoch = next((end, epoch) for end, epoch in self.schedule.epoch_ends.items() if step <= end)
+        planned = learning_rates(self.config, self.program.num_images).of(epoch, end - step)
         return slowed(planned, self.config.nonfinite.learning_rate_factor, rollbacks)
 
 

@@ -10,6 +10,7 @@ import jax
 
 from fashion_jax.atomic import replacing_folder
 from fashion_jax.config.combinations import best_metric
+from fashion_jax.scoring.early_stopping import stopped_early
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task
@@ -44,6 +45,8 @@ def write_results(run: Run, state: TrainState) -> None:
 
 def _conclusion(run: Run, best: int) -> Iterator[str]:
     """Yields the last lines of a run: the scores of the best checkpoint, the page, and how to predict."""
+    if reason := stopped_early(run.config.early_stopping, run.metrics_file.lines, run.config.num_epochs):
+        yield f"{reason[:1].upper()}{reason[1:]}."
     line = next((line for line in run.metrics_file.lines if line["step"] == best), None)
     if line is None:  # it was saved within an epoch
         yield f"Done. Best checkpoint: step {best}"

@@ -18,10 +18,13 @@ class Schedule:
     position: Position
     epoch_ends: dict[int, int]
 
-    def __init__(self, num_images: int, batch_size: int, num_epochs: int, every_steps: int):
-        """Begins at step 0; steps are saved at multiples of every_steps and at the end of every epoch."""
+    def __init__(self, num_images: int, batch_size: int, num_epochs: int, every_steps: int, patience: int = 0):
+        """Begins at step 0; steps are saved at multiples of every_steps and at the end of every epoch.
+
+        With a patience, the run ends after so many epochs without a better value of its metric.
+        """
         self._num_images, self._batch_size, self._num_epochs = num_images, batch_size, num_epochs
-        self._every_steps = every_steps
+        self._every_steps, self._patience = every_steps, patience
         self.start_at(None)
 
     def start_at(self, state: TrainState | None) -> None:
@@ -35,6 +38,14 @@ class Schedule:
             step, epoch, seen = fetch((state.step, state.epoch, state.seen))
             self.position = Position(int(step), int(epoch), int(seen))
         self.epoch_ends = epoch_ends(self.position, self._num_images, self._batch_size, self._num_epochs)
+        if state is not None:
+            self.stop_early(state)
+
+    def stop_early(self, state: TrainState) -> None:
+        """Makes the step of a state the last one if its patience is at an end."""
+        if self._patience and int(fetch(state.stopping["count"])) >= self._patience:
+            last = int(fetch(state.step))
+            self.epoch_ends = {step: epoch for step, epoch in self.epoch_ends.items() if step <= last}
 
     @property
     def num_steps(self) -> int:
@@ -44,6 +55,11 @@ class Schedule:
     def steps_per_epoch(self) -> int:
         """Returns the steps of an epoch that is trained as a whole."""
         return self._num_images // self._batch_size
+
+    @property
+    def num_epochs(self) -> int:
+        """Returns the last epoch, counted from 1."""
+        return max(self.epoch_ends.values())
 
     def epoch_of(self, step: int) -> int:
         """Returns the epoch, counted from 1, that a future step belongs to."""

@@ -24,6 +24,7 @@ from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, meet, put_batch, put_batches
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.scoring.metrics import epoch_scores
+from fashion_jax.step.averaging import restart_average
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
@@ -141,7 +142,7 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
     for change in changes:
         say(f"{change}: from here on.")
-    if step == schedule.num_steps and len(metrics_file.lines) == config.num_epochs and has_results(workdir):
+    if step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs and has_results(workdir):
         say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
         return metrics_file.lines
     _introduce(start, step)
@@ -201,7 +202,7 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
     """Trains from the state of a step to the last step, and writes the results."""
     written = [line["step"] for line in run.metrics_file.lines]
     if step in run.schedule.epoch_ends and step not in written:
-        end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
+        state = end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
     if step < run.schedule.num_steps:
         images = open_images(run.dataset.splits["train"], run.config, image_shape(run.config), run.program.mesh)
         with run.terminal.doing(run.progress):
@@ -222,7 +223,7 @@ def _compiling(program: Program) -> StepFn:
 
 def _new_state(program: Program, say: Say) -> TrainState:
     model = program.config.model
-    return with_trunks(program.create_state(), model.name, model.init_from, say)
+    return restart_average(with_trunks(program.create_state(), model.name, model.init_from, say))
 
 
 def _warnings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:
@@ -247,7 +248,8 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = class_counts(dataset.splits["train"], dataset.taxonomy)
-    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps)
+    patience = config.early_stopping.get("patience", 0)
+    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, patience)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     return _Start(
         program=create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts),
@@ -321,8 +323,10 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
                 stop(run, state, step)
             if step in run.schedule.epoch_ends:
                 pace.measure(step, watch.waited, is_last=True)
-                end_epoch(run, state, step, watch)
+                state = end_epoch(run, state, step, watch)
                 watch = Stopwatch()
+                if step == run.schedule.num_steps:
+                    break
             else:
                 run.checkpoints.save(step, state)
         before = outcome

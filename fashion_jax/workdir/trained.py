@@ -114,11 +114,14 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
     counts = read_train_counts(workdir, taxonomy) if config.rare_classes.post_hoc else None
     program = create_program(config, taxonomy, mesh, counts=counts)
     like = program.abstract_state
-    parts = {"params": like.params} | ({"model_state": like.model_state} if like.model_state else {})
+    used = like.average or {"params": like.params, "model_state": like.model_state}
+    used = {name: tree for name, tree in used.items() if tree}
+    parts = {"average": used} if like.average else used
     step, arrays = restore_parts(workdir, checkpoint, parts, taxonomy)
     # Predicting needs neither the other arrays nor the step as one.
     training_only: dict[str, Any] = dict.fromkeys(("epoch", "seen", "opt_state", "metrics", "guard"))
     training_only["step"] = step
+    arrays = arrays.get("average", arrays)
     state = TrainState(params=arrays["params"], model_state=arrays.get("model_state", {}), **training_only)
     return Trained(workdir, program, step, state, program.eval_step)
 

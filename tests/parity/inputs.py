@@ -17,6 +17,9 @@ NUM_CLASSES = {"main": 4, "sub": 21}
 NUM_SAMPLES = 24  # stored entries per leaf
 NUM_STEPS = 3  # training steps, each an epoch of the cosine schedule
 SCHEDULE_EPOCHS = (8, 30)
+SCHEDULES = ("cosine", "exponential", "one_cycle", "warmup")  # warmup: before cosine
+WARMUP_EPOCHS = 2
+LABEL_SMOOTHING = 0.1
 LEARNING_RATE, LEARNING_RATE_DECAY = 0.01, 0.9  # rate of the first epoch; decay per epoch in the exponential schedule
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
@@ -104,3 +107,15 @@ def _uniform(path: str, shape: tuple[int, ...], low: float, high: float) -> np.n
 
 def _rng(path: str) -> np.random.Generator:
     return np.random.default_rng([SEED, zlib.crc32(path.encode())])
+
+
+def draw_updates() -> tuple[np.ndarray, np.ndarray]:
+    """Draws parameters [4, 3] and the gradients of five updates [5, 4, 3]."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (4, 3)), rng.uniform(-1, 1, (5, 4, 3))
+
+
+def draw_smoothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws logits [6, 4], labels [6], one of them unknown, and weights of the classes [4]."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (6, 4)), np.asarray([0, 3, 1, -1, 2, 3]), rng.uniform(0.5, 2, 4)

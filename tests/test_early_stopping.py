@@ -1,0 +1,48 @@
+import math
+
+import jax
+import pytest
+
+from fashion_jax.scoring.early_stopping import progress
+from fashion_jax.training import train
+from fashion_jax.training.train import train_and_evaluate
+
+METRIC = "validation/sub/accuracy"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (-math.inf, 0)), ([0.5], (0.5, 0)), ([0.5, 0.4, 0.5], (0.5, 2)), ([math.nan, 0.1, math.nan], (0.1, 1))],
+)
+def test_progress_counts_the_epochs_since_the_first_best_one(values, expected):
+    assert progress([{METRIC: value} for value in values], METRIC) == expected
+
+
+def test_a_lower_loss_is_better():
+    assert progress([{"validation/loss": x} for x in (3.0, 2.0, 2.5)], "validation/loss") == (-2.0, 1)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_ends_early_and_is_complete(tiny_config, tmp_path, capsys, monkeypatch):
+    """With so small a learning rate the same images are right after every epoch."""
+    one = jax.devices()[:1]
+    tiny_config.learning_rate, tiny_config.num_epochs = 1e-12, 9
+    tiny_config.early_stopping = {"metric": METRIC, "patience": 2}
+
+    def killed(self, line):
+        if line["epoch"] == 2:
+            raise KeyboardInterrupt
+        real(self, line)
+
+    real = train.MetricsFile.append
+    with monkeypatch.context() as patched:  # between the checkpoint of an epoch and its line: counted once all the same
+        patched.setattr(train.MetricsFile, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(tiny_config, tmp_path, one)
+    lines = train_and_evaluate(tiny_config, tmp_path, one)
+    assert len(lines) in (3, 4)  # BatchNorm's statistics still move in the first epochs
+    count = len(lines)
+    said = capsys.readouterr().out
+    assert "stopped early" in said and METRIC in said and f"epoch {count} of 9" in said
+    assert len(train_and_evaluate(tiny_config, tmp_path, one)) == count
+    assert "complete" in capsys.readouterr().out

@@ -1,0 +1,110 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.errors import UserError
+from fashion_jax.models.factors import create_factors, merge
+from fashion_jax.step.program import create_program
+from tests.steps import TAXONOMY, build, random_batch
+
+
+@pytest.fixture
+def config(tiny_config):
+    tiny_config.model.name = "resnet34"
+    tiny_config.batch_size = 8
+    return tiny_config
+
+
+def factors_of(config):
+    return create_factors(config.model.name, config.model.frozen, config.learning_rate_factors, config.layer_decay)
+
+
+def params_of(config):
+    return create_program(config, TAXONOMY, build(config, jax.devices()[:1])[0]).abstract_state.params
+
+
+def flat(tree):
+    return {jax.tree_util.keystr(k, simple=True, separator="/"): v for k, v in jax.tree.flatten_with_path(tree)[0]}
+
+
+def test_the_first_expression_that_is_found_decides(config):
+    config.learning_rate_factors = {"layer4": 0.5, "^trunk/.*kernel$": 0.1}
+    factors = flat(factors_of(config).tree(params_of(config)))
+    assert factors["trunk/layer4_0/conv1/kernel"] == 0.5
+    assert factors["trunk/conv1/kernel"] == 0.1
+    assert factors["trunk/bn1/scale"] == factors["heads_sub/linear1/kernel"] == 1
+
+
+def test_layers_are_slower_the_farther_they_are_from_the_heads(config):
+    config.layer_decay = 0.5
+    factors = flat(factors_of(config).tree(params_of(config)))
+    assert factors["heads_main/linear1/kernel"] == 1
+    assert factors["trunk/layer4_2/conv2/kernel"] == factors["trunk/layer4_2/bn1/bias"] == 0.5
+    assert factors["trunk/layer4_1/conv1/kernel"] == 0.25
+    assert factors["trunk/conv1/kernel"] == factors["trunk/bn1/scale"] == 0.5**17  # 16 blocks, and the stem
+
+
+def test_the_layers_of_vgg_are_its_convolutions(config):
+    config.model.name, config.layer_decay = "vgg16", 0.5
+    factors = flat(factors_of(config).tree(params_of(config)))
+    assert factors["trunk/conv5_3/kernel"] == 0.5 and factors["trunk/conv1_1/bias"] == 0.5**13
+
+
+def test_expressions_that_are_found_nowhere_or_freeze_everything_are_refused(config):
+    config.learning_rate_factors = {"layr4": 0.5}
+    with pytest.raises(UserError, match=r"'layr4' \(factor 0\.5\).* no parameter: .*heads_"):
+        params_of(config)
+    config.learning_rate_factors = {"": 0.0}
+    with pytest.raises(UserError, match="freeze all"):
+        params_of(config)
+
+
+def test_split_trees_are_merged_again(config):
+    config.learning_rate_factors = {"a$": 0.0}
+    tree = {"a": jnp.ones(1), "b": {"a": jnp.ones(2), "c": jnp.ones(3)}}
+    trained, frozen = factors_of(config).split(tree)
+    assert [x.size for x in jax.tree.leaves(trained)] == [3]
+    assert [x.size for x in jax.tree.leaves(frozen)] == [1, 2]
+    assert jax.tree.map(jnp.size, merge(trained, frozen)) == jax.tree.map(jnp.size, tree)
+
+
+def test_frozen_layers_stay_and_others_are_scaled(config):
+    """The update of SGD's first step is its gradient, which a factor scales."""
+    config.model.name = "resnet10"
+    batch = random_batch()
+    plain = _after_a_step(config, batch)
+    config.learning_rate_factors = {"heads_main": 0.5}
+    scaled = _after_a_step(config, batch)
+    for name, (before, after) in scaled.items():
+        change = after - before
+        is_slower = "heads_main" in name and not name.endswith(("mean", "var"))
+        expected = (plain[name][1] - before) * (0.5 if is_slower else 1)
+        np.testing.assert_allclose(change, expected, rtol=1e-3, atol=1e-6, err_msg=name)
+    config.learning_rate_factors = {"trunk/(conv1|bn1|layer1)": 0.0}
+    for name, (before, after) in _after_a_step(config, batch).items():
+        is_frozen = name.startswith(("trunk/conv1", "trunk/bn1", "trunk/layer1"))
+        assert np.array_equal(before, after) == is_frozen, name
+
+
+def _after_a_step(config, batch):
+    """Returns path -> the parameter or statistic before and after a step; BatchNorm's of frozen layers stay too."""
+    mesh, _, state, step = build(config, jax.devices()[:1])
+    trees = fetch((state.params, state.model_state["batch_stats"]))
+    state, _ = step(state, put_batch(batch, mesh))
+    after = fetch((state.params, state.model_state["batch_stats"]))
+    before, after = ({name: x for tree in pair for name, x in flat(tree).items()} for pair in (trees, after))
+    return {name: (np.asarray(x), np.asarray(after[name])) for name, x in before.items()}
+
+
+def test_nothing_is_computed_backwards_before_the_first_trained_layer(config):
+    def flops(**factors):
+        config.learning_rate_factors = factors
+        mesh, _, state, step = build(config, jax.devices()[:1])
+        return step.lower(state, put_batch(random_batch(), mesh)).cost_analysis()["flops"]
+
+    whole, head_only = flops(), flops(trunk=0.0)
+    later = flops(**{"trunk/(conv1|bn1|layer1|layer2)": 0.0})
+    assert head_only < 0.4 * whole  # forward is a third
+    assert head_only < later < 0.9 * whole

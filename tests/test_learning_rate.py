@@ -1,0 +1,63 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from fashion_jax.step.learning_rate import learning_rates
+from tests.parity import inputs
+
+
+@pytest.fixture(scope="module")
+def reference():
+    with np.load(inputs.REFERENCE) as arrays:
+        return dict(arrays)
+
+
+def with_schedule(name, num_epochs, **fields):
+    config = default.get_config()
+    config.update(learning_rate=inputs.LEARNING_RATE, num_epochs=num_epochs, batch_size=4, **fields)
+    if name == "warmup":
+        config.update(schedule="cosine", warmup_epochs=float(inputs.WARMUP_EPOCHS))
+    else:
+        config.schedule = name
+    if name == "exponential":
+        config.learning_rate_decay = inputs.LEARNING_RATE_DECAY
+    return config
+
+
+@pytest.mark.parametrize("num_epochs", inputs.SCHEDULE_EPOCHS)
+@pytest.mark.parametrize("schedule", inputs.SCHEDULES)
+def test_learning_rates_equal_pytorch(reference, schedule, num_epochs):
+    found = learning_rates(with_schedule(schedule, num_epochs), 16).values
+    np.testing.assert_allclose(found, reference[f"{schedule}/{num_epochs}"], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_stepped_per_step_they_are_pytorchs_over_all_steps(reference, schedule):
+    found = learning_rates(with_schedule(schedule, 2, schedule_per="step"), 16).values
+    np.testing.assert_allclose(found, reference[f"{schedule}/8"], rtol=0, atol=1e-14)
+
+
+def test_an_exponential_schedule_decays_as_much_per_epoch_if_stepped_per_step():
+    found = learning_rates(with_schedule("exponential", 3, schedule_per="step"), 16).values
+    np.testing.assert_allclose(found[::4], learning_rates(with_schedule("exponential", 3), 16).values)
+    assert found[2] == pytest.approx(inputs.LEARNING_RATE * inputs.LEARNING_RATE_DECAY**0.5)
+
+
+def test_a_warm_up_may_be_a_part_of_an_epoch_and_its_peak_that_of_one_cycle():
+    found = learning_rates(with_schedule("constant", 3, schedule_per="step", warmup_epochs=0.75), 16).values
+    np.testing.assert_allclose(found, inputs.LEARNING_RATE * np.asarray([1 / 4, 2 / 4, 3 / 4] + 9 * [1]))
+    peak = np.argmax(learning_rates(with_schedule("one_cycle", 10, warmup_epochs=5.0), 16).values)
+    assert peak == 4
+
+
+@pytest.mark.parametrize("schedule_per", ["epoch", "step"])
+def test_the_step_looks_up_its_position(schedule_per):
+    config = with_schedule("warmup", 5, schedule_per=schedule_per)
+    rates = learning_rates(config, 14)  # three batches of 4, and two images left over
+    for epoch in range(5):
+        for step in range(3):
+            found = rates.at(jnp.int32(epoch), jnp.int32(4 * step))
+            expected = rates.values[epoch if schedule_per == "epoch" else 3 * epoch + step]
+            assert float(found) == pytest.approx(expected, rel=1e-6)
+            assert rates.of(epoch + 1, steps_left=2 - step) == pytest.approx(expected)
