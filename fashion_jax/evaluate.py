@@ -10,7 +10,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from fashion_jax.config.loading import flatten, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
+from fashion_jax.terminal import doing
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
 
@@ -137,7 +138,8 @@ def _measure(
     runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     if flags.label_errors:
         check_joinable(runs)
-    found = [_evaluation(runs[0], run, flags, overrides) for run in runs]
+    with doing("Computing scores and intervals"):
+        found = [_evaluation(runs[0], run, flags, overrides) for run in runs]
     measured = zip(runs, found, strict=True)
     for group in over_seeds((flatten(run.config), run.split.ids, x.assessment) for run, x in measured):
         first = group.runs[0]
@@ -166,7 +168,8 @@ def _write_report(
     for run, evaluation in zip(runs, evaluations, strict=True):
         known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
         contents.append(evaluated_contents(run.trained, run.split, run.log_probs, evaluation, **known))
-    page = write_pages(directory, contents)
+    with doing("Writing the page"):
+        page = write_pages(directory, contents)
     print(printable(f"Report: {page}"))
 
 
@@ -228,15 +231,26 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
             f"No image of the split {flags.split!r} has a label that {workdir} knows, such as {known}: check "
             "data.levels and the names of the classes."
         )
-    trained = load_trained(workdir, flags.checkpoint, overrides)
-    size = trained.batch_size()
-    compiled = trained.compiled(size)
+    with doing("Loading and compiling the model"):
+        trained = load_trained(workdir, flags.checkpoint, overrides)
+        size = trained.batch_size()
+        compiled = trained.compiled(size)
     import_tensorflow()  # now, since the seconds that it takes are no part of the speed
     began = time.monotonic()
     images = open_images(split, config, image_shape(config), trained.mesh)
     batches = ({"image": batch["image"]} for batch in eval_batches(split, images, size))
-    log_probs = compiled.log_probs(batches, len(split))
+    with doing(f"Predicting {flags.split}", len(split), "images") as task:
+        log_probs = compiled.log_probs(_counted(batches, size, task.reached), len(split))
     return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
+
+
+def _counted(
+    batches: Iterator[dict[str, Any]], batch_size: int, reached: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Yields the batches, and calls `reached` with the number of images of those that are done."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        reached(done * batch_size)
 
 
 def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides) -> Evaluation:
@@ -268,6 +282,7 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         parameters=trained.num_parameters,
         flops_per_image=trained.flops_per_image(),
         images_per_second=run.images_per_second,
+        left_out=split.left_out,
         note=note(calibration, trained.step, otherwise, on_own, should_be_own),
         comparison=compare_with(first, run),
     )

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
 from fashion_jax.serving.predictions import Prediction, table_columns, table_rows
 from fashion_jax.serving.table_files import TABLES, write_table
+from fashion_jax.terminal import doing
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path, predictions_path
 
@@ -157,7 +158,8 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, cache_dir: str, inp
 
     enable_compilation_cache(cache_dir)
     decider, fitted_to = _decider(flags)
-    trained = load_trained(flags.workdir, flags.checkpoint, overrides)
+    with doing("Loading the model"):
+        trained = load_trained(flags.workdir, flags.checkpoint, overrides)
     if fitted_to not in (None, trained.step):
         if flags.precision:
             raise UserError(
@@ -166,7 +168,8 @@ def _answer(flags: argparse.Namespace, overrides: Overrides, cache_dir: str, inp
             )
         print(f"Probabilities are calibrated as those of step {fitted_to}, but are of {trained.step}.", file=sys.stderr)
     batch_size = trained.batch_size(flags.batch_size)
-    trained = trained.compiled(batch_size)
+    with doing("Compiling the model"):
+        trained = trained.compiled(batch_size)
     began = time.monotonic()
     predictions, decisions = _predictions(trained, decider, inputs, batch_size)
     seconds = time.monotonic() - began
@@ -213,7 +216,8 @@ def _predictions(
 ) -> tuple[list[Prediction], Decisions]:
     """Returns a prediction per input, in order, and the decisions on those that are images."""
     readable = [i for i, item in enumerate(inputs) if not item.error]
-    good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size)
+    with doing("Predicting", len(readable), "images") as task:
+        good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size, task.reached)
     predictions = [Prediction(item.name, item.error) for item in inputs]
     for i, error in errors.items():
         predictions[readable[i]] = Prediction(inputs[readable[i]].name, error)
@@ -229,9 +233,12 @@ def _predictions(
 
 
 def _log_probs(
-    trained: Trained, files: Sequence[str], batch_size: int
+    trained: Trained, files: Sequence[str], batch_size: int, reached: Callable[[int], None]
 ) -> tuple[list[int], dict[int, str], dict[str, Any]]:
-    """Returns the indices of decodable files, the errors of the others, and the decodable files' log-probabilities."""
+    """Returns the indices of decodable files, the errors of the others, and the decodable files' log-probabilities.
+
+    It calls `reached` with the number of files that are done.
+    """
     from fashion_jax.data.batches.pipeline import decode_files
 
     good: list[int] = []
@@ -247,6 +254,7 @@ def _log_probs(
                 places.extend(range(begin, begin + len(indices)))
                 begin += len(pixels)
                 yield {"image": pixels}
+            reached(len(good) + len(errors))
 
     log_probs = trained.log_probs(batches(), len(files) + batch_size)  # all rows, padding included
     return good, errors, {level: values[places] for level, values in log_probs.items()}

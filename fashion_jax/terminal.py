@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO, TypeVar
 
-from fashion_jax.command_line import duration, printable
+from fashion_jax.command_line import duration, printable, rate
 
 WIDTH = 80  # columns of the line that is redrawn, where the screen has as many
 
@@ -42,9 +42,9 @@ AnyActivity = TypeVar("AnyActivity", bound=Activity)
 class Task:
     """An activity that goes through a known number of items, or is only named."""
 
-    def __init__(self, what: str, total: int = 0, clock: Callable[[], float] = time.monotonic):
-        """Begins now; `what` begins with a capital, such as "Checking images"."""
-        self._what, self._total, self._clock = what, total, clock
+    def __init__(self, what: str, total: int = 0, clock: Callable[[], float] = time.monotonic, unit: str = ""):
+        """Begins now; see `doing` for the arguments."""
+        self._what, self._total, self._clock, self._unit = what, total, clock, unit
         self._began = clock()
         self._first = self._last = (self._began, 0)
 
@@ -55,10 +55,12 @@ class Task:
             self._first = self._last
 
     def line(self, now: float, width: int | None) -> str:
-        """Returns the items done, the time since the beginning, and the time left where it can be told."""
+        """Returns the items done, their rate if they have a unit, and the times elapsed and left, as far as known."""
         done = self._last[1]
-        of = f": {done:,} of {self._total:,}" if self._total and done else ""
+        of = f": {done:,} of {self._total:,} {self._unit}".rstrip() if self._total and done else ""
         seconds = self._item_seconds()
+        if self._unit and seconds:
+            of += f", {rate(1 / seconds)} {self._unit}/s"
         left = "" if seconds is None else f", left {duration(max(seconds * (self._total - done), 0))}"
         return f"{self._what}{of}, elapsed {duration(now - self._began)}{left}"
 
@@ -177,16 +179,17 @@ _current: Terminal | None = None  # the terminal that a command keeps alive
 
 
 @contextlib.contextmanager
-def doing(what: str, total: int = 0) -> Iterator[Task]:
+def doing(what: str, total: int = 0, unit: str = "") -> Iterator[Task]:
     """Says what is being done while the block runs, on the command's terminal, or else on standard error.
 
     Args:
         what: begins with a capital, such as "Checking images".
         total: items that the block goes through; 0 if they are not counted.
+        unit: name of the items, such as "images", if their rate is to be said.
     """
     with contextlib.ExitStack() as stack:
         terminal = _current
         if terminal is None:
             terminal = Terminal(sys.stderr)
             stack.enter_context(terminal.kept_alive())
-        yield stack.enter_context(terminal.doing(Task(what, total)))
+        yield stack.enter_context(terminal.doing(Task(what, total, unit=unit)))

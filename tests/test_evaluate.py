@@ -39,11 +39,12 @@ def test_the_validation_split_gives_the_line_of_the_checkpoint(run, tmp_path, ca
     for name in ("loss", *(f"{level}/{m}" for level in ("main", "sub") for m in ("loss", "accuracy", "auroc"))):
         assert row[name] == pytest.approx(line[f"validation/{name}"], abs=1e-6)
     out = capsys.readouterr().out
-    levels, more, decodes, sizes = out.split("\n\n")
+    levels, more, decodes, sizes, undefined = out.split("\n\n")
     assert f"{row['sub/accuracy']:.2%}" in levels and len(levels.splitlines()) == 5
     assert "the temperatures were fitted to step 10." in levels
     assert "head (>1,000)" in more and len(more.splitlines()) == 4
     assert len(decodes.splitlines()) == 5 and len(sizes.splitlines()) == 2
+    assert undefined.startswith("– stands where nothing can be computed") and "nan" not in out
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
 
 
@@ -140,15 +141,22 @@ def test_the_best_checkpoint_is_the_default(run, tmp_path):
     assert row["sub/macro_f1"] == pytest.approx(best["validation/sub/macro_f1"], abs=1e-6)
 
 
-def test_other_data_by_the_same_fields(run, tmp_path):
+def test_other_data_by_the_same_fields(run, tmp_path, capsys):
+    """No image has a known label at sub, and one is damaged."""
     shop = tmp_path / "shop"
-    write_shop(shop, products(9, [("Apparel", "Topwear")]) + [(str(i), "Apparel", "Spacesuits") for i in range(9, 12)])
+    write_shop(shop, products(12, [("Apparel", "Spacesuits")]))
     for i in range(12):
         write_image(shop / "images" / f"{i}.jpg", seed=i)
-    data = ["--config.data.source=csv", f"--config.data.path={shop}"]
+    (shop / "images" / "11.jpg").write_bytes(b"no image")
+    data = ["--config.data.source=csv", f"--config.data.path={shop}", "--config.data.max_bad_fraction=0.5"]
     assert main(["--workdir", str(run), *data, "--split=all", "--json", str(tmp_path / "m.json")]) == 0
     (row,) = json.loads((tmp_path / "m.json").read_text())
-    assert (row["images"], row["main/known_labels"], row["sub/known_labels"]) == (12, 12, 9)
+    assert (row["images"], row["main/known_labels"], row["sub/known_labels"]) == (11, 11, 0)
+    ((left_out,),) = row["left_out"].values()
+    assert left_out.startswith("11") and row["sub/accuracy"] is None
+    out = capsys.readouterr().out
+    assert "left out, all named by --json FILE: 1 because of" in out and f"such as {left_out}." in out
+    assert "nan" not in out and out.count("– stands where nothing can be computed: for a level of which no image") == 1
 
 
 @pytest.mark.parametrize("place", ["Apparel/Topwear", "Topwear"])

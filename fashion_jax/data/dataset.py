@@ -47,12 +47,14 @@ class Split:
         files: absolute paths.
         labels: level -> int32 [images], UNKNOWN (-1) if not known.
         contents: uint64 [images], digests of the files' contents; None unless made by load_dataset.
+        left_out: reason -> names of the images of the data that cannot be used or are in no split; only of load_split.
     """
 
     ids: Sequence[str]
     files: Sequence[str]
     labels: dict[str, np.ndarray]
     contents: np.ndarray | None = None
+    left_out: LeftOut = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -175,16 +177,16 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     check_paths(config, name)
     # Folders are listed as in training: splits by fractions depend on the list.
     is_as_trained = data.source == "folder" and not data.taxonomy and name != ALL
-    table, _, digests, assigned, _ = _read(data, None if is_as_trained else taxonomy, name)
+    table, left_out, digests, assigned, _ = _read(data, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if data.rare_classes == "merge" else table
     if name == ALL:
-        return _split(merged, taxonomy)
+        return dataclasses.replace(_split(merged, taxonomy), left_out=left_out)
     if data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
     assigned, _ = drop_rare(merged, assigned, len(data.levels), data.min_images_per_class)
     if name not in assigned or not len(assigned[name]):
         raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
-    return _split(merged.select(assigned[name]), taxonomy)
+    return dataclasses.replace(_split(merged.select(assigned[name]), taxonomy), left_out=left_out)
 
 
 class _Usable(NamedTuple):

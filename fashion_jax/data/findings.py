@@ -73,10 +73,13 @@ def never_predicted(taxonomy: Taxonomy, log_probs: Mapping[str, np.ndarray], cou
     return f"{_classes(never, 'is', 'are')} never predicted: {named}"
 
 
-def left_out_note(left_out: Mapping[str, Sequence[str]]) -> str:
-    """Says how many images were left out and why, with an example for each reason; "" if there are none."""
+def left_out_note(left_out: Mapping[str, Sequence[str]], where: str = "all named in data.json") -> str:
+    """Says how many images were left out, why, with an example for each reason, and `where` the others are named.
+
+    It is "" if there are none.
+    """
     reasons = [f"{len(ids):,} because of “{reason}”, such as {ids[0]}" for reason, ids in left_out.items() if ids]
-    return f"left out, all named in data.json: {_listed(reasons, '; ')}" if reasons else ""
+    return f"left out, {where}: {_listed(reasons, '; ')}" if reasons else ""
 
 
 def _children(depth: int, paths: Iterable[Sequence[str]]) -> list[dict[tuple[str, ...], set[str]]]:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fashion_jax.command_line import printable, rate
+from fashion_jax.data.findings import left_out_note
 from fashion_jax.scoring.scores import SHOTS
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.workdir.calibration_file import RunCalibration
+
+UNDEFINED = "–"
+
+_UNDEFINED_CELL = re.compile(rf"(?<!\S){UNDEFINED}(?!\S)")
+
+_UNDEFINED_WORDS = (
+    f"{UNDEFINED} stands where nothing can be computed: for a level of which no image has a known label, for a group "
+    "without images, for the AUROC of a single class, the severity of no mistakes, the speed of less than a batch."
+)
 
 
 def result_tables(runs: Sequence[Evaluation]) -> str:
@@ -20,7 +32,8 @@ def result_tables(runs: Sequence[Evaluation]) -> str:
         parts.append(difference_table(runs))
     if any(run.over_seeds for run in runs):
         parts.append(seed_table(runs))
-    return printable("\n\n".join(parts))
+    tables = printable("\n\n".join(parts))
+    return f"{tables}\n\n{_UNDEFINED_WORDS}" if _UNDEFINED_CELL.search(tables) else tables
 
 
 def note(
@@ -68,17 +81,19 @@ def _levels(runs: Sequence[Evaluation]) -> str:
                     run.split,
                     level,
                     f"{run.known_labels[level]:,}",
-                    f"{run.metrics[f'{level}/loss']:.4f}",
+                    _number(run.metrics[f"{level}/loss"]),
                     _share(run.metrics[f"{level}/accuracy"], assessed.intervals["accuracy"]),
                     _value(run.metrics[f"{level}/macro_f1"], assessed.intervals["macro_f1"]),
                     _value(run.metrics[f"{level}/auroc"], assessed.intervals["auroc"]),
-                    f"{assessed.scores['ece']:.4f}",
-                    f"{calibrated['ece']:.4f}" if calibrated else "–",
+                    _number(assessed.scores["ece"]),
+                    _number(calibrated["ece"] if calibrated else None),
                 )
             )
     notes: dict[str, list[str]] = {}
     for run in runs:
         notes.setdefault(run.note, []).append(run.workdir)
+        if left_out := left_out_note(run.left_out, "all named by --json FILE"):
+            notes.setdefault(f"{left_out}.", []).append(run.workdir)
     said = [f"{', '.join(names)}: {note}" for note, names in notes.items() if note]
     return "\n".join([_columns(lines), "Ranges are 95 % intervals.", *said])
 
@@ -92,9 +107,9 @@ def _more(runs: Sequence[Evaluation]) -> str:
         for level, assessed in run.assessment.levels.items():
             scores = assessed.scores
             values = (scores[name] for name in ("weighted_f1", "balanced_accuracy", "average_precision", "brier"))
-            numbers = f"{scores['top5']:.2%}", *(f"{value:.4f}" for value in values)
+            numbers = _percent(scores["top5"]), *map(_number, values)
             accuracies = (assessed.shots[name] for name in SHOTS)
-            lines.append((run.workdir, level, *numbers, *("–" if x is None else f"{x:.2%}" for x in accuracies)))
+            lines.append((run.workdir, level, *numbers, *map(_percent, accuracies)))
     return _columns(lines) + "\nHead, middle and tail are accuracies, by the training images of the true class."
 
 
@@ -108,9 +123,9 @@ def _decodes(runs: Sequence[Evaluation]) -> str:
                     run.workdir,
                     how,
                     _share(scores["path_accuracy"], assessed.intervals["path_accuracy"]),
-                    f"{scores['hierarchical_f1']:.4f}",
-                    f"{scores['mistake_severity']:.2f}",
-                    f"{scores['contradiction_rate']:.2%}",
+                    _number(scores["hierarchical_f1"]),
+                    _number(scores["mistake_severity"], digits=2),
+                    _percent(scores["contradiction_rate"]),
                 )
             )
     return _columns(lines)
@@ -119,7 +134,7 @@ def _decodes(runs: Sequence[Evaluation]) -> str:
 def _sizes(runs: Sequence[Evaluation]) -> str:
     lines = [("run", "parameters", "MFLOP/image", "images/s here")]
     for run in runs:
-        speed = "–" if run.images_per_second is None else rate(run.images_per_second)
+        speed = UNDEFINED if run.images_per_second is None else rate(run.images_per_second)
         lines.append((run.workdir, f"{run.parameters:,}", f"{run.flops_per_image / 1e6:,.1f}", speed))
     return _columns(lines)
 
@@ -131,8 +146,9 @@ def difference_table(runs: Sequence[Evaluation]) -> str:
     for run in runs[1:]:
         for level, test in (run.comparison.tests or {}).items():
             counts = f"{test['only_a']:,}", f"{test['only_b']:,}"
+            p = UNDEFINED if math.isnan(test["p_value"]) else f"{test['p_value']:.2g}"
             difference = _share(test["difference"], test["interval"], sign="+")
-            lines.append((run.workdir, level, difference, *counts, f"{test['p_value']:.2g}"))
+            lines.append((run.workdir, level, difference, *counts, p))
     said = [f"{run.workdir} {run.comparison.untested}: not tested." for run in runs if run.comparison.untested]
     for run in runs:
         count = run.comparison.tested_images
@@ -152,20 +168,37 @@ def seed_table(runs: Sequence[Evaluation]) -> str:
     for group in (run.over_seeds for run in runs if run.over_seeds):
         seeds, members = ", ".join(map(str, group.seeds)), ", ".join(runs[i].workdir for i in group.runs)
         for level, scores in group.levels.items():
-            accuracy = f"{scores['accuracy']['mean']:.2%} ± {100 * scores['accuracy']['std']:.2f}"
-            loss, *others = (f"{scores[x]['mean']:.4f} ± {scores[x]['std']:.4f}" for x in ("loss", "macro_f1", "auroc"))
+            accuracy = _spread(scores["accuracy"], "{:.2%} ± {:.2f}", 100)
+            loss, *others = (_spread(scores[name], "{:.4f} ± {:.4f}") for name in ("loss", "macro_f1", "auroc"))
             lines.append((seeds, members, level, loss, accuracy, *others))
     return _columns(lines) + "\nMean and standard deviation over runs that differ only in the seed."
 
 
 def _share(value: float, interval: Sequence[float], sign: str = "") -> str:
+    if math.isnan(value):
+        return UNDEFINED
     low, high = interval
     return f"{value:{sign}.2%} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
 
 
 def _value(value: float, interval: Sequence[float]) -> str:
+    if math.isnan(value):
+        return UNDEFINED
     low, high = interval
     return f"{value:.4f} ({low:.3f} to {high:.3f})"
+
+
+def _spread(score: Mapping[str, float], form: str, scale: float = 1) -> str:
+    """Formats a mean and a standard deviation, which is multiplied by `scale`."""
+    return UNDEFINED if math.isnan(score["mean"]) else form.format(score["mean"], scale * score["std"])
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return UNDEFINED if value is None or math.isnan(value) else f"{value:.2%}"
 
 
 def _columns(lines: Sequence[Sequence[str]]) -> str:

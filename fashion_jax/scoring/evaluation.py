@@ -51,6 +51,7 @@ class Evaluation:
         parameters: number of parameters of the model.
         flops_per_image: floating-point operations of a prediction.
         images_per_second: speed, reading the images included; None if there was less than a batch to measure it on.
+        left_out: reason -> names of the images of the data that cannot be used or are in no split.
         note: sentences to read with the results, or an empty string.
         comparison: tests against the first of several runs.
         over_seeds: spread over the runs that differ only in the seed, at the first of them.
@@ -68,6 +69,7 @@ class Evaluation:
     parameters: int
     flops_per_image: float
     images_per_second: float | None
+    left_out: Mapping[str, Sequence[str]]
     note: str
     comparison: Comparison = Comparison()
     over_seeds: SeedGroup | None = None
@@ -78,7 +80,7 @@ class Evaluation:
         found |= {f"{level}/known_labels": count for level, count in self.known_labels.items()}
         found |= self.metrics
         found |= {"assessment": self.assessment.to_json(), "shots": self.shots, "variability": self.variability}
-        for name in ("parameters", "flops_per_image", "images_per_second", "note"):
+        for name in ("parameters", "flops_per_image", "images_per_second", "left_out", "note"):
             found[name] = getattr(self, name)
         found |= self.comparison.to_json()
         if self.over_seeds is not None:
