@@ -27,6 +27,7 @@ from fashion_jax.command_line import (
 )
 from fashion_jax.config.loading import flatten, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
+from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.terminal import doing
@@ -121,9 +122,17 @@ def _evaluate(arguments: list[str]) -> None:
     configs = {workdir: load_run_config(config_path(workdir), overrides) for workdir in flags.workdir}
     for workdir, config in configs.items():
         check_has_checkpoint(workdir)
+        _check_split(flags.split, config.data.splits)
         check_paths(config, flags.split)
     with folder_of_flag("--report", flags.report):
         _measure(configs, flags, overrides, arguments)
+
+
+def _check_split(name: str, splits: str | dict[str, Any]) -> None:
+    """Raises a UserError if --split gives a split another of its usual names, such as val."""
+    meant = usual_split(name)
+    if isinstance(splits, dict) and name not in splits and meant in splits:
+        raise UserError(f"There is no split {name!r}; did you mean --split {meant}?")
 
 
 def _measure(

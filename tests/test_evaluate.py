@@ -208,6 +208,7 @@ def test_several_runs_make_one_page(run, tmp_path):
         (["--workdir={run}", "--config.learning_rate=1"], "learning_rate"),
         (["--workdir={run}", "--config.data.sourse=csv"], "data.sourse"),
         (["--workdir={run}", "--split=nosuch"], "'nosuch'"),
+        (["--workdir={run}", "--split=val"], "did you mean --split validation?"),
         (["--workdir={run}", "--json=no/such/m.json"], "no/such/m.json"),
         (["--workdir={run}", "--report={run}/config.json"], "config.json"),
         (["--workdir={run}", "--shots", "5", "6"], "--shots"),

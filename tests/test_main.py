@@ -70,6 +70,8 @@ def refused_shop(refused, shop, tmp_path):
         (["--config", SMOKE, "--batch-size", "64"], "did you mean --config.batch_size=64?"),
         (["--config", SMOKE, "--wrokdir=x"], "did you mean --workdir?"),
         (["--config", SMOKE, "--workers=4"], "images are decoded on all cores"),
+        (["--config", SMOKE, "--config.data.splits={'train': 0.8, 'val': 0.2}"], "did you mean 'validation' by 'val'?"),
+        (["--config", SMOKE, "--config.data.splits.val=0.2"], "did you mean 'validation' by 'val'?"),
         ([SMOKE], f"did you mean --config {SMOKE}?"),
         (["--config", SMOKE, "stray"], "There is no flag 'stray'"),
         (["--config", SMOKE, "--config.learing_rate=1"], "did you mean --config.learning_rate=1?"),

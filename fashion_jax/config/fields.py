@@ -181,7 +181,7 @@ def _splits(x: Any) -> str:
         good = all(isinstance(name, str) and name for name in names)
         return "" if good and all(isinstance(value, str | int) for value in x.values()) else _COLUMN_TABLE
     if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
-        return f"the name of a column, {_COLUMN_TABLE}, or a table with train and validation in it"
+        return f"the name of a column, {_COLUMN_TABLE}, or a table with train and validation in it{_meant_splits(x)}"
     if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
         return "a table whose splits are named by letters, digits and _"
     if "all" in x:
@@ -191,7 +191,17 @@ def _splits(x: Any) -> str:
     fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]
     if len(fractions) == len(x) and sum(fractions) <= 1 + 1e-9:
         return ""
-    return "all files of ids, or all fractions between 0 and 1 with a sum of at most 1"
+    return f"all files of ids, or all fractions between 0 and 1 with a sum of at most 1{_meant_splits(x)}"
+
+
+def _meant_splits(x: Any) -> str:
+    """Returns a question that names the splits train and validation if other names seem to stand for them."""
+    meant = {"train": "train", "val": "validation", "dev": "validation", "eval": "validation"}
+    for name in x if isinstance(x, dict) else ():
+        for start, split in meant.items():
+            if isinstance(name, str) and name != split and name.casefold().startswith(start):
+                return f" (did you mean {split!r} by {name!r}?)"
+    return ""
 
 
 CHECKS: dict[str, Check] = {
