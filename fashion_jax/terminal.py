@@ -19,6 +19,7 @@ WIDTH = 80  # columns of the line that is redrawn, where the screen has as many
 _SILENCE = 50.0  # seconds without a line after which one says what is being done: at least one a minute
 _PATIENCE = 1.0  # seconds that something takes before the screen says so
 _REDRAWS = 5  # times a second
+_ECHO = 3  # columns that stay free, where the screen shows ^C when that is typed
 
 _CLEAR = "\r\x1b[K"
 
@@ -155,7 +156,7 @@ class Terminal:
                 if now - self._spoke >= _SILENCE:
                     self.say(activity.line(now, None))
             elif now - began >= _PATIENCE:
-                width = min(self.columns - 1, WIDTH)
+                width = min(self.columns - _ECHO, WIDTH)
                 self._draw(printable(activity.line(now, width))[:width])
 
     def _draw(self, text: str) -> None:

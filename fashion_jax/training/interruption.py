@@ -111,11 +111,11 @@ def _take(number: int) -> None:
 def _acknowledge(number: int) -> None:
     """Says that a signal has arrived, since it may take a while until the step that runs has ended."""
     if number == signal.SIGINT:
-        again = "press Ctrl-C again to stop at once, without saving"
+        again = "press Ctrl-C again to stop at once"
     elif _is_shared:
         again = "all processes of the run do so together"
     else:
-        again = "send a signal again to stop at once, without saving"
+        again = "send a signal again to stop at once"
     _tell(f"{signal.Signals(number).name}: saving, then stopping; {again}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jax
 from fashion_jax.atomic import replacing_folder
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.scoring.early_stopping import stopped_early
+from fashion_jax.scoring.metrics import score
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task
@@ -51,7 +53,9 @@ def _conclusion(run: Run, best: int) -> Iterator[str]:
     if line is None:  # it was saved within an epoch
         yield f"Done. Best checkpoint: step {best}"
     else:
-        yield f"Done. Best checkpoint: epoch {line['epoch']}, step {best}, by {best_metric(run.config)}"
+        metric = best_metric(run.config)
+        why = f"by {metric}" if math.isfinite(score(line, metric)) else f"the last one, since {metric} is undefined"
+        yield f"Done. Best checkpoint: epoch {line['epoch']}, step {best}, {why}"
         yield from score_rows(run.dataset.taxonomy.levels, line)
     yield f"Page: {page_path(report_path(run.workdir))}"
     yield "To predict images, folders or zips, name them after --input:"

@@ -29,13 +29,12 @@ from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Outcome
-from fashion_jax.taxonomy import UNKNOWN
 from fashion_jax.terminal import Task, Terminal
 from fashion_jax.training import interruption
 from fashion_jax.training.announcements import first_rows
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
-from fashion_jax.training.epoch_table import MISSING, EpochTable
+from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.init_from import check_sources, with_trunks
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
@@ -238,9 +237,6 @@ def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
     """Yields what a user should know of the data before training on it; left_over images fill no batch."""
     train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
     notes = [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
-    for level, labels in dataset.splits["validation"].labels.items():
-        if (labels == UNKNOWN).all():
-            notes.append(f"no validation image has a label at the level {level}, so that its scores are {MISSING}")
     yield from (f"Note: {note}." for note in notes if note)
 
 
