@@ -16,6 +16,11 @@ _WORDS = {
     "batch_size": "batch bs b train_batch_size global_batch_size per_device_train_batch_size input.batch_size",
     "image_size": "img_size imgsz input_size img input_shape image_shape resolution size crop_size target_size",
     "weight_decay": "wd decay l2",
+    "optimizer": "opt optim",
+    "warmup_epochs": "warmup warmup_steps num_warmup_steps warmup_lr_epochs",
+    "label_smoothing": "smoothing",
+    "average": "ema model_ema ema_decay model_ema_decay swa",
+    "early_stopping": "patience early_stop",
     "schedule": "sched scheduler lr_scheduler lr_schedule lr_scheduler_type",
     "learning_rate_decay": "decay_rate lr_decay lr_gamma gamma",
     "dtype": "precision amp fp16 bf16 half mixed_precision amp_dtype",
@@ -27,7 +32,7 @@ _WORDS = {
     "remat": "grad_checkpointing gradient_checkpointing checkpoint_activations",
     "deterministic": "reproducible",
     "model.name": "model arch architecture backbone trunk network model_name net",
-    "model.init_from": "pretrained weights initial_checkpoint checkpoint_path model_init finetune init_from",
+    "model.init_from": "pretrained weights initial_checkpoint checkpoint_path model_init finetune",
     "model.frozen": "freeze freeze_backbone frozen",
     "rare_classes.weights": "class_weight class_weights",
     "checkpoint.every_steps": "save_every save_steps ckpt_steps checkpoint_every save_interval recovery_interval",
@@ -53,7 +58,6 @@ _NEEDLESS = {
     "resume resume_from resume_from_checkpoint ckpt_path auto_resume": "the same command resumes by itself",
     "num_classes nc n_classes": "the classes come from the data",
     "device devices gpus gpu accelerator num_gpus tpu_cores": "all devices that JAX sees are used",
-    "optimizer opt optim": "the optimizer is SGD with momentum",
     "shuffle": "every epoch has an order of its own, a function of seed",
 }
 

@@ -35,12 +35,14 @@ class TrainingProgress:
 
     def line(self, now: float, width: int | None) -> str:
         """Returns the progress in a line of `width` columns, or without a bar if width is None; see Activity."""
-        epoch = f"epoch {self._schedule.epoch_of(self._step)}/{self._num_epochs}"
+        num_steps = self._schedule.num_steps
+        current = min(self._step, num_steps)  # a rollback or an early stop may have changed the schedule just now
+        epoch = f"epoch {self._schedule.epoch_of(current)}/{self._num_epochs}"
         elapsed = f"elapsed {duration(now - self._began)}"
         if self.pace.began is None:
             return f"Compiling the training step, decoding the first images: {elapsed}"
         if self._fetched is None or math.isnan(self.pace.step_seconds):
-            return f"step {self._step}/{self._schedule.num_steps}, {epoch}: {elapsed}"
+            return f"step {current}/{num_steps}, {epoch}: {elapsed}"
         time_of_fetch, step, value = self._fetched
         loss = f"loss {value:.3f}" if math.isfinite(value) else "loss –"
         left = f"left {duration(max(self.pace.left(step) - (now - time_of_fetch), 0))}"
@@ -48,9 +50,8 @@ class TrainingProgress:
         wait = [f"data wait {self.pace.wait_share:.0%}"] if self.pace.wait_share > _WAITING else []
         if width is None:
             parts = [loss, speed, *wait, elapsed, left]
-            return f"step {self._step}/{self._schedule.num_steps}, {epoch}: {', '.join(parts)}"
-        done = self._step / self._schedule.num_steps
-        return _bar_line(epoch, done, [loss, speed, *wait, elapsed, left], width)
+            return f"step {current}/{num_steps}, {epoch}: {', '.join(parts)}"
+        return _bar_line(epoch, current / num_steps, [loss, speed, *wait, elapsed, left], width)
 
     def new_estimate(self, step: int, *, is_epochs_end: bool = False) -> str:
         """Returns the estimate of the time after a step as a sentence; "" if there is none, or it was told already."""
