@@ -60,6 +60,7 @@ def test_a_suggestion_says_how_many_images_it_finds(tmp_path):
         ),
         (("12", "123"), ("0012.jpg", "0123.jpg"), "lost the zeros that 'value' began with (12 is 0012.jpg"),
         (("xyz",), ("abc.jpg",), "as they are called below data.path, such as 'abc.jpg'"),
+        (("https://x.y/1.jpg", "https://x.y/2.jpg"), (), "'value' holds addresses, and nothing is"),
         (("xyz",), ("notes.txt",), "no images below data.path"),
     ],
 )

@@ -126,7 +126,7 @@ def _parts_of_csv(path: Path, wanted: Mapping[str, str], optional: Sequence[str]
     with _opened(path) as file:
         delimiter = _delimiter(path, wanted)
         # strict: otherwise an open quote swallows all further rows
-        rows = _rows(csv.reader(file, delimiter=delimiter, strict=True), path)
+        rows = _rows(csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True), path)
         first = next(rows, (0, []))[1]
         header = _header(first)
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
@@ -227,7 +227,9 @@ def _delimiter(path: Path, wanted: Iterable[str]) -> str:
 
     def found(delimiter: str) -> tuple[int, int]:
         with _opened(path) as file:
-            header = _header(next(_rows(csv.reader(file, delimiter=delimiter), path), (0, []))[1])
+            header = _header(
+                next(_rows(csv.reader(file, delimiter=delimiter, skipinitialspace=True), path), (0, []))[1]
+            )
         return len({*header}.intersection(wanted)), len(header)
 
     return max(_DELIMITERS, key=found)

@@ -44,8 +44,6 @@ def image_advice(data: DataFields, folder: Path) -> str:
     rows = _sample(patterns, columns, folder)
     found = _found(patterns, rows, folder)
     files = [path for path, error in itertools.islice(walk(str(folder)), _MAX_FILES) if not error and is_image(path)]
-    if not files:
-        return "there are no images below data.path, so set it to the folder that has them"
     missing = [{name: rows[name][i] for name in rows} for i in range(len(found)) if not found[i]][:_EXAMPLES]
     pairs = [(row, _file_of(row, used, files)) for row in missing]
     candidates = dict.fromkeys(x for row, file in pairs if file for x in _patterns(row, used, file))
@@ -54,6 +52,8 @@ def image_advice(data: DataFields, folder: Path) -> str:
     finds = counts.get(best, 0)
     if finds < _MOST * len(found) and (reason := _explanation(pairs, used)):
         return reason
+    if not files:
+        return "there are no images below data.path, so set it to the folder that has them"
     if finds > sum(found):
         share = "them" if finds == len(found) else f"{finds} of the {len(found)} looked at"
         return f"set --config.data.image='{best}', which finds {share}"
