@@ -73,8 +73,11 @@ def get_config() -> ConfigDict:
         # resnet10 | resnet18 | resnet34 | resnet50 | vgg16 | vgg16_bn | hybrid (resnet34 and vgg16 side by side)
         name="resnet34",
         fusion="concatenate",  # of the hybrid's trunks: concatenate | gated (Arevalo et al. 2017)
-        init_from={},  # trunk -> --workdir of the run whose best checkpoint initialises it; heads are new
-        # trunk -> {"mean": [R, G, B], "std": [R, G, B]} of its pixels, from 0 to 1; ImageNet's for trunks not named
+        # trunk -> where its initial weights are: the --workdir of a run (its best checkpoint), weights of torchvision
+        # or timm (.safetensors, .pth, the folder of a timm repository), or hf://OWNER/NAME[@REVISION]. Heads are new.
+        init_from={},
+        # trunk -> {"mean": [R, G, B], "std": [R, G, B]} of its pixels, from 0 to 1. Trunks not named have what their
+        # weights of init_from were trained with, or the statistics of ImageNet.
         normalization={},
         frozen=[],  # trunks of init_from that are not trained, BatchNorm included: factor 0 in learning_rate_factors
         # level -> head: main | sub (the recipe's two) | classifier (torchvision's VGG-16) | linear.

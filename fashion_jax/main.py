@@ -75,6 +75,10 @@ def _train(arguments: list[str]) -> None:
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     check_paths(config)
+    if config.model.init_from:
+        from fashion_jax.training.sources import normalizations
+
+        normalizations(config.model.init_from, config.model.normalization, Path(workdir))  # checks the sources
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
     import jax  # imported late, so that a bad config or path is reported without waiting for it

@@ -17,6 +17,7 @@ import pytest
 from fashion_jax import evaluate, main, predict, prepare
 from fashion_jax.config.loading import config_to_json, flatten, load_config, load_run_config
 from fashion_jax.errors import UserError
+from fashion_jax.models.pretrained import __main__ as pretrained
 from fashion_jax.workdir.paths import config_path
 from tests.shop import smallest_image, write_table
 
@@ -70,6 +71,10 @@ PARSED = {
     "README.md": {"scripts/train": INSTALLS, "scripts/test": INSTALLS, "pip install": INSTALLS},
     "CONTRIBUTING.md": {"scripts/bootstrap": INSTALLS, "scripts/test": INSTALLS},
     "docs/recipes.md": {"python -m fashion_jax.main": "needs two trained runs, and trains two large trunks for hours"},
+    "docs/pretrained.md": {
+        "python -m fashion_jax.main": "needs weights that have to be downloaded",
+        "python -m fashion_jax.models.pretrained": "needs weights that have to be downloaded",
+    },
     "docs/clusters.md": {"python -m fashion_jax.main": "needs a cluster"},
     "docs/speed.md": {"scripts/accelerator": INSTALLS, "python -m benchmarks.accelerator": "needs a GPU"},
     "docs/results.md": {
@@ -210,8 +215,9 @@ def check(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
         check_script(program, arguments)
     else:
         assert (program, *arguments[:1]) == ("python", "-m"), f"{program} is no program of this project"
-        package, name = arguments[1].split(".")
-        files = Path(package, f"{name}.py"), Path(package, name, "__main__.py")
+        package, _, name = arguments[1].partition(".")
+        place = Path(package, *name.split("."))
+        files = place.with_suffix(".py"), place / "__main__.py"
         assert any(file.is_file() for file in files), f"there is no module {arguments[1]}"
         (check_program if package == "fashion_jax" else check_benchmark)(name, arguments[2:], monkeypatch)
 
@@ -244,6 +250,9 @@ def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPat
     for run in runs if name in ("predict", "evaluate") else []:  # these read the config of the run
         run.mkdir(parents=True)
         (run / "config.json").write_text(config_to_json(load_config("configs/default.py")), encoding="utf-8")
+    if name == "models.pretrained":
+        pretrained.parse(arguments)
+        return
     flags, overrides, *beam = PROGRAMS[name].parse(arguments)
     assert not any(beam), f"{beam} are no flags of this project"
     if name in ("predict", "evaluate"):

@@ -18,7 +18,8 @@ from fashion_jax.models.factors import create_factors
 from fashion_jax.models.hybrid import GatedFusion
 from fashion_jax.step import optimizer
 from fashion_jax.step.program import create_program
-from fashion_jax.training.init_from import check_sources, with_trunks
+from fashion_jax.training.init_from import with_trunks
+from fashion_jax.training.sources import check_sources
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.trained import load_trained
 from tests.conftest import ROOT
@@ -158,7 +159,7 @@ def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
     new = create_program(tiny_config, TAXONOMY, mesh).create_state()
     old = load_trained(finished_run).state
     said = []
-    begun = with_trunks(new, "resnet10", tiny_config.model.init_from, said.append)
+    begun = with_trunks(new, "resnet10", {"main": "main"}, tiny_config.model.init_from, said.append)
     assert re.fullmatch(rf"resnet10 begins as it was in {re.escape(str(finished_run))} after step [12]0\.", said[0])
     assert jax.tree.structure(begun) == jax.tree.structure(new)
     for part in ("params", "model_state"):

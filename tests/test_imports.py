@@ -57,6 +57,7 @@ NAMES_RUN_FILES = (
     "fashion_jax.data.sources.walk",  # recognizes a work directory among images; may not import workdir
     "fashion_jax.data.preparing",  # writes a prepared folder, which is no work directory
     "fashion_jax.data.sources.tfds",  # reads a prepared folder
+    "fashion_jax.models.pretrained.source",  # reads timm's config.json, which is not a run's
 )
 
 
@@ -115,7 +116,9 @@ def is_within(name: str, *ancestors: str) -> bool:
 
 
 def box(module: str) -> str:
-    """Returns the package or root module of fashion_jax that a module belongs to."""
+    """Returns the package or root module of fashion_jax that a module belongs to; a package's __main__ is a command."""
+    if module.endswith(".__main__"):
+        return "__main__"
     return module.split(".")[1] if "." in module else "__init__"
 
 
@@ -318,7 +321,7 @@ def test_few_boxes_and_arrows():
     others = {name: {project.module(i.target) for i in project.imports[name]} for name in modules}
     arrows = {(box(name), box(other)) for name in modules for other in others[name] if is_within(other or "", PACKAGE)}
     assert len({box(name) for name in modules}) <= 26
-    assert len({(one, other) for one, other in arrows if one != other and other != "__init__"}) <= 110
+    assert len({(one, other) for one, other in arrows if one != other and other != "__init__"}) <= 120
 
 
 def test_few_functions_take_a_whole_config():

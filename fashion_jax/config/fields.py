@@ -132,7 +132,10 @@ def _trunk_list(x: Any) -> str:
 def _trunk_table(x: Any) -> str:
     if isinstance(x, dict) and all(name in TRUNKS and value and not _text(value) for name, value in x.items()):
         return ""
-    return f"a table from one of {', '.join(TRUNKS)} to the --workdir of a run, such as {{'resnet34': 'runs/mtl'}}"
+    return (
+        f"a table from one of {', '.join(TRUNKS)} to where its weights are, such as {{'resnet34': 'runs/mtl'}}: the "
+        "--workdir of a run, a .safetensors or .pth file, the folder of a timm repository, or hf://OWNER/NAME"
+    )
 
 
 def _normalizations(x: Any) -> str:

@@ -1,8 +1,9 @@
 """Builds the model of a config: a trunk with one head per label level."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 from jax import Array, lax
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import head_names, normalization
 from fashion_jax.devices.mesh import replicated
-from fashion_jax.models.architectures import VGG_POOLED, VGGS
+from fashion_jax.models.architectures import RESNETS, VGGS
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.factors import NO_FACTORS, Factors
 from fashion_jax.models.heads import HEADS, ParentCondition
@@ -98,14 +99,34 @@ def create_model(
 
 
 def _create_trunk(config: ConfigDict, norm: partial) -> nn.Module:
-    remat = config.remat == "blocks"
+    tables, remat = config.model.normalization, config.remat == "blocks"
 
-    def create(name: str, pooled: int = VGG_POOLED) -> nn.Module:
-        normalize = Normalization(**normalization(config.model.normalization, name), dtype=config.dtype)
-        if name in VGGS:
-            return create_vgg(name, norm=norm, normalize=normalize, pooled=pooled)
-        return create_resnet(name, norm=norm, normalize=normalize, remat=remat)
+    def create(name: str, **fields: Any) -> nn.Module:
+        return create_trunk(name, normalization(tables, name), norm=norm, dtype=config.dtype, **fields)
 
     if config.model.name == "hybrid":
-        return Hybrid(create("resnet34"), create("vgg16", pooled=1), config.model.fusion)
-    return create(config.model.name)
+        resnet, vgg = create("resnet34", remat=remat), create("vgg16", pooled=1)
+        return Hybrid(resnet, vgg, config.model.fusion)
+    return create(config.model.name, **({"remat": remat} if config.model.name in RESNETS else {}))
+
+
+def create_trunk(
+    name: str,
+    pixels: Mapping[str, Any],
+    *,
+    norm: Callable[..., nn.Module] = BatchNorm,
+    dtype: str = "float32",
+    **fields: Any,
+) -> nn.Module:
+    """Creates a trunk.
+
+    Args:
+        name: of a trunk in models.architectures.
+        pixels: mean and std by which pixels are normalised.
+        norm: constructor of BatchNorm, called with train=.
+        dtype: type of the computation.
+        fields: other attributes of the module.
+    """
+    normalize = Normalization(tuple(pixels["mean"]), tuple(pixels["std"]), dtype)
+    create = create_resnet if name in RESNETS else create_vgg
+    return create(name, norm=norm, normalize=normalize, **fields)

@@ -1,78 +1,120 @@
-"""Starts from trunks that other runs have trained: model.init_from."""
+"""Starts from trunks that other runs, or other libraries, have trained: model.init_from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import trunk_paths
 from fashion_jax.config.loading import load_run_config
-from fashion_jax.errors import UserError
+from fashion_jax.models.pretrained.matching import left_out_words
+from fashion_jax.models.pretrained.names import Leaf
+from fashion_jax.models.pretrained.source import is_weights, naming, open_weights
+from fashion_jax.models.pretrained.tensors import Tensor, Unsuitable
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.checkpoints.store import Say
-from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
 from fashion_jax.workdir.trained import restore_parts
 
-Leaf = tuple[str, ...]  # the path of a leaf, or of a tree above it
+Keys = tuple[str, ...]  # the keys to a leaf in a TrainState, or to a tree above it
 
-_ROOTS = (("params",), ("model_state", "batch_stats"))  # where a TrainState holds the trunks' arrays
+ROOTS = {"params": ("params",), "batch_stats": ("model_state", "batch_stats")}  # where a TrainState has a collection
 
 
-def check_sources(init_from: Mapping[str, str]) -> None:
-    """Checks quickly that the runs of model.init_from exist, have saved a checkpoint, and have the trunk.
+def with_trunks(
+    state: TrainState, model_name: str, heads: Mapping[str, str], init_from: Mapping[str, str], say: Say
+) -> TrainState:
+    """Returns a new state with the trunks of model.init_from, and reports what each begins with.
+
+    From a run's best checkpoint it takes parameters and statistics. From a file of weights it takes the two hidden
+    layers of VGG's classifier too, if the file has them, for every head of the kind "classifier" on that trunk.
 
     Args:
-        init_from: name of a trunk -> work directory of the run that has trained it.
+        state: a new one.
+        model_name: model.name.
+        heads: level -> kind of its head.
+        init_from: name of a trunk -> where its weights are, which `check_sources` has checked.
+        say: reports.
 
     Raises:
-        UserError: names the first run that does not, and the config field.
-    """
-    for name, workdir in init_from.items():
-        field = f"model.init_from.{name} is {workdir!r}"
-        try:
-            source = load_run_config(config_path(_folder(workdir)))
-            check_has_checkpoint(_folder(workdir))
-        except UserError as error:
-            raise UserError(
-                f"{field}, which cannot be used ({str(error).rstrip('.')}): name the --workdir of a training."
-            ) from error
-        if name not in trunk_paths(source.model.name):
-            raise UserError(f"{field}, but the model there is {source.model.name}: name a run of {name}.")
-
-
-def with_trunks(state: TrainState, model_name: str, init_from: Mapping[str, str], say: Say) -> TrainState:
-    """Returns a new state with the trunks of model.init_from, each taken from its run's best checkpoint.
-
-    It takes parameters and statistics, and reports their steps and the damaged ones that were skipped.
-
-    Raises:
-        UserError: as in `check_sources`, or if the trunk there has different shapes or dtypes.
+        UserError: a source cannot be read, or the trunk there has different shapes or dtypes.
         RunError: none of a run's checkpoints can be used.
     """
     leaves = flatten_dict({"params": state.params, "model_state": state.model_state})
-    for name, workdir in init_from.items():
-        source = load_run_config(config_path(_folder(workdir)))
-        moves = dict(_moves(leaves, trunk_paths(model_name)[name], trunk_paths(source.model.name)[name]))
-        like = unflatten_dict({there: leaves[here] for here, there in moves.items()})
-        step, arrays = restore_parts(_folder(workdir), "best", like)
-        found = flatten_dict(arrays)
-        say(f"{name} begins as it was in {workdir} after step {step}.")
-        leaves |= {here: found[there] for here, there in moves.items()}
+    for name, source in init_from.items():
+        here = trunk_paths(model_name)[name]
+        if is_weights(source):
+            # A hybrid's features are those of two trunks, which the hidden layers of a VGG do not fit.
+            levels = [level for level, head in heads.items() if head == "classifier" and name == model_name]
+            leaves |= _of_weights(leaves, name, here, levels, source, say)
+        else:
+            leaves |= _of_run(leaves, name, here, source, say)
     tree = unflatten_dict(leaves)
     return state.replace(params=tree["params"], model_state=tree.get("model_state", {}))
 
 
-def _moves(leaves: Iterable[Leaf], here: Leaf, there: Leaf) -> Iterator[tuple[Leaf, Leaf]]:
+def _of_run(leaves: Mapping[Keys, Any], name: str, here: Keys, workdir: str, say: Say) -> dict[Keys, Any]:
+    """Returns the leaves of a trunk as a run's best checkpoint has them."""
+    folder = Path(workdir).expanduser()
+    source = load_run_config(config_path(folder))
+    moves = dict(_moves(leaves, here, trunk_paths(source.model.name)[name]))
+    step, arrays = restore_parts(folder, "best", unflatten_dict({there: leaves[here] for here, there in moves.items()}))
+    found = flatten_dict(arrays)
+    say(f"{name} begins as it was in {workdir} after step {step}.")
+    return {here: found[there] for here, there in moves.items()}
+
+
+def _moves(leaves: Iterable[Keys], here: Keys, there: Keys) -> Iterator[tuple[Keys, Keys]]:
     """Yields the paths of a trunk's leaves in this model and in the other, where the trunk is at `here` and `there`."""
     for path in leaves:
-        for root in _ROOTS:
+        for root in ROOTS.values():
             trunk = (*root, *here)
             if path[: len(trunk)] == trunk:
                 yield path, (*root, *there, *path[len(trunk) :])
 
 
-def _folder(workdir: str) -> Path:
-    return Path(workdir).expanduser()
+def _of_weights(
+    leaves: Mapping[Keys, Any], name: str, here: Keys, levels: list[str], source: str, say: Say
+) -> dict[Keys, Any]:
+    """Returns the leaves of a trunk as a file of weights has them, and the hidden layers of the levels' heads."""
+    field = f"model.init_from.{name}"
+    matched = open_weights(source, field, name).matched
+    found = {}
+    with naming(source, field):
+        for leaf, tensor in matched.trunk:
+            path = (*ROOTS[leaf.collection], *here, *leaf.path)
+            found[path] = _placed(read_leaf(leaf, tensor), leaves[path])
+        for leaf, tensor in matched.hidden if levels else []:
+            values = read_leaf(leaf, tensor)
+            for level in levels:
+                path = (*ROOTS[leaf.collection], f"heads_{level}", *leaf.path)
+                found[path] = _placed(values, leaves[path])
+    unused = [leaf.name for leaf, _ in matched.hidden if not levels] + matched.left_out
+    taken = f"{len(matched.trunk)} arrays of {source}"
+    if levels and matched.hidden:
+        taken += f", and the hidden layers of its classifier in {' and '.join(levels)}"
+    say("; ".join(filter(None, [f"{name} begins with {taken}", left_out_words(unused)])) + ".")
+    return found
+
+
+def read_leaf(leaf: Leaf, tensor: Tensor) -> np.ndarray:
+    """Reads the values of an array in the layout of this project.
+
+    Raises:
+        Unsuitable: they cannot be read, or are not all finite.
+    """
+    values = tensor.read()
+    if not np.isfinite(values).all():
+        raise Unsuitable(f"whose {leaf.name} has values that are not finite: download it again, or name another.")
+    return leaf.to_flax(values)
+
+
+def _placed(values: np.ndarray, like: jax.Array) -> jax.Array:
+    """Returns values as an array of the type and on the devices of another one."""
+    values = values.astype(like.dtype)
+    return jax.make_array_from_callback(values.shape, like.sharding, lambda index: values[index])

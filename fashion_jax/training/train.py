@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import io
 import time
@@ -14,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import best_metric
+from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.config.loading import check_config, config_to_json, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
@@ -35,17 +36,17 @@ from fashion_jax.training.announcements import first_rows
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
 from fashion_jax.training.epoch_table import EpochTable
-from fashion_jax.training.init_from import check_sources, with_trunks
+from fashion_jax.training.init_from import with_trunks
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import write_results
 from fashion_jax.training.schedule import Schedule
+from fashion_jax.training.sources import normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.workdir.checkpoints.identity import Identity
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
-from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 from fashion_jax.workdir.opening import check_workdir, opened
 from fashion_jax.workdir.paths import checkpoints_path, metrics_path, page_path, report_path
@@ -79,9 +80,9 @@ def train_and_evaluate(
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     check_workdir(workdir)
+    config = copy.deepcopy(config)
+    config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
     changes = check_same_config(workdir, config)
-    if not has_checkpoint(workdir):
-        check_sources(config.model.init_from)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
         stack.enter_context(opened(workdir, terminal.say, leads=jax.process_index() == 0))
@@ -222,7 +223,8 @@ def _compiling(program: Program) -> StepFn:
 
 def _new_state(program: Program, say: Say) -> TrainState:
     model = program.config.model
-    return restart_average(with_trunks(program.create_state(), model.name, model.init_from, say))
+    begun = with_trunks(program.create_state(), model.name, head_names(program.config), model.init_from, say)
+    return restart_average(begun)
 
 
 def _warnings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:

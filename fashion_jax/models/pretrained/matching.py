@@ -1,0 +1,119 @@
+"""Matches the arrays of a file of weights with those of a trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from fashion_jax.models.architectures import VGG_POOLED, VGGS
+from fashion_jax.models.pretrained.names import ARCHITECTURES, Leaf, hidden_leaves, trunk_leaves
+from fashion_jax.models.pretrained.tensors import Tensor, Tensors, Unsuitable
+
+_LAST_LAYERS = ("fc.", "classifier.6.", "head.fc.")  # of torchvision's ResNets, torchvision's VGGs and timm's VGGs
+# timm's VGGs have convolutions as hidden layers: its name of a layer -> torchvision's, and the size of the kernel.
+_HIDDEN = {"pre_logits.fc1": ("classifier.0", VGG_POOLED), "pre_logits.fc2": ("classifier.3", 1)}
+
+
+class Matched(NamedTuple):
+    """The arrays of a file that belong to a trunk.
+
+    Attributes:
+        trunk: pairs of an array of the trunk and its values.
+        hidden: the same of the two hidden layers of VGG's classifier; empty if the file has none.
+        left_out: the names of the file's other arrays: its last layer.
+    """
+
+    trunk: list[tuple[Leaf, Tensor]]
+    hidden: list[tuple[Leaf, Tensor]]
+    left_out: list[str]
+
+
+def match(tensors: Tensors, architecture: str) -> Matched:
+    """Matches the arrays of a file with those of a trunk.
+
+    Args:
+        tensors: name in torchvision or timm -> array.
+        architecture: one of ARCHITECTURES.
+
+    Raises:
+        Unsuitable: names the arrays that are missing, that are not the trunk's, or that have another shape.
+    """
+    tensors = _with_torchvision_names(tensors, architecture)
+    if wrong := _differences(tensors, architecture):
+        others = [name for name in ARCHITECTURES if not _differences(_with_torchvision_names(tensors, name), name)]
+        if others:
+            raise Unsuitable(f"which holds {others[0]}, not {architecture}: name weights of {architecture}.")
+        raise Unsuitable(f"which is no {architecture} ({'; '.join(wrong)}): name weights of {architecture}.")
+    hidden = [leaf for leaf in hidden_leaves(architecture) if leaf.name in tensors]
+    return Matched(
+        trunk=[(leaf, tensors[leaf.name]) for leaf in trunk_leaves(architecture)],
+        hidden=[(leaf, tensors[leaf.name]) for leaf in hidden],
+        left_out=[name for name in tensors if name.startswith(_LAST_LAYERS)],
+    )
+
+
+def find_architecture(tensors: Tensors) -> str:
+    """Returns the first of ARCHITECTURES that the arrays of a file belong to.
+
+    Raises:
+        Unsuitable: there is none; the message tells what distinguishes the most similar one.
+    """
+    wrong = {name: _differences(_with_torchvision_names(tensors, name), name) for name in ARCHITECTURES}
+    for name, differences in wrong.items():
+        if not differences:
+            return name
+    known = {name: len({leaf.name for leaf in trunk_leaves(name)} & tensors.keys()) for name in ARCHITECTURES}
+    closest = max(known, key=lambda name: known[name])
+    raise Unsuitable(
+        f"which holds none of {', '.join(ARCHITECTURES)} (for {closest}: {'; '.join(wrong[closest])}): name weights of "
+        "one of them."
+    )
+
+
+def _with_torchvision_names(tensors: Tensors, architecture: str) -> dict[str, Tensor]:
+    """Returns the arrays under torchvision's names, without the counts of batches that BatchNorm keeps."""
+    found = {name: x for name, x in tensors.items() if not name.endswith(".num_batches_tracked")}
+    if architecture not in VGGS:
+        return found
+    for layer, (name, size) in _HIDDEN.items():
+        if (x := found.pop(f"{layer}.weight", None)) is not None:
+            is_kernel = len(x.shape) == 4 and x.shape[2:] == (size, size)
+            found[f"{name}.weight"] = x.reshaped((x.shape[0], x.shape[1] * size**2)) if is_kernel else x
+        if (x := found.pop(f"{layer}.bias", None)) is not None:
+            found[f"{name}.bias"] = x
+    return found
+
+
+def _differences(tensors: Tensors, architecture: str) -> list[str]:
+    """Returns in words how arrays under torchvision's names differ from a trunk, by kind."""
+    hidden = hidden_leaves(architecture)
+    leaves = trunk_leaves(architecture) + (hidden if any(leaf.name in tensors for leaf in hidden) else [])
+    expected = {leaf.name: leaf.shape for leaf in leaves}
+    found = {name: x.shape for name, x in tensors.items() if not name.startswith(_LAST_LAYERS)}
+    wrong = []
+    if missing := [name for name in expected if name not in found]:
+        wrong.append(f"{_some(missing)} missing")
+    if surplus := [name for name in found if name not in expected]:
+        wrong.append(f"{_some(surplus)} too many")
+    if others := [name for name in expected if found.get(name, expected[name]) != expected[name]]:
+        shape = f"{others[0]} is {[*found[others[0]]]} instead of {[*expected[others[0]]]}"
+        wrong.append(f"{_some(others)} of another shape: {shape}")
+    return wrong
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names the first of some arrays, and the number of the others."""
+    others = _others(len(names) - 1)
+    return f"{names[0]} and {others} are" if len(names) > 1 else f"{names[0]} is"
+
+
+def _others(count: int) -> str:
+    return f"{count} others" if count > 1 else "1 other"
+
+
+def left_out_words(names: Iterable[str]) -> str:
+    """Says which layers of a file are not used; empty if all are."""
+    layers = sorted({name.rpartition(".")[0] for name in names})
+    if not layers:
+        return ""
+    return f"the {'layers' if len(layers) > 1 else 'layer'} {', '.join(layers)} of its classifier left out"

@@ -1,0 +1,79 @@
+"""Checks the sources of model.init_from, and records how the pixels of their trunks are normalised. Imports no jax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fashion_jax.atomic import read_text
+from fashion_jax.config.combinations import normalization, trunk_names
+from fashion_jax.config.loading import load_run_config, read_config
+from fashion_jax.errors import UserError
+from fashion_jax.models.pretrained.source import SOURCES, is_weights, open_weights
+from fashion_jax.workdir.files import check_has_checkpoint, has_checkpoint
+from fashion_jax.workdir.paths import config_path
+
+
+def normalizations(init_from: Mapping[str, str], given: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+    """Returns the normalisation of every trunk of model.init_from, once its source is checked.
+
+    Weights are opened and their names and shapes compared, but not read. A run that has saved a checkpoint needs its
+    sources no more, which may be gone: the normalisation is that of its config.json.
+
+    Args:
+        init_from: name of a trunk -> where its weights are.
+        given: model.normalization, which comes before what the sources say.
+        workdir: of the run.
+
+    Returns:
+        Name of a trunk -> mean and std, also of the trunks that are only in `given`.
+
+    Raises:
+        UserError: names the first source that cannot be used, and the config field.
+    """
+    found = _recorded(workdir) if has_checkpoint(workdir) else check_sources(init_from)
+    tables = {name: table for name, table in found.items() if name in init_from} | {**given}
+    return {
+        name: {part: [float(x) for x in values] for part, values in table.items()} for name, table in tables.items()
+    }
+
+
+def check_sources(init_from: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Checks the sources of model.init_from: the names and shapes of weights, the trunk and the checkpoint of a run.
+
+    Args:
+        init_from: name of a trunk -> where its weights are.
+
+    Returns:
+        Name of a trunk -> mean and std of the pixels that its weights were trained with.
+
+    Raises:
+        UserError: names the first source that cannot be used, and the config field.
+    """
+    return {name: _check(name, source, f"model.init_from.{name}") for name, source in init_from.items()}
+
+
+def _check(name: str, source: str, field: str) -> dict[str, Any]:
+    if is_weights(source):
+        return open_weights(source, field, name).normalization._asdict()
+    folder = Path(source).expanduser()
+    try:
+        config = load_run_config(config_path(folder))
+        check_has_checkpoint(folder)
+    except UserError as error:
+        raise UserError(
+            f"{field} is {source!r}, which cannot be used ({str(error).rstrip('.')}): name the --workdir of a "
+            f"training, {SOURCES}."
+        ) from error
+    if name not in trunk_names(config.model.name):
+        raise UserError(f"{field} is {source!r}, but the model there is {config.model.name}: name a run of {name}.")
+    return normalization(config.model.normalization, name)
+
+
+def _recorded(workdir: Path) -> dict[str, Any]:
+    """Returns the normalisation in a run's config.json; nothing if it cannot be read, which is reported later."""
+    try:
+        return read_config(read_text(config_path(workdir)), str(workdir)).model.normalization
+    except (OSError, UnicodeDecodeError, UserError):
+        return {}
