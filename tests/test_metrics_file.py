@@ -104,7 +104,7 @@ def test_both_splits_are_on_one_chart_which_a_resumed_run_continues(tmp_path):
     assert set(train.Tags()["tensors"]) == set(validation.Tags()["tensors"]) | {
         "learning_rate",
         "timing/train_seconds",
-        "diagnostics/sub/auroc_tied_mass",
+        "training_diagnostics/sub/auroc_tied_mass",
         "step/loss",
     }
     assert points(train, "sub/accuracy") == [(10, 0.5), (20, 0.5)]

@@ -58,6 +58,9 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     return MetricsFile(metrics_path(workdir), sys.maxsize, writes=False).lines
 
 
+_DIAGNOSTICS = ("auroc_tied_mass", "gradient_norm", "update_norm", "skipped_updates")
+
+
 class EventWriter:
     """Writes TensorBoard events through clu; opened late because clu imports TensorFlow.
 
@@ -107,8 +110,8 @@ class EventWriter:
 
 
 def _tag(name: str) -> str:
-    """Returns the tag of a value: auroc_tied_mass, which only bounds the error of a score, stands apart from scores."""
-    return f"diagnostics/{name}" if name.endswith("auroc_tied_mass") else name
+    """Returns the tag of a value; TensorBoard opens its first groups, so that diagnostics are in one of the last."""
+    return f"training_diagnostics/{name}" if name.endswith(_DIAGNOSTICS) else name
 
 
 def _finite(scalars: Mapping[str, Any]) -> dict[str, float]:
