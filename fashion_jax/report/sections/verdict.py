@@ -23,6 +23,7 @@ _TOO_FEW_NAMED = 5  # classes without enough images that are named
 _WELL_LEARNED = 0.85  # accuracy on training images, below which longer training comes first
 _GAP = 0.1  # training minus validation accuracy, from which on the model knows its training images too well
 _TARGET = 0.95  # accuracy of the answers for which the needed confidence is named
+_USEFUL = 0.1  # share of the images, below which the answers of such confidence save no work
 
 
 def grades(contents: PageContents) -> list[dict[str, Any]]:
@@ -98,8 +99,16 @@ def verdict(contents: PageContents) -> dict[str, Any]:
         "others": max(len(too_few) - _TOO_FEW_NAMED, 0),
         "suspects": int(suspected.sum()),
         "training": _training(contents, level),
-        "answered": answered_at(coverage_curve(shots.log_probs, shots.labels), _TARGET),
+        "target": _TARGET,
+        "answered": _answered(shots),
     }
+
+
+def _answered(shots: Shots) -> dict[str, float | None] | str:
+    """Returns the images that can be answered at the accuracy _TARGET: "all", their share, or "" if too few can."""
+    found = answered_at(coverage_curve(shots.log_probs, shots.labels), _TARGET)
+    coverage = found["coverage"] or 0
+    return "all" if coverage == 1 else found if coverage >= _USEFUL else ""
 
 
 def _suspected(shots: Shots) -> np.ndarray:
