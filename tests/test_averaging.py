@@ -1,9 +1,12 @@
+import contextlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.step.averaging import next_average
+from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.steps import build, random_batch
 
 
@@ -38,3 +41,14 @@ def test_the_step_averages_parameters_and_statistics(tiny_config):
 def test_without_an_average_the_state_has_none(tiny_config):
     state = build(tiny_config)[2]
     assert state.average == {} and state.used == (state.params, state.model_state)
+
+
+def test_a_checkpoint_of_before_there_were_averages_is_restored(tiny_config, tmp_path):
+    state = build(tiny_config)[2]
+    before = {name: getattr(state, name) for name in ("step", "epoch", "seen", "params", "model_state", "opt_state")}
+    before |= {"metrics": state.metrics, "guard": state.guard}
+    with contextlib.closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        checkpoints.save_now(0, before)
+        step, restored = checkpoints.restore_latest(state)
+    assert step == 0 and restored.average == {} and restored.stopping == {}
+    np.testing.assert_array_equal(restored.params["trunk"]["conv1"]["kernel"], state.params["trunk"]["conv1"]["kernel"])

@@ -1,5 +1,6 @@
 """Defines the arrays that training changes from step to step, and how they are created."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,6 +44,14 @@ class TrainState(struct.PyTreeNode):
     guard: dict[str, Array]
     average: dict[str, Any] = struct.field(default_factory=dict)
     stopping: dict[str, Array] = struct.field(default_factory=dict)
+
+    def saved(self) -> dict[str, Any]:
+        """Returns the fields that a checkpoint has: average and stopping are absent where they are empty.
+
+        So the checkpoints of runs without them are those of versions that had no such fields.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in fields.items() if name not in ("average", "stopping") or value}
 
     @property
     def used(self) -> tuple[Any, Any]:

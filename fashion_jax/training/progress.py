@@ -64,7 +64,7 @@ class TrainingProgress:
             text = f"About {about(left)} to go"
         else:
             text = f"About {about(self._clock() - self._began + left)} in all"
-        if (epochs := len(self._schedule.epoch_ends)) > 1:
+        if (epochs := sum(end > self._schedule.position.step for end in self._schedule.epoch_ends)) > 1:
             text += f", {epochs} epochs of {about(self.pace.epoch_seconds())}"
         is_evaluated = self.pace.evaluation_seconds is not None
         text += " with their evaluation" if is_evaluated else " without their evaluation"

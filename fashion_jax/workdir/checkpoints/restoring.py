@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.errors import RunError, first_line
+from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.checkpoints.digests import Unusable, check_digests, check_structure
 from fashion_jax.workdir.checkpoints.identity import Identity, read_step
 from fashion_jax.workdir.place import Place
@@ -36,14 +37,15 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
     identity.check(saved, step, directory)
     folder = directory / str(step)
     check_structure(saved.arrays, like, folder)
+    tree = saved_tree(like)
     item = ocp.args.PyTreeRestore(
-        item=like,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+        item=tree,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
         partial_restore=isinstance(like, dict),
     )
     try:
         with quiet(), Place(folder) as place, ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            state = checkpointer.restore(place.path / "state", args=item)
+            restored = checkpointer.restore(place.path / "state", args=item)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         raise RunError(
             f"The checkpoint of step {step} in {directory} cannot be loaded ({first_line(error)}): free some memory, "
@@ -51,8 +53,13 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
         ) from error
     except Exception as error:
         raise Unusable(first_line(error)) from error
-    check_digests(saved.arrays, fetch(state))
-    return state
+    check_digests(saved.arrays, fetch(restored))
+    return like.replace(**restored) if isinstance(like, TrainState) else restored
+
+
+def saved_tree(state: Any) -> Any:
+    """Returns what is saved of a state: of a TrainState the fields that its method names, of other trees all."""
+    return state.saved() if isinstance(state, TrainState) else state
 
 
 @contextlib.contextmanager

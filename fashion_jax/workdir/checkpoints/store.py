@@ -17,7 +17,7 @@ from fashion_jax.devices.mesh import agreed, fetch, meet
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
 from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps
-from fashion_jax.workdir.checkpoints.restoring import restore_step
+from fashion_jax.workdir.checkpoints.restoring import restore_step, saved_tree
 from fashion_jax.workdir.checkpoints.step_folders import check_names, list_steps, set_aside
 from fashion_jax.workdir.checkpoints.writer import CheckpointWriter
 from fashion_jax.workdir.place import Place
@@ -138,6 +138,7 @@ class Checkpoints:
             return
         try:
             self._check_space(state)
+            state = saved_tree(state)
             arrays = fetch(state)
             # each process would save a slice of device arrays, by a program that must be compiled; one process need not
             saved = arrays if jax.process_count() == 1 else state
