@@ -145,8 +145,8 @@ def test_bad_files_are_left_out_by_reason_and_too_many_stop_the_run(tmp_path):
     config = shop(tmp_path, {2: b"", 5: b"no image", 33: b"", 7: b"no image"}, max_bad_fraction=0.1)
     summary = load_dataset(config).summary(8)
     assert summary["left_out"] == {
-        "the file is empty": ["2", "33"],
-        "this is no image of the kinds JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF": ["5", "7"],
+        "the file is empty": ["2 (line 4)", "33 (line 35)"],
+        "this is no image of the kinds JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF": ["5 (line 7)", "7 (line 9)"],
     }
     assert (summary["splits"]["train"]["images"], summary["splits"]["validation"]["images"]) == (27, 9)
     config.data.max_bad_fraction = 0.05
@@ -154,8 +154,8 @@ def test_bad_files_are_left_out_by_reason_and_too_many_stop_the_run(tmp_path):
         load_dataset(config)
     for words in (
         "4 of 40",
-        "2.jpg (the file is empty)",
-        "5.jpg (this is no image",
+        "2.jpg (line 4: the file is empty)",
+        "5.jpg (line 7: this is no image",
         "7.jpg (",
         "data.max_bad_fraction",
     ):
@@ -192,7 +192,8 @@ def test_training_and_predicting_on_the_zoo(zoo, tmp_path):
     config.data.csv, config.data.image, config.data.splits = str(tmp_path / "table.csv"), "images/{id}", "fold"
     config.data.max_bad_fraction, config.data.cache_dir = 0.5, str(tmp_path / "cache")
     train_and_evaluate(config, tmp_path / "run")
-    left_out = json.loads((tmp_path / "run" / "data.json").read_text())["left_out"]
+    found = json.loads((tmp_path / "run" / "data.json").read_text())["left_out"]
+    left_out = {reason: [name.rpartition(" (line ")[0] for name in ids] for reason, ids in found.items()}
     bad = {name for name in names if isinstance(expected[name], str)}
     assert {name for ids in left_out.values() for name in ids} == bad
 
