@@ -100,7 +100,7 @@ def test_a_round_trip_is_bit_exact(small, tmp_path, name, capsys):
     for key, x in written.items():
         np.testing.assert_array_equal(x, arrays[key], key)
     told = capsys.readouterr().out
-    assert f"architecture: {name}\n" in told and "the layer fc of its classifier left out" in told
+    assert f"architecture: {name}\n" in told and "the layer fc of its classifier is left out" in told
     assert f"{len(expected)} of the trunk" in told and "mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225" in told
 
 

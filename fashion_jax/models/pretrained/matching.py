@@ -116,4 +116,6 @@ def left_out_words(names: Iterable[str]) -> str:
     layers = sorted({name.rpartition(".")[0] for name in names})
     if not layers:
         return ""
-    return f"the {'layers' if len(layers) > 1 else 'layer'} {', '.join(layers)} of its classifier left out"
+    if len(layers) == 1:
+        return f"the layer {layers[0]} of its classifier is left out"
+    return f"the layers {', '.join(layers)} of its classifier are left out"
