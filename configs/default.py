@@ -76,6 +76,9 @@ def get_config() -> ConfigDict:
         # trunk -> where its initial weights are: the --workdir of a run (its best checkpoint), weights of torchvision
         # or timm (.safetensors, .pth, the folder of a timm repository), or hf://OWNER/NAME[@REVISION]. Heads are new.
         init_from={},
+        # --workdir of a run whose heads this run begins with: their hidden layers, and of the last layers the weights
+        # of the classes that have the same path. Other classes may differ.
+        init_heads_from="",
         # trunk -> {"mean": [R, G, B], "std": [R, G, B]} of its pixels, from 0 to 1. Trunks not named have what their
         # weights of init_from were trained with, or the statistics of ImageNet.
         normalization={},

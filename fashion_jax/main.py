@@ -75,9 +75,11 @@ def _train(arguments: list[str]) -> None:
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     check_paths(config)
-    if config.model.init_from:
-        from fashion_jax.training.sources import normalizations
+    if config.model.init_from or config.model.init_heads_from:
+        from fashion_jax.config.combinations import head_names
+        from fashion_jax.training.sources import check_heads, normalizations
 
+        check_heads(head_names(config), config.model.init_heads_from, Path(workdir))
         normalizations(config.model.init_from, config.model.normalization, Path(workdir))  # checks the sources
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()

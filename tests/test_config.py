@@ -71,6 +71,7 @@ WRONG = {
     "rare_classes.draw": (*NO_LEVEL_TABLES, {"sub": True}),
     "model.name": ("resnet", None, 34),
     "model.fusion": ("sum", None, True),
+    "model.init_heads_from": (None, 3, []),
     "model.init_from": (None, [], "runs/mtl", {"hybrid": "runs/mtl"}, {"vgg16": ""}, {"vgg16": 3}, {3: "runs/mtl"}),
     "model.normalization": (
         None,

@@ -62,11 +62,19 @@ def _of_run(leaves: Mapping[Keys, Any], name: str, here: Keys, workdir: str, say
     """Returns the leaves of a trunk as a run's best checkpoint has them."""
     folder = Path(workdir).expanduser()
     source = load_run_config(config_path(folder))
-    moves = dict(_moves(leaves, here, trunk_paths(source.model.name)[name]))
+    moves = {
+        path: stored_at(there, is_averaged=source.average > 0)
+        for path, there in _moves(leaves, here, trunk_paths(source.model.name)[name])
+    }
     step, arrays = restore_parts(folder, "best", unflatten_dict({there: leaves[here] for here, there in moves.items()}))
     found = flatten_dict(arrays)
     say(f"{name} begins as it was in {workdir} after step {step}.")
     return {here: found[there] for here, there in moves.items()}
+
+
+def stored_at(path: Keys, *, is_averaged: bool) -> Keys:
+    """Returns where a checkpoint has a leaf of a TrainState: among the averages, if the run has some."""
+    return ("average", *path) if is_averaged else path
 
 
 def _moves(leaves: Iterable[Keys], here: Keys, there: Keys) -> Iterator[tuple[Keys, Keys]]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from fashion_jax.atomic import read_text
-from fashion_jax.config.combinations import normalization, trunk_names
+from fashion_jax.config.combinations import head_names, normalization, trunk_names
 from fashion_jax.config.loading import load_run_config, read_config
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained.source import SOURCES, is_weights, open_weights
@@ -54,18 +56,42 @@ def check_sources(init_from: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return {name: _check(name, source, f"model.init_from.{name}") for name, source in init_from.items()}
 
 
-def _check(name: str, source: str, field: str) -> dict[str, Any]:
-    if is_weights(source):
-        return open_weights(source, field, name).normalization._asdict()
+def check_heads(heads: Mapping[str, str], source: str, workdir: Path) -> None:
+    """Checks the run of model.init_heads_from: it must have a checkpoint, and a head of the same kind on some level.
+
+    Args:
+        heads: level -> kind of its head, of the new run.
+        source: the workdir of the run whose heads are taken; "" for none.
+        workdir: of the new run, which needs the source no more once it has saved a checkpoint.
+
+    Raises:
+        UserError: the run cannot be used.
+    """
+    if not source or has_checkpoint(workdir):
+        return
+    theirs = head_names(_run_config(source, "model.init_heads_from", "name the --workdir of a training."))
+    if not theirs.items() & heads.items():
+        own, other = (", ".join(f"{level} ({head})" for level, head in x.items()) for x in (heads, theirs))
+        raise UserError(
+            f"model.init_heads_from is {source!r}, whose heads are {other}, but this run's are {own}: name a run with "
+            "a head of the same kind on a level of the same name."
+        )
+
+
+def _run_config(source: str, field: str, way_out: str) -> ConfigDict:
     folder = Path(source).expanduser()
     try:
         config = load_run_config(config_path(folder))
         check_has_checkpoint(folder)
+        return config
     except UserError as error:
-        raise UserError(
-            f"{field} is {source!r}, which cannot be used ({str(error).rstrip('.')}): name the --workdir of a "
-            f"training, {SOURCES}."
-        ) from error
+        raise UserError(f"{field} is {source!r}, which cannot be used ({str(error).rstrip('.')}): {way_out}") from error
+
+
+def _check(name: str, source: str, field: str) -> dict[str, Any]:
+    if is_weights(source):
+        return open_weights(source, field, name).normalization._asdict()
+    config = _run_config(source, field, f"name the --workdir of a training, {SOURCES}.")
     if name not in trunk_names(config.model.name):
         raise UserError(f"{field} is {source!r}, but the model there is {config.model.name}: name a run of {name}.")
     return normalization(config.model.normalization, name)

@@ -37,12 +37,13 @@ from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
 from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.init_from import with_trunks
+from fashion_jax.training.init_heads import with_heads
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import write_results
 from fashion_jax.training.schedule import Schedule
-from fashion_jax.training.sources import normalizations
+from fashion_jax.training.sources import check_heads, normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.workdir.checkpoints.identity import Identity
@@ -82,6 +83,7 @@ def train_and_evaluate(
     check_workdir(workdir)
     config = copy.deepcopy(config)
     config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
+    check_heads(head_names(config), config.model.init_heads_from, workdir)
     changes = check_same_config(workdir, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
@@ -223,8 +225,9 @@ def _compiling(program: Program) -> StepFn:
 
 def _new_state(program: Program, say: Say) -> TrainState:
     model = program.config.model
-    begun = with_trunks(program.create_state(), model.name, head_names(program.config), model.init_from, say)
-    return restart_average(begun)
+    heads = head_names(program.config)
+    begun = with_trunks(program.create_state(), model.name, heads, model.init_from, say)
+    return restart_average(with_heads(begun, program.taxonomy, heads, model.init_heads_from, say))
 
 
 def _warnings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:

@@ -1,0 +1,49 @@
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from fashion_jax.config.combinations import head_names
+from fashion_jax.devices.mesh import create_mesh, fetch
+from fashion_jax.errors import UserError
+from fashion_jax.step.program import create_program
+from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training.init_heads import with_heads
+from fashion_jax.training.sources import check_heads
+from fashion_jax.workdir.files import read_taxonomy
+from fashion_jax.workdir.trained import load_trained
+
+
+def flat(tree):
+    return flatten_dict(jax.tree.map(np.asarray, fetch(tree)), sep="/")
+
+
+def test_classes_of_the_same_path_keep_their_weights_and_others_are_new(finished_run, tiny_config):
+    known = read_taxonomy(finished_run)
+    subs = known.classes["sub"]
+    paths = [tuple(name.split("/")) for name in (*subs[3:9], "Furniture/Chairs")]
+    taxonomy = Taxonomy.from_paths(("main", "sub"), [(main, sub) for main, sub in paths])
+    program = create_program(tiny_config, taxonomy, create_mesh(jax.devices()[:1]))
+    new, said = program.create_state(), []
+    begun = with_heads(new, taxonomy, head_names(tiny_config), str(finished_run), said.append)
+    assert "sub keeps 6 of 7 classes (new: Furniture/Chairs)" in said[0] and "Furniture)" in said[0]
+    old = load_trained(finished_run).state
+    for collection in ("params", "model_state"):
+        fresh, theirs, found = (flat(getattr(state, collection)) for state in (new, old, begun))
+        for name, x in found.items():
+            if "logits" not in name:
+                np.testing.assert_array_equal(x, (theirs if "heads_" in name else fresh)[name], name)
+                continue
+            level = "main" if "heads_main" in name else "sub"
+            for i, label in enumerate(taxonomy.classes[level]):
+                is_known = label in known.classes[level]
+                expected = theirs[name][..., known.classes[level].index(label)] if is_known else fresh[name][..., i]
+                np.testing.assert_array_equal(x[..., i], expected, f"{name} {label}")
+
+
+def test_a_run_without_such_heads_is_refused(finished_run, tmp_path):
+    check_heads({"main": "linear", "sub": "sub"}, str(finished_run), tmp_path)
+    with pytest.raises(UserError, match=r"heads are main \(main\), sub \(sub\), but this run's are brand \(sub\)"):
+        check_heads({"brand": "sub"}, str(finished_run), tmp_path)
+    with pytest.raises(UserError, match=r"init_heads_from is '.*nowhere'.*--workdir"):
+        check_heads({"sub": "sub"}, str(tmp_path / "nowhere"), tmp_path)
