@@ -1,5 +1,6 @@
 import contextlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def test_the_average_is_the_formulas():
 
 def test_the_step_averages_parameters_and_statistics(tiny_config):
     tiny_config.update(batch_size=8, average=0.5)
-    mesh, _, state, step = build(tiny_config)
+    mesh, _, state, step = build(tiny_config, jax.devices()[:1])
     old = fetch(state.average)
     new, _ = step(state, put_batch(random_batch(), mesh))
     decay = 2 / 11
@@ -39,12 +40,12 @@ def test_the_step_averages_parameters_and_statistics(tiny_config):
 
 
 def test_without_an_average_the_state_has_none(tiny_config):
-    state = build(tiny_config)[2]
+    state = build(tiny_config, jax.devices()[:1])[2]
     assert state.average == {} and state.used == (state.params, state.model_state)
 
 
 def test_a_checkpoint_of_before_there_were_averages_is_restored(tiny_config, tmp_path):
-    state = build(tiny_config)[2]
+    state = build(tiny_config, jax.devices()[:1])[2]
     before = {name: getattr(state, name) for name in ("step", "epoch", "seen", "params", "model_state", "opt_state")}
     before |= {"metrics": state.metrics, "guard": state.guard}
     with contextlib.closing(Checkpoints(tmp_path, keep=1)) as checkpoints:

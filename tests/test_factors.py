@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
 from fashion_jax.models.factors import create_factors, merge
+from fashion_jax.step.optimizer import scaled
 from fashion_jax.step.program import create_program
 from tests.steps import TAXONOMY, build, random_batch
 
@@ -22,7 +23,7 @@ def factors_of(config):
 
 
 def params_of(config):
-    return create_program(config, TAXONOMY, build(config, jax.devices()[:1])[0]).abstract_state.params
+    return create_program(config, TAXONOMY, create_mesh(jax.devices()[:1])).abstract_state.params
 
 
 def flat(tree):
@@ -70,20 +71,17 @@ def test_split_trees_are_merged_again(config):
     assert jax.tree.map(jnp.size, merge(trained, frozen)) == jax.tree.map(jnp.size, tree)
 
 
-def test_frozen_layers_stay_and_others_are_scaled(config):
-    """The update of SGD's first step is its gradient, which a factor scales."""
+def test_updates_are_multiplied_by_the_factors(config):
+    config.learning_rate_factors = {"b/": 0.5, "a$": 0.0}
+    updates = {"a": jnp.ones(1), "b": {"c": jnp.ones(2)}, "d": jnp.ones(3)}
+    found = scaled(updates, factors_of(config))
+    assert [float(x[0]) for x in jax.tree.leaves(found)] == [1, 0.5, 1]  # frozen ones are none of the optimizer's
+
+
+def test_frozen_layers_stay_and_others_are_trained(config):
     config.model.name = "resnet10"
-    batch = random_batch()
-    plain = _after_a_step(config, batch)
-    config.learning_rate_factors = {"heads_main": 0.5}
-    scaled = _after_a_step(config, batch)
-    for name, (before, after) in scaled.items():
-        change = after - before
-        is_slower = "heads_main" in name and not name.endswith(("mean", "var"))
-        expected = (plain[name][1] - before) * (0.5 if is_slower else 1)
-        np.testing.assert_allclose(change, expected, rtol=1e-3, atol=1e-6, err_msg=name)
     config.learning_rate_factors = {"trunk/(conv1|bn1|layer1)": 0.0}
-    for name, (before, after) in _after_a_step(config, batch).items():
+    for name, (before, after) in _after_a_step(config, random_batch()).items():
         is_frozen = name.startswith(("trunk/conv1", "trunk/bn1", "trunk/layer1"))
         assert np.array_equal(before, after) == is_frozen, name
 
@@ -98,6 +96,7 @@ def _after_a_step(config, batch):
     return {name: (np.asarray(x), np.asarray(after[name])) for name, x in before.items()}
 
 
+@pytest.mark.long
 def test_nothing_is_computed_backwards_before_the_first_trained_layer(config):
     def flops(**factors):
         config.learning_rate_factors = factors

@@ -97,7 +97,7 @@ for order in ([0, 2, 1, 3], [2, 0, 1, 3], [3, 2, 1, 0]):
     batches = images.batches(lambda: iter(whole[:, rows]))
     kept = next_batch(({"x": batch} for batch in batches), 3)
     assert fetch(everywhere(put_batches(kept, mesh)["x"])).tolist() == whole.tolist()
-    state = SimpleNamespace(params=1, model_state={})
+    state = SimpleNamespace(used=(1, {}))
     step = jax.jit(lambda params, model_state, batch: {"sub": batch["x"]}, out_shardings=replicated(mesh))
     results = predict_split(state, ({"x": batch[rows]} for batch in whole), 21, step, mesh)
     assert results["sub"].tolist() == list(range(21))

@@ -11,7 +11,7 @@ from fashion_jax.models.pixel_normalization import Normalization
 from tests.small_trunks import shrink_trunks
 from tests.steps import TAXONOMY
 
-CAFFE = {"mean": [0.48, 0.46, 0.41], "std": [1 / 255, 1 / 255, 1 / 255]}
+CAFFE = {"mean": (0.48, 0.46, 0.41), "std": (1 / 255, 1 / 255, 1 / 255)}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

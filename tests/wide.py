@@ -1,5 +1,6 @@
 """A trained run with thousands of classes, made without any training: only the end of the run is left to do."""
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from PIL import Image
 from configs import default
 from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.terminal import Terminal
 from fashion_jax.training import run_end
 
 EPOCHS = 5
@@ -59,7 +61,8 @@ def make_run(
         schedule=SimpleNamespace(num_steps=10 * epochs),
         checkpoints=Mock(best_step=10 * epochs),
         events=None,
-        terminal=Mock(),
+        terminal=Terminal(io.StringIO()),
+        metrics_file=SimpleNamespace(lines=[]),
     )
     return run, {level: _log_probs(drawn["validation"], taxonomy, level, rng) for level in levels}
 
