@@ -25,7 +25,7 @@ from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
 from fashion_jax.serving.predictions import Prediction, table_columns, table_rows
 from fashion_jax.serving.table_files import TABLES, write_table
-from fashion_jax.terminal import doing
+from fashion_jax.terminal import Terminal, doing
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path, predictions_path
 
@@ -278,27 +278,24 @@ def _check_any(predictions: Sequence[Prediction], table: Path) -> None:
 
 def _say(path: Path, predictions: Sequence[Prediction], seconds: float, batch_size: int) -> None:
     """Prints the number of predictions and the speed; for less than a batch, which is padded, the time instead."""
-    from fashion_jax.command_line import printable, rate
+    from fashion_jax.command_line import rate
 
+    say = Terminal().say
     failed = [prediction for prediction in predictions if prediction.error]
     done = len(predictions) - len(failed)
     speed = f"{rate(done / max(seconds, 1e-9))} images/s" if done >= batch_size else f"Predicting took {seconds:.1f} s"
-    print(printable(f"{path}: {done:,} {'prediction' if done == 1 else 'predictions'}. {speed}."))
+    say(f"{path}: {done:,} {'prediction' if done == 1 else 'predictions'}. {speed}.")
     if failed:
         files = "1 file has" if len(failed) == 1 else f"{len(failed):,} files have"
         example = f"{failed[0].path} ({failed[0].error})"
-        print(printable(f"{files} no prediction, such as {example}: the column error has the reasons."))
+        say(f"{files} no prediction, such as {example}: the column error has the reasons.")
 
 
 def _say_decisions(decider: Decider, decisions: Decisions) -> None:
-    from fashion_jax.command_line import printable
-
-    rate = decisions.contradiction_rate
-    print(
-        printable(f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images.")
-    )
+    say, rate = Terminal().say, decisions.contradiction_rate
+    say(f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images.")
     if decider.abstention:
-        print(printable(_answered_words(decider.abstention, decisions)))
+        say(_answered_words(decider.abstention, decisions))
 
 
 def _answered_words(abstention: Abstention, decisions: Decisions) -> str:
@@ -320,7 +317,6 @@ def _explain(
     """Writes heat maps of the predicted classes, sure or not, numbered by table row from 0."""
     import numpy as np
 
-    from fashion_jax.command_line import printable
     from fashion_jax.serving.grad_cam import explain_files, map_words
 
     numbers = [i for i, prediction in enumerate(predictions) if not prediction.error]
@@ -330,7 +326,7 @@ def _explain(
     }
     count = explain_files(trained, [inputs[i].file for i in numbers], classes, numbers, folder, batch_size)
     said = f"{folder}: what speaks for the classes of {count:,} of {len(numbers):,} images"
-    print(printable(f"{said}, drawn from {map_words(trained)}."))
+    Terminal().say(f"{said}, drawn from {map_words(trained)}.")
 
 
 if __name__ == "__main__":
