@@ -247,7 +247,8 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path, text, sentence):
 def test_a_missing_folder_or_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"There is no table .*styles\.csv"):
         read(tmp_path)
-    with pytest.raises(UserError, match=r"There is no table .*mine\.csv"):
+    (tmp_path / "Produkte.CSV").write_text("id,main,sub")
+    with pytest.raises(UserError, match=r"There is no table .*mine\.csv': set data\.csv to 'Produkte\.CSV'\."):
         read(tmp_path, csv="mine.csv")
     with pytest.raises(UserError, match="not a folder"):
         read(tmp_path / "nowhere")

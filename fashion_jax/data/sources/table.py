@@ -26,6 +26,8 @@ Labels = tuple[str, ...]  # labels of an image, coarse to fine; "" if not known
 
 LeftOut = dict[str, list[str]]  # reason -> ids
 
+_TABLES = (".csv", ".tsv", ".txt", ".parquet")  # ends of names that a missing table is told of
+
 
 class LabelPaths(Sequence[Labels]):
     """The labels of images; each distinct path of labels is stored once.
@@ -263,8 +265,10 @@ def table_file(csv: str, folder: Path) -> Path:
     path = stored_path(folder / name)
     if not os.path.isfile(path):
         default = "" if csv else " (the default)"
-        elsewhere = [other for other in (Path(name).absolute(), folder.parent / name) if other.is_file()]
-        way_out = f"{str(elsewhere[0])!r}" if elsewhere else "the table's name; it is relative to data.path"
+        elsewhere = [str(other) for other in (Path(name).absolute(), folder.parent / name) if other.is_file()]
+        there = sorted(other.name for other in folder.iterdir() if other.suffix.casefold() in _TABLES)
+        found = " or ".join(map(repr, (elsewhere or there)[:3]))
+        way_out = found or "the table's name; it is relative to data.path"
         raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to {way_out}.")
     return path
 
