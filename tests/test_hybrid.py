@@ -174,8 +174,8 @@ def test_runs_that_do_not_have_the_trunk_are_refused_before_anything_else(finish
     (tmp_path / "unsaved").mkdir()
     shutil.copy(finished_run / "config.json", tmp_path / "unsaved")
     for workdir, words in (
-        (tmp_path / "no", "which cannot be used .*holds no run.* name the --workdir of a training"),
-        (tmp_path / "unsaved", "which cannot be used .*holds no checkpoint"),
+        (tmp_path / "no", "which does not exist: name the --workdir of a training"),
+        (tmp_path / "unsaved", "which holds no checkpoint of a run"),
         (finished_run, "but the model there is resnet10: name a run of vgg16"),
     ):
         config = make_hybrid(tiny_config, init_from={"vgg16": str(workdir)})

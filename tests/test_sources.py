@@ -119,7 +119,7 @@ def test_wrong_sources_get_one_sentence_before_jax_is_imported(tmp_path):
         repository(tmp_path / "a", "resnet10"): "which holds resnet10, not resnet18",
         str(truncated): "cannot be read as .safetensors",
         str(write_program(tmp_path / "e.pth", b"cposix\nsystem\n(X\x01\x00\x00\x00xtR")): "names posix.system",
-        str(tmp_path / "empty"): "holds no run",
+        str(tmp_path / "empty"): "holds no checkpoint",
         str(tmp_path / "c.safetensors"): "bn1.weight and 98 others are missing",
         mean: "mean is [124, 116, 104] instead of three numbers",
         "hf://vgg16": "write hf://OWNER/NAME",

@@ -1,8 +1,8 @@
 """Defines the steps as pure functions of (state, batch); they are jitted once, outside."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +25,7 @@ from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient
 from fashion_jax.step.averaging import next_average
 from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.step.global_norm import global_norm
-from fashion_jax.step.learning_rate import learning_rates
+from fashion_jax.step.learning_rate import LearningRates, learning_rates
 from fashion_jax.step.losses import cross_entropy, level_log_probs, smooth, soft_cross_entropy
 from fashion_jax.step.metrics import accumulate
 from fashion_jax.step.optimizer import scaled
@@ -73,6 +73,11 @@ class StepParts:
     balance: ClassBalance
     num_images: int
 
+    @functools.cached_property
+    def learning_rates(self) -> LearningRates:
+        """Returns the learning rates of all epochs."""
+        return learning_rates(self.config, self.num_images)
+
 
 def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[TrainState, Outcome]:
     """Applies one update, or none if the loss or the gradient is not finite.
@@ -89,7 +94,7 @@ def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[Tr
     limit = guard.limit_in_a_row(config.on_nonfinite, config.nonfinite.max_in_a_row)
     good = guard.is_applied(state.guard, loss, norm, limit)
     factor = jnp.asarray(config.nonfinite.learning_rate_factor, state.guard["update_norm"].dtype)
-    planned = learning_rates(config, parts.num_images).at(state.epoch, state.seen)
+    planned = parts.learning_rates.at(state.epoch, state.seen)
     rate = guard.slowed(planned, factor, state.guard["rollbacks"])
     grads = guard.clip(grads, norm, config.clip_gradient_norm)
     params, opt_state, update_norm = _update(state, grads, good, rate, parts)
@@ -135,7 +140,7 @@ def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> ja
     If stacked, it takes (state, batches [steps, batch, ...]) and runs the steps in one program; it returns the outcome
     of the last one.
     """
-    step = partial(train_step, parts=parts)
+    step = functools.partial(train_step, parts=parts)
     everywhere = replicated(mesh)
 
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Outcome]:
@@ -153,7 +158,7 @@ def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> ja
 
 def jit_eval_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
     """Jits eval_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(partial(eval_step, parts=parts), mesh)
+    return jit_on_batches(functools.partial(eval_step, parts=parts), mesh)
 
 
 def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:

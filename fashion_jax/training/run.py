@@ -15,7 +15,6 @@ from fashion_jax.data.batches.pipeline import Images
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.devices.mesh import local_rows
 from fashion_jax.step.guard import slowed
-from fashion_jax.step.learning_rate import learning_rates
 from fashion_jax.step.program import Program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Batch, Outcome
@@ -72,8 +71,7 @@ class Run:
 
     def learning_rate(self, step: int, rollbacks: int) -> float:
         """Returns the learning rate of a future step, counted from 1, or of the last one, after so many rollbacks."""
-        end, epoch = next((end, epoch) for end, epoch in self.schedule.epoch_ends.items() if step <= end)
-        planned = learning_rates(self.config, self.program.num_images).of(epoch, end - step)
+        planned = self.program.learning_rates.of(self.schedule.epoch_of(step), self.schedule.end_of(step) - step)
         return slowed(planned, self.config.nonfinite.learning_rate_factor, rollbacks)
 
 

@@ -63,7 +63,11 @@ class Schedule:
 
     def epoch_of(self, step: int) -> int:
         """Returns the epoch, counted from 1, that a future step belongs to."""
-        return next(epoch for end, epoch in self.epoch_ends.items() if step <= end)
+        return self.epoch_ends[self.end_of(step)]
+
+    def end_of(self, step: int) -> int:
+        """Returns the last step of the epoch that a future step belongs to."""
+        return next(end for end in self.epoch_ends if step <= end)
 
     def is_scheduled(self, step: int) -> bool:
         """Returns whether a future step is saved in any case: at multiples of every_steps, and at ends of epochs."""

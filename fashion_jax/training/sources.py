@@ -13,7 +13,7 @@ from fashion_jax.config.combinations import head_names, normalization, trunk_nam
 from fashion_jax.config.loading import load_run_config, read_config
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained.source import SOURCES, is_weights, open_weights
-from fashion_jax.workdir.files import check_has_checkpoint, has_checkpoint
+from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import config_path
 
 
@@ -80,12 +80,14 @@ def check_heads(heads: Mapping[str, str], source: str, workdir: Path) -> None:
 
 def _run_config(source: str, field: str, way_out: str) -> ConfigDict:
     folder = Path(source).expanduser()
+    if not folder.exists():
+        raise UserError(f"{field} is {source!r}, which does not exist: {way_out}")
+    if not has_checkpoint(folder):
+        raise UserError(f"{field} is {source!r}, which holds no checkpoint of a run: {way_out}")
     try:
-        config = load_run_config(config_path(folder))
-        check_has_checkpoint(folder)
-        return config
+        return load_run_config(config_path(folder))
     except UserError as error:
-        raise UserError(f"{field} is {source!r}, which cannot be used ({str(error).rstrip('.')}): {way_out}") from error
+        raise UserError(f"{field} is {source!r}, a run that cannot be used: {error}") from error
 
 
 def _check(name: str, source: str, field: str) -> dict[str, Any]:

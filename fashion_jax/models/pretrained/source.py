@@ -26,7 +26,7 @@ _READERS = {".safetensors": read_safetensors, ".pth": read_torch, ".pt": read_to
 _HARMLESS = {"num_classes", "global_pool", "drop_rate", "drop_path_rate", "img_size", "pretrained"}
 
 
-class Normalization(NamedTuple):
+class PixelStatistics(NamedTuple):
     """Mean and standard deviation of pixels from 0 to 1: of red, green and blue."""
 
     mean: list[float]
@@ -44,7 +44,7 @@ class Weights(NamedTuple):
 
     architecture: str
     matched: Matched
-    normalization: Normalization
+    normalization: PixelStatistics
 
 
 def is_weights(source: str) -> bool:
@@ -135,14 +135,14 @@ def _check_config(config: dict[str, Any], architecture: str | None) -> None:
         )
 
 
-def _normalization(config: dict[str, Any]) -> Normalization:
+def _normalization(config: dict[str, Any]) -> PixelStatistics:
     """Returns the normalisation of a repository's pretrained_cfg, which older ones have at the top of config.json."""
     pretrained = config.get("pretrained_cfg") or config
     found = {name: pretrained[name] for name in ("mean", "std") if name in pretrained}
     if not found:
-        return Normalization([*MEAN], [*STD])
+        return PixelStatistics([*MEAN], [*STD])
     if wrong := wrong_normalization(found):
         raise Unsuitable(
             f"whose {CONFIG} normalizes pixels in a way that cannot be used ({wrong}): correct its pretrained_cfg."
         )
-    return Normalization(*([float(x) for x in found[name]] for name in ("mean", "std")))
+    return PixelStatistics(*([float(x) for x in found[name]] for name in ("mean", "std")))
