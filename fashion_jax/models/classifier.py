@@ -65,6 +65,10 @@ class Classifier(nn.Module):
                 logits[level] += self.conditions[level](logits[parent], shares)
         return logits
 
+    def features(self, images: Array) -> Array:
+        """Maps pixels from 0 to 255 [batch, height, width, 3] to the heads' input at prediction [batch, features]."""
+        return self.trunk(images, train=False)
+
 
 def create_model(
     config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None, factors: Factors = NO_FACTORS

@@ -70,6 +70,10 @@ class Decider:
         answered = {level: int((depths == i).sum()) for i, level in enumerate(self.taxonomy.levels)}
         return Decisions(classes, probabilities, answers(sure, self.taxonomy), answered, rate)
 
+    def decoded(self, log_probs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns level -> float64 log-probabilities [images, classes], calibrated and made to agree by `how`."""
+        return decode(apply_temperatures(log_probs, self.temperatures), self.taxonomy, self.how)
+
     def _decide(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
         """Returns, for a block of images, level -> best guesses, their probabilities, and the classes that are sure."""
         decoded, classes = self._decoded(log_probs)
@@ -109,7 +113,7 @@ class Decider:
         return classes if self.costs is not None else {level: decoded[level].argmax(1) for level in classes}
 
     def _decoded(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        decoded = decode(apply_temperatures(log_probs, self.temperatures), self.taxonomy, self.how)
+        decoded = self.decoded(log_probs)
         if self.costs is None:
             return decoded, predicted_classes(decoded, self.taxonomy, self.how)
         leaves = minimum_risk(np.exp(leaf_log_probs(decoded, self.taxonomy)), self.costs)

@@ -134,6 +134,16 @@ def eval_step(params: Any, model_state: Any, batch: Batch, *, parts: StepParts) 
     return jax.tree.map(lambda a, b: jnp.logaddexp(a, b) - jnp.log(2), log_probs(images), log_probs(images[:, :, ::-1]))
 
 
+def embed_step(params: Any, model_state: Any, batch: Batch, *, parts: StepParts) -> Array:
+    """Returns the trunk's output for each image, which is the heads' input, float32 [batch, features].
+
+    It is that of the image itself, also with config.eval_flip.
+    """
+    images = prepare_eval(batch["image"], image_shape(parts.config), jnp.dtype(parts.config.dtype))
+    features: Any = parts.model.apply({"params": params, **model_state}, images, method="features")
+    return features.astype(jnp.float32)
+
+
 def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> jax.stages.Wrapped:
     """Jits train_step of (state, batch) for a mesh: the batch is sharded, the state replicated and donated.
 
@@ -159,6 +169,11 @@ def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> ja
 def jit_eval_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
     """Jits eval_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
     return jit_on_batches(functools.partial(eval_step, parts=parts), mesh)
+
+
+def jit_embed_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
+    """Jits embed_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
+    return jit_on_batches(partial(embed_step, parts=parts), mesh)
 
 
 def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,6 +33,8 @@ _FORMATS |= {"WebP": ("WEBP",), "AVIF": ("AVIF",), "HEIC": ("HEIF", "AVIF")}  # 
 # Pillow allocates pixels in blocks. The C library returns blocks above 32 MiB to the system at once; smaller ones would
 # be kept by each thread, as many as its largest image needs.
 Image.core.set_block_size(64 << 20)
+_WITHOUT_WHITE = ("I", "F")  # Pillow's modes of 32-bit numbers
+_LOADING = [threading.Lock() for _ in range(64)]  # two threads cannot load the same image at a time
 _PER_PIXEL_OF_VIDEO = 16  # bytes: the planes of the video frame, at most 2 bytes each, and Pillow's pixels
 
 
@@ -55,6 +58,19 @@ def _decode(kind: str, formats: list[str], outline: Outline) -> np.ndarray:
         _check_announced(image, outline.height * outline.width)
         image.load()
         return _upright(image, outline.orientation)
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Converts an image that Pillow has opened or made to uint8 [height, width, 3], upright and on white.
+
+    Raises:
+        Undecodable: its file is damaged, or the value of white is not known, as for 32-bit numbers.
+    """
+    if image.mode in _WITHOUT_WHITE:
+        raise Undecodable(f"the image's mode is {image.mode}, whose value of white is not known: convert it to RGB")
+    with _in_words(image.format or image.mode), _LOADING[id(image) % len(_LOADING)]:
+        image.load()
+        return _upright(image, orientation_of(image.info.get("exif", b"").removeprefix(b"Exif\0\0")))
 
 
 def decode_jpeg_by_pillow(data: bytes, header: Header, ratio: int) -> np.ndarray:
@@ -97,7 +113,7 @@ def _check_announced(image: Image.Image, pixels: int) -> None:
     """Checks that Pillow finds no larger size than memory was reserved for, and a mode with a known white."""
     if image.width * image.height > pixels:
         raise ValueError("it says its size twice, and differently")
-    if image.mode in ("I", "F"):
+    if image.mode in _WITHOUT_WHITE:
         raise ValueError("the value of white is not known")
 
 
