@@ -57,11 +57,11 @@ def create_vgg(name: str, *, norm: Callable[..., nn.Module], **fields: Any) -> V
 
 def adaptive_average_pool(x: Array, size: int) -> Array:
     """Pools as torch.nn.AdaptiveAvgPool2d does: [batch, height, width, channels] to [batch, size, size, channels]."""
-    rows, columns = (jnp.asarray(_pooling_matrix(n, size), x.dtype) for n in x.shape[1:3])
+    rows, columns = (jnp.asarray(pooling_matrix(n, size), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ph,qw,nhwc->npqc", rows, columns, x)
 
 
-def _pooling_matrix(n: int, size: int) -> np.ndarray:
+def pooling_matrix(n: int, size: int) -> np.ndarray:
     """Returns [size, n]: row i averages the inputs floor(i * n / size) to ceil((i + 1) * n / size)."""
     matrix = np.zeros((size, n))
     for i in range(size):
