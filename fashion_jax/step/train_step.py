@@ -173,7 +173,7 @@ def jit_eval_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
 
 def jit_embed_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
     """Jits embed_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(partial(embed_step, parts=parts), mesh)
+    return jit_on_batches(functools.partial(embed_step, parts=parts), mesh)
 
 
 def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
