@@ -1,11 +1,14 @@
-"""Lists the commands and runs them: python -m fashion_jax [COMMAND [ARGUMENTS]]."""
+"""Lists the commands and runs them: fashion-jax [COMMAND [ARGUMENTS]], or python -m fashion_jax."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import sys
+from pathlib import Path
 
+from fashion_jax import __version__
+from fashion_jax.command_line import PROGRAMS
 from fashion_jax.errors import EXIT_OK, EXIT_USAGE
 
 # command -> its module, and what it does.
@@ -24,25 +27,36 @@ def main() -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
         return EXIT_OK
+    if arguments[0] in ("--version", "-V"):
+        print(f"fashion_jax {__version__}")
+        return EXIT_OK
     name, *rest = arguments
     if name not in COMMANDS:
         print(f"There is no command {name!r}{_suggestion(name)}", file=sys.stderr)
         return EXIT_USAGE
-    sys.argv = [sys.argv[0], *rest]  # the command reads its arguments there, since the process belongs to it
+    # The command reads its name and its arguments there, since the process belongs to it.
+    sys.argv = [f"{_program()} {name}", *rest]
     return importlib.import_module(f"fashion_jax.{COMMANDS[name][0]}").main()
 
 
+def _program() -> str:
+    """Returns how the user has started this program."""
+    script, module = PROGRAMS
+    return script if Path(sys.argv[0]).stem == script else module
+
+
 def _overview() -> str:
+    program = _program()
     width = max(map(len, COMMANDS))
     lines = [f"  {name.ljust(width)}  {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: python -m fashion_jax COMMAND [ARGUMENTS]",
+            f"usage: {program} COMMAND [ARGUMENTS]",
             "",
             *lines,
             "",
-            "What a command takes: python -m fashion_jax COMMAND --help. For example:",
-            "  python -m fashion_jax train --config configs/mtl.py --workdir runs/mtl",
+            f"What a command takes: {program} COMMAND --help. For example:",
+            f"  {program} train --config mtl --workdir runs/mtl",
         ]
     )
 

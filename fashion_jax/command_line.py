@@ -25,6 +25,8 @@ from typing import BinaryIO, NoReturn, TextIO
 from fashion_jax.atomic import kind_of, unwritable
 from fashion_jax.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Interrupted, RunError, UserError
 
+PROGRAMS = ("fashion-jax", "python -m fashion_jax")  # both run all commands
+
 # TensorFlow only loads images, so its messages about other things are silenced.
 _QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
@@ -39,6 +41,12 @@ def close_flag(name: str, flags: Iterable[str]) -> str:
     """Returns the end of a sentence that names the flag of which another one looks like a misspelling, or ""."""
     close = difflib.get_close_matches(name, list(flags), n=1, cutoff=0.75)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def program(module: str) -> str:
+    """Returns how the user has started a command, for its usage line: `fashion-jax train`, or `python -m MODULE`."""
+    typed = sys.argv[0]  # replaced by __main__, which knows the name of the command
+    return typed if typed.startswith(tuple(f"{name} " for name in PROGRAMS)) else f"python -m {module}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,14 +93,19 @@ def run_command(
         _leave_ascii()
         _mend_streams()
         at_start()
-    for name, value in _QUIET_TENSORFLOW.items():
-        os.environ.setdefault(name, value)
+    quiet_tensorflow()
     if is_program and "--verbose" not in arguments:
         _silence_libraries()
     status = _status(command, arguments)
     if is_program:
         _end(status)
     return status
+
+
+def quiet_tensorflow() -> None:
+    """Silences TensorFlow's messages; called before it is imported."""
+    for name, value in _QUIET_TENSORFLOW.items():
+        os.environ.setdefault(name, value)
 
 
 def _status(command: Callable[[list[str]], None], arguments: list[str]) -> int:

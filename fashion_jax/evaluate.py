@@ -23,6 +23,7 @@ from fashion_jax.command_line import (
     check_output,
     folder_of_flag,
     output,
+    program,
     run_command,
 )
 from fashion_jax.config.loading import flatten, load_run_config, ways_to_predict
@@ -76,7 +77,7 @@ _EPILOG = (
 
 def _create_parser() -> Parser:
     parser = Parser(
-        prog="python -m fashion_jax.evaluate",
+        prog=program("fashion_jax.evaluate"),
         usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--json FILE] [--label-errors FILE.csv] "
         "[--report DIR] [--shots MANY FEW] [--config.FIELD=VALUE ...]",
         description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fashion_jax.command_line import Overrides, Parser, run_command
+from fashion_jax.command_line import Overrides, Parser, program, run_command
+from fashion_jax.config.files import config_names
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
@@ -28,15 +29,18 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         UserError: a flag is unknown or lacks its value.
     """
     parser = Parser(
-        prog="python -m fashion_jax.main",
-        usage="%(prog)s --config FILE [--workdir DIR] [--config.FIELD=VALUE ...] [--distributed] [--verbose]",
+        prog=program("fashion_jax.main"),
+        usage="%(prog)s --config CONFIG [--workdir DIR] [--config.FIELD=VALUE ...] [--distributed] [--verbose]",
         description="Trains a classifier of fashion images; run again on the same workdir, it resumes.",
         epilog="Any field of the config can be set: --config.FIELD=VALUE, e.g. --config.learning_rate=0.02. "
         "configs/default.py explains them all.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--config", metavar="FILE", help="a Python file with get_config(), which is executed, or a run's config.json"
+        "--config",
+        metavar="CONFIG",
+        help=f"one of {', '.join(config_names())}, a Python file with get_config(), which is executed, or a run's "
+        "config.json",
     )
     parser.add_argument(
         "--workdir", metavar="DIR", help="where the run is kept (default: runs/CONFIGNAME, or the run of a config.json)"
@@ -50,7 +54,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, overrides = parser.parse(arguments, _suggest)
     if flags.config is None:
-        raise UserError("--config is missing: name a config file, e.g. --config configs/mtl.py.")
+        raise UserError("--config is missing: name a config, e.g. --config mtl.")
     return flags, overrides
 
 
@@ -58,7 +62,7 @@ def _suggest(name: str, value: str | None, flags: Iterable[str]) -> str:
     """Says what an unknown flag may mean; a config file may lack its --config."""
     from fashion_jax.config.suggestions import suggestion
 
-    if Path(name).suffix in (".py", ".json"):
+    if Path(name).suffix in (".py", ".json") or name in config_names():
         return f"; did you mean --config {name}?"
     return suggestion(name, value, flags)
 
@@ -66,38 +70,18 @@ def _suggest(name: str, value: str | None, flags: Iterable[str]) -> str:
 def _train(arguments: list[str]) -> None:
     # Imported late, so that signals are watched for from the first tenth of a second on.
     from fashion_jax.config.loading import load_config
-    from fashion_jax.data.dataset import check_paths
-    from fashion_jax.devices.compiler import deterministic_flags
+    from fashion_jax.training.launch import check, launch
 
     flags, overrides = parse(arguments)
     config = load_config(flags.config, overrides)
     workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
-    check_paths(config)
-    if config.model.init_from or config.model.init_heads_from:
-        from fashion_jax.config.combinations import head_names
-        from fashion_jax.training.sources import check_heads, normalizations
-
-        check_heads(head_names(config), config.model.init_heads_from, Path(workdir))
-        normalizations(config.model.init_from, config.model.normalization, Path(workdir))  # checks the sources
-    if config.deterministic:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
-    import jax  # imported late, so that a bad config or path is reported without waiting for it
-
-    if config.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
+    check(config, Path(workdir))
     if flags.distributed:
         _join()
         interruption.share_among_processes()
-    from fashion_jax.devices.compilation_cache import enable_compilation_cache
-    from fashion_jax.devices.mesh import check_batch_size
-
-    enable_compilation_cache(config.data.cache_dir)
-    check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
-    from fashion_jax.training.train import train_and_evaluate
-
-    train_and_evaluate(config, workdir)
+    launch(config, Path(workdir))
 
 
 def _default_workdir(config: str) -> Path:

@@ -16,6 +16,7 @@ from fashion_jax.command_line import (
     check_output,
     folder_of_flag,
     output,
+    program,
     run_command,
 )
 from fashion_jax.config.loading import OF_PIXELS, load_run_config, ways_to_predict
@@ -47,7 +48,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         UserError: a flag is unknown, missing, or has a wrong value.
     """
     parser = Parser(
-        prog="python -m fashion_jax.predict",
+        prog=program("fashion_jax.predict"),
         usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest] "
         "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--explain DIR] "
         "[--config.FIELD=VALUE ...]",

@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fashion_jax.command_line import Overrides, Parser, parse_overrides, run_command
+from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import check_paths
 from fashion_jax.errors import RunError, UserError
@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
         UserError: a flag is missing or lacks its value.
     """
     parser = Parser(
-        prog="python -m fashion_jax.prepare",
+        prog=program("fashion_jax.prepare"),
         usage="%(prog)s --config FILE --output DIR [--config.FIELD=VALUE ...] [--runner=... and Beam's other options]",
         description="Reads, checks and decodes the images of any source once, and writes them as a TFDS directory of "
         "ArrayRecord files; run again with the same config, it goes on where it was stopped. To train on it: "

@@ -4,7 +4,10 @@ import ast
 import functools
 import json
 import math
+import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ml_collections import ConfigDict
@@ -12,7 +15,16 @@ from ml_collections import ConfigDict
 from configs import default
 from fashion_jax.config import fields as config_checks
 from fashion_jax.config.combinations import best_metric
-from fashion_jax.config.loading import check_config, config_to_json, flatten, load_config, load_run_config, read_config
+from fashion_jax.config.files import config_names
+from fashion_jax.config.loading import (
+    check_config,
+    config_to_json,
+    flatten,
+    get_config,
+    load_config,
+    load_run_config,
+    read_config,
+)
 from fashion_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -440,6 +452,76 @@ def test_a_config_file_that_fails_is_named(tmp_path, text, sentence):
 def test_what_is_no_config_file_is_refused(name):
     with pytest.raises(UserError, match="is not a config file"):
         load_config(name)
+
+
+@pytest.mark.parametrize("name", ["mtl", "smoke", "clothing", "fashion_mnist"])
+def test_the_projects_configs_are_found_by_name_in_any_directory(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name).to_dict() == load_config(str(ROOT / "configs" / f"{name}.py")).to_dict()
+    assert name in config_names() and "__init__" not in config_names()
+
+
+@pytest.mark.parametrize("name", ["mlt", "mlt.py", "configs/mtl.py", "nowhere/mtl"])
+def test_an_unknown_config_is_told_the_close_one(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"did you mean mtl\?.*smoke"):
+        load_config(name)
+
+
+def test_configs_is_the_projects_only_while_a_config_file_runs(monkeypatch, tmp_path):
+    """A user's package of that name neither hides it nor is hidden by it."""
+    theirs = ModuleType("configs")
+    monkeypatch.setitem(sys.modules, "configs", theirs)
+    monkeypatch.delitem(sys.modules, "configs.default", raising=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "base.py").write_text("SEED = 7")
+    (tmp_path / "mine" / "one.py").write_text(
+        "from configs import default\nfrom mine import base\n"
+        "def get_config():\n    config = default.get_config()\n    config.seed = base.SEED\n    return config"
+    )
+    searched = list(sys.path)
+    assert load_config(str(tmp_path / "mine" / "one.py")).seed == 7
+    assert sys.modules["configs"] is theirs and "configs.default" not in sys.modules and sys.path == searched
+    monkeypatch.delitem(sys.modules, "mine.base")
+    monkeypatch.delitem(sys.modules, "mine")
+
+
+def test_a_folder_of_configs_with_a_default_of_its_own_is_used(tmp_path):
+    (tmp_path / "configs").mkdir()
+    for name in ("__init__", "default", "mtl"):
+        shutil.copy(ROOT / "configs" / f"{name}.py", tmp_path / "configs")
+    file = tmp_path / "configs" / "default.py"
+    file.write_text(file.read_text().replace("config.seed = 0", "config.seed = 11"))
+    assert load_config(str(tmp_path / "configs" / "mtl.py")).seed == 11
+    assert load_config("mtl").seed == 0
+
+
+def test_a_config_in_python_takes_values():
+    levels = {"main": "category", "sub": "subcategory"}
+    fields = {"data.source": "folder", "data.path": Path("photos"), "data.levels": levels, "data.splits.train": 0.7}
+    config = get_config("mtl", num_epochs=3, learning_rate=1, **fields)
+    assert (config.num_epochs, config.learning_rate, config.data.path) == (3, 1, "photos")
+    assert config.data.levels == levels and config.data.levels is not levels and config.data.splits["train"] == 0.7
+    assert get_config().to_dict() == default.get_config().to_dict()
+    assert get_config(ROOT / "configs" / "smoke.py").model.name == "resnet10"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        ("mlt", {}, "did you mean mtl?"),
+        ("mtl", {"lr": 0.1}, "did you mean learning_rate?"),
+        ("mtl", {"data.level": {}}, "did you mean data.levels?"),
+        ("mtl", {"num_epochs": "3"}, "num_epochs is '3', but must be a whole number"),
+        ("mtl", {"eval_flip": "true"}, "eval_flip is 'true'"),
+        ("mtl", {"data": {}}, "data is a section"),
+        ("mtl", {"data.path": "photos"}, "set data.source to"),
+    ],
+)
+def test_a_wrong_config_in_python_is_told(name, fields, said):
+    with pytest.raises(UserError) as refused:
+        get_config(name, **fields)
+    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"seed": 0}', '{"data": 3}', '{"seed": NaN}'])

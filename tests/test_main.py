@@ -212,7 +212,7 @@ def test_the_workdir_defaults_to_the_name_of_the_config(monkeypatch):
     monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: calls.append((config.seed, workdir)))
     assert main(["--config", SMOKE, "--config.seed=3"]) == 0
     assert main(["--config", SMOKE, "--workdir", "elsewhere"]) == 0
-    assert calls == [(3, Path("runs/smoke")), (0, "elsewhere")]
+    assert calls == [(3, Path("runs/smoke")), (0, Path("elsewhere"))]
 
 
 def test_a_bad_config_is_told_before_anything_heavy_is_imported():

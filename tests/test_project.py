@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+import fashion_jax
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -91,8 +94,43 @@ def test_the_accelerators_plugins_are_pinned(python):
 def test_whoever_installs_the_package_gets_its_types():
     """Type checkers read a package's annotations only where its wheel has the file py.typed (PEP 561)."""
     target = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
-    assert target["wheel"] == {"packages": ["fashion_jax"]}  # the whole folder, nothing left out
+    assert target["wheel"]["packages"] == ["fashion_jax", "configs"]  # the whole folders, nothing left out
+    assert not {"include", "exclude", "only-include"} & target["wheel"].keys()
     assert (ROOT / "fashion_jax" / "py.typed").is_file()
+
+
+def test_the_wheel_has_no_top_level_module_besides_the_package():
+    target = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert target["wheel"]["sources"] == {"configs": "fashion_jax/configs"}
+
+
+def test_the_version_of_the_package_is_the_projects():
+    assert project_table()["version"] == fashion_jax.__version__
+
+
+@pytest.mark.long
+def test_the_wheel_works_in_an_empty_folder(tmp_path):
+    """Installed into an environment of its own, which finds the libraries of this one."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path / "wheel", ROOT], check=True)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    bin_folder, (wheel,), empty = tmp_path / "venv" / "bin", (tmp_path / "wheel").iterdir(), tmp_path / "empty"
+    subprocess.run([bin_folder / "python", "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    assert not (packages / "configs").exists()
+    empty.mkdir()
+    small = ["--config.data.catalogue.num_images=200", "--config.num_epochs=1"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    for arguments, found in (
+        (["--version"], fashion_jax.__version__),
+        (["train", "--help"], "usage: fashion-jax train"),
+        (["train", "--config", "smoke", *small], "report/index.html"),
+    ):
+        command = [bin_folder / "fashion-jax", *arguments]
+        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 and found in done.stdout, done.stderr
+    assert (empty / "runs" / "smoke" / "report" / "index.html").is_file()
 
 
 def test_every_library_the_package_imports_at_its_top_is_a_dependency():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
-import importlib.util
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ml_collections import ConfigDict
 from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
 from fashion_jax.config.fields import ADDED, CHECKS, literal
+from fashion_jax.config.files import find_config, run_config_file
 from fashion_jax.config.suggestions import meant_field, suggestion
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
@@ -31,7 +30,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     """Runs get_config() of a Python file, or reads a run's config.json, overrides fields, and checks the result.
 
     Args:
-        path: the config file. Python is executed.
+        path: the config file, or the name of one of the project's own, such as mtl. Python is executed.
         overrides: pairs of a field (`learning_rate`, `data.splits.train`) and its value as text.
 
     Raises:
@@ -39,9 +38,34 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     """
     config = _read_json(path) if path.endswith(".json") else _run(path)
     for field, text in overrides:
-        _override(config, field, text)
+        _set(config, field, text, is_text=True)
     check_config(config)
     _check_is_read(config.data.source, overrides)
+    return config
+
+
+def get_config(name: str | os.PathLike[str] = "default", /, **fields: Any) -> ConfigDict:
+    """Returns one of the project's own configs, such as "mtl", with some fields changed and all of them checked.
+
+    Args:
+        name: of the config, or the path of a config file, which is executed, or of a run's config.json.
+        fields: field -> its value, of the type that the field has: a number, not its text.
+
+    Raises:
+        UserError: there is no such config or field, or a value is wrong.
+
+    Example:
+        >>> import fashion_jax as fj
+        >>> config = fj.get_config("mtl", num_epochs=3, **{"data.path": "photos", "data.source": "folder"})
+        >>> config.num_epochs, config.data.path, config.model.name
+        (3, 'photos', 'resnet34')
+    """
+    name = os.fspath(name)
+    config = _read_json(name) if name.endswith(".json") else _run(name)
+    for field, value in fields.items():
+        _set(config, field, os.fspath(value) if isinstance(value, os.PathLike) else value, is_text=False)
+    check_config(config)
+    _check_is_read(config.data.source, fields.items())
     return config
 
 
@@ -67,7 +91,7 @@ def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Co
             raise UserError(
                 f"{field} cannot be changed in a trained run: set fields of data, eval_flip or rare_classes.post_hoc."
             )
-        _override(config, field, text)
+        _set(config, field, text, is_text=True)
     check_config(config)
     _check_is_read(config.data.source, overrides)
     return config
@@ -95,7 +119,7 @@ def _value(node: Any, field: str) -> Any:
     return node
 
 
-def _check_is_read(source: str, overrides: Iterable[tuple[str, str]]) -> None:
+def _check_is_read(source: str, overrides: Iterable[tuple[str, Any]]) -> None:
     """Raises a UserError if an override names a file that the catalogue would not read.
 
     Overlays may name files for another source; on the command line a file is named on purpose.
@@ -202,21 +226,9 @@ def image_shape(config: ConfigDict) -> tuple[int, int]:
 
 
 def _run(name: str) -> ConfigDict:
-    path = Path(name)
-    if not os.path.isfile(name) or path.suffix != ".py":
-        raise UserError(
-            f"{name!r} is not a config file: name a Python file with get_config(), such as "
-            "configs/mtl.py, or a run's config.json."
-        )
-    root = str(path.resolve().parent.parent)
-    if root not in sys.path:  # lets an overlay import configs/default.py from any directory
-        sys.path.append(root)
+    path = find_config(name)
     try:
-        spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
-        assert spec is not None and spec.loader is not None  # always, for a file that ends in .py
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        config = module.get_config()
+        config = run_config_file(path)
     except (Exception, SystemExit) as error:
         reason = _first_sentence(error)
         raise UserError(f"The config file {name!r} fails: {type(error).__name__}: {reason}") from error
@@ -234,23 +246,35 @@ def _first_sentence(error: BaseException) -> str:
     return text.splitlines()[0]
 
 
-def _override(config: ConfigDict, field: str, text: str) -> None:
+def _set(config: ConfigDict, field: str, value: Any, *, is_text: bool) -> None:
+    """Sets a field to a value, or, if it is text of a command line, to what the text stands for.
+
+    Raises:
+        UserError: there is no such field, it is a section, or the value is wrong.
+    """
     *parents, name = field.split(".")
     node: Any = config
     for parent in parents:
         node = node.get(parent) if isinstance(node, ConfigDict | dict) else None
     inside_table = isinstance(node, dict)
     if not isinstance(node, ConfigDict | dict) or not (inside_table or name in node):
-        raise _unknown(field, text)
+        raise _unknown(field, value if is_text else None)
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
-    # A field whose default is a string takes the text as it is, or a list if it may be one; others take a literal.
-    value, is_text = literal(text), isinstance(node.get(name), str) and not inside_table
-    if is_text and not (isinstance(value, list) and not CHECKS[field](value)):
-        value = text
+    if is_text:
+        value = _read(field, value, is_string=isinstance(node.get(name), str) and not inside_table)
     if not inside_table:
         _check_field(field, value)  # before ConfigDict turns True into 1.0
-    node[name] = value
+    node[name] = copy.deepcopy(value)
+
+
+def _read(field: str, text: str, is_string: bool) -> Any:
+    """Returns the value that a text stands for.
+
+    A field whose default is a string takes the text as it is, or a list if it may be one; others take a literal.
+    """
+    value = literal(text)
+    return text if is_string and not (isinstance(value, list) and not CHECKS[field](value)) else value
 
 
 def _unknown(field: str, text: str | None = None) -> UserError:

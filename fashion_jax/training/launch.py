@@ -1,0 +1,119 @@
+"""Starts a training in this process: what the command and `fashion_jax.train` have in common.
+
+JAX is imported late, so that a bad config or path is reported without waiting for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from fashion_jax.command_line import quiet_tensorflow
+from fashion_jax.config.combinations import best_metric, head_names
+from fashion_jax.config.loading import check_config
+
+if TYPE_CHECKING:
+    from fashion_jax.serving.classifier import Classifier
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A run that has been trained to its end.
+
+    Attributes:
+        workdir: its work directory; the page is report/index.html there.
+        history: the lines of metrics.jsonl, one per epoch.
+        metrics: the line of the best epoch, whose checkpoint `load` takes: for example
+            metrics["validation/sub/accuracy"].
+    """
+
+    workdir: Path
+    history: list[dict[str, Any]]
+    metrics: dict[str, Any]
+
+    def load(self, **options: Any) -> Classifier:
+        """Loads the run to classify images with; the options are those of `fashion_jax.load`."""
+        from fashion_jax.serving.loading import load
+
+        return load(self.workdir, **options)
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
+    """Trains a run to its end; called again with the same work directory, it resumes, or finds the run complete.
+
+    It is the same program as the command `fashion-jax train`. It handles no signals: Ctrl-C raises KeyboardInterrupt,
+    and the next call resumes from the end of the last epoch.
+
+    Args:
+        config: see `fashion_jax.get_config`.
+        workdir: a new or empty directory, or that of an earlier start of the same run.
+
+    Raises:
+        UserError: config, data or workdir are wrong; nothing expensive has been done.
+        RunError: the run cannot go on.
+
+    Example:
+        >>> import fashion_jax as fj
+        >>> config = fj.get_config("smoke", num_epochs=1, **{"data.catalogue.num_images": 200})
+        >>> run = fj.train(config, "runs/small")  # doctest: +SKIP
+        >>> run.metrics["validation/main/accuracy"]  # doctest: +SKIP
+        0.425
+        >>> run.load().predict("photo.jpg")[0].classes  # doctest: +SKIP
+        {'main': 'Apparel', 'sub': 'Apparel/Topwear'}
+    """
+    if not isinstance(config, ConfigDict):
+        raise TypeError(f"config is of type {type(config).__name__}: make one, such as fashion_jax.get_config('mtl').")
+    folder = Path(workdir)
+    check_config(config)
+    check(config, folder)
+    quiet_tensorflow()
+    lines = launch(config, folder)
+    return TrainedRun(folder, lines, _best(lines, best_metric(config)))
+
+
+def check(config: ConfigDict, workdir: Path) -> None:
+    """Checks what a checked config names, and sets the flags of the compiler, which it reads when JAX starts.
+
+    Raises:
+        UserError: a path or a source of weights is wrong.
+    """
+    from fashion_jax.data.dataset import check_paths
+    from fashion_jax.devices.compiler import deterministic_flags
+
+    check_paths(config)
+    if config.model.init_from or config.model.init_heads_from:
+        from fashion_jax.training.sources import check_heads, normalizations
+
+        check_heads(head_names(config), config.model.init_heads_from, workdir)
+        normalizations(config.model.init_from, config.model.normalization, workdir)  # checks the sources
+    if config.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
+
+
+def launch(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
+    """Trains after `check`, on all devices; returns the lines of metrics.jsonl."""
+    import jax
+
+    from fashion_jax.devices.compilation_cache import enable_compilation_cache
+    from fashion_jax.devices.mesh import check_batch_size
+
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    enable_compilation_cache(config.data.cache_dir)
+    check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
+    from fashion_jax.training.train import train_and_evaluate
+
+    return train_and_evaluate(config, workdir)
+
+
+def _best(lines: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Returns the line of the best score, the first in a tie; the last line if no score is finite."""
+    from fashion_jax.scoring.metrics import score
+
+    scored = [line for line in lines if math.isfinite(score(line, metric))]
+    return max(scored, key=lambda line: score(line, metric)) if scored else lines[-1]

@@ -1,0 +1,48 @@
+"""Training from Python: the command's program, which resumes, and leaves the process as it was."""
+
+import shutil
+import signal
+import threading
+
+import pytest
+
+from fashion_jax.errors import UserError
+from fashion_jax.training.launch import train
+from tests.run_files import without_timing
+from tests.shop import write_image
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+@pytest.mark.parametrize("epochs", [2, pytest.param(3, marks=pytest.mark.long)], ids=["complete", "resumed"])
+def test_a_run_of_two_epochs_is_trained_on_in_a_thread_and_loaded(epochs, tiny_config, run, tmp_path):
+    tiny_config.num_epochs = epochs
+    handlers, found = [signal.getsignal(number) for number in signal.valid_signals()], []
+    thread = threading.Thread(target=lambda: found.append(train(tiny_config, str(run))))
+    thread.start()
+    thread.join()
+    (trained,) = found
+    assert handlers == [signal.getsignal(number) for number in signal.valid_signals()]
+    lines = [{k: v for k, v in line.items() if k != "timing"} for line in trained.history]
+    assert trained.workdir == run and lines == without_timing(run) and len(lines) == epochs
+    name = tiny_config.checkpoint.best or "validation/sub/macro_f1"
+    assert trained.metrics[name] == max(line[name] for line in lines)
+    write_image(tmp_path / "a.png")
+    classifier = trained.load(top_k=2)
+    assert classifier.engine.trained.step == trained.metrics["step"]
+    assert len(classifier.predict(tmp_path / "a.png")[0].top["sub"]) == 2
+
+
+def test_a_wrong_config_is_refused_before_anything_is_written(tiny_config, tmp_path):
+    with pytest.raises(TypeError, match="get_config"):
+        train("mtl", tmp_path / "run")
+    tiny_config.num_epochs = 0
+    with pytest.raises(UserError, match="num_epochs is 0"):
+        train(tiny_config, tmp_path / "run")
+    tiny_config.num_epochs, tiny_config.model.init_heads_from = 1, str(tmp_path / "nothing")
+    with pytest.raises(UserError, match="nothing"):
+        train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
