@@ -1,11 +1,11 @@
-"""The network of an export answers as the run does."""
+"""The network of an export answers as the run does, as StableHLO and as ONNX."""
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,15 +13,25 @@ from fashion_jax.config.fields import TRUNKS
 from fashion_jax.models.classifier import create_model
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import decode, predicted_classes
+from fashion_jax.serving.exports import onnx_file, stablehlo
 from fashion_jax.serving.exports.evaluation import compute
 from fashion_jax.serving.exports.graph import Graph
-from fashion_jax.serving.exports.network import apply, build_network
+from fashion_jax.serving.exports.network import build_network
 from fashion_jax.serving.exports.operations import Conv, Dense
 from fashion_jax.serving.exports.tree import add_decoding
 from fashion_jax.serving.exports.trunks import add_trunk
 from fashion_jax.taxonomy import Taxonomy
 from tests import untrained
-from tests.untrained import CASES, TAXONOMY, TEMPERATURES, live_answers, make_config, make_trained, random_canvases
+from tests.untrained import (
+    CASES,
+    LARGE_CASES,
+    TAXONOMY,
+    TEMPERATURES,
+    live_answers,
+    make_config,
+    make_trained,
+    random_canvases,
+)
 
 LINEAR = {"model.heads": {level: "linear" for level in TAXONOMY.levels}}
 
@@ -31,31 +41,39 @@ def small(monkeypatch):
     untrained.shrink_all_trunks(monkeypatch)
 
 
-def check(fields: dict) -> None:
-    """Checks all outputs of the network of a run whose config has these fields."""
+def check(fields: dict, folder: Path) -> None:
+    """Checks what the exports in two formats answer of a run whose config has these fields."""
     trained = make_trained(make_config(fields))
     network = build_network(trained, TEMPERATURES)
-    images = random_canvases(trained, 5)
-    found = jax.jit(lambda x: apply(network, x))(images)
+    images = random_canvases(trained, 4)
     expected = live_answers(trained, TEMPERATURES, images)
-    assert {*network.outputs} == found.keys() and network.outputs == (*expected,)
-    for name, values in expected.items():
-        assert found[name].shape == values.shape
-        assert found[name].dtype == (np.int32 if name == "path" else np.float32)
-        np.testing.assert_allclose(found[name], values, atol=1e-5, rtol=1e-4, err_msg=name)
-    assert network.num_features == found["features"].shape[1]
+    assert network.outputs == (*expected,) and network.num_features == expected["features"].shape[1]
     assert {len(set(row)) for row in np.round(expected[network.outputs[0]], 3).T} != {1}, "all images look the same"
+    for form in (onnx_file, stablehlo):  # the latter computes what `apply` does
+        form.write(network, folder)
+        found = form.read(folder)(images)
+        assert {*found} == {*expected}
+        for name, values in expected.items():
+            assert found[name].shape == values.shape
+            assert found[name].dtype == (np.int32 if name == "path" else np.float32)
+            np.testing.assert_allclose(found[name], values, atol=1e-5, rtol=1e-4, err_msg=f"{form.__name__}: {name}")
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_answers_as_the_run(case, small):
-    check(CASES[case])
+def test_it_answers_as_the_run(case, small, tmp_path):
+    check(CASES[case], tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", LARGE_CASES)
+def test_it_answers_as_a_run_with_many_weights(case, small, tmp_path):
+    check(LARGE_CASES[case], tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*TRUNKS, "hybrid"])
-def test_the_whole_trunk_answers_as_the_run(name):
-    check({"model.name": name, "image_size": 64})
+def test_the_whole_trunk_answers_as_the_run(name, tmp_path):
+    check({"model.name": name, "image_size": 64}, tmp_path)
 
 
 @pytest.mark.parametrize("name", [*TRUNKS, "hybrid"])
@@ -106,6 +124,19 @@ TREES = {
 }
 
 
+def results(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the results of all layers by name, given the inputs."""
+
+    @jax.jit
+    def compute_all(values):
+        values = dict(values)
+        for layer in graph.layers:
+            values[layer.name] = compute(layer.operation, *(values[name] for name in layer.inputs))
+        return values
+
+    return jax.device_get(compute_all(inputs))
+
+
 @pytest.mark.parametrize("case", TREES)
 def test_the_tree_is_decoded_as_by_predict(case):
     tree = TREES[case]
@@ -119,9 +150,7 @@ def test_the_tree_is_decoded_as_by_predict(case):
     temperatures = dict(zip(levels, (0.5, 3.0, 1.0, 2.0), strict=False))
     graph = Graph()
     add_decoding(graph, {level: level for level in levels}, temperatures, taxonomy)
-    values = {level: jnp.asarray(x) for level, x in log_probs.items()}
-    for layer in graph.layers:
-        values[layer.name] = compute(layer.operation, *(values[name] for name in layer.inputs))
+    values = results(graph, log_probs)
     decoded = decode(apply_temperatures(log_probs, temperatures), taxonomy, "conditional")
     for level, expected in decoded.items():
         np.testing.assert_allclose(values[f"{level}_probabilities"], np.exp(expected), atol=1e-5)
@@ -133,7 +162,6 @@ def test_the_first_of_equally_likely_paths_is_taken():
     taxonomy = Taxonomy(("a", "b"), {"a": ("x", "y", "z"), "b": ("z/1", "x/2")}, {"a": (), "b": (2, 0)})
     graph = Graph()
     add_decoding(graph, {"a": "a", "b": "b"}, {}, taxonomy)
-    values = {"a": jnp.log(jnp.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]])), "b": jnp.log(jnp.full((2, 2), 0.5))}
-    for layer in graph.layers:
-        values[layer.name] = compute(layer.operation, *(values[name] for name in layer.inputs))
-    np.testing.assert_array_equal(values["path"], [[1, -1], [0, 1]])
+    likely = {"a": np.float32([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]), "b": np.full((2, 2), 0.5, np.float32)}
+    log_probs = {level: np.log(x) for level, x in likely.items()}
+    np.testing.assert_array_equal(results(graph, log_probs)["path"], [[1, -1], [0, 1]])

@@ -10,15 +10,13 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from configs import default
-from fashion_jax.config.loading import image_shape
-from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.models.architectures import RESNETS, VGGS, ResNetSizes
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import decode, predicted_classes
 from fashion_jax.step.program import create_program
 from fashion_jax.step.train_state import TrainState
-from fashion_jax.step.train_step import eval_step
+from fashion_jax.step.train_step import embed_step, eval_step
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.trained import Trained
 
@@ -44,22 +42,25 @@ CASES = {
         "rare_classes.post_hoc": {"main": 0.5, "sub": 1.0},
     },
     "bottlenecks, conditions": {"model.name": "resnet50", "model.condition_on_parent": True},
+    "VGG with BatchNorm, levels without a head": {
+        "model.name": "vgg16_bn",
+        "image_size": [36, 44],
+        "model.heads": {"type": "sub"},
+    },
+    "gated hybrid, a level without a head": {
+        "model.name": "hybrid",
+        "model.fusion": "gated",
+        "model.heads": {"main": "main", "type": "linear"},
+        "model.normalization": {"vgg16": {"mean": [0.4, 0.5, 0.6], "std": [0.3, 0.2, 0.1]}},
+    },
+}
+LARGE_CASES = {
     "VGG, its own classifier, one level": {
         "model.name": "vgg16",
         "model.heads": {"main": "classifier"},
         "data.levels": {"main": "main"},
     },
-    "VGG with BatchNorm, a level without a head": {
-        "model.name": "vgg16_bn",
-        "image_size": [36, 44],
-        "model.heads": {"main": "main", "type": "linear"},
-    },
-    "hybrid, two levels without heads": {"model.name": "hybrid", "model.heads": {"type": "sub"}},
-    "gated hybrid": {
-        "model.name": "hybrid",
-        "model.fusion": "gated",
-        "model.normalization": {"vgg16": {"mean": [0.4, 0.5, 0.6], "std": [0.3, 0.2, 0.1]}},
-    },
+    "concatenated hybrid, mirror images": {"model.name": "hybrid", "eval_flip": True},
 }
 
 
@@ -123,15 +124,11 @@ def random_canvases(trained: Trained, count: int) -> np.ndarray:
 
 def live_answers(trained: Trained, temperatures: dict[str, float], images: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the outputs of an export as the run itself computes them."""
-    config, model = trained.config, trained.program.model
 
-    def compute(params: Any, model_state: Any, images: Array) -> tuple[Any, Array]:
-        pixels = prepare_eval(images, image_shape(config), config.dtype)
-        variables = {"params": params, **model_state}
-        features = model.apply(variables, pixels, method=lambda model, x: model.trunk(x, train=False))
-        return eval_step(params, model_state, {"image": images}, parts=trained.program), features
+    def compute(params: Any, model_state: Any, batch: dict[str, np.ndarray]) -> tuple[Any, Array]:
+        return tuple(step(params, model_state, batch, parts=trained.program) for step in (eval_step, embed_step))
 
-    log_probs, features = fetch(jax.jit(compute)(*trained.state.used, images))
+    log_probs, features = fetch(jax.jit(compute)(*trained.state.used, {"image": images}))
     decoded = decode(apply_temperatures(log_probs, temperatures), trained.taxonomy, "conditional")
     classes = predicted_classes(decoded, trained.taxonomy, "conditional")
     answers = {f"{level}_probabilities": np.exp(x) for level, x in decoded.items()}

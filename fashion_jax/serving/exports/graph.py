@@ -71,7 +71,8 @@ class Graph:
         self.layers: list[Layer] = []
 
     def add(self, name: str, operation: Operation, *inputs: str) -> str:
-        """Adds a layer; returns its name."""
+        """Adds a layer, whose name must be new; returns the name."""
+        assert name not in {layer.name for layer in self.layers}, name
         self.layers.append(Layer(name, operation, inputs))
         return name
 

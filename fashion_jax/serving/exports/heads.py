@@ -71,16 +71,16 @@ def add_log_probs(
     log_probs: dict[str, str] = {}
     finer = ""
     for level in reversed(taxonomy.levels):
-        name = f"{level}/log_probs"
+        name = f"log_probs/{level}"
         if level in logits:
             x = logits[level]
             if level in shifts:
-                x = graph.add(f"{level}/adjusted", Shift(shifts[level].astype(np.float32)), x)
+                x = graph.add(f"{name}/adjusted", Shift(shifts[level].astype(np.float32)), x)
             log_probs[level] = graph.add(name, LogSoftmax(), x)
         else:
             members, mask = group_members(taxonomy.parents[finer], taxonomy.num_classes(level))
-            x = graph.add(f"{level}/children", Gather(members), log_probs[finer])
-            x = graph.add(f"{level}/masked", Shift(mask), x)
+            x = graph.add(f"{name}/children", Gather(members), log_probs[finer])
+            x = graph.add(f"{name}/masked", Shift(mask), x)
             log_probs[level] = graph.add(name, LogSumExp(), x)
         finer = level
     return {level: log_probs[level] for level in taxonomy.levels}

@@ -56,7 +56,7 @@ def build_network(trained: Trained, temperatures: Mapping[str, float]) -> Networ
     num_features = _shape(dataclasses.replace(network, layers=tuple(graph.layers)), features)[1]
     if config.eval_flip:
         log_probs = {
-            level: graph.add(f"{level}/mean", LogMeanOfHalves(taxonomy.num_classes(level)), x)
+            level: graph.add(f"log_probs/{level}/mean", LogMeanOfHalves(taxonomy.num_classes(level)), x)
             for level, x in log_probs.items()
         }
     add_decoding(graph, log_probs, temperatures, taxonomy)

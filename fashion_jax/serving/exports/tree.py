@@ -62,12 +62,12 @@ def add_decoding(
         x, temperature = log_probs[level], temperatures.get(level, 1.0)
         if temperature != 1:
             factors = np.full(taxonomy.num_classes(level), 1 / temperature, np.float32)
-            x = graph.add(f"{level}/calibrated", Scale(factors), x)
+            x = graph.add(f"decode/{level}/calibrated", Scale(factors), x)
         name = probabilities_name(level)
         if above:
             own = _add_sibling_softmax(graph, level, x, taxonomy.parents[level])
             parents = Gather(np.asarray(taxonomy.parents[level], np.int64))
-            of_parents = graph.add(f"{level}/of_parents", parents, probabilities[above])
+            of_parents = graph.add(f"decode/{level}/of_parents", parents, probabilities[above])
             probabilities[level] = graph.add(name, Multiply(), own, of_parents)
         else:
             probabilities[level] = graph.add(name, Softmax(), x)
@@ -80,11 +80,11 @@ def _add_sibling_softmax(graph: Graph, level: str, x: str, parents: Sequence[int
     members, mask = group_members(groups, max(groups) + 1)
     places = np.empty(len(groups), np.int64)
     places[members[mask == 0]] = np.flatnonzero(mask == 0)
-    x = graph.add(f"{level}/siblings", Gather(members), x)
-    x = graph.add(f"{level}/masked", Shift(mask), x)
-    x = graph.add(f"{level}/sibling_softmax", Softmax(), x)
-    x = graph.add(f"{level}/flattened", Flatten(), x)
-    return graph.add(f"{level}/given_parent", Gather(places), x)
+    x = graph.add(f"decode/{level}/siblings", Gather(members), x)
+    x = graph.add(f"decode/{level}/masked", Shift(mask), x)
+    x = graph.add(f"decode/{level}/sibling_softmax", Softmax(), x)
+    x = graph.add(f"decode/{level}/flattened", Flatten(), x)
+    return graph.add(f"decode/{level}/given_parent", Gather(places), x)
 
 
 def _add_path(graph: Graph, probabilities: Mapping[str, str], taxonomy: Taxonomy) -> None:
@@ -95,6 +95,6 @@ def _add_path(graph: Graph, probabilities: Mapping[str, str], taxonomy: Taxonomy
     for depth, level in reversed([*enumerate(taxonomy.levels)]):
         classes = paths[depths == depth, depth]
         if len(classes):
-            leaves.append(graph.add(f"{level}/leaves", Gather(classes.astype(np.int64)), probabilities[level]))
-    x = graph.add("leaves", Concatenate(), *leaves) if len(leaves) > 1 else leaves[0]
+            leaves.append(graph.add(f"decode/{level}/leaves", Gather(classes.astype(np.int64)), probabilities[level]))
+    x = graph.add("decode/leaves", Concatenate(), *leaves) if len(leaves) > 1 else leaves[0]
     graph.add(PATH, Likeliest(paths.astype(np.int32)), x)
