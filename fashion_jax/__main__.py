@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "measures trained runs and compares them"),
     "predict": ("predict", "writes the classes of images into a table"),
     "prepare": ("prepare", "decodes a dataset once, for trainings that read it often"),
+    "demo": ("demo", "serves a page on which people try a model"),
 }
 _OTHER_NAMES = {"main": "train", "fit": "train", "test": "evaluate", "val": "evaluate", "infer": "predict"}
 

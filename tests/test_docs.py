@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fashion_jax import evaluate, main, predict, prepare
+from fashion_jax import demo, evaluate, main, predict, prepare
 from fashion_jax.config.loading import config_to_json, flatten, load_config, load_run_config
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained import __main__ as pretrained
@@ -23,7 +23,7 @@ from tests.shop import smallest_image, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-PROGRAMS = {"main": main, "evaluate": evaluate, "predict": predict, "prepare": prepare}
+PROGRAMS = {"main": main, "evaluate": evaluate, "predict": predict, "prepare": prepare, "demo": demo}
 SCRIPTS = sorted(f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir() if path.is_file())
 
 # Overrides that make a training take seconds: few images and steps, and the network that conftest.py makes small.
@@ -74,6 +74,11 @@ PARSED = {
     "docs/pretrained.md": {
         "python -m fashion_jax.main": "needs weights that have to be downloaded",
         "python -m fashion_jax.models.pretrained": "needs weights that have to be downloaded",
+    },
+    "docs/demo.md": {
+        "pip install": INSTALLS,
+        "python -m fashion_jax.demo --workdir runs/mtl --static": "needs onnxruntime-web, which has to be downloaded",
+        "python -m fashion_jax.demo --workdir runs/mtl": "serves until it is ended",
     },
     "docs/clusters.md": {"python -m fashion_jax.main": "needs a cluster"},
     "docs/speed.md": {"scripts/accelerator": INSTALLS, "python -m benchmarks.accelerator": "needs a GPU"},
@@ -247,7 +252,7 @@ def check_script(program: str, arguments: list[str]) -> None:
 
 def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [Path(arguments[i + 1]) for i, flag in enumerate(arguments) if flag == "--workdir"]
-    for run in runs if name in ("predict", "evaluate") else []:  # these read the config of the run
+    for run in runs if name in ("predict", "evaluate", "demo") else []:  # these read the config of the run
         run.mkdir(parents=True)
         (run / "config.json").write_text(config_to_json(load_config("configs/default.py")), encoding="utf-8")
     if name == "models.pretrained":
@@ -255,7 +260,7 @@ def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPat
         return
     flags, overrides, *beam = PROGRAMS[name].parse(arguments)
     assert not any(beam), f"{beam} are no flags of this project"
-    if name in ("predict", "evaluate"):
+    if name in ("predict", "evaluate", "demo"):
         for run in runs:
             load_run_config(config_path(run), overrides)
     else:
