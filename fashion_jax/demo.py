@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import Overrides, Parser, printable, run_command
+from fashion_jax.command_line import Overrides, Parser, printable, program, run_command
 from fashion_jax.errors import UserError
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe
 from fashion_jax.terminal import doing
@@ -34,7 +34,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         UserError: a flag is unknown, missing, or has a wrong value.
     """
     parser = Parser(
-        prog="python -m fashion_jax.demo",
+        prog=program("fashion_jax.demo"),
         usage="%(prog)s --workdir DIR [--host ADDRESS] [--port N] [--min-probability P | --precision P] "
         "[--static DIR --runtime DIR] [--config.FIELD=VALUE ...]",
         description="Serves a page on which images are dropped, pasted or photographed, and a JSON API, described at "
