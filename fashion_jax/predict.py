@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import re
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.command_line import (
     Overrides,
@@ -17,23 +20,29 @@ from fashion_jax.command_line import (
     folder_of_flag,
     output,
     program,
+    rate,
     run_command,
 )
-from fashion_jax.config.loading import OF_PIXELS, load_run_config, ways_to_predict
-from fashion_jax.data.sources.inputs import Input, find_inputs
+from fashion_jax.config.loading import OF_PIXELS, load_run_config
+from fashion_jax.data.sources.inputs import LISTS, STDIN, Input, Inputs
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
-from fashion_jax.serving.predictions import Prediction, table_columns, table_rows
+from fashion_jax.serving.jobs import PART_SIZE, Part, Shard
+from fashion_jax.serving.loading import EXPORT, check_decisions, load
 from fashion_jax.serving.table_files import TABLES, write_table
 from fashion_jax.terminal import Terminal, doing
 from fashion_jax.workdir.files import check_has_checkpoint
-from fashion_jax.workdir.paths import config_path, predictions_path
+from fashion_jax.workdir.paths import config_path
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.calibration import Abstention
-    from fashion_jax.scoring.decider import Decider, Decisions
-    from fashion_jax.workdir.trained import Trained
+    from fashion_jax.serving.answers import Answer
+    from fashion_jax.serving.classifier import Classifier
+    from fashion_jax.serving.explaining import Explained
+    from fashion_jax.serving.predictions import PredictionTable
+    from fashion_jax.serving.tally import Tally
+    from fashion_jax.terminal import Task
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,39 +58,78 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """
     parser = Parser(
         prog=program("fashion_jax.predict"),
-        usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE [--checkpoint best|latest] "
-        "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--explain DIR] "
-        "[--config.FIELD=VALUE ...]",
+        usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE|DIR/ [--checkpoint best|latest] "
+        "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--top-k K] [--all-probabilities] "
+        "[--embeddings] [--shard I/N] [--explain DIR] [--config.FIELD=VALUE ...]",
         description="Writes the class and its probability at every level, one row per input, whatever it is. The "
         "probabilities are calibrated by the temperatures of the run's calibration.json.",
         epilog="A file that has no prediction has the reason in the column error; if none has a prediction, the exit "
         "status is 2. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
         allow_abbrev=False,
     )
-    parser.add_argument("--workdir", metavar="DIR", type=Path, help="of a run")
-    parser.add_argument(
-        "--input", metavar="PATH", nargs="+", action="extend", help="images, folders (with all below them), and zips"
-    )
-    parser.add_argument("--output", metavar="FILE", type=Path, help=f"a table: its name ends in {', '.join(TABLES)}")
+    parser.add_argument("--workdir", metavar="DIR", type=Path, help="of a run, or an export")
+    _add_inputs(parser)
+    _add_output(parser)
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_decisions(parser)
     parser.add_argument(
         "--explain", metavar="DIR", type=Path, help="write there what in each image speaks for its classes (Grad-CAM)"
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, help="images at a time (default: the run's)")
+    parser.add_argument("--batch-size", metavar="N", type=_positive, help="images at a time (default: the run's)")
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, overrides = parser.parse(arguments)
     for name, example in (("workdir", "runs/mtl"), ("input", "photos"), ("output", "predictions.csv")):
         if not getattr(flags, name):
             raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
-    if flags.batch_size is not None and flags.batch_size < 1:
-        raise UserError(f"--batch-size is {flags.batch_size}, but must be at least 1.")
     for field, _ in overrides:
         if field.startswith("data.") and field not in (*OF_PIXELS, "data.cache_dir"):
             raise UserError(f"{field} is of the data of a training, but predict reads --input: leave it out.")
-    _check_decisions(flags, ways_to_predict(config_path(flags.workdir), overrides))
-    _check_output(flags.output)
+    check_decisions(flags.decode, flags.costs, flags.precision, flags.min_probability)
+    _check_output(flags)
     return flags, overrides
+
+
+def _add_inputs(parser: Parser) -> None:
+    parser.add_argument(
+        "--input",
+        metavar="PATH",
+        nargs="+",
+        action="extend",
+        help="images, folders (with all below them), patterns such as 'photos/*.jpg', zips, tables of paths (their "
+        f"names end in {', '.join(LISTS)}), and {STDIN} for paths on standard input, separated by line breaks or "
+        "NULs",
+    )
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        default="",
+        help="of the tables of --input: the column of paths, relative to the table (default: the only one that holds "
+        "some)",
+    )
+
+
+def _add_output(parser: Parser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--output",
+        metavar="FILE|DIR/",
+        help=f"a table, whose name ends in {', '.join(TABLES)}; or a folder, whose name ends in a slash, for Parquet "
+        "files that each hold a part: the same command, run again, goes on with the parts that are missing",
+    )
+    group.add_argument("--top-k", metavar="K", type=_positive, default=0, help="add the K likeliest classes per level")
+    group.add_argument(
+        "--all-probabilities", action="store_true", help="add a list of the probabilities of all classes per level"
+    )
+    group.add_argument("--embeddings", action="store_true", help="add a list of the features, the heads' input")
+    group.add_argument(
+        "--part-size", metavar="N", type=_positive, help=f"rows of a part of the folder (default: {PART_SIZE:,})"
+    )
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        help="predict only every N-th part from the I-th on, while other processes predict the others: 1/2 and 2/2",
+    )
 
 
 def _add_decisions(parser: Parser) -> None:
@@ -116,218 +164,302 @@ def _add_decisions(parser: Parser) -> None:
     )
 
 
-def _check_decisions(flags: argparse.Namespace, otherwise: list[str]) -> None:
-    """Checks the flags of decisions; `otherwise` names the config fields that differ from the run's validation."""
-    for name in ("min_probability", "precision"):
-        value, flag = getattr(flags, name), "--" + name.replace("_", "-")
-        if value is not None and not 0 < value <= 1:
-            raise UserError(f"{flag} is {value}, but must be above 0 and at most 1.")
-    if flags.min_probability is not None and flags.precision is not None:
-        raise UserError("--min-probability and --precision both say when to answer: give one of them.")
-    if flags.precision is not None and otherwise:
-        raise UserError(
-            f"--precision takes its thresholds from predictions that were made with another {otherwise[0]}: leave that "
-            "out, or give --min-probability."
-        )
-    if flags.costs and flags.decode == "independent":
-        raise UserError(
-            "--costs needs probabilities that agree, which --decode independent does not give: leave it out."
-        )
+def _positive(text: str) -> int:
+    if not re.fullmatch("0*[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
 
 
-def _check_output(path: Path) -> None:
+def _shard(text: str) -> Shard:
+    numbers = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    shard = Shard(*map(int, numbers.groups())) if numbers else Shard(0)
+    if not 1 <= shard.number <= shard.total:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard: the first of two is 1/2, the second 2/2")
+    return shard
+
+
+def _check_output(flags: argparse.Namespace) -> None:
+    """Checks the flags of the output, and that a file can be written."""
+    path = Path(flags.output)
+    if _is_job(flags):
+        if flags.explain:
+            raise UserError("--explain numbers its pictures by the rows of one table: name a FILE for --output.")
+        return
     if path.suffix.lower() not in TABLES:
-        raise UserError(f"--output is {str(path)!r}, but its name must end in one of {', '.join(TABLES)}.")
+        raise UserError(
+            f"--output is {flags.output!r}, but its name must end in one of {', '.join(TABLES)}, or in a slash for a "
+            "folder of parts."
+        )
     check_output("--output", path)
+    for name in ("shard", "part_size"):
+        if getattr(flags, name):
+            raise UserError(f"--{name.replace('_', '-')} is for a folder of parts: give --output DIR/.")
+    for name in ("all_probabilities", "embeddings"):
+        if getattr(flags, name) and path.suffix.lower() == ".csv":
+            raise UserError(
+                f"--{name.replace('_', '-')} needs cells that hold lists, which a CSV does not have: let --output end "
+                "in .parquet, .jsonl or a slash."
+            )
+
+
+def _is_job(flags: argparse.Namespace) -> bool:
+    """Whether the output is a folder of parts."""
+    return flags.output.endswith("/") or os.path.isdir(flags.output)
 
 
 def _predict(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    config = load_run_config(config_path(flags.workdir), overrides)
-    check_has_checkpoint(flags.workdir)
-    inputs = list(find_inputs(flags.input, config.data.cache_dir))
-    if not inputs or not any(map(os.path.lexists, flags.input)):
-        raise UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
-    with folder_of_flag("--explain", flags.explain):
-        _answer(flags, overrides, config.data.cache_dir, inputs)
+    cache_dir = _cache_dir(flags.workdir, overrides)
+    with _listed(flags) as listed:
+        inputs = Inputs(flags.input, cache_dir, flags.column, listed)
+        if not inputs.any_exists:
+            raise _nothing(flags)
+        if _is_job(flags):
+            _predict_job(flags, overrides, inputs)
+        else:
+            with folder_of_flag("--explain", flags.explain):
+                _predict_table(flags, overrides, inputs)
 
 
-def _answer(flags: argparse.Namespace, overrides: Overrides, cache_dir: str, inputs: Sequence[Input]) -> None:
-    """Predicts the classes of the inputs, and writes the files that the flags name."""
-    from fashion_jax.devices.compilation_cache import enable_compilation_cache
-    from fashion_jax.workdir.trained import load_trained
-
-    enable_compilation_cache(cache_dir)
-    decider, fitted_to = _decider(flags)
-    with doing("Loading the model"):
-        trained = load_trained(flags.workdir, flags.checkpoint, overrides)
-    if fitted_to not in (None, trained.step):
-        if flags.precision:
-            raise UserError(
-                f"--precision takes its thresholds from predictions of step {fitted_to}, but --checkpoint "
-                f"{flags.checkpoint} is step {trained.step}: use that of step {fitted_to}, or --min-probability."
-            )
-        print(f"Probabilities are calibrated as those of step {fitted_to}, but are of {trained.step}.", file=sys.stderr)
-    batch_size = trained.batch_size(flags.batch_size)
-    with doing("Compiling the model"):
-        trained = trained.compiled(batch_size)
-    began = time.monotonic()
-    predictions, decisions = _predictions(trained, decider, inputs, batch_size)
-    seconds = time.monotonic() - began
-    has_answers = decider.abstention is not None
-    with output(flags.output) as path:
-        columns = table_columns(decider.taxonomy, has_answers)
-        write_table(path, columns, table_rows(predictions, decider.taxonomy, has_answers))
-    _check_any(predictions, flags.output)
-    _say(flags.output, predictions, seconds, batch_size)
-    _say_decisions(decider, decisions)
-    if flags.explain:
-        _explain(trained, inputs, predictions, flags.explain, flags.batch_size)
-
-
-def _decider(flags: argparse.Namespace) -> tuple[Decider, int | None]:
-    """Returns the decider of the flags and calibration.json, and the step that the latter was fitted to, or None."""
-    from fashion_jax.scoring.calibration import Abstention
-    from fashion_jax.scoring.decider import Decider
-    from fashion_jax.scoring.tree_decoding import read_costs, tree_costs
-    from fashion_jax.workdir.calibration_file import read_calibration
-    from fashion_jax.workdir.files import read_taxonomy
-    from fashion_jax.workdir.predictions import read_predictions
-
-    taxonomy = read_taxonomy(flags.workdir)
-    calibration = read_calibration(flags.workdir, taxonomy)
-    if not calibration:
-        print(f"{flags.workdir} has no calibration.json: probabilities are as the model has them.", file=sys.stderr)
-    costs = None
-    if flags.costs:
-        costs = tree_costs(taxonomy) if flags.costs == "tree" else read_costs(Path(flags.costs), taxonomy)
-    temperatures = calibration.temperatures if calibration else {}
-    abstention = None
-    if flags.min_probability:
-        abstention = Abstention.of_probability(taxonomy, flags.min_probability)
-    decider = Decider(taxonomy, temperatures, flags.decode, costs, abstention)
-    if flags.precision:
-        validation = read_predictions(predictions_path(flags.workdir), taxonomy)
-        decider = decider.for_precision(*validation, flags.precision)
-    return decider, calibration.step if calibration else None
-
-
-def _predictions(
-    trained: Trained, decider: Decider, inputs: Sequence[Input], batch_size: int
-) -> tuple[list[Prediction], Decisions]:
-    """Returns a prediction per input, in order, and the decisions on those that are images."""
-    readable = [i for i, item in enumerate(inputs) if not item.error]
-    with doing("Predicting", len(readable), "images") as task:
-        good, errors, log_probs = _log_probs(trained, [inputs[i].file for i in readable], batch_size, task.reached)
-    predictions = [Prediction(item.name, item.error) for item in inputs]
-    for i, error in errors.items():
-        predictions[readable[i]] = Prediction(inputs[readable[i]].name, error)
-    decisions = decider.decide(log_probs)
-    for place, i in enumerate(good):
-        predictions[readable[i]] = Prediction(
-            inputs[readable[i]].name,
-            classes={level: int(classes[place]) for level, classes in decisions.classes.items()},
-            probabilities={level: float(values[place]) for level, values in decisions.probabilities.items()},
-            answer=decisions.answers[place],
-        )
-    return predictions, decisions
-
-
-def _log_probs(
-    trained: Trained, files: Sequence[str], batch_size: int, reached: Callable[[int], None]
-) -> tuple[list[int], dict[int, str], dict[str, Any]]:
-    """Returns the indices of decodable files, the errors of the others, and the decodable files' log-probabilities.
-
-    It calls `reached` with the number of files that are done.
-    """
-    from fashion_jax.data.batches.pipeline import decode_files
-
-    good: list[int] = []
-    places: list[int] = []  # of the good files in the results: failed files leave gaps at the ends of batches
-    errors: dict[int, str] = {}
-
-    def batches() -> Iterator[dict[str, Any]]:
-        begin = 0
-        for indices, pixels, failed in decode_files(files, trained.canvas, trained.config.data.resize, batch_size):
-            errors.update(failed)
-            if len(indices) or not good:
-                good.extend(indices.tolist())
-                places.extend(range(begin, begin + len(indices)))
-                begin += len(pixels)
-                yield {"image": pixels}
-            reached(len(good) + len(errors))
-
-    log_probs = trained.log_probs(batches(), len(files) + batch_size)  # all rows, padding included
-    return good, errors, {level: values[places] for level, values in log_probs.items()}
-
-
-def _check_any(predictions: Sequence[Prediction], table: Path) -> None:
-    """Checks that at least one input has a prediction.
+def _cache_dir(workdir: Path, overrides: Overrides) -> str:
+    """Returns the cache that the overrides name; checks quickly that there is a model.
 
     Raises:
-        UserError: none has.
+        UserError: there is none.
     """
-    if all(prediction.error for prediction in predictions):
-        first, others = predictions[0], len(predictions) - 1
-        found = f"{first.path} is no image that can be predicted ({first.error})"
-        if others:
-            found += f", nor is any of the {others:,} other files" if others > 1 else ", nor is the other file"
-        raise UserError(
-            f"{found}: name images, or folders or zips of them. {table} has a row for each file, with the reason."
+    if (workdir / EXPORT).is_file():
+        return ""
+    config = load_run_config(config_path(workdir), overrides)
+    check_has_checkpoint(workdir)
+    return str(config.data.cache_dir)
+
+
+@contextlib.contextmanager
+def _listed(flags: argparse.Namespace) -> Iterator[Any]:
+    """Yields the list of paths that STDIN stands for, or None; for a job, one that can be read again."""
+    if STDIN not in flags.input or sys.stdin is None:
+        yield None
+    elif not _is_job(flags) or sys.stdin.buffer.seekable():
+        yield sys.stdin.buffer
+    else:
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            yield copy
+
+
+def _nothing(flags: argparse.Namespace) -> UserError:
+    return UserError(f"--input is {' '.join(flags.input)}, where there are no files: name images or their folder.")
+
+
+class _Prediction(NamedTuple):
+    """The classifier, its table, and the counts of what it has answered."""
+
+    classifier: Classifier
+    table: PredictionTable
+    tally: Tally
+
+    def answers(self, inputs: Iterable[Input], task: Task) -> Iterator[Answer]:
+        """Yields the answers for inputs, and counts them."""
+        stream = self.classifier.stream(
+            inputs, all_probabilities=self.table.all_probabilities, embeddings=self.table.embeddings
         )
+        for answer in stream:
+            self.tally.add(answer)
+            task.reached(self.tally.count)
+            yield answer
 
 
-def _say(path: Path, predictions: Sequence[Prediction], seconds: float, batch_size: int) -> None:
-    """Prints the number of predictions and the speed; for less than a batch, which is padded, the time instead."""
-    from fashion_jax.command_line import rate
+def _load(flags: argparse.Namespace, overrides: Overrides) -> _Prediction:
+    """Loads the classifier as the flags say."""
+    from fashion_jax.serving.predictions import PredictionTable
+    from fashion_jax.serving.tally import Tally
 
+    with doing("Loading the model"):
+        classifier = load(
+            flags.workdir,
+            checkpoint=flags.checkpoint,
+            batch_size=flags.batch_size,
+            decode=flags.decode,
+            precision=flags.precision,
+            min_probability=flags.min_probability,
+            costs=flags.costs,
+            top_k=flags.top_k,
+            overrides=overrides,
+        )
+    table = PredictionTable(
+        classifier.labels,
+        has_answers=classifier.decider.abstention is not None,
+        top_k=flags.top_k,
+        all_probabilities=flags.all_probabilities,
+        embeddings=flags.embeddings,
+        is_flat=flags.output.lower().endswith(".csv"),
+    )
+    return _Prediction(classifier, table, Tally(classifier.labels, classifier.batch_size))
+
+
+def _predict_table(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs) -> None:
+    """Writes the one table of the inputs, and the heat maps of --explain."""
+    total = 0
+    if not inputs.is_read_once:
+        with doing("Listing the images"):
+            total = inputs.count()
+        if not total:
+            raise _nothing(flags)
+    prediction, path = _load(flags, overrides), Path(flags.output)
+    explained = _explained(flags, prediction.classifier)
+    with output(path) as file, doing("Predicting", total, "images") as task:
+        answers = prediction.answers(explained.followed(inputs) if explained else inputs, task)
+        answers = _at_least_one(explained.kept(answers) if explained else answers, flags)
+        write_table(file, prediction.table.columns, map(prediction.table.row, answers), prediction.table.metadata)
+    _say(prediction, path)
+    if explained:
+        _say_explained(explained, flags)
+
+
+def _at_least_one(answers: Iterator[Answer], flags: argparse.Namespace) -> Iterator[Answer]:
+    """Yields the answers; raises a UserError if there are none, so that no table is written."""
+    first = next(answers, None)
+    if first is None:
+        raise _nothing(flags)
+    yield first
+    yield from answers
+
+
+def _explained(flags: argparse.Namespace, classifier: Classifier) -> Explained | None:
+    if not flags.explain:
+        return None
+    from fashion_jax.serving.engine import RunEngine
+    from fashion_jax.serving.explaining import Explained
+
+    if not isinstance(classifier.engine, RunEngine):
+        raise UserError(f"--explain needs the weights of a run, but {flags.workdir} is an export: name the run.")
+    return Explained(classifier.engine.trained)
+
+
+def _predict_job(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs) -> None:
+    """Writes the parts of the inputs that this process has to, and says which are missing."""
+    from fashion_jax.serving.jobs import check_settings, find_parts, job_part_size, missing_parts, write_parts
+    from fashion_jax.workdir.lock import locked
+
+    folder, shard = Path(flags.output), flags.shard or Shard()
+    lock = f"_lock-{shard.number}-of-{shard.total}"
+    with (
+        folder_of_flag("--output", folder),
+        locked(folder, _warn, "--output", f"is predicting shard {shard}", lock),
+    ):
+        size = job_part_size(folder, flags.part_size)
+        with doing("Listing the images"):
+            parts = find_parts(inputs, folder, size)
+        if not parts:
+            raise _nothing(flags)
+        prediction = _load(flags, overrides)
+        digest = check_settings(folder, _settings(flags, overrides, prediction.classifier, size))
+        mine = [part for part in parts if shard.has(part.number) and not part.is_done]
+        for part in mine:
+            if part.grows_from:
+                Terminal().say(
+                    f"{folder / part.name} has {part.grows_from:,} rows and is written anew with {part.count:,}, since "
+                    "inputs have been added."
+                )
+        with doing("Predicting", sum(part.count for part in mine), "images") as task:
+            answered = lambda part: prediction.answers(part, task)  # noqa: E731
+            write_parts(folder, mine, inputs, answered, prediction.table, digest)
+        (folder / lock).unlink(missing_ok=True)
+    if mine:
+        _say(prediction, folder)
+    _say_parts(folder, parts, missing_parts(folder, parts), shard)
+
+
+def _settings(flags: argparse.Namespace, overrides: Overrides, classifier: Classifier, size: int) -> dict[str, Any]:
+    """Returns all that an answer depends on, for the parts of one folder."""
+    from fashion_jax.serving.model_identity import identify_model
+
+    return {
+        "part_size": size,
+        **identify_model(flags.workdir, classifier.engine),
+        "temperatures": dict(classifier.engine.temperatures),
+        "fields": {field: text for field, text in overrides if field != "data.cache_dir"},
+        "decode": classifier.decider.how,
+        "costs": flags.costs and (flags.costs if flags.costs == "tree" else Path(flags.costs).read_text("utf-8")),
+        "min_probability": flags.min_probability,
+        "precision": flags.precision,
+        "top_k": flags.top_k,
+        "all_probabilities": flags.all_probabilities,
+        "embeddings": flags.embeddings,
+    }
+
+
+def _warn(text: str) -> None:
+    Terminal(sys.stderr).say(text)
+
+
+def _say(prediction: _Prediction, path: Path) -> None:
+    """Prints what was predicted, and how.
+
+    Raises:
+        UserError: no input has a prediction.
+    """
+    tally, decider = prediction.tally, prediction.classifier.decider
+    _check_any(tally, path)
     say = Terminal().say
-    failed = [prediction for prediction in predictions if prediction.error]
-    done = len(predictions) - len(failed)
-    speed = f"{rate(done / max(seconds, 1e-9))} images/s" if done >= batch_size else f"Predicting took {seconds:.1f} s"
-    say(f"{path}: {done:,} {'prediction' if done == 1 else 'predictions'}. {speed}.")
-    if failed:
-        files = "1 file has" if len(failed) == 1 else f"{len(failed):,} files have"
-        example = f"{failed[0].path} ({failed[0].error})"
+    speed = f"{rate(tally.speed)} images/s" if tally.speed else f"Predicting took {tally.seconds:.1f} s"
+    say(f"{path}: {tally.predicted:,} {'prediction' if tally.predicted == 1 else 'predictions'}. {speed}.")
+    if tally.first_failed:
+        files = "1 file has" if tally.failed == 1 else f"{tally.failed:,} files have"
+        example = f"{tally.first_failed.path} ({tally.first_failed.error})"
         say(f"{files} no prediction, such as {example}: the column error has the reasons.")
-
-
-def _say_decisions(decider: Decider, decisions: Decisions) -> None:
-    say, rate = Terminal().say, decisions.contradiction_rate
-    say(f"Decode: {decider.how}. Each level by itself would contradict another on {rate:.2%} of the images.")
+    if prediction.classifier.engine.decode is None:
+        share = f"{tally.contradictions / tally.predicted:.2%}"
+        say(f"Decode: {decider.how}. Each level by itself would contradict another on {share} of the images.")
     if decider.abstention:
-        say(_answered_words(decider.abstention, decisions))
+        say(_answered_words(decider.abstention, tally))
 
 
-def _answered_words(abstention: Abstention, decisions: Decisions) -> str:
+def _check_any(tally: Tally, path: Path) -> None:
+    if tally.predicted or not tally.first_failed:
+        return
+    first, others = tally.first_failed, tally.failed - 1
+    found = f"{first.path} is no image that can be predicted ({first.error})"
+    if others:
+        found += f", nor is any of the {others:,} other files" if others > 1 else ", nor is the other file"
+    raise UserError(
+        f"{found}: name images, or folders or zips of them. {path} has a row for each file, with the reason."
+    )
+
+
+def _answered_words(abstention: Abstention, tally: Tally) -> str:
     """Says how many images were answered at which level, and from which probability on."""
     parts = []
-    for level, answered in reversed(decisions.answered.items()):
+    for level, answered in reversed(tally.answered.items()):
         threshold = abstention.thresholds[level]
         bound = f"probability at least {threshold:.4g}" if threshold <= 1 else "no threshold is high enough"
         parts.append(f"{answered:,} at {level} ({bound})")
-    count = len(decisions.answers)
-    unsure = count - sum(decisions.answered.values())
-    images = "1 image" if count == 1 else f"{count:,} images"
+    unsure = tally.predicted - sum(tally.answered.values())
+    images = "1 image" if tally.predicted == 1 else f"{tally.predicted:,} images"
     return f"Answers for {images}: {', '.join(parts)}, {unsure:,} not at all ({UNSURE})."
 
 
-def _explain(
-    trained: Trained, inputs: Sequence[Input], predictions: Sequence[Prediction], folder: Path, batch_size: int | None
-) -> None:
-    """Writes heat maps of the predicted classes, sure or not, numbered by table row from 0."""
-    import numpy as np
+def _say_explained(explained: Explained, flags: argparse.Namespace) -> None:
+    """Writes the heat maps of --explain, and says how many they are."""
+    count = explained.write(flags.explain, flags.batch_size)
+    said = f"{flags.explain}: what speaks for the classes of {count:,} of {explained.predicted:,} images"
+    Terminal().say(f"{said}, drawn from {explained.source}.")
 
-    from fashion_jax.serving.grad_cam import explain_files, map_words
 
-    numbers = [i for i, prediction in enumerate(predictions) if not prediction.error]
-    classes = {
-        level: np.array([predictions[i].class_at(level) for i in numbers], np.int32)
-        for level in trained.taxonomy.levels
-    }
-    count = explain_files(trained, [inputs[i].file for i in numbers], classes, numbers, folder, batch_size)
-    said = f"{folder}: what speaks for the classes of {count:,} of {len(numbers):,} images"
-    Terminal().say(f"{said}, drawn from {map_words(trained)}.")
+def _say_parts(folder: Path, parts: Sequence[Part], missing: Sequence[Part], shard: Shard) -> None:
+    """Prints how much of a job is done, and which shards have still to be run."""
+    rows = sum(part.count for part in parts)
+    whole = f"{rows:,} {'row' if rows == 1 else 'rows'} in {len(parts):,} {'part' if len(parts) == 1 else 'parts'}"
+    if not missing:
+        Terminal().say(f"{folder} is complete: {whole}.")
+        return
+    there = rows - sum(part.count for part in missing)
+    numbers = sorted({part.number % shard.total + 1 for part in missing})
+    shards = ", ".join(str(Shard(number, shard.total)) for number in numbers)
+    Terminal().say(
+        f"{folder} has {there:,} of {whole}. {len(missing):,} of the parts are missing, which are those of --shard "
+        f"{shards}."
+    )
 
 
 if __name__ == "__main__":

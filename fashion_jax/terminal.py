@@ -41,7 +41,7 @@ AnyActivity = TypeVar("AnyActivity", bound=Activity)
 
 
 class Task:
-    """An activity that goes through a known number of items, or is only named."""
+    """An activity that goes through items, of which the number may be known, or is only named."""
 
     def __init__(self, what: str, total: int = 0, clock: Callable[[], float] = time.monotonic, unit: str = ""):
         """Begins now; see `doing` for the arguments."""
@@ -51,18 +51,21 @@ class Task:
 
     def reached(self, done: int) -> None:
         """Notes how many of the items are done."""
-        self._last = (self._clock(), min(done, self._total))
+        self._last = (self._clock(), min(done, self._total) if self._total else done)
         if not self._first[1]:
             self._first = self._last
 
     def line(self, now: float, width: int | None) -> str:
         """Returns the items done, their rate if they have a unit, and the times elapsed and left, as far as known."""
         done = self._last[1]
-        of = f": {done:,} of {self._total:,} {self._unit}".rstrip() if self._total and done else ""
+        of_total = f" of {self._total:,}" if self._total else ""
+        of = f": {done:,}{of_total} {self._unit}".rstrip() if done else ""
         seconds = self._item_seconds()
         if self._unit and seconds:
             of += f", {rate(1 / seconds)} {self._unit}/s"
-        left = "" if seconds is None else f", left {duration(max(seconds * (self._total - done), 0))}"
+        left = (
+            "" if seconds is None or not self._total else f", left {duration(max(seconds * (self._total - done), 0))}"
+        )
         return f"{self._what}{of}, elapsed {duration(now - self._began)}{left}"
 
     def head_start(self) -> float | None:
@@ -185,7 +188,7 @@ def doing(what: str, total: int = 0, unit: str = "") -> Iterator[Task]:
 
     Args:
         what: begins with a capital, such as "Checking images".
-        total: items that the block goes through; 0 if they are not counted.
+        total: items that the block goes through; 0 if there are none, or it is not known how many.
         unit: name of the items, such as "images", if their rate is to be said.
     """
     with contextlib.ExitStack() as stack:

@@ -23,7 +23,7 @@ def test_probabilities_are_those_of_the_calibrated_decode(how):
         assert decisions.probabilities[level][known] == pytest.approx(expected)
         assert not decisions.probabilities[level][~known].any()
     independent = {level: x.argmax(1) for level, x in LOG_PROBS.items()}
-    assert decisions.contradiction_rate == contradiction_rate(independent, SHOP) > 0.1
+    assert decisions.contradicts.mean() == contradiction_rate(independent, SHOP) > 0.1
     assert (contradiction_rate(decisions.classes, SHOP) == 0) == (how != "independent")
     gifts = decisions.classes["main"] == 1
     if how != "independent":
@@ -41,7 +41,7 @@ def test_costs_of_the_tree_prefer_the_parent_that_is_likelier():
 def test_no_images_are_no_answers():
     empty = {level: x[:0] for level, x in LOG_PROBS.items()}
     decisions = Decider(SHOP, TEMPERATURES, "conditional", abstention=Abstention({"main": 1, "sub": 1})).decide(empty)
-    assert decisions.answers == [] and np.isnan(decisions.contradiction_rate)
+    assert decisions.answers == [] and len(decisions.contradicts) == 0
 
 
 def test_the_wanted_precision_at_each_level():
@@ -57,7 +57,7 @@ def test_the_wanted_precision_at_each_level():
     for level in ("sub", "main"):
         answered = [i for i, answer in enumerate(decisions.answers) if answer in SHOP.classes[level]]
         classes = decisions.classes[level][answered]
-        assert len(answered) == decisions.answered[level] > 20
+        assert len(answered) > 20
         assert np.mean(classes == labels[level][answered]) >= 0.8, level
 
 
@@ -79,7 +79,7 @@ def test_the_answer_is_the_deepest_class_that_is_sure_though_it_is_not_on_the_li
     free = Decider(PLAIN, {}, "conditional")
     assert free.decide(log_probs).answers == ["Shoes/Boot"]
     sure = Decider(PLAIN, {}, "conditional", abstention=Abstention.of_probability(PLAIN, 0.5)).decide(log_probs)
-    assert sure.answers == ["Apparel"] and sure.answered == {"main": 1, "sub": 0}
+    assert sure.answers == ["Apparel"]
     best = {level: PLAIN.classes[level][classes[0]] for level, classes in sure.classes.items()}
     assert best == {"main": "Apparel", "sub": "Apparel/Dress"}, "the best guess is below what is sure"
     assert sure.probabilities["main"] == pytest.approx([0.6]) and sure.probabilities["sub"] == pytest.approx([0.3])
@@ -90,7 +90,7 @@ def test_what_is_not_sure_keeps_the_best_guess():
     for how in ("independent", "conditional"):
         free = Decider(SHOP, TEMPERATURES, how).decide(LOG_PROBS)
         unsure = Decider(SHOP, TEMPERATURES, how, abstention=none_sure).decide(LOG_PROBS)
-        assert set(unsure.answers) == {"unsure"} and unsure.answered == {"main": 0, "sub": 0}
+        assert set(unsure.answers) == {"unsure"}
         for level in SHOP.levels:
             np.testing.assert_array_equal(unsure.classes[level], free.classes[level])
             np.testing.assert_array_equal(unsure.probabilities[level], free.probabilities[level])

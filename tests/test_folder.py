@@ -8,7 +8,7 @@ import pytest
 from configs import clothing
 from fashion_jax.data.dataset import ALL, check_paths, load_dataset, load_split
 from fashion_jax.data.sources import walk as walk_module
-from fashion_jax.data.sources.inputs import find_inputs
+from fashion_jax.data.sources.inputs import Inputs
 from fashion_jax.data.sources.walk import OF_A_RUN, READ_ANYWAY, Found, walk
 from fashion_jax.errors import UserError
 from tests.shop import shop_config, smallest_image
@@ -165,7 +165,7 @@ def test_what_runs_have_made_is_no_data(tmp_path):
     }
     write_tree(folder, *made)
     assert {"checkpoints", "predictions", "report"} <= set(load(folder).left_out[OF_A_RUN])
-    assert len(list(find_inputs([str(folder)], ""))) == 30 + 3
+    assert len(list(Inputs([str(folder)], ""))) == 30 + 3
 
 
 def test_a_deep_folder_of_a_split_is_told(tmp_path):
@@ -306,9 +306,7 @@ def test_composed_and_decomposed_names_of_splits_and_inputs(tmp_path):
     assert count(dataset) == {"train": 30, "validation": 30} and all(
         image_id.startswith(composed) for image_id in dataset.splits["validation"].ids
     )
-    assert [x.file for x in find_inputs([str(tmp_path / composed)], "")] == [
-        x.file for x in find_inputs([str(folder)], "")
-    ]
+    assert [x.file for x in Inputs([str(tmp_path / composed)], "")] == [x.file for x in Inputs([str(folder)], "")]
 
 
 def test_composed_and_decomposed_accents_are_the_same_class(tmp_path):

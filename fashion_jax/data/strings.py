@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import SupportsIndex, overload
@@ -34,6 +35,14 @@ class Strings(Sequence[str]):
         strings = cls.__new__(cls)
         strings._bytes = array
         return strings
+
+    @classmethod
+    def sort(cls, texts: Iterable[str]) -> Strings:
+        """Returns the texts in the order of their code points; never holds them as a list."""
+        texts = iter(texts)
+        parts = [cls(part) for part in iter(lambda: list(itertools.islice(texts, _CHUNK)), [])]
+        joined = cls.join(parts)
+        return joined.select(pc.array_sort_indices(joined._bytes).to_numpy())
 
     @classmethod
     def of_bytes(cls, texts: pa.LargeBinaryArray) -> Strings:

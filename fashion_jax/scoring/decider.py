@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fashion_jax.scoring.blocks import Table, likeliest, map_levels, stacked
-from fashion_jax.scoring.calibration import Abstention, answers, deepest, path_probabilities
+from fashion_jax.scoring.calibration import Abstention, answers, path_probabilities
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import (
-    contradiction_rate,
+    contradictions,
     decode,
     leaf_classes,
     leaf_log_probs,
@@ -30,15 +30,13 @@ class Decisions(NamedTuple):
         classes: level -> int [images], the best guess, sure or not; UNKNOWN (-1) below a class without children.
         probabilities: level -> [images], 0 where there is no class.
         answers: the name of each image's deepest sure class, or UNSURE.
-        answered: level -> number of images whose deepest sure class is of that level.
-        contradiction_rate: the share of images whose heads' own likeliest classes contradict each other.
+        contradicts: bool [images], whether the heads' own likeliest classes contradict each other.
     """
 
     classes: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
     answers: list[str]
-    answered: dict[str, int]
-    contradiction_rate: float
+    contradicts: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +63,8 @@ class Decider:
         parts = map_levels(self._decide, log_probs)
         classes, probabilities, sure = (stacked(columns) for columns in zip(*parts, strict=True))
         independent = {level: likeliest(x)[1] for level, x in log_probs.items()}
-        rate = contradiction_rate(independent, self.taxonomy)
-        depths = deepest(sure)
-        answered = {level: int((depths == i).sum()) for i, level in enumerate(self.taxonomy.levels)}
-        return Decisions(classes, probabilities, answers(sure, self.taxonomy), answered, rate)
+        contradicts = contradictions(independent, self.taxonomy)
+        return Decisions(classes, probabilities, answers(sure, self.taxonomy), contradicts)
 
     def decoded(self, log_probs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns level -> float64 log-probabilities [images, classes], calibrated and made to agree by `how`."""

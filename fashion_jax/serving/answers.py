@@ -24,6 +24,8 @@ class Answer:
             without `top_k`.
         all_probabilities: level -> float32 [classes], in the order of the classifier's `labels`; None unless asked for.
         embedding: float32 [features], the trunk's output; None unless asked for.
+        contradicts: whether the model's likeliest class of some level does not lie below that of the level above, so
+            that only the decoding made the classes agree.
 
     Example:
         >>> answer = Answer("a.jpg", classes={"main": "Apparel"}, probabilities={"main": 0.75})
@@ -41,6 +43,7 @@ class Answer:
     top: Mapping[str, list[tuple[str, float]]] = dataclasses.field(default_factory=dict)
     all_probabilities: Mapping[str, np.ndarray] | None = None
     embedding: np.ndarray | None = None
+    contradicts: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the attributes as values that json.dumps takes; what was not asked for is left out.

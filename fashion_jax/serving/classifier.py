@@ -126,6 +126,7 @@ class Classifier:
                 top={level: classes[row] for level, classes in top.items()},
                 all_probabilities={level: x[row] for level, x in probabilities.items()} if all_probabilities else None,
                 embedding=None if features is None else features[row],
+                contradicts=bool(decisions.contradicts[row]),
             )
         return answers
 

@@ -76,7 +76,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     """
     folder = Path(directory)
     _check_arguments(checkpoint, batch_size, top_k)
-    _check_decisions(decode, costs, precision, min_probability)
+    check_decisions(decode, costs, precision, min_probability)
     texts = _texts(overrides)
     engine: Engine
     if (folder / EXPORT).is_file():
@@ -113,9 +113,14 @@ def _check_arguments(checkpoint: str, batch_size: int | None, top_k: int) -> Non
         raise UserError(f"top_k is {top_k!r}, but must be a whole number of at least 0.")
 
 
-def _check_decisions(
+def check_decisions(
     decode: str, costs: str | os.PathLike[str], precision: float | None, min_probability: float | None
 ) -> None:
+    """Checks arguments of `load` that can be checked without the model, so that a command need not wait for it.
+
+    Raises:
+        UserError: one has a wrong value, or does not fit the others.
+    """
     if decode not in DECODES:
         raise UserError(f"decode is {decode!r}, but must be one of {', '.join(DECODES)}.")
     for name, value in (("min_probability", min_probability), ("precision", precision)):

@@ -1,67 +1,85 @@
-"""Holds the prediction of an input, and arranges predictions as a table."""
+"""Arranges answers as the rows of a table."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 
+import numpy as np
+
+from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.table_files import Cell, Columns
-from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_labels
+from fashion_jax.taxonomy import class_labels
+from fashion_jax.workdir.predictions import CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The prediction for one input, or the reason why it has none.
+class PredictionTable:
+    """The columns of a table of answers, which its metadata explain.
 
     Attributes:
-        path: the name of the input.
-        error: why there is no prediction; empty if there is one.
-        classes: level -> class id, the best guess; UNKNOWN (-1) below a class without children; empty if there is no
-            prediction.
-        probabilities: level -> probability of that class.
-        answer: the name of the deepest sure class, or UNSURE; None if there is no prediction.
-    """
-
-    path: str
-    error: str = ""
-    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    probabilities: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    answer: str | None = None
-
-    def class_at(self, level: str) -> int:
-        """Returns the class id at a level; UNKNOWN (-1) if there is none."""
-        return self.classes.get(level, UNKNOWN)
-
-
-def table_columns(taxonomy: Taxonomy, has_answers: bool) -> Columns:
-    """Returns the columns of a table of predictions: name -> type of its cells.
-
-    Args:
-        taxonomy: the predicted levels and classes.
+        labels: level -> the names of its classes.
         has_answers: whether there is a column for the deepest sure class.
+        top_k: how many of the likeliest classes of each level have columns.
+        all_probabilities: whether there is a list of the probabilities of all classes for each level.
+        embeddings: whether there is a list of the features.
+        is_flat: whether cells hold no lists, as in a CSV: each of the likeliest classes has columns of its own, and
+            there are neither `all_probabilities` nor `embeddings`.
     """
-    columns: dict[str, type[str] | type[float]] = {"path": str}
-    for level in taxonomy.levels:
-        columns |= {level: str, f"{level}_name": str, f"{level}_probability": float}
-    if has_answers:
-        columns["answer"] = str
-    return columns | {"error": str}
 
+    labels: Mapping[str, list[str]]
+    has_answers: bool = False
+    top_k: int = 0
+    all_probabilities: bool = False
+    embeddings: bool = False
+    is_flat: bool = False
 
-def table_rows(predictions: Iterable[Prediction], taxonomy: Taxonomy, has_answers: bool) -> list[list[Cell]]:
-    """Returns a row of `table_columns` for each prediction; cells are None where there is no class."""
-    return [_row(prediction, taxonomy, has_answers) for prediction in predictions]
+    @property
+    def columns(self) -> Columns:
+        """Name -> type of the cells, in order."""
+        columns: dict[str, type] = {"path": str}
+        for level in self.labels:
+            columns |= {level: str, f"{level}_name": str, f"{level}_probability": float}
+            if self.top_k and not self.is_flat:
+                columns |= {f"{level}_top": list[str], f"{level}_top_probabilities": list[float]}
+            elif self.top_k:
+                for place in range(1, self.top_k + 1):
+                    columns |= {f"{level}_top_{place}": str, f"{level}_top_{place}_probability": float}
+            if self.all_probabilities:
+                columns[f"{level}_probabilities"] = np.ndarray
+        if self.embeddings:
+            columns["embedding"] = np.ndarray
+        if self.has_answers:
+            columns["answer"] = str
+        return columns | {"error": str}
 
+    @property
+    def metadata(self) -> Mapping[bytes, bytes]:
+        """What Parquet stores beside the columns: the classes that the lists of probabilities are in the order of."""
+        return {CLASSES: json.dumps(self.labels).encode()}
 
-def _row(prediction: Prediction, taxonomy: Taxonomy, has_answers: bool) -> list[Cell]:
-    row: list[Cell] = [prediction.path]
-    for level in taxonomy.levels:
-        class_id = prediction.class_at(level)
-        if class_id == UNKNOWN:
-            row += [None, None, None]
-        else:
-            name = taxonomy.classes[level][class_id]
-            row += [name, class_labels(name)[-1], prediction.probabilities[level]]
-    if has_answers:
-        row.append(prediction.answer)
-    return [*row, prediction.error]
+    def row(self, answer: Answer) -> list[Cell]:
+        """Returns a cell for each column; None where there is nothing."""
+        row: list[Cell] = [answer.path]
+        for level in self.labels:
+            name = answer.classes.get(level)
+            row += [name, class_labels(name)[-1] if name else None, answer.probabilities.get(level)]
+            if self.top_k:
+                row += self._top(answer, level)
+            if self.all_probabilities:
+                row.append(answer.all_probabilities[level] if answer.all_probabilities else None)
+        if self.embeddings:
+            row.append(answer.embedding)
+        if self.has_answers:
+            row.append(answer.answer)
+        return [*row, answer.error]
+
+    def _top(self, answer: Answer, level: str) -> list[Cell]:
+        if level not in answer.top:
+            return [None, None] * (self.top_k if self.is_flat else 1)
+        names, probabilities = (list(values) for values in zip(*answer.top[level], strict=True))
+        if not self.is_flat:
+            return [names, probabilities]
+        cells = [cell for pair in answer.top[level] for cell in pair]
+        return cells + [None] * (2 * self.top_k - len(cells))

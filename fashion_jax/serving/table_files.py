@@ -6,17 +6,24 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
+
+import numpy as np
 
 from fashion_jax.atomic import replacing
 
 TABLES = (".csv", ".jsonl", ".parquet")
 
-Cell = str | float | None
+Cell = str | float | None | list[str] | list[float] | np.ndarray  # only JSON lines and Parquet take lists and arrays
 
-Columns = Mapping[str, type[str] | type[float]]  # name -> type of the cells, in order
+Columns = Mapping[str, type]  # name -> type of the cells, in order: str, float, list[str], list[float] or np.ndarray
+
+_ROW_GROUP = 2**20  # numbers of a group of rows of Parquet, which is in memory until it is whole
+_CELL = 16  # numbers that take as much memory as a cell that is no list
+
+_NONE: Mapping[bytes, bytes] = {}
 
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # line breaks to some reader, as str.splitlines
 
@@ -63,40 +70,71 @@ class _Rows:
 def _cell(value: Cell) -> str | float:
     if isinstance(value, str):
         return _FORMULA.sub("'", encodable(value))
+    assert not isinstance(value, list | np.ndarray), "a cell of a CSV is a text or a number"
     return "" if value is None or math.isnan(value) else value
 
 
-def write_table(path: Path, columns: Columns, rows: Sequence[Sequence[Cell]]) -> None:
+def write_table(
+    path: Path, columns: Columns, rows: Iterable[Sequence[Cell]], metadata: Mapping[bytes, bytes] = _NONE
+) -> None:
     """Writes a table in the format of TABLES that the path's suffix names; the file is replaced atomically.
+
+    Rows are written as they come, so that a table of any length takes little memory.
 
     Args:
         path: its parent folder exists.
         columns: name -> type of the cells, which Parquet stores.
-        rows: a cell for each column; None is an empty cell of any type.
+        rows: a cell for each column; None is an empty cell of any type. What they raise leaves no file.
+        metadata: of Parquet's schema.
     """
-    if path.suffix.lower() == ".csv":
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
         write_csv(path, list(columns), rows)
         return
-    rows = [[encodable(value) if isinstance(value, str) else value for value in row] for row in rows]
+    rows = ([encodable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     with replacing(path) as temporary:
-        if path.suffix.lower() == ".jsonl":
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                for row in rows:
-                    line = json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
-                    file.write(line.translate(_ESCAPED_BREAKS) + "\n")
+        if suffix == ".jsonl":
+            _write_json_lines(temporary, list(columns), rows)
         else:
-            _write_parquet(temporary, columns, rows)
+            _write_parquet(temporary, columns, rows, metadata)
 
 
-def _write_parquet(path: Path, columns: Columns, rows: Sequence[Sequence[Cell]]) -> None:
+def _write_json_lines(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            values = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in row]
+            line = json.dumps(dict(zip(columns, values, strict=True)), ensure_ascii=False)
+            file.write(line.translate(_ESCAPED_BREAKS) + "\n")
+
+
+def _write_parquet(
+    path: Path, columns: Columns, rows: Iterable[Sequence[Cell]], metadata: Mapping[bytes, bytes]
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = [pa.float64() if kind is float else pa.string() for kind in columns.values()]
-    values = [[row[place] for row in rows] for place in range(len(columns))]
-    table = pa.table([pa.array(v, kind) for v, kind in zip(values, kinds, strict=True)], names=list(columns))
-    with path.open("wb") as file:
-        pq.write_table(table, file)
+    lists = {list[str]: pa.list_(pa.string()), list[float]: pa.list_(pa.float64()), np.ndarray: pa.list_(pa.float32())}
+    kinds = {str: pa.string(), float: pa.float64()} | lists
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()], metadata or None)
+    # pyarrow opens no path that is not UTF-8
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
+        for group in _row_groups(rows):
+            arrays = [pa.array(cells, kind) for cells, kind in zip(zip(*group, strict=True), schema.types, strict=True)]
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _row_groups(rows: Iterable[Sequence[Cell]]) -> Iterator[list[Sequence[Cell]]]:
+    """Splits rows into groups of about _ROW_GROUP numbers, so that few are held in memory."""
+    group: list[Sequence[Cell]] = []
+    values = 0
+    for row in rows:
+        group.append(row)
+        values += sum(len(cell) if isinstance(cell, list | np.ndarray) else _CELL for cell in row)
+        if values >= _ROW_GROUP:
+            yield group
+            group, values = [], 0
+    if group:
+        yield group
 
 
 def encodable(text: str) -> str:

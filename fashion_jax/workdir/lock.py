@@ -14,7 +14,7 @@ from pathlib import Path
 from fashion_jax.atomic import open_regular, unwritable
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
-from fashion_jax.workdir.paths import lock_path
+from fashion_jax.workdir.paths import LOCK
 
 _ATTEMPTS = 10
 
@@ -23,7 +23,7 @@ _MAX_BYTES = 4096
 
 @contextlib.contextmanager
 def locked(
-    workdir: Path, say: Callable[[str], None], flag: str = "--workdir", activity: str = "is training"
+    workdir: Path, say: Callable[[str], None], flag: str = "--workdir", activity: str = "is training", name: str = LOCK
 ) -> Iterator[None]:
     """Holds the lock of a directory; the lock ends with the process at the latest, however that ends.
 
@@ -35,11 +35,12 @@ def locked(
         say: reports that there are no locks.
         flag: by which the user has named it.
         activity: what a process that holds it does.
+        name: of the file; several locks of one directory have different names.
 
     Raises:
         UserError: another process holds it, or the file of the lock is a link or no file.
     """
-    path = lock_path(workdir)
+    path = workdir / name
     is_new = not os.path.lexists(path)
 
     def refused(holder: str) -> UserError:

@@ -55,11 +55,6 @@ def calibration_path(workdir: Path) -> Path:
     return workdir / CALIBRATION
 
 
-def lock_path(workdir: Path) -> Path:
-    """Returns the path of the lock that the training process holds."""
-    return workdir / LOCK
-
-
 def checkpoints_path(workdir: Path) -> Path:
     """Returns the path of the folder of checkpoints."""
     return workdir / CHECKPOINTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import decimal
 import difflib
@@ -94,27 +95,66 @@ def read_columns(path: Path, wanted: Mapping[str, str], optional: Sequence[str])
     parts = read(path, wanted, optional)
     empty = True
     while True:
-        try:
+        with _readable(path, kind):
             part = next(parts, None)
-        except (OSError, ValueError, NotImplementedError) as error:  # ValueError: pyarrow's errors
-            raise UserError(f"The table {str(path)!r} cannot be read ({error}): save it as {kind}.") from error
         if part is None:
             break
         empty = False
         yield part
     if empty:
-        raise UserError(f"The table {str(path)!r} has no rows: data.csv must have one row per product.")
+        raise UserError(f"The table {str(path)!r} has no rows: it must have one for each image.")
+
+
+def text_columns(path: Path) -> list[str]:
+    """Returns the names of the columns that can hold texts, without those that several columns have.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    header = _text_columns_of_parquet(path) if is_parquet(path) else _header_of_csv(path)
+    return [name for name in header if name and header.count(name) == 1]
+
+
+def _header_of_csv(path: Path) -> list[str]:
+    with _readable(path, "CSV in UTF-8"), _read_as_csv(path), _opened(path) as file:
+        reader = csv.reader(file, delimiter=_delimiter(path, ()), skipinitialspace=True, strict=True)
+        return _header(next(_rows(reader, path), (0, []))[1])
+
+
+def _text_columns_of_parquet(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _readable(path, "Parquet"), path.open("rb") as opened:
+        schema = pq.read_schema(opened)
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary)
+    return _header([field.name for field in schema if any(is_text(field.type) for is_text in texts)])
+
+
+@contextlib.contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Turns what is raised while a table is read into a message that names the kind of file it should be."""
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as error:  # ValueError: pyarrow's errors
+        raise UserError(f"The table {str(path)!r} cannot be read ({error}): save it as {kind}.") from error
 
 
 def _read_csv(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
+    with _read_as_csv(path):
+        yield from _parts_of_csv(path, wanted, optional)
+
+
+@contextlib.contextmanager
+def _read_as_csv(path: Path) -> Iterator[None]:
+    """Refuses a file of another format, and says in which line a file that the block reads is not in UTF-8."""
     start = _first_bytes(path)
     if other := next((name for first, name in _OTHER_FORMATS.items() if start.startswith(first)), ""):
         raise UserError(
-            f"The table {str(path)!r} is {other}, not a CSV: open it, save it as {_IN_UTF8}, and name that file in "
-            "data.csv."
+            f"The table {str(path)!r} is {other}, not a CSV: open it, save it as {_IN_UTF8}, and name that file."
         )
     try:
-        yield from _parts_of_csv(path, wanted, optional)
+        yield
     except UnicodeDecodeError as error:
         raise UserError(
             f"The table {str(path)!r} cannot be read, as line {_line_of_bad_byte(path)} is not in UTF-8 "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fashion_jax.data.decoding.decode import obstacle
+from fashion_jax.data.strings import Strings
 
 IMAGE_SUFFIXES = (
     ".jpg",
@@ -35,6 +36,12 @@ _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", 
 
 _MADE_IN_A_WORKDIR = {"checkpoints", "predictions", "report"}
 
+_REPORT = {"index.html", "label_errors.csv"}  # names in a report page, which evaluate may write anywhere
+
+_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", "lock"} | _REPORT
+
+_END = ("end", "", "")
+
 
 class Found(NamedTuple):
     """A file, or an entry that stands for files that could not be read.
@@ -56,15 +63,17 @@ def walk(folder: str) -> Iterator[Found]:
     nor above it, nor in or above one that was already followed. So no folder is read twice, and cycles are not walked.
     """
     links = _Links(folder)
-    pending = list(_entries(folder, ""))[::-1]
-    while pending:
-        kind, path, error = pending.pop()
-        if kind == "link" and not links.follow(os.path.join(folder, path)):
+    opened = [_entries(folder, "")]  # the folder that is being read, below those that it lies in
+    while opened:
+        kind, path, error = next(opened[-1], _END)
+        if kind == "end":
+            opened.pop()
+        elif kind == "link" and not links.follow(os.path.join(folder, path)):
             yield Found(path, READ_ANYWAY)
         elif kind == "file" or error:
             yield Found(path, error)
         else:
-            pending += list(_entries(folder, path))[::-1]
+            opened.append(_entries(folder, path))
 
 
 def is_image(name: str) -> bool:
@@ -111,42 +120,62 @@ def _ancestors(path: str) -> Iterator[str]:
 def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
     """Yields the entries of the folder at path as (kind: file, folder or link to a folder; path; error).
 
-    Files are not opened.
+    Files are not opened. Of a folder with millions of files only the names are held.
     """
+    told: set[str] = set()
+    count = 0
+
+    def names(scanned: Iterable[os.DirEntry[str]]) -> Iterator[str]:
+        nonlocal count
+        for entry in scanned:
+            if not is_hidden(entry.name):
+                count += 1
+                if entry.name in _TELLING:
+                    told.add(entry.name)
+                yield f"{entry.name}\0{_kind(entry)}"  # a name has no NUL, which comes before all other characters
+
     try:
         with os.scandir(os.path.join(folder, path)) as scanned:
-            entries = sorted((entry for entry in scanned if not is_hidden(entry.name)), key=lambda entry: entry.name)
+            entries = Strings.sort(names(scanned))
     except OSError as error:
         yield "file", path, f"the folder cannot be read ({error.strerror})"
         return
-    names = {entry.name for entry in entries}
-    if path and (_is_workdir(names) or _is_report(names)):
+    is_workdir = _is_workdir(told, count)
+    if path and (is_workdir or told >= _REPORT):
         yield "folder", path, OF_A_RUN
         return
     for entry in entries:
-        place = os.path.join(path, entry.name)
-        if entry.is_symlink():
-            is_folder = os.path.isdir(entry.path)
-            yield ("link", place, "") if is_folder else ("file", place, "" if _is_file(entry) else obstacle(entry.path))
-        elif entry.is_dir():
-            yield "folder", place, OF_A_RUN if entry.name in _MADE_IN_A_WORKDIR and _is_workdir(names) else ""
+        name, _, kind = entry.partition("\0")
+        place = os.path.join(path, name)
+        if kind == "link":
+            whole = os.path.join(folder, place)
+            yield ("link", place, "") if os.path.isdir(whole) else ("file", place, _error_of(whole))
+        elif kind == "folder":
+            yield "folder", place, OF_A_RUN if name in _MADE_IN_A_WORKDIR and is_workdir else ""
         else:
-            yield "file", place, "" if _is_file(entry) else obstacle(entry.path)
+            yield "file", place, "" if kind == "file" else obstacle(os.path.join(folder, place))
 
 
-def _is_workdir(names: set[str]) -> bool:
-    """Whether a folder with these names is the work directory of a run, which has only its lock when it begins."""
-    has_run = "checkpoints" in names or {"taxonomy.json", "data.json"} <= names
-    return names == {"lock"} or ("config.json" in names and has_run)
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Returns file, folder, link, or other for a pipe and the like; asks the disk for none of them."""
+    if entry.is_symlink():
+        return "link"
+    if entry.is_dir():
+        return "folder"
+    return "file" if entry.is_file() else "other"
 
 
-def _is_report(names: set[str]) -> bool:
-    """Whether a folder with these names is a report page, which evaluate may write anywhere."""
-    return {"index.html", "label_errors.csv"} <= names
+def _error_of(link: str) -> str:
+    """Says why a link to no folder cannot be read; "" if it leads to a file."""
+    return "" if os.path.isfile(link) else obstacle(link)
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link that cannot be followed
-        return False
+def _is_workdir(told: set[str], count: int) -> bool:
+    """Whether a folder is the work directory of a run, which has only its lock when it begins.
+
+    Args:
+        told: the names of _TELLING that it has.
+        count: how many names it has.
+    """
+    has_run = "checkpoints" in told or {"taxonomy.json", "data.json"} <= told
+    return (told == {"lock"} and count == 1) or ("config.json" in told and has_run)
