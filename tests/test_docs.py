@@ -10,16 +10,17 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+import fashion_jax
 from fashion_jax import demo, evaluate, main, predict, prepare
-from fashion_jax.config.loading import config_to_json, flatten, load_config, load_run_config
+from fashion_jax.config.loading import config_to_json, flatten, get_config, load_config, load_run_config
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained import __main__ as pretrained
 from fashion_jax.workdir.paths import config_path
-from tests.shop import smallest_image, write_table
+from tests.shop import smallest_image, write_image, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
@@ -343,6 +344,31 @@ def make_missing_runs(arguments: list[str]) -> None:
     for workdir in named if "--config" not in arguments else []:
         if not Path(workdir, "config.json").exists():
             assert main.main([*MINE, "--workdir", workdir]) == 0
+
+
+def python_of(page: str) -> str:
+    """Returns the blocks of Python of a page, one after the other."""
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_of_a_page_runs(page, finished_run, tiny_config, monkeypatch, tmp_path):
+    """Its run has been trained before, so that it is found complete."""
+
+    def config_of_the_run(*arguments: object, **fields: object) -> object:
+        get_config(*arguments, **fields)
+        return tiny_config
+
+    write_readers_data(tmp_path)
+    for name in ("mtl", "mine"):
+        shutil.copytree(finished_run, tmp_path / "runs" / name)
+    shutil.copy(tmp_path / "one.jpg", tmp_path / "a.jpg")
+    write_image(tmp_path / "b.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fashion_jax, "get_config", config_of_the_run)
+    names: dict[str, Any] = {}
+    exec(python_of(page), names)
+    assert names["answer"].classes and not names["answer"].error
 
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
