@@ -11,6 +11,7 @@ import errno
 import io
 import logging
 import os
+import re
 import select
 import shlex
 import shutil
@@ -49,6 +50,9 @@ def program(module: str) -> str:
     return typed if typed.startswith(tuple(f"{name} " for name in PROGRAMS)) else f"python -m {module}"
 
 
+_NOT_PATHS = ("study",)  # flags whose values may be addresses
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are UserErrors."""
 
@@ -66,10 +70,30 @@ class Parser(argparse.ArgumentParser):
             UserError: a flag is unknown or lacks its value.
         """
         flags, rest = self.parse_known_args(arguments)
+        self._check_paths(flags)
         known = list(self._option_string_actions)
         return flags, parse_overrides(
             rest, lambda name, value: suggest(name, value, known) if suggest else close_flag(name, known)
         )
+
+    def _check_paths(self, flags: argparse.Namespace) -> None:
+        """Checks that no flag names a file of a remote store: `gs://bucket/run` would become a local folder gs:."""
+        for action in self._actions:
+            given = getattr(flags, action.dest, None)
+            for value in given if isinstance(given, list) else [given]:
+                if isinstance(value, Path | str) and action.dest not in _NOT_PATHS and (store := remote(str(value))):
+                    raise UserError(f"{action.option_strings[0]} is {str(value)!r}, {store}.")
+
+
+def remote(path: str) -> str:
+    """Returns the end of a sentence about a path of a remote store, such as gs://bucket/run; "" for any other path."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", path)  # one slash is what a Path leaves of two
+    if not scheme:
+        return ""
+    return (
+        f"but files are read and written through the file system: mount the store (for {scheme[1]}:// by a tool such "
+        "as gcsfuse, s3fs or rclone mount) and name the folder where it is mounted"
+    )
 
 
 def run_command(

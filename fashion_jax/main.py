@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fashion_jax.command_line import Overrides, Parser, program, run_command
 from fashion_jax.config.files import config_names
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
-# Seconds after which the others consider a process dead, and for which they wait for a late one at the end.
-_HEARTBEAT, _SHUTDOWN = 30, 20
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from fashion_jax.devices.job import Job
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +35,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     """
     parser = Parser(
         prog=program("fashion_jax.main"),
-        usage="%(prog)s --config CONFIG [--workdir DIR] [--config.FIELD=VALUE ...] [--distributed] [--verbose]",
+        usage="%(prog)s --config CONFIG [--workdir DIR] [--config.FIELD=VALUE ...] [--distributed "
+        "[--initialization-timeout SECONDS]] [--verbose]",
         description="Trains a classifier of fashion images; run again on the same workdir, it resumes.",
         epilog="Any field of the config can be set: --config.FIELD=VALUE, e.g. --config.learning_rate=0.02. "
         "configs/default.py explains them all.",
@@ -48,13 +54,22 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="join the other processes of the job: found by itself on Slurm, TPU and GKE, else from the variables "
-        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+        help="join the other processes of the job: found by itself on Slurm, Open MPI and TPUs, else from "
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those of torchrun",
+    )
+    parser.add_argument(
+        "--initialization-timeout",
+        metavar="SECONDS",
+        type=int,
+        default=120,
+        help="how long --distributed waits for the other processes to start (default: 120)",
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, overrides = parser.parse(arguments, _suggest)
     if flags.config is None:
         raise UserError("--config is missing: name a config, e.g. --config mtl.")
+    if flags.initialization_timeout < 1:
+        raise UserError(f"--initialization-timeout is {flags.initialization_timeout}, but must be at least 1 second.")
     return flags, overrides
 
 
@@ -69,41 +84,60 @@ def _suggest(name: str, value: str | None, flags: Iterable[str]) -> str:
 
 def _train(arguments: list[str]) -> None:
     # Imported late, so that signals are watched for from the first tenth of a second on.
-    from fashion_jax.config.loading import load_config
-    from fashion_jax.training.launch import check, launch
+    from fashion_jax.devices.job import find_job
+    from fashion_jax.devices.roll_call import call_roll
+    from fashion_jax.training.launch import launch
 
     flags, overrides = parse(arguments)
+    timeout = flags.initialization_timeout
+    job = find_job(os.environ, timeout) if flags.distributed else None
+    try:
+        config, workdir = _checked(flags, overrides)
+    except UserError as error:
+        if job:
+            call_roll(job, timeout, str(error))  # tells the others, who would wait
+        raise
+    if job is None:
+        launch(config, workdir)
+        return
+    call_roll(job, timeout)
+    with _joined(job, timeout, workdir):
+        launch(config, workdir)
+
+
+def _checked(flags: argparse.Namespace, overrides: Overrides) -> tuple[ConfigDict, Path]:
+    """Returns the config and the work directory of the flags, checked as far as that needs no jax.
+
+    Raises:
+        UserError: a flag, a field or a path is wrong.
+    """
+    from fashion_jax.config.loading import load_config
+    from fashion_jax.training.launch import check
+
     config = load_config(flags.config, overrides)
     workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     check(config, Path(workdir))
-    if flags.distributed:
-        _join()
-        interruption.share_among_processes()
-    launch(config, Path(workdir))
+    return config, Path(workdir)
+
+
+@contextlib.contextmanager
+def _joined(job: Job, timeout: int, workdir: Path) -> Iterator[None]:
+    """Connects the processes of a job while the block runs; they fail and stop together."""
+    from fashion_jax.devices.processes import failing_together, join
+    from fashion_jax.training.watchdog import write_stacks
+
+    join(job, timeout)
+    interruption.share_among_processes()
+    with failing_together(functools.partial(write_stacks, workdir)):
+        yield
 
 
 def _default_workdir(config: str) -> Path:
     """Returns runs/CONFIGNAME, or the run that a config.json belongs to."""
     path = Path(config)
     return path.parent if path.suffix == ".json" else Path("runs") / path.stem
-
-
-def _join() -> None:
-    import jax
-
-    count, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
-    try:
-        jax.distributed.initialize(
-            num_processes=int(count) if count else None,
-            process_id=int(index) if index else None,
-            heartbeat_timeout_seconds=_HEARTBEAT,
-            shutdown_timeout_seconds=_SHUTDOWN,
-        )
-    except (ValueError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise UserError(f"--distributed found no job to join ({first_line}): see --help.") from error
 
 
 if __name__ == "__main__":

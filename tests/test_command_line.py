@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fashion_jax.command_line import about, duration, run_command, typed_command
+from fashion_jax.command_line import Parser, about, duration, run_command, typed_command
+from fashion_jax.errors import UserError
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -146,3 +148,21 @@ def test_rough_durations(seconds, text):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (65, "1:05"), (7390, "2:03:10")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("value", ["gs://bucket/run", "s3://bucket/run", "https://host/x.csv"])
+def test_addresses_of_remote_stores_are_refused(value):
+    parser = Parser(prog="x")
+    parser.add_argument("--workdir", type=Path)
+    parser.add_argument("--input", nargs="+")
+    for arguments in (["--workdir", value], ["--input", "photos", value]):
+        with pytest.raises(UserError, match=rf"^{arguments[0]} is '{value[:2]}.*mount the store") as raised:
+            parser.parse(arguments)
+        assert "\n" not in str(raised.value)
+
+
+def test_paths_of_this_machine_are_no_addresses(tmp_path):
+    parser = Parser(prog="x")
+    parser.add_argument("--workdir", type=Path)
+    for value in (str(tmp_path), "runs/a:b", "C:/runs", "~/x", "a/gs:/b"):
+        assert parser.parse(["--workdir", value])[0].workdir == Path(value)

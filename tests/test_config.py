@@ -40,6 +40,7 @@ WRONG = {
     "batch_size": (*NO_INTEGERS, 0, 1),
     "num_epochs": (*NO_INTEGERS, 0),
     "learning_rate": (*NO_NUMBERS, 0, 0.0),
+    "watchdog_minutes": (*NO_NUMBERS, -1),
     "momentum": (*NO_NUMBERS, 1.1),
     "weight_decay": NO_NUMBERS,
     "optimizer": ("adam", "SGD", None, 1),
@@ -103,7 +104,7 @@ WRONG = {
     "checkpoint.keep": (*NO_INTEGERS, 0),
     "checkpoint.best": (None, 1, "validation/main/f1", "train/loss"),
     "data.source": ("web", None),
-    "data.path": (None, 3, ["a"], "a\0", "a\udcff"),
+    "data.path": (None, 3, "gs://bucket/photos", ["a"], "a\0", "a\udcff"),
     "data.csv": (None, 3),
     "data.tfds": (None, 3),
     "data.image": (

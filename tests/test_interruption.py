@@ -91,12 +91,13 @@ def test_the_second_signal_ends_at_once():
 
 SHARED_PROGRAM = """
 import os, sys, time
-from fashion_jax import main
+from fashion_jax.devices.job import find_job
+from fashion_jax.devices.processes import join
 from fashion_jax.training import interruption
 from fashion_jax.command_line import run_command
 
 def command(numbers):
-    main._join()
+    join(find_job(os.environ, 60), 60)
     interruption.share_among_processes()
     for number in numbers:
         os.kill(os.getpid(), int(number))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from fashion_jax.command_line import remote
 from fashion_jax.config.image_patterns import Value, parse_pattern
 
 TRUNKS = ("resnet10", "resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn")
@@ -60,6 +61,12 @@ def _text(x: Any) -> str:
         "[\0\ud800-\udfff]", x
     )  # surrogates stand for bytes of the command line that are not UTF-8
     return "" if good else "a text in UTF-8"
+
+
+def _path(x: Any) -> str:
+    if wrong := _text(x):
+        return wrong
+    return f"a path of the file system ({store})" if (store := remote(x)) else ""
 
 
 def _pattern(x: Any) -> str:
@@ -260,12 +267,12 @@ CHECKS: dict[str, Check] = {
     "checkpoint.keep": _integer(1),
     "checkpoint.best": _text,
     "data.source": _choice("catalogue", "csv", "folder", "tfds"),
-    "data.path": _text,
-    "data.csv": _text,
+    "data.path": _path,
+    "data.csv": _path,
     "data.tfds": _text,
     "data.image": _pattern,
     "data.levels": _levels,  # some names are taken by predict's columns
-    "data.taxonomy": _text,
+    "data.taxonomy": _path,
     "data.splits": _splits,
     "data.folds": lambda x: "" if type(x) is int and (x == 0 or x >= 2) else "0, or a whole number of at least 2",
     "data.fold": _integer(0),
@@ -277,10 +284,11 @@ CHECKS: dict[str, Check] = {
     "data.resize": _choice("stretch", "crop", "letterbox"),
     "data.canvas_size": _canvas_size,
     "data.cache": _choice("auto", "none", "host", "device"),
-    "data.cache_dir": _text,
+    "data.cache_dir": _path,
     "data.catalogue.num_images": _integer(1),
     "data.catalogue.seed": _integer(0),
     "data.catalogue.label_noise": _number(0, 1),
+    "watchdog_minutes": _number(0),
     "log_every_steps": _integer(1),
 }
 
@@ -304,6 +312,7 @@ ADDED: dict[str, Any] = {
     "model.condition_on_parent": False,
     "data.folds": 0,
     "data.fold": 0,
+    "watchdog_minutes": 0.0,
 }
 
 

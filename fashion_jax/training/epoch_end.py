@@ -90,9 +90,12 @@ def predict_validation(run: Run, state: TrainState, step: int, task: Task) -> di
     """
     split, size = run.dataset.splits["validation"], run.config.batch_size
     batches = eval_batches(split, run.validation, size, run.rows)
-    batches = _until_stopped(
-        batches, functools.partial(stop, run, state, step), lambda count: task.reached(count * size)
-    )
+
+    def reached(count: int) -> None:
+        task.reached(count * size)
+        run.watchdog.feed(step)
+
+    batches = _until_stopped(batches, functools.partial(stop, run, state, step), reached)
     return predict_split(state, batches, len(split), run.program.eval_step, run.program.mesh)
 
 

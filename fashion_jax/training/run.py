@@ -22,6 +22,7 @@ from fashion_jax.terminal import Terminal
 from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.schedule import Schedule
+from fashion_jax.training.watchdog import Watchdog
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 
@@ -45,6 +46,7 @@ class Run:
         terminal: the lines that a user sees.
         progress: the line that says how far the steps are.
         table: the lines of the epochs that have ended.
+        watchdog: ends the run if its loop hangs.
     """
 
     program: Program
@@ -59,6 +61,7 @@ class Run:
     terminal: Terminal
     progress: TrainingProgress
     table: EpochTable
+    watchdog: Watchdog
 
     @property
     def config(self) -> ConfigDict:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import best_metric, head_names
-from fashion_jax.config.loading import check_config, config_to_json, image_shape
+from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.findings import count_notes, left_out_note
+from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, meet, put_batch, put_batches
@@ -32,6 +34,7 @@ from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Outcome
 from fashion_jax.terminal import Task, Terminal
 from fashion_jax.training import interruption
+from fashion_jax.training.agreement import check_agreement
 from fashion_jax.training.announcements import first_rows
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
@@ -46,8 +49,11 @@ from fashion_jax.training.schedule import Schedule
 from fashion_jax.training.sources import check_heads, normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
-from fashion_jax.workdir.checkpoints.identity import Identity
+from fashion_jax.training.watchdog import Watchdog, end_stalled
+from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
+from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
+from fashion_jax.workdir.environment import environment
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 from fashion_jax.workdir.opening import check_workdir, opened
 from fashion_jax.workdir.paths import checkpoints_path, metrics_path, page_path, report_path
@@ -92,6 +98,8 @@ def train_and_evaluate(
         stack.enter_context(place.blamed())
         with terminal.doing(Task("Reading the data")):
             dataset = load_dataset(config)
+        if jax.process_count() > 1:
+            check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
         for warning in _warnings(dataset, config.data.drop_leaks):
             terminal.say(warning)
@@ -99,6 +107,22 @@ def train_and_evaluate(
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
         return _resume(start, changes)
+
+
+def _record(fields: Mapping[str, Any], dataset: Dataset, workdir: Path) -> dict[str, Any]:
+    """Returns what all processes of a run must have in common, given the fields of its config."""
+    made_with = environment()
+    return (
+        {**fields}
+        | {f"version of {name}": version for name, version in made_with["packages"].items()}
+        | {
+            "commit": made_with["commit"],
+            "taxonomy": taxonomy_digest(dataset.taxonomy),
+            "data": combined(dataset.digests),
+            "number of training images": len(dataset.splits["train"]),
+            "newest checkpoint": max(list_steps(checkpoints_path(workdir)), default=0),
+        }
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +208,8 @@ def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, even
     table = EpochTable(dataset.taxonomy.levels, config.num_epochs, start.terminal.columns)
     if table.unshown:
         start.terminal.say(f"Note: the lines below have no room for {', '.join(table.unshown)}; metrics.jsonl has all.")
+    progress = TrainingProgress(start.schedule, config.num_epochs, config.batch_size)
+    end = functools.partial(end_stalled, start.workdir)
     return Run(
         program=start.program,
         train_step=train_step,
@@ -195,8 +221,9 @@ def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, even
         metrics_file=metrics_file,
         events=events,
         terminal=start.terminal,
-        progress=TrainingProgress(start.schedule, config.num_epochs, config.batch_size),
+        progress=progress,
         table=table,
+        watchdog=Watchdog(config.watchdog_minutes, lambda: progress.pace.step_seconds, end),
     )
 
 
@@ -207,7 +234,7 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
         state = end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
     if step < run.schedule.num_steps:
         images = open_images(run.dataset.splits["train"], run.config, image_shape(run.config), run.program.mesh)
-        with run.terminal.doing(run.progress):
+        with run.terminal.doing(run.progress), run.watchdog.watching():
             state = _train(run, state, images)
     write_results(run, state)
     meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
@@ -313,6 +340,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
             state, outcome = step_fn(state, batch)
         interruption.hold(True)
         run.progress.dispatched(step)
+        run.watchdog.feed(step)
         if before is not None and step % config.log_every_steps < count:
             _report_progress(run, step - count, before, watch)  # after this dispatch, so that the device never waits
         watch.steps += count

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 _PACKAGES = (
-    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
+    *("fashion_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow", "numpy"),
     *("simplejpeg", "opencv-python-headless", "pillow"),  # which make the pixels
 )
 

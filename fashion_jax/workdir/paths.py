@@ -12,6 +12,8 @@ IMAGES = "images.parquet"
 METRICS = "metrics.jsonl"
 CALIBRATION = "calibration.json"
 LOCK = "lock"
+MEETING = "processes"
+STACKS = "stacks"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 VALIDATION = "validation.parquet"
@@ -53,6 +55,16 @@ def metrics_path(workdir: Path) -> Path:
 def calibration_path(workdir: Path) -> Path:
     """Returns the path of the run's temperatures."""
     return workdir / CALIBRATION
+
+
+def meeting_path(workdir: Path) -> Path:
+    """Returns the path of the file by which the processes of a run find out whether they share a file system."""
+    return workdir / MEETING
+
+
+def stacks_path(workdir: Path) -> Path:
+    """Returns the path of the folder that shows where each process of a run that hung was."""
+    return workdir / STACKS
 
 
 def checkpoints_path(workdir: Path) -> Path:

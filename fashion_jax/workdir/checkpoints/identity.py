@@ -24,6 +24,7 @@ FREE_FIELDS = {
     "nonfinite.max_rollbacks",
     "deterministic",
     "log_every_steps",
+    "watchdog_minutes",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "data.path",

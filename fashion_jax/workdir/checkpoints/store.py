@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from fashion_jax.devices.mesh import agreed, fetch, meet
+from fashion_jax.devices.processes import exchange
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
 from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps
@@ -273,11 +274,14 @@ class Checkpoints:
         meet("listed")
         damaged = [*damaged]
         for step in steps:
+            state, reason = None, ""
             try:
                 state = self.restore(step, like)
             except Unusable as error:
+                reason = str(error)
+            if reason := exchange(f"step {step}", reason, _first_reason):
                 damaged.append(step)
-                self._say_unusable(step, error)
+                self._say_unusable(step, reason)
             else:
                 self._set_aside(damaged)
                 return step, state
@@ -318,3 +322,8 @@ def _size(state: Any) -> int:
 
 def _mib(count: int) -> str:
     return f"{count / 2**20:.0f} MiB"
+
+
+def _first_reason(reasons: Sequence[str]) -> str:
+    """Returns why the first of the processes that cannot use a checkpoint cannot; "" if all can."""
+    return next(filter(None, reasons), "")

@@ -1,0 +1,116 @@
+"""Finds the job that a process belongs to: where its processes meet, their number, and which of them this one is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+
+from fashion_jax.errors import UserError, first_line
+
+# What names each part of a job, the first that is set. JAX's own variables come before those of torchrun, and those
+# before what JAX finds in the variables of Slurm and Open MPI and in the metadata of a TPU.
+_COUNTS = ("JAX_NUM_PROCESSES", "WORLD_SIZE")
+_INDICES = ("JAX_PROCESS_ID", "RANK", "JOB_COMPLETION_INDEX")  # the last one is of an indexed job of Kubernetes
+_NEEDED = "JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The processes that train a run together, as one of them sees them.
+
+    Attributes:
+        host: the machine of process 0.
+        port: on that machine, where the processes meet.
+        count: the number of processes.
+        index: of this process, from 0.
+        local_devices: the GPUs of its machine that this process uses; None for all of them.
+    """
+
+    host: str
+    port: int
+    count: int
+    index: int
+    local_devices: tuple[int, ...] | None = None
+
+    @property
+    def address(self) -> str:
+        """Returns HOST:PORT, with an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def find_job(variables: Mapping[str, str], timeout: int) -> Job:
+    """Finds the job in the environment: its own variables, or those of Slurm, Open MPI, Kubernetes or a TPU.
+
+    Args:
+        variables: the environment.
+        timeout: seconds to wait for the machine of process 0 to have a name.
+
+    Raises:
+        UserError: there is no job, or a variable has a wrong value.
+    """
+    address, count, index = _address(variables), _number(variables, _COUNTS), _number(variables, _INDICES)
+    local: tuple[int, ...] | None = None
+    if None in (address, count, index):
+        address, count, index, local = _detected(address, count, index, timeout)
+    if address is None or count is None or index is None:
+        raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}.")
+    if not 0 <= index < count:
+        raise UserError(
+            f"This process has the number {index} of {count}, but numbers go from 0 to {count - 1}: see {_INDICES[0]}."
+        )
+    host, port = _split(address)
+    return Job(host, port, count, index, _local_devices(variables, local))
+
+
+def _address(variables: Mapping[str, str]) -> str | None:
+    if address := variables.get("JAX_COORDINATOR_ADDRESS"):
+        return address
+    if "MASTER_ADDR" in variables and "MASTER_PORT" in variables:
+        return f"{variables['MASTER_ADDR']}:{variables['MASTER_PORT']}"
+    return None
+
+
+def _number(variables: Mapping[str, str], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        if text := variables.get(name):
+            if not re.fullmatch(r"\d{1,7}", text):
+                raise UserError(f"{name} is {text!r}, but must be a whole number of at least 0.")
+            return int(text)
+    return None
+
+
+def _local_devices(variables: Mapping[str, str], found: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    text = variables.get("JAX_LOCAL_DEVICE_IDS")
+    if not text:
+        return found
+    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
+        raise UserError(f"JAX_LOCAL_DEVICE_IDS is {text!r}, but must be numbers of devices, such as 0,1.")
+    return tuple(map(int, text.split(",")))
+
+
+def _detected(
+    address: str | None, count: int | None, index: int | None, timeout: int
+) -> tuple[str | None, int | None, int | None, tuple[int, ...] | None]:
+    """Completes a job by what JAX knows of clusters: Slurm, Open MPI, TPUs."""
+    from jax._src.clusters import ClusterEnv  # jax.distributed.initialize uses it; there is no public way to ask
+
+    if "KUBERNETES_SERVICE_HOST" in os.environ and address is None:
+        raise UserError(
+            f"--distributed found no job to join in this pod: set {_NEEDED}, as scripts/launch/jobset.yaml does."
+        )
+    try:
+        address, count, index, local = ClusterEnv.auto_detect_unset_distributed_params(
+            address, count, index, None, None, timeout
+        )
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
+        raise UserError(f"--distributed found no job to join ({first_line(error)}): set {_NEEDED}.") from error
+    return address, count, index, None if local is None else tuple(local)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 2**16:
+        raise UserError(f"The address of process 0 is {address!r}, but must be HOST:PORT, such as 10.0.0.1:1234.")
+    return host.strip("[]"), int(port)

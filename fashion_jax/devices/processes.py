@@ -1,0 +1,275 @@
+"""Joins the processes of a run, and lets them exchange texts beside the devices: through JAX's coordination service.
+
+The service's store of keys and values is private API of JAX, and this module alone uses it. Unlike a collective, it
+needs no devices and no program that all processes run, so that processes can say that they differ, or why they failed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from fashion_jax.devices.job import Job
+from fashion_jax.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USAGE, Interrupted, RunError, UserError, first_line
+
+_SILENCE = 30.0  # seconds without a sign of life after which a process is given up
+_HEARTBEAT = 300  # seconds after which JAX gives up a process, and aborts all others: a last resort
+_SHUTDOWN = 20  # seconds for which JAX lets the first processes wait for the last one at the end
+_POLL = 2.0  # seconds between two signs of life
+_TOLD = 10.0  # seconds for which a failed process waits until the others have read why
+_LEAD = 2.0  # seconds by which process 0 ends after the others
+# Keys of the store: the note on why the run ends, who has read it, and the last sign of life of each process.
+_FAILED, _TOLD_BY, _SIGNS = "fashion_jax/failed", "fashion_jax/told/", "fashion_jax/signs/"
+
+_NAMED = 8  # processes that a sentence names at most
+
+_step = 0  # the last one of this process
+_asked: collections.Counter[str] = collections.Counter()
+_kept: list[Any] = []  # connections that are not closed
+
+
+def join(job: Job, timeout: int) -> None:
+    """Connects this process with the others of its job, which have answered the roll call.
+
+    Raises:
+        RunError: they do not connect within the timeout, in seconds.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            coordinator_address=job.address,
+            num_processes=job.count,
+            process_id=job.index,
+            local_device_ids=job.local_devices,
+            cluster_detection_method="deactivate",
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+            shutdown_timeout_seconds=_SHUTDOWN,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise RunError(
+            f"The processes at {job.address} could not be connected ({first_line(error)}): start them again."
+        ) from error
+
+
+def exchange(name: str, text: str, decide: Callable[[list[str]], str]) -> str:
+    """Returns what process 0 decides from the texts of all processes; it waits for all of them.
+
+    Args:
+        name: of the question; all processes ask the same questions in the same order.
+        text: of this process.
+        decide: called by process 0 with the texts in the order of the processes.
+    """
+    import jax
+
+    client = _client()
+    if client is None:
+        return decide([text])
+    _asked[name] += 1
+    key = f"fashion_jax/{name}/{_asked[name]}"
+    client.key_value_set(f"{key}/{jax.process_index()}", text)
+    if jax.process_index() == 0:
+        texts = [_waited_for(client, f"{key}/{index}") for index in range(jax.process_count())]
+        client.key_value_set(f"{key}/decided", decide(texts))
+    return _waited_for(client, f"{key}/decided")
+
+
+@contextlib.contextmanager
+def failing_together(before_end: Callable[[], None]) -> Iterator[None]:
+    """Ends all processes of a run when one of them fails in the block, dies or is stopped: each with the same sentence.
+
+    A process that waits in a collective cannot return to Python, so that a thread ends it.
+
+    Args:
+        before_end: called first by the thread if another process hangs or is silent.
+    """
+    client = _client()
+    if client is None:
+        yield
+        return
+    watch = _Watch(client, before_end)
+    watch.start()
+    try:
+        yield
+    except Interrupted:
+        raise  # all processes stop together
+    except Exception as error:
+        watch.is_over.set()
+        status = EXIT_USAGE if isinstance(error, UserError) else EXIT_FAILURE
+        watch.tell(_words(error), status)
+        _leave()
+        raise
+    finally:
+        watch.is_over.set()
+
+
+def end_all(words: str, status: int) -> NoReturn:
+    """Ends this process, and with it all others of the run, with a sentence and an exit status; for any thread."""
+    client = _client()
+    if client is not None:
+        _Watch(client, lambda: None).tell(words, status)
+    print(words, file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def reached(step: int) -> None:
+    """Notes the last step of this process, which its signs of life tell the others."""
+    global _step
+    _step = step
+
+
+def laggards() -> str:
+    """Returns the end of a sentence about a run that hangs: which processes are behind the others, if any."""
+    client = _client()
+    if client is None:
+        return ""
+    try:
+        signs = {key.rpartition("/")[2]: int(sign.split()[1]) for key, sign in client.key_value_dir_get(_SIGNS)}
+    except RuntimeError:
+        return ", and process 0 does not answer"
+    behind = [index for index, step in signs.items() if step < max(signs.values())]
+    if not behind:
+        return ", where all processes wait"
+    names = ", ".join(sorted(behind, key=int)[:_NAMED]) + (", …" if len(behind) > _NAMED else "")
+    return f", where others wait for process {names}"
+
+
+class _Watch:
+    """Sends signs of life to the other processes of a run, and ends this one when another has failed or fell silent.
+
+    Attributes:
+        is_over: whether the run has ended here, so that nothing ends this process from outside any more.
+    """
+
+    def __init__(self, client: Any, before_end: Callable[[], None]):
+        import jax
+
+        self._client, self._index, self._count = client, jax.process_index(), jax.process_count()
+        self._before_end = before_end
+        self._pause = max(_POLL, self._count / 200)  # process 0 answers at most 200 of them in a second
+        self._answered = time.monotonic()  # when process 0 has answered last
+        self._heard: dict[str, tuple[str, float]] = {}  # process -> its last sign of life, and when it was new
+        self.is_over = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._exchange_signs, daemon=True, name="signs of life").start()
+        threading.Thread(target=self._miss_process_0, daemon=True, name="process 0").start()
+
+    def tell(self, words: str, status: int) -> None:
+        """Leaves a note on why the run ends, and waits until the other processes have read it."""
+        note = {"index": self._index, "words": words, "status": status}
+        with contextlib.suppress(RuntimeError):  # the first note counts; without process 0 there is no one to tell
+            self._client.key_value_set(_FAILED, json.dumps(note))
+        with contextlib.suppress(RuntimeError):
+            self._acknowledge()
+            deadline = time.monotonic() + _TOLD
+            while time.monotonic() < deadline and len(self._client.key_value_dir_get(_TOLD_BY)) < self._count:
+                time.sleep(0.1)
+        self._let_others_go_first()
+
+    def _exchange_signs(self) -> None:
+        for number in itertools.count():
+            if self.is_over.wait(self._pause):
+                return
+            with contextlib.suppress(RuntimeError):  # process 0 has ended, which the other thread notices
+                self._client.key_value_set(f"{_SIGNS}{self._index}", f"{number} {_step}", allow_overwrite=True)
+                self._answered = time.monotonic()
+                self._obey()
+                if self._index == 0:
+                    self._miss_others()
+
+    def _obey(self) -> None:
+        """Ends this process if another one has left a note."""
+        try:
+            note = json.loads(self._client.key_value_try_get(_FAILED))
+        except RuntimeError:
+            return
+        if note["index"] == self._index and note["status"] != EXIT_PREEMPTED:
+            return
+        self._acknowledge()
+        self._end(note["words"], note["status"])
+
+    def _miss_others(self) -> None:
+        """Leaves a note on a process that has given no new sign of life for too long; process 0 calls it."""
+        now = time.monotonic()
+        for key, sign in self._client.key_value_dir_get(_SIGNS):
+            index = key.rpartition("/")[2]
+            if self._heard.get(index, ("", 0.0))[0] != sign:
+                self._heard[index] = sign, now
+            elif now - self._heard[index][1] > _SILENCE + self._pause:
+                self._client.key_value_set(_FAILED, json.dumps(self._silent(index)))
+                self._obey()
+
+    def _miss_process_0(self) -> None:
+        """Ends this process when process 0 no longer answers; its machine may be gone, or it was stopped or killed."""
+        while not self.is_over.wait(1):
+            if time.monotonic() - self._answered > _SILENCE + 2 * self._pause:
+                note = self._silent("0")
+                self._end(note["words"], note["status"])
+
+    def _silent(self, index: str) -> dict[str, Any]:
+        words = (
+            f"Process {index} of this run has given no sign of life for {_SILENCE:.0f} s, so that it was stopped or "
+            "killed, or cannot be reached: run the same command again in all processes to go on."
+        )
+        return {"index": self._index, "words": words, "status": EXIT_PREEMPTED}
+
+    def _acknowledge(self) -> None:
+        self._client.key_value_set(f"{_TOLD_BY}{self._index}", "", allow_overwrite=True)
+
+    def _end(self, words: str, status: int) -> None:
+        if self.is_over.is_set():
+            return
+        if status == EXIT_PREEMPTED:
+            self._before_end()
+        print(words, file=sys.stderr, flush=True)
+        self._let_others_go_first()
+        os._exit(status)
+
+    def _let_others_go_first(self) -> None:
+        """Waits in process 0, since JAX aborts the other processes as soon as it has ended."""
+        if self._index == 0:
+            time.sleep(self._pause + _LEAD)
+
+
+def _words(error: Exception) -> str:
+    import jax
+
+    is_told = isinstance(error, UserError | RunError)
+    reason = str(error) if is_told else f"{type(error).__name__}: {first_line(error)}"
+    return f"Process {jax.process_index()} of this run has failed: {reason}"
+
+
+def _waited_for(client: Any, key: str) -> str:
+    """Returns the value of a key once there is one: a process may read its data for hours before it sets it."""
+    while True:
+        try:
+            return client.blocking_key_value_get(key, 60_000)
+        except RuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+
+
+def _client() -> Any:
+    """Returns the connection to the coordination service; None if this process has no others."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
+
+
+def _leave() -> None:
+    """Spares this process the wait for the others at its end: they have been told, and end by themselves."""
+    from jax._src import distributed
+
+    state = distributed.global_state
+    _kept.append((state.client, state.service, state.preemption_sync_manager))  # their destructors would wait, too
+    state.client = state.service = state.preemption_sync_manager = None

@@ -1,0 +1,185 @@
+"""Calls the roll of a job's processes by plain sockets, before JAX connects them.
+
+Where an address is wrong, a port is taken or a process is missing, JAX's own start-up ends in a fatal error of C++
+after minutes. Here process 0 listens where JAX's service will listen, the others report to it, and it tells all of them
+either to go on or in one sentence why not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import socket
+import time
+from typing import Any
+
+from fashion_jax.devices.job import Job
+from fashion_jax.errors import RunError
+
+_PROGRAM = "fashion_jax"
+_MAX_LINE = 16384  # bytes of a message
+_PAUSE = 0.3  # seconds between two attempts to reach process 0
+_PATIENCE = 15.0  # seconds within which process 0 answers whoever has reached it
+_LINGER = 10.0  # seconds for which a process that cannot go on tries to tell the others
+_MAX_WORDS = 2000  # characters of a sentence
+_NAMED = 8  # missing processes that are named
+
+
+def call_roll(job: Job, timeout: float, failure: str = "") -> None:
+    """Waits until all processes of a job have reported to process 0.
+
+    Args:
+        job: as this process sees it.
+        timeout: seconds until the last one must have reported.
+        failure: a sentence if this process cannot go on, which all others are told.
+
+    Raises:
+        RunError: a process is missing, has another view of the job or cannot go on, or process 0 cannot be reached.
+    """
+    if job.count == 1:
+        return
+    deadline = time.monotonic() + (min(timeout, _LINGER) if failure else timeout)
+    verdict = _lead(job, timeout, deadline, failure) if job.index == 0 else _report(job, timeout, deadline, failure)
+    if verdict and not failure:
+        raise RunError(verdict)
+
+
+def _lead(job: Job, timeout: float, deadline: float, failure: str) -> str:
+    """Listens to the other processes and answers them all; returns why the run does not start, or ""."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_listening(job.port))
+        verdict = _told(0, failure)
+        reported: dict[int, socket.socket] = {}
+        while not verdict and len(reported) < job.count - 1:
+            received = _next_report(server, deadline)
+            if received is None:
+                verdict = _missing(job, reported, timeout)
+                break
+            connection, report = received
+            stack.enter_context(connection)
+            verdict = _disagreement(job, report, reported)
+            reported[len(reported) + job.count if verdict else report["index"]] = connection
+        for connection in reported.values():
+            _send(connection, verdict=verdict)
+        if verdict:
+            _tell_late_ones(server, verdict, job.count - 1 - len(reported), min(deadline, time.monotonic() + _LINGER))
+        return verdict
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+        return socket.create_server(("", port), backlog=4096)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "which another program uses"
+        else:
+            reason = f"which the system refuses ({error.strerror})"
+        raise RunError(
+            f"Process 0 cannot listen on port {port} of {socket.gethostname()}, {reason}: give all processes the "
+            "address of another port."
+        ) from error
+
+
+def _next_report(server: socket.socket, deadline: float) -> tuple[socket.socket, dict[str, Any]] | None:
+    """Returns the connection and the report of the next process; None after the deadline. Strangers are hung up on."""
+    while (left := deadline - time.monotonic()) > 0:
+        server.settimeout(left)
+        try:
+            connection, _ = server.accept()
+        except TimeoutError:
+            return None
+        report = _receive(connection, min(5.0, left))
+        if report and isinstance(report.get("index"), int) and isinstance(report.get("count"), int):
+            _send(connection, waiting=True)
+            return connection, report
+        connection.close()
+    return None
+
+
+def _disagreement(job: Job, report: dict[str, Any], reported: dict[int, socket.socket]) -> str:
+    """Returns why a process cannot take part, or ""."""
+    index, count = report["index"], report["count"]
+    if failure := str(report.get("failure") or ""):
+        return _told(index, failure)
+    if count != job.count or not 0 < index < count:
+        return (
+            f"Process {index} was started as one of {count} processes, but process 0 as one of {job.count}: start all "
+            "with the same number of processes."
+        )
+    if index in reported:
+        return f"Two processes have the number {index} of {count}: give each of them another one, from 0."
+    return ""
+
+
+def _told(index: int, failure: str) -> str:
+    return f"Process {index} could not start: {failure}" if failure else ""
+
+
+def _missing(job: Job, reported: dict[int, socket.socket], timeout: float) -> str:
+    missing = [i for i in range(1, job.count) if i not in reported]
+    names = ", ".join(map(str, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
+    which = f"Process {names} of {job.count} has" if len(missing) == 1 else f"Processes {names} of {job.count} have"
+    return (
+        f"{which} not reported to process 0 at {job.address} within {timeout:.0f} s: see whether they were started and "
+        "can reach this address, or wait longer by --initialization-timeout."
+    )
+
+
+def _tell_late_ones(server: socket.socket, verdict: str, count: int, deadline: float) -> None:
+    for _ in range(count):
+        late = _next_report(server, deadline)
+        if late is None:
+            return
+        with late[0] as connection:
+            _send(connection, verdict=verdict)
+
+
+def _report(job: Job, timeout: float, deadline: float, failure: str) -> str:
+    """Reports to process 0 and waits for its answer; returns why the run does not start, or ""."""
+    reason = "nothing answers there"
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            with socket.create_connection((job.host, job.port), timeout=min(5.0, left)) as connection:
+                _send(connection, index=job.index, count=job.count, failure=failure)
+                reason = "what answers there is not process 0 of this job"
+                if _receive(connection, _PATIENCE):
+                    reason = "process 0 has ended"
+                    # It may have begun to wait later than this process, and then waits longer.
+                    answer = _receive(connection, timeout + _LINGER)
+                    if answer and "verdict" in answer:
+                        return str(answer["verdict"])
+        except socket.gaierror as error:
+            reason = f"its name is not known: {error.strerror}"
+        except OSError as error:
+            reason = f"nothing answers there: {error.strerror or 'no answer in time'}"
+        time.sleep(_PAUSE)
+    return (
+        f"Process {job.index} of {job.count} has not reached process 0 at {job.address} within {timeout:.0f} s "
+        f"({reason}): see whether process 0 was started and the address is right, or wait longer by "
+        "--initialization-timeout."
+    )
+
+
+def _send(connection: socket.socket, **message: Any) -> None:
+    message = {k: v[:_MAX_WORDS] if isinstance(v, str) else v for k, v in message.items()}
+    with contextlib.suppress(OSError):  # who has gone is not told
+        connection.sendall(json.dumps(message | {"program": _PROGRAM}).encode() + b"\n")
+
+
+def _receive(connection: socket.socket, timeout: float) -> dict[str, Any] | None:
+    """Returns the next message of another process, a line of JSON; None if what comes is not one, or none comes."""
+    deadline, data = time.monotonic() + timeout, b""
+    try:
+        while not data.endswith(b"\n") and len(data) < _MAX_LINE:
+            connection.settimeout(max(deadline - time.monotonic(), 1e-3))
+            part = connection.recv(1)  # one message may follow another at once
+            if not part:
+                return None
+            data += part
+        message = json.loads(data)
+    except (OSError, ValueError):
+        return None
+    return message if isinstance(message, dict) and message.get("program") == _PROGRAM else None

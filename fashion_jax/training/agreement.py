@@ -1,0 +1,88 @@
+"""Checks, before the first collective, that the processes of a run agree on what they train."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+
+from fashion_jax.devices.processes import exchange
+from fashion_jax.errors import UserError
+from fashion_jax.workdir.paths import meeting_path
+
+_OWN = ("data.cache_dir",)  # fields of a config that may differ from machine to machine
+_SLOW = 10.0  # seconds until a file of another machine appears on a shared file system
+_SHOWN = 3  # differences that are told of a process
+
+
+def check_agreement(record: Mapping[str, object], workdir: Path) -> None:
+    """Compares the records of all processes of a run, and checks that they share its work directory.
+
+    Args:
+        record: name -> what must be equal in all processes, as JSON: fields of the config, digests, versions.
+        workdir: which exists.
+
+    Raises:
+        UserError: processes differ. Process 0 says which and in what, the others that it does.
+    """
+    with _meeting(workdir) as is_shared:
+        own = {name: value for name, value in record.items() if name not in _OWN}
+        found = exchange("agreement", json.dumps(own | {"--workdir is shared": is_shared}, default=str), differences)
+    if found and jax.process_index() == 0:
+        raise UserError(found)
+    if found:
+        raise UserError("The processes of this run differ: process 0 says in what.")
+
+
+def differences(texts: list[str]) -> str:
+    """Returns a sentence about how processes differ from process 0, or ""; `texts` are their records as JSON."""
+    first, *others = map(json.loads, texts)
+    for index, record in enumerate(others, 1):
+        if not record["--workdir is shared"]:
+            return (
+                f"Process {index} does not see the files that process 0 writes to --workdir: name a directory on a "
+                "file system that all processes share."
+            )
+        names = [name for name in {**first, **record} if first.get(name) != record.get(name)]
+        if names:
+            told = "; ".join(
+                f"{name} is {record.get(name)!r} instead of {first.get(name)!r}" for name in names[:_SHOWN]
+            )
+            more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            return (
+                f"Process {index} differs from process 0: its {told}{more}. Start all processes with the same code, "
+                "config and data."
+            )
+    return ""
+
+
+@contextlib.contextmanager
+def _meeting(workdir: Path) -> Iterator[bool]:
+    """Yields whether this process sees a file that process 0 has written to the work directory for this start."""
+    path = meeting_path(workdir)
+    is_first = jax.process_index() == 0
+    token = uuid.uuid4().hex
+    if is_first:
+        path.write_text(token, encoding="utf-8")
+    token = exchange("token", token, lambda texts: texts[0])
+    try:
+        yield is_first or _holds(path, token)
+    finally:
+        if is_first:
+            path.unlink(missing_ok=True)
+
+
+def _holds(path: Path, token: str) -> bool:
+    deadline = time.monotonic() + _SLOW
+    while True:
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="utf-8") == token:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)

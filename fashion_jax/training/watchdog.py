@@ -1,0 +1,99 @@
+"""Ends a run that hangs, which else would hold its machines for days, and writes down where it hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+
+from fashion_jax.devices import processes
+from fashion_jax.errors import EXIT_PREEMPTED
+from fashion_jax.workdir.paths import stacks_path
+
+_LEAST = 600.0  # seconds that are granted at least, if the config does not say: programs are compiled in this time
+_STEPS = 20  # times the seconds of a step that are granted
+
+
+class Watchdog:
+    """Watches the loop of a run, which feeds it at every step and at every batch of an evaluation."""
+
+    def __init__(
+        self,
+        minutes: float,
+        step_seconds: Callable[[], float],
+        end: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Prepares to watch.
+
+        Args:
+            minutes: without food after which the run ends; 0: as many as 20 steps take, at least 10.
+            step_seconds: returns the seconds of a step, NaN if they are not known yet.
+            end: ends the run, given a sentence.
+            clock: for tests.
+        """
+        self._minutes, self._step_seconds, self._end, self._clock = minutes, step_seconds, end, clock
+        self._fed, self._step = clock(), 0
+
+    def feed(self, step: int) -> None:
+        """Notes that the loop has reached a step, or has gone on within the evaluation after it."""
+        self._fed, self._step = self._clock(), step
+        processes.reached(step)
+
+    @property
+    def limit(self) -> float:
+        """Returns the seconds without food after which the run ends."""
+        if self._minutes:
+            return 60 * self._minutes
+        measured = self._step_seconds()
+        return _LEAST if math.isnan(measured) else max(_LEAST, _STEPS * measured)
+
+    def check(self) -> None:
+        """Ends the run if the limit is exceeded."""
+        if self._clock() - self._fed > self.limit:
+            self._end(
+                f"The run has made no step for {self.limit / 60:.3g} minutes after step {self._step}"
+                f"{processes.laggards()}"
+            )
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watches while the block runs, from a thread of its own."""
+        is_over = threading.Event()
+        self._fed = self._clock()
+
+        def watch() -> None:
+            while not is_over.wait(1):
+                self.check()
+
+        threading.Thread(target=watch, daemon=True, name="watchdog").start()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+
+def end_stalled(workdir: Path, words: str) -> None:
+    """Ends all processes of a run that hangs, with the exit status that asks to start it again."""
+    write_stacks(workdir)
+    folder = stacks_path(workdir)
+    processes.end_all(
+        f"{words}: {folder} shows where each process hangs. Run the same command again to go on from the last "
+        "checkpoint.",
+        EXIT_PREEMPTED,
+    )
+
+
+def write_stacks(workdir: Path) -> None:
+    """Writes where each thread of this process is: stacks/PROCESS.txt in the directory of the run."""
+    folder = stacks_path(workdir)
+    with contextlib.suppress(OSError):  # its file system may be what hangs
+        folder.mkdir(exist_ok=True)
+        with (folder / f"{jax.process_index()}.txt").open("w", encoding="utf-8") as file:
+            faulthandler.dump_traceback(file, all_threads=True)

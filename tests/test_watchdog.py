@@ -1,0 +1,55 @@
+"""The watchdog of a run, with a clock of the test's own; that it ends a run that hangs is tested on a process."""
+
+import math
+import time
+
+import pytest
+
+from fashion_jax.training.watchdog import Watchdog, write_stacks
+
+
+class Dog:
+    """A watchdog, its clock, and the sentences with which it would have ended the run."""
+
+    def __init__(self, minutes, step_seconds=math.nan):
+        self.now, self.said, self.step_seconds = 1000.0, [], step_seconds
+        self.watchdog = Watchdog(minutes, lambda: self.step_seconds, self.said.append, lambda: self.now)
+
+    def after(self, seconds):
+        self.now += seconds
+        self.watchdog.check()
+        return len(self.said)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step_seconds", "limit"),
+    [(0, math.nan, 600), (0, 0.5, 600), (0, 60, 1200), (2, 60, 120), (0.5, math.nan, 30)],
+)
+def test_it_waits_as_long_as_the_config_or_the_measured_step_says(minutes, step_seconds, limit):
+    dog = Dog(minutes, step_seconds)
+    assert dog.after(limit - 1) == 0
+    assert dog.after(2) == 1
+
+
+def test_food_keeps_it_quiet():
+    dog = Dog(1)
+    for step in range(5):
+        assert dog.after(50) == 0
+        dog.watchdog.feed(step)
+    assert dog.after(61) == 1
+    assert dog.said[0].startswith("The run has made no step for 1 minutes after step 4")
+
+
+def test_it_watches_only_within_the_block():
+    dog = Dog(1)
+    with dog.watchdog.watching():
+        pass
+    dog.now += 3600
+    time.sleep(1.1)
+    assert dog.said == []
+
+
+def test_the_stacks_of_all_threads_are_written(tmp_path):
+    write_stacks(tmp_path)
+    text = (tmp_path / "stacks" / "0.txt").read_text()
+    assert "test_the_stacks_of_all_threads_are_written" in text
