@@ -36,12 +36,12 @@ TEMPERATURES = {"main": 1.7, "sub": 0.6, "type": 2.5}
 CASES = {
     "basic blocks, canvas, mirror images, post hoc": {
         "model.name": "resnet18",
-        "image_size": [32, 40],
-        "data.canvas_size": [43, 51],
+        "image_size": [16, 10],  # the last maps are 2 x 2
+        "data.canvas_size": [21, 13],
         "eval_flip": True,
         "rare_classes.post_hoc": {"main": 0.5, "sub": 1.0},
     },
-    "bottlenecks, conditions": {"model.name": "resnet50", "model.condition_on_parent": True},
+    "bottlenecks, conditions": {"model.name": "resnet50", "image_size": [10, 16], "model.condition_on_parent": True},
     "VGG with BatchNorm, levels without a head": {
         "model.name": "vgg16_bn",
         "image_size": [36, 44],

@@ -6,6 +6,7 @@ and holds the canvas and the classes in its metadata.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from functools import singledispatch
@@ -26,6 +27,7 @@ MODEL_FILE = "model.onnx"
 _OPSET = 17
 _IR_VERSION = 8
 _BATCH = "batch"  # the symbol of the number of images
+_TINY_MAP = 2  # height and width up to which a convolution is a matrix product
 
 
 def write(network: Network, folder: Path) -> None:
@@ -59,7 +61,7 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     """
     from onnx import TensorProto, helper
 
-    writer = _Writer()
+    writer = _Writer(network.canvas)
     for layer in network.layers:
         writer.add_layer(layer.name, layer.operation, layer.inputs)
     taxonomy = network.taxonomy
@@ -93,20 +95,17 @@ class _Writer:
     Attributes:
         nodes: in the order in which they are computed.
         initializers: the weights.
-        maps: names of the results that are maps; all others are vectors.
+        maps: name of each result that is a map -> its (height, width); all others are vectors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, canvas: tuple[int, int]) -> None:
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
-        self.maps: set[str] = set()
+        self.maps: dict[str, tuple[int, int]] = {IMAGES: canvas}
 
     def add_layer(self, name: str, operation: ops.Operation, inputs: tuple[str, ...]) -> None:
-        is_map = isinstance(operation, ops.Cast) or (
-            inputs[0] in self.maps and not isinstance(operation, ops.Mean | ops.Flatten)
-        )
-        if is_map:
-            self.maps.add(name)
+        if inputs[0] in self.maps and not isinstance(operation, ops.Mean | ops.Flatten):
+            self.maps[name] = _map_size(operation, *self.maps[inputs[0]])
         _add(operation, self, name, *inputs)
 
     def node(self, kind: str, name: str, *inputs: str, **attributes: Any) -> str:
@@ -131,6 +130,16 @@ class _Writer:
         """Adds the reshaping of vectors [2 * batch, features] to [2, batch, features]; returns its name."""
         shape = self.constant(f"{name}/shape", np.array([2, -1, features], np.int64))
         return self.node("Reshape", f"{name}/halves", x, shape)
+
+
+def _map_size(operation: ops.Operation, height: int, width: int) -> tuple[int, int]:
+    """Returns the (height, width) of the map that an operation makes of one of this height and width."""
+    if isinstance(operation, ops.Resize):
+        return len(operation.rows), len(operation.columns)
+    if isinstance(operation, ops.Conv | ops.MaxPool):
+        size = operation.size if isinstance(operation, ops.MaxPool) else operation.kernel.shape[0]
+        height, width = (1 + (n + 2 * operation.padding - size) // operation.stride for n in (height, width))
+    return height, width
 
 
 @singledispatch
@@ -174,9 +183,39 @@ def _(operation: ops.Shift, writer: _Writer, name: str, x: str) -> None:
 @_add.register
 def _(operation: ops.Conv, writer: _Writer, name: str, x: str) -> None:
     kernel = writer.constant(f"{name}/kernel", operation.kernel.transpose(3, 2, 0, 1))
+    if writer.maps[x] == writer.maps[name] and max(writer.maps[x]) <= _TINY_MAP and operation.padding:
+        _add_tiny_conv(writer, name, x, kernel, operation)
+        return
     bias = writer.constant(f"{name}/bias", operation.bias)
     window = {"kernel_shape": operation.kernel.shape[:2], "strides": [operation.stride] * 2}
     writer.node("Conv", name, x, kernel, bias, pads=[operation.padding] * 4, **window)
+
+
+def _add_tiny_conv(writer: _Writer, name: str, x: str, kernel: str, operation: ops.Conv) -> None:
+    """Adds a convolution of a tiny map as a matrix product of the flat maps.
+
+    The runtime's convolution would multiply the padding too, and read the kernel anew for each image. The matrix is cut
+    out of the kernel, which the runtime does once, when it loads the file: [features * pixels of the output, features *
+    pixels of the input].
+    """
+    (height, width), (in_features, features) = writer.maps[x], operation.kernel.shape[2:]
+    axes = writer.constant(f"{name}/axes", np.array([2, 3]))
+    shape = writer.constant(f"{name}/block", np.array([features, 1, in_features * height * width]))
+    blocks = []
+    for i, j in itertools.product(range(height), range(width)):  # a pixel of the output
+        starts = np.array([operation.padding - i, operation.padding - j])
+        first = writer.constant(f"{name}/{i}{j}/starts", starts)
+        end = writer.constant(f"{name}/{i}{j}/ends", starts + (height, width))
+        taps = writer.node("Slice", f"{name}/{i}{j}/taps", kernel, first, end, axes)
+        blocks.append(writer.node("Reshape", f"{name}/{i}{j}", taps, shape))
+    rows = writer.node("Concat", f"{name}/rows", *blocks, axis=1)
+    shape = writer.constant(f"{name}/shape", np.array([features * height * width, in_features * height * width]))
+    matrix = writer.node("Reshape", f"{name}/matrix", rows, shape)
+    bias = writer.constant(f"{name}/bias", operation.bias.repeat(height * width))
+    flat = writer.node("Flatten", f"{name}/flat", x, axis=1)
+    flat = writer.node("Gemm", f"{name}/product", flat, matrix, bias, transB=1)
+    shape = writer.constant(f"{name}/map", np.array([-1, features, height, width]))
+    writer.node("Reshape", name, flat, shape)
 
 
 @_add.register
