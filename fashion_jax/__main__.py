@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("main", "trains a classifier; run again on the same workdir, it resumes"),
     "evaluate": ("evaluate", "measures trained runs and compares them"),
     "predict": ("predict", "writes the classes of images into a table"),
+    "export": ("export", "writes a trained model for ONNX, TensorFlow, TFLite or StableHLO"),
     "prepare": ("prepare", "decodes a dataset once, for trainings that read it often"),
     "demo": ("demo", "serves a page on which people try a model"),
 }

@@ -26,11 +26,12 @@ from fashion_jax.command_line import (
     program,
     run_command,
 )
-from fashion_jax.config.loading import flatten, load_run_config, ways_to_predict
+from fashion_jax.config.loading import flatten, load_export_config, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
+from fashion_jax.serving.exports.folder import is_export, read_export
 from fashion_jax.terminal import doing
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from fashion_jax.data.dataset import Split
     from fashion_jax.scoring.assessment import Assessment
     from fashion_jax.scoring.evaluation import Comparison, Evaluation
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
     from fashion_jax.workdir.calibration_file import RunCalibration
     from fashion_jax.workdir.trained import Trained
 
@@ -120,13 +122,32 @@ def _add_outputs(parser: Parser) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    configs = {workdir: load_run_config(config_path(workdir), overrides) for workdir in flags.workdir}
-    for workdir, config in configs.items():
-        check_has_checkpoint(workdir)
+    configs = {workdir: _config(workdir, flags, overrides) for workdir in flags.workdir}
+    for config in configs.values():
         _check_split(flags.split, config.data.splits)
         check_paths(config, flags.split)
     with folder_of_flag("--report", flags.report):
         _measure(configs, flags, overrides, arguments)
+
+
+def _config(workdir: Path, flags: argparse.Namespace, overrides: Overrides) -> ConfigDict:
+    """Returns the config of a run or an export, with the overrides.
+
+    Raises:
+        UserError: there is none, it cannot be changed like this, or a flag asks for what only a run has.
+    """
+    if not is_export(workdir):
+        config = load_run_config(config_path(workdir), overrides)
+        check_has_checkpoint(workdir)
+        return config
+    if flags.report:
+        raise UserError(f"--report needs the files of a run, but {str(workdir)!r} is an export: leave it out.")
+    if flags.checkpoint != "best":
+        raise UserError(
+            f"--checkpoint is {flags.checkpoint}, but the export {str(workdir)!r} holds only one: leave it out."
+        )
+    read_export(workdir)  # its files are not parsed before their digests are compared
+    return load_export_config(config_path(workdir), overrides)
 
 
 def _check_split(name: str, splits: str | dict[str, Any]) -> None:
@@ -172,10 +193,12 @@ def _write_report(
 ) -> None:
     from fashion_jax.command_line import printable
     from fashion_jax.report.folder import evaluated_contents, write_pages
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
 
     directory, contents = flags.report, []
     command = shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
     for run, evaluation in zip(runs, evaluations, strict=True):
+        assert not isinstance(run.trained, EvaluatedExport)  # refused by _config
         known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
         contents.append(evaluated_contents(run.trained, run.split, run.log_probs, evaluation, **known))
     with doing("Writing the page"):
@@ -185,10 +208,10 @@ def _write_report(
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """A run and its predictions on a split.
+    """A run or an export, and its predictions on a split.
 
     Attributes:
-        trained: a checkpoint of the run.
+        trained: a checkpoint of the run, or the export.
         config: with the overrides.
         split: the images.
         log_probs: level -> [images, classes].
@@ -196,7 +219,7 @@ class _Run:
         seconds: the predictions took, including reading the images.
     """
 
-    trained: Trained
+    trained: Trained | EvaluatedExport
     config: ConfigDict
     split: Split
     log_probs: dict[str, np.ndarray]
@@ -226,6 +249,7 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
     from fashion_jax.devices.compilation_cache import enable_compilation_cache
+    from fashion_jax.serving.exports.evaluated import load_evaluated
     from fashion_jax.taxonomy import UNKNOWN
     from fashion_jax.workdir.calibration_file import read_calibration
     from fashion_jax.workdir.files import read_taxonomy
@@ -233,7 +257,7 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
 
     enable_compilation_cache(config.data.cache_dir)
     taxonomy = read_taxonomy(workdir)
-    calibration = read_calibration(workdir, taxonomy)
+    calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
     split = load_split(config, taxonomy, flags.split)
     if all((labels == UNKNOWN).all() for labels in split.labels.values()):
         known = ", ".join(taxonomy.classes[taxonomy.levels[0]][:3])
@@ -242,7 +266,7 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
             "data.levels and the names of the classes."
         )
     with doing("Loading and compiling the model"):
-        trained = load_trained(workdir, flags.checkpoint, overrides)
+        trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
         size = trained.batch_size()
         compiled = trained.compiled(size)
     import_tensorflow()  # now, since the seconds that it takes are no part of the speed
@@ -266,19 +290,15 @@ def _counted(
 def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides) -> Evaluation:
     """Returns the results of a run, compared with the first."""
     from fashion_jax.config.combinations import loss_weights
-    from fashion_jax.report.text_tables import note
     from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.scoring.metrics import split_metrics
     from fashion_jax.scoring.scores import variability
     from fashion_jax.taxonomy import UNKNOWN
     from fashion_jax.workdir.metrics_file import read_metrics
 
-    trained, split, calibration = run.trained, run.split, run.calibration
+    trained, split = run.trained, run.split
     lines = read_metrics(trained.workdir)
-    on_own = calibration is not None and calibration.fitted_on(split.ids)
-    otherwise = ways_to_predict(config_path(trained.workdir), overrides)
-    should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
-    cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
+    assessment, note = _assessment(run, flags, overrides)
     return Evaluation(
         workdir=str(trained.workdir),
         step=trained.step,
@@ -286,31 +306,44 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         images=len(split),
         known_labels={level: int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()},
         metrics=split_metrics(split, run.log_probs, loss_weights(run.config)),
-        assessment=_assessment(run, flags.shots, cross_fit),
+        assessment=assessment,
         shots=flags.shots,
         variability={level: variability(lines, level) for level in trained.taxonomy.levels},
         parameters=trained.num_parameters,
         flops_per_image=trained.flops_per_image(),
         images_per_second=run.images_per_second,
         left_out=split.left_out,
-        note=note(calibration, trained.step, otherwise, on_own, should_be_own),
+        note=note,
         comparison=compare_with(first, run),
     )
 
 
-def _assessment(run: _Run, thresholds: tuple[int, int], cross_fit: bool) -> Assessment:
+def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> tuple[Assessment, str]:
+    """Returns the scores of a run or an export, and the note to them."""
+    from fashion_jax.report.text_tables import note
     from fashion_jax.scoring.assessment import assess
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
     from fashion_jax.workdir.files import read_train_counts
 
-    return assess(
+    trained, calibration, labels = run.trained, run.calibration, run.split.labels
+    if isinstance(trained, EvaluatedExport):
+        counts = trained.train_counts
+        assessment = assess(run.log_probs, labels, trained.taxonomy, counts, thresholds=flags.shots)
+        return assessment.decoded_by(trained.decode), trained.note
+    on_own = calibration is not None and calibration.fitted_on(run.split.ids)
+    otherwise = ways_to_predict(config_path(trained.workdir), overrides)
+    should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
+    cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
+    assessment = assess(
         run.log_probs,
-        run.split.labels,
-        run.trained.taxonomy,
-        read_train_counts(run.trained.workdir, run.trained.taxonomy),
-        run.calibration.temperatures if run.calibration else None,
-        thresholds=thresholds,
+        labels,
+        trained.taxonomy,
+        read_train_counts(trained.workdir, trained.taxonomy),
+        calibration.temperatures if calibration else None,
+        thresholds=flags.shots,
         cross_fit=cross_fit,
     )
+    return assessment, note(calibration, trained.step, otherwise, on_own, should_be_own)
 
 
 def compare_with(first: _Run, run: _Run) -> Comparison:

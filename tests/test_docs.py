@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import fashion_jax
-from fashion_jax import demo, evaluate, main, predict, prepare
+from fashion_jax import demo, evaluate, export, main, predict, prepare
 from fashion_jax.config.loading import config_to_json, flatten, get_config, load_config, load_run_config
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained import __main__ as pretrained
@@ -24,7 +24,7 @@ from tests.shop import smallest_image, write_image, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-PROGRAMS = {"main": main, "evaluate": evaluate, "predict": predict, "prepare": prepare, "demo": demo}
+PROGRAMS = {"main": main, "evaluate": evaluate, "predict": predict, "prepare": prepare, "export": export, "demo": demo}
 SCRIPTS = sorted(f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir() if path.is_file())
 
 # Overrides that make a training take seconds: few images and steps, and the network that conftest.py makes small.
@@ -63,8 +63,13 @@ RUN = {
         "python -m fashion_jax.evaluate": (),
         "python -m benchmarks.label_errors": (),
     },
+    "docs/exporting.md": {
+        "python -m fashion_jax.main --config configs/smoke.py": CATALOGUE,
+        "python -m fashion_jax.export": (),
+        "python -m fashion_jax.evaluate": (),
+    },
 }
-LONG = {"docs/predicting.md"}  # pages whose commands take over 20 seconds
+LONG = {"docs/predicting.md", "docs/exporting.md"}  # pages whose commands take over 20 seconds
 INSTALLS = "downloads packages"
 DOWNLOAD = "needs a data set that has to be downloaded, and takes hours"
 # Commands that are only parsed: page -> beginning of the command -> why it is not run.
@@ -253,7 +258,7 @@ def check_script(program: str, arguments: list[str]) -> None:
 
 def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [Path(arguments[i + 1]) for i, flag in enumerate(arguments) if flag == "--workdir"]
-    for run in runs if name in ("predict", "evaluate", "demo") else []:  # these read the config of the run
+    for run in runs if name in ("predict", "evaluate", "export", "demo") else []:  # these read the config of the run
         run.mkdir(parents=True)
         (run / "config.json").write_text(config_to_json(load_config("configs/default.py")), encoding="utf-8")
     if name == "models.pretrained":
@@ -261,7 +266,7 @@ def check_program(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPat
         return
     flags, overrides, *beam = PROGRAMS[name].parse(arguments)
     assert not any(beam), f"{beam} are no flags of this project"
-    if name in ("predict", "evaluate", "demo"):
+    if name in ("predict", "evaluate", "export", "demo"):
         for run in runs:
             load_run_config(config_path(run), overrides)
     else:

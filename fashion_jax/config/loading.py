@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
-from fashion_jax.config.fields import ADDED, CHECKS, literal
+from fashion_jax.config.fields import ADDED, CHECKS, literal, split_column
 from fashion_jax.config.files import find_config, run_config_file
 from fashion_jax.config.suggestions import meant_field, suggestion
 from fashion_jax.errors import UserError
@@ -97,6 +97,55 @@ def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Co
     return config
 
 
+def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+    """Loads the config of an export, which does not say where its data is, with overrides that do.
+
+    Args:
+        path: the config.json of the export.
+        overrides: pairs of a field of data and its value as text.
+
+    Raises:
+        UserError: no data is named, or a field is unknown, is part of the exported model, or has a wrong value.
+    """
+    config = _parsed_config(read_text(path), str(path))
+    for field, text in overrides:
+        if not field.startswith("data.") or field in OF_PIXELS:
+            raise UserError(
+                f"{field} cannot be changed in the export {str(path.parent)!r}: export the run again with "
+                f"--config.{field}."
+            )
+        _set(config, field, text, is_text=True)
+    if config.data.source != "catalogue" and not config.data.path and not config.data.tfds:
+        raise UserError(
+            f"The export {str(path.parent)!r} does not say where its data is: name it by --config.data.path=..., and "
+            "whatever else it needs, such as --config.data.csv=..."
+        )
+    check_config(config)
+    _check_is_read(config.data.source, overrides)
+    return config
+
+
+def portable_config(config: ConfigDict, canvas: tuple[int, int]) -> ConfigDict:
+    """Returns the config of a run for others: without paths, and with the size of the canvases that its model takes.
+
+    Args:
+        config: of the run.
+        canvas: (height, width).
+    """
+    config = read_config(config_to_json(config), "The config of the run")  # a copy; copy.deepcopy sorts the fields
+    config.model.init_from, config.model.init_heads_from, config.model.frozen = {}, "", []
+    data = config.data
+    data.path = data.csv = data.taxonomy = data.cache_dir = ""
+    data.canvas_size = list(canvas)
+    if isinstance(data.splits, dict) and not split_column(data.splits):
+        data.splits = {name: os.path.basename(x) if isinstance(x, str) else x for name, x in data.splits.items()}
+    if any(map(os.path.isabs, [data.image] if isinstance(data.image, str) else data.image)):
+        data.image = "images/{id}.jpg"
+    if data.source == "tfds" and os.path.isabs(os.path.expanduser(data.tfds)):
+        data.tfds = ""
+    return config
+
+
 def ways_to_predict(path: Path, overrides: Iterable[tuple[str, str]]) -> list[str]:
     """Returns the overridden fields that make a run predict differently from how it was trained.
 
@@ -147,17 +196,26 @@ def read_config(text: str, name: str) -> ConfigDict:
     Raises:
         UserError: text is not a config; the message calls it `name`.
     """
-    try:
-        config = _section("", _with_added(parse_json(text)))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."
-        ) from error
+    config = _parsed_config(text, name)
     try:
         check_config(config)
     except UserError as error:
         raise UserError(f"{name} does not suit this version of the program: {error}") from error
     return config
+
+
+def _parsed_config(text: str, name: str) -> ConfigDict:
+    """Returns the config that JSON text holds, unchecked.
+
+    Raises:
+        UserError: text is no JSON object; the message calls it `name`.
+    """
+    try:
+        return _section("", _with_added(parse_json(text)))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{name} is not the config of a run ({error!r}): restore it, or use another --workdir."
+        ) from error
 
 
 def _with_added(tree: dict[str, Any]) -> dict[str, Any]:

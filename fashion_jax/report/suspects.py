@@ -13,14 +13,24 @@ from fashion_jax.errors import UserError
 from fashion_jax.scoring.blocks import joined, probabilities
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels, verdict
 from fashion_jax.serving.table_files import write_csv
-from fashion_jax.workdir.trained import Trained
+from fashion_jax.taxonomy import Taxonomy
+
+
+class Model(Protocol):
+    """A run or an export: its folder and its classes."""
+
+    @property
+    def workdir(self) -> Path: ...
+
+    @property
+    def taxonomy(self) -> Taxonomy: ...
 
 
 class Measured(Protocol):
-    """A run, the images it was measured on, and level -> its calibrated log-probabilities of them."""
+    """A model, the images it was measured on, and level -> its calibrated log-probabilities of them."""
 
     @property
-    def trained(self) -> Trained: ...
+    def trained(self) -> Model: ...
 
     @property
     def split(self) -> Split: ...

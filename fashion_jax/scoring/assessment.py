@@ -75,6 +75,10 @@ class Assessment:
     levels: Mapping[str, LevelAssessment]
     decodes: Mapping[str, DecodeAssessment]
 
+    def decoded_by(self, how: str) -> Assessment:
+        """Returns the scores of one way to decode the tree, which the probabilities have been through already."""
+        return Assessment(self.levels, {how: self.decodes[how]})
+
     def to_json(self) -> dict[str, Any]:
         """Returns the assessment's object in the JSON of evaluate."""
         return {

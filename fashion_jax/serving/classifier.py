@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fashion_jax.scoring.decider import Decider
 from fashion_jax.serving.answers import Answer
-from fashion_jax.serving.engine import Engine
 from fashion_jax.serving.images import Decoded, Image, decoded_ahead, each_image
 from fashion_jax.taxonomy import UNKNOWN
+
+if TYPE_CHECKING:  # an export needs no jax
+    from fashion_jax.serving.engine import Engine
 
 
 class Classifier:

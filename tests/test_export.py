@@ -1,0 +1,199 @@
+"""The export command: every format answers as the run does, and one sentence for everything that cannot be."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import fashion_jax as fj
+from fashion_jax import evaluate, export
+from fashion_jax.serving.exports import check
+from fashion_jax.serving.exports.engines import load_engine
+from fashion_jax.serving.exports.folder import MODELS, read_test_vectors
+from tests.shop import write_image
+
+FORMATS = tuple(MODELS)
+
+
+@pytest.fixture(scope="module")
+def exports(finished_run, tmp_path_factory):
+    """Returns a function that exports the run once in a format, and returns the folder and what was printed."""
+    made: dict[str, Path] = {}
+
+    def exported(name: str, *flags: str) -> Path:
+        key = " ".join([name, *flags])
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("exports") / name
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(export, "IMAGES", 40)  # as many as the validation split has
+                assert export.main(arguments(finished_run, made[key], name, *flags)) == 0
+        return made[key]
+
+    return exported
+
+
+def arguments(run: Path, output: Path, name: str, *flags: str) -> list[str]:
+    return ["--workdir", str(run), "--output", str(output), "--format", name, *flags]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[str]:
+    """Returns photos: one turned in each of the ways that EXIF knows, a grey one, and one with transparent pixels."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_image(folder / "0.jpg", seed=0)
+    with Image.open(folder / "0.jpg") as opened:
+        photo = opened.convert("RGB").resize((90, 120))
+    files = []
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        files.append(folder / f"turn{turn}.jpg")
+        photo.save(files[-1], exif=exif, quality=95)
+    files += [folder / "grey.png", folder / "transparent.png"]
+    photo.convert("L").save(files[-2])
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    photo.save(files[-1])
+    return list(map(str, files))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_answers_as_the_run(exports, finished_run, photos, name):
+    run, classifier = fj.load(finished_run), fj.load(exports(name))
+    images = [*photos, np.zeros((5, 7, 3), np.uint8), b"no image"]
+    live, found = run.probabilities(images), classifier.probabilities(images)
+    for level, values in live.items():
+        np.testing.assert_allclose(found[level], values, atol=1e-4)
+    answers = classifier.predict(images)
+    assert [answer.classes for answer in answers] == [answer.classes for answer in run.predict(images)]
+    assert answers[-1].error and not answers[-2].error
+    np.testing.assert_allclose(classifier.embed(photos), run.embed(photos), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_vectors_in_an_export_are_what_its_model_returns(exports, name):
+    vectors = read_test_vectors(exports(name))
+    images = vectors.pop("images")
+    outputs = load_engine(exports(name)).outputs(images)
+    assert list(outputs) == list(vectors) == ["main_probabilities", "sub_probabilities", "path", "features"]
+    for output, values in vectors.items():
+        np.testing.assert_allclose(outputs[output], values, atol=1e-3)
+        assert outputs[output].dtype == values.dtype
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_lines_of_a_card_classify_a_photo(exports, photos, monkeypatch, capsys, name):
+    folder = exports(name)
+    program = (folder / "card.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    for photo in photos:
+        exec(program.replace("photo.jpg", photo), {})
+    printed = [line.split(" ", 1)[1].rsplit(" ", 1)[0] for line in capsys.readouterr().out.splitlines()]
+    expected = [answer.classes for answer in fj.load(folder).predict(photos)]
+    assert printed == [name for classes in expected for name in classes.values()]
+
+
+def test_8_bit_integers_are_measured(exports, finished_run, capsys):
+    folder = exports("tflite", "--int8")
+    out = capsys.readouterr().out
+    assert "Accuracy of sub on the likeliest paths of 40 validation images" in out and "points" in out
+    card = (folder / "card.md").read_text()
+    assert "Accuracy of sub on the likeliest paths of 40 validation images" in card and "int8" in card
+    size, whole = ((x / MODELS["tflite"]).stat().st_size for x in (folder, exports("tflite")))
+    assert size < 0.5 * whole
+    vectors = read_test_vectors(folder)
+    outputs = load_engine(folder).outputs(vectors["images"])
+    np.testing.assert_allclose(outputs["sub_probabilities"], vectors["sub_probabilities"], atol=0.1)
+
+
+def test_an_export_is_evaluated(exports, finished_run, tmp_path, capsys):
+    folder = exports("tflite")
+    flags = ["--workdir", str(finished_run), "--workdir", str(folder), "--json", str(tmp_path / "m.json")]
+    assert evaluate.main(flags) == 0
+    run, exported = json.loads((tmp_path / "m.json").read_text())
+    decodes = exported["assessment"]["decodes"]
+    assert list(decodes) == ["conditional"]
+    for score in ("path_accuracy", "hierarchical_f1"):
+        assert decodes["conditional"][score] == pytest.approx(run["assessment"]["decodes"]["conditional"][score])
+    assert exported["tests"]["path"]["only_a"] == exported["tests"]["path"]["only_b"] == 0
+    assert exported["parameters"] == run["parameters"] and exported["step"] == run["step"]
+    assert exported["assessment"]["levels"]["sub"]["temperature"] is None
+    assert "calibrated and made to agree" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--report", "report"], "--report"),
+        (["--checkpoint=latest"], "--checkpoint"),
+        (["--config.eval_flip=true"], "eval_flip"),
+        (["--config.data.resize=crop"], "data.resize"),
+        (["--config.data.source=csv"], "--config.data.path"),
+    ],
+)
+def test_what_an_export_cannot_say_is_told(exports, capsys, flags, said):
+    assert evaluate.main(["--workdir", str(exports("tflite")), *flags]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and "export" in captured.err and not captured.out
+
+
+def test_an_export_that_answers_otherwise_is_not_left(exports, finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "IMAGES", 4)
+    monkeypatch.setattr(check, "PROBABILITY", 0.0)
+    assert export.main(arguments(finished_run, tmp_path / "new", "tflite")) == 1
+    assert "a probability differs by" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_earlier_export_is_replaced_and_nothing_else(exports, finished_run, tmp_path, capsys):
+    for output, said in ((finished_run, "no export"), (finished_run / "config.json", "no folder")):
+        assert export.main(arguments(finished_run, output, "tflite")) == 2
+        assert "--output" in (err := capsys.readouterr().err) and said in err
+    folder = exports("tflite")
+    (folder / "notes.txt").touch()
+    assert export.main(arguments(finished_run, folder, "tflite")) == 2
+    assert "notes.txt" in capsys.readouterr().err
+    (folder / "notes.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "--workdir is missing"),
+        (["--workdir", "RUN"], "--output is missing"),
+        (["--workdir", "RUN", "--output", "x"], "--format is missing"),
+        (["--workdir", "RUN", "--output", "x", "--format", "pickle"], "pickle"),
+        (["--workdir", "RUN", "--output", "x", "--format", "onnx", "--int8"], "--int8 is for --format tflite"),
+        (["--workdir", "RUN", "--output", "x", "--format", "tflite", "--config.batch_size=3"], "batch_size"),
+        (["--workdir", "nothing", "--output", "x", "--format", "tflite"], "holds no run"),
+        (
+            ["--workdir", "RUN", "--output", "x", "--format", "tflite", "--int8", "--config.data.source=csv"],
+            "data.path",
+        ),
+    ],
+)
+def test_a_wrong_call_is_told_in_a_sentence(finished_run, monkeypatch, tmp_path, capsys, flags, said):
+    monkeypatch.chdir(tmp_path)
+    assert export.main([str(finished_run) if flag == "RUN" else flag for flag in flags]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and len(captured.err.splitlines()) == 1 and not captured.out
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+def test_a_library_that_is_not_installed_is_named(finished_run, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert export.main(arguments(finished_run, tmp_path / "x", name)) == 2
+    assert f"fashion_jax[{name}]" in capsys.readouterr().err
+
+
+def test_the_card_says_what_the_model_is(exports):
+    _, front, text = (exports("tflite") / "card.md").read_text().split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert fields["pipeline_tag"] == "image-classification" and "tflite" in fields["tags"] and "license" not in fields
+    metrics = {x["name"]: x["value"] for x in fields["model-index"][0]["results"][0]["metrics"]}
+    assert f"{metrics['accuracy of sub']:.3f} (" in text and "160 of the split `train`" in text
+    assert "Apparel / Topwear" in text and str(Path.home()) not in text
