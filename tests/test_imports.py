@@ -360,8 +360,10 @@ def test_the_package_is_imported_without_libraries():
     assert "fashion_jax" in libraries and not libraries & {*HEAVY, "numpy", "ml_collections", "PIL"}
 
 
-def test_serving_is_imported_without_tensorflow():
-    program = f"import sys\nfor name in {HEAVY[5:]!r}: sys.modules[name] = None\n"
-    program += "import fashion_jax as fj; fj.load, fj.Classifier, fj.Answer; import fashion_jax.serving.engine"
+def test_the_classifier_is_imported_without_jax_and_orbax():
+    """An export needs neither; only the engine of a run does, and not TensorFlow either."""
+    program = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
+    program += "import fashion_jax as fj; fj.load, fj.Classifier, fj.Answer, fj.get_config\n"
+    program += f"for name in {HEAVY[:5]!r}: del sys.modules[name]\nimport fashion_jax.serving.engine"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -92,7 +92,8 @@ def _checked_bytes(data: bytes | bytearray | memoryview) -> bytes:
 
 def _checked_array(image: Any) -> np.ndarray:
     """Returns an image's pixels, uint8 [height, width], [height, width, 3] or [height, width, 4]."""
-    if image is None or (isinstance(image, float) and math.isnan(image)):
+    is_missing = image is None or (isinstance(image, float) and math.isnan(image))
+    if is_missing or type(image).__name__ == "NAType":  # of pandas
         raise Undecodable(f"there is no image ({image})")
     if not hasattr(image, "__array__") or not getattr(image, "ndim", 0):
         raise Undecodable(f"this is of type {type(image).__name__}, but an image is {_KINDS}")
@@ -116,9 +117,7 @@ def each_image(images: Any) -> Iterator[Image]:
         return iter([images])
     if isinstance(images, Mapping) or hasattr(images, "columns") or hasattr(images, "column_names"):
         kind = type(images).__name__
-        raise TypeError(
-            f"images is of type {kind}: give a list of images, or one column of it, such as {kind}['image']"
-        )
+        raise TypeError(f"images is of type {kind}: give a list of images, or one column, such as table['image']")
     if getattr(images, "ndim", None) in (2, 3):
         return iter([images])
     try:
