@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.serving.exports import operations as ops
+from fashion_jax.serving.exports.folder import MODELS
 from fashion_jax.serving.exports.graph import FEATURES, IMAGES, PATH, Network, probabilities_name
 
 if TYPE_CHECKING:
     import onnx
 
-MODEL_FILE = "model.onnx"
+MODEL_FILE = MODELS["onnx"]
 
 # Runtimes since 2022 read these versions (onnxruntime 1.12).
 _OPSET = 17
@@ -45,6 +46,8 @@ def read(folder: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    # Threads that wait in a loop would take the processors from those that decode images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(folder / MODEL_FILE, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 

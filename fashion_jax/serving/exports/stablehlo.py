@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from jax import Array, export
 
+from fashion_jax.serving.exports.folder import MODELS
 from fashion_jax.serving.exports.graph import Network
 from fashion_jax.serving.exports.network import apply
 
-MODEL_FILE = "model.stablehlo"
+MODEL_FILE = MODELS["stablehlo"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
