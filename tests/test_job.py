@@ -33,10 +33,23 @@ OPEN_MPI = {
             Job("run-0.run", 1234, 2, 1),
         ),
         (SLURM, Job("node003", 65535 - 2**12 + 2, 3, 1, (0,))),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "1(x3)"}, Job("node003", 65535 - 2**12 + 2, 3, 1)),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2,1"}, Job("node003", 65535 - 2**12 + 2, 3, 1, (0,))),
         (SLURM | {"JAX_COORDINATOR_ADDRESS": "login:99"}, Job("login", 99, 3, 1, (0,))),
         (OPEN_MPI, Job("10.96.0.1", 1531576320 // 2**12 % 2**12 + 65535 - 2**12 + 1, 2, 1, (1,))),
     ],
-    ids=["JAX's", "IPv6", "devices", "torchrun's", "indexed job", "Slurm", "Slurm and an address", "Open MPI"],
+    ids=[
+        "JAX's",
+        "IPv6",
+        "devices",
+        "torchrun's",
+        "indexed job",
+        "Slurm",
+        "a task per node",
+        "two on a node",
+        "Slurm and an address",
+        "Open MPI",
+    ],
 )
 def test_jobs_are_found(variables, job, monkeypatch):
     for name, value in variables.items():

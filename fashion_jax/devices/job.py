@@ -60,6 +60,8 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
         raise UserError(
             f"This process has the number {index} of {count}, but numbers go from 0 to {count - 1}: see {_INDICES[0]}."
         )
+    if local and re.fullmatch(r"1(\(x\d+\))?", variables.get("SLURM_STEP_TASKS_PER_NODE", "")):
+        local = None  # JAX gives each task of Slurm one GPU, but a task that is alone on its node may use all
     host, port = _split(address)
     return Job(host, port, count, index, _local_devices(variables, local))
 
