@@ -40,9 +40,31 @@ def losses_of(config, devices, steps=5):
     return losses, fetch(state)
 
 
-@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet34", marks=pytest.mark.long)])
-def test_one_and_eight_devices_agree_in_float64(config, name):
+FINE_TUNING = {
+    "optimizer": "muon",
+    "learning_rate_factors": {"trunk/(conv1|bn1)/": 0.0, "^trunk/": 0.1},
+    "layer_decay": 0.8,
+    "schedule": "one_cycle",
+    "schedule_per": "step",
+    "no_decay": True,
+    "label_smoothing": {"sub": 0.1},
+    "average": 0.9,
+    "early_stopping": {"metric": "validation/sub/accuracy", "patience": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("resnet10", {}),
+        pytest.param("resnet10", FINE_TUNING, marks=pytest.mark.long),
+        pytest.param("resnet34", {}, marks=pytest.mark.long),
+    ],
+    ids=["resnet10", "resnet10 with the options of fine-tuning", "resnet34"],
+)
+def test_one_and_eight_devices_agree_in_float64(config, name, fields):
     config.model.name, config.dtype, config.augment = name, "float64", "flip"
+    config.update(fields)
     with jax.enable_x64(True):
         one, state_one = losses_of(config, jax.devices()[:1])
         eight, state_eight = losses_of(config, jax.devices())
