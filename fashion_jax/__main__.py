@@ -20,7 +20,14 @@ COMMANDS = {
     "prepare": ("prepare", "decodes a dataset once, for trainings that read it often"),
     "demo": ("demo", "serves a page on which people try a model"),
 }
-_OTHER_NAMES = {"main": "train", "fit": "train", "test": "evaluate", "val": "evaluate", "infer": "predict"}
+_OTHER_NAMES = {
+    "main": "train",
+    "fit": "train",
+    "test": "evaluate",
+    "val": "evaluate",
+    "infer": "predict",
+    "serve": "demo",
+}
 
 
 def main() -> int:

@@ -141,25 +141,32 @@ def _warm_up(classifier: Classifier) -> None:
         classifier.predict([canvas] * count)
 
 
-def _heat_maps(classifier: Classifier) -> Any:
-    from fashion_jax.serving.engine import RunEngine
+def _is_export(classifier: Classifier) -> bool:
+    return classifier.engine.decode is not None
 
-    if not isinstance(classifier.engine, RunEngine):
+
+def _heat_maps(classifier: Classifier) -> Any:
+    """Returns the function that draws heat maps; None for an export, which needs no jax then."""
+    if _is_export(classifier):
         return None
     from fashion_jax.serving.demo.heat_maps import HeatMaps
+    from fashion_jax.serving.engine import RunEngine
 
+    assert isinstance(classifier.engine, RunEngine)
     return HeatMaps(classifier.engine.trained).draw
 
 
 def _description(flags: argparse.Namespace, classifier: Classifier, *, has_heat_maps: bool) -> dict[str, Any]:
+    engine = classifier.engine
     assert classifier.decider.abstention is not None  # _load names a threshold
     return describe(
         flags.workdir.resolve().name,
-        classifier.engine.taxonomy,
-        classifier.engine.canvas,
-        classifier.engine.resize,
+        engine.taxonomy,
+        engine.canvas,
+        engine.resize,
         classifier.decider.abstention.thresholds,
         has_heat_maps=has_heat_maps,
+        is_calibrated=None if _is_export(classifier) else bool(engine.temperatures),
     )
 
 

@@ -30,7 +30,9 @@ from tests.zoo import encoded, picture, write_zoo
 
 URL = "http://127.0.0.1:8000"
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("Apparel", "Dress"), ("Apparel", "Shirt"), ("Shoes", "Boot")])
-MODEL = describe("runs", TAXONOMY, (8, 8), "crop", {"main": 0.8, "sub": float("inf")}, has_heat_maps=False)
+MODEL = describe(
+    "runs", TAXONOMY, (8, 8), "crop", {"main": 0.8, "sub": float("inf")}, has_heat_maps=False, is_calibrated=True
+)
 PREDICT = "/api/predict"
 
 
@@ -239,7 +241,7 @@ def served(classifier) -> TestClient:
     """Returns a client of a demo of a small run."""
     from fashion_jax.serving.demo.heat_maps import HeatMaps
 
-    model = describe("run", classifier.engine.taxonomy, (32, 32), "crop", {}, has_heat_maps=True)
+    model = describe("run", classifier.engine.taxonomy, (32, 32), "crop", {}, has_heat_maps=True, is_calibrated=True)
     return TestClient(create_app(classifier, model, explain=HeatMaps(classifier.engine.trained).draw), URL)
 
 

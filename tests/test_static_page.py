@@ -12,7 +12,7 @@ from fashion_jax.serving.demo.static_page import check_static_folder, find_runti
 from fashion_jax.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("Apparel", "Dress"), ("Shoes", "Boot")])
-MODEL = describe("mine", TAXONOMY, (8, 8), "crop", {"main": 0.8, "sub": 0.8}, has_heat_maps=False)
+MODEL = describe("mine", TAXONOMY, (8, 8), "crop", {"main": 0.8, "sub": 0.8}, has_heat_maps=False, is_calibrated=True)
 
 
 @pytest.fixture

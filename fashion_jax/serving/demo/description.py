@@ -22,6 +22,7 @@ def describe(
     thresholds: Mapping[str, float],
     *,
     has_heat_maps: bool,
+    is_calibrated: bool | None,
 ) -> dict[str, Any]:
     """Returns what GET /api/model answers, as plain JSON values.
 
@@ -32,6 +33,7 @@ def describe(
         resize: how an image fits the canvas.
         thresholds: level -> lowest probability of a sure answer; infinity where none is sure.
         has_heat_maps: whether POST /api/explain shows what speaks for a class.
+        is_calibrated: whether the probabilities are calibrated; None if it is not known.
     """
     return {
         "name": name,
@@ -43,5 +45,6 @@ def describe(
         "resize": resize,
         "thresholds": {level: value if math.isfinite(value) else None for level, value in thresholds.items()},
         "best": BEST,
+        "calibrated": is_calibrated,
         "heat_maps": has_heat_maps,
     }

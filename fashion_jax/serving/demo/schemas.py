@@ -44,6 +44,7 @@ _MODEL = {
     "canvas": _object("the size of the images that the model takes", {"height": _INTEGER, "width": _INTEGER}),
     "resize": {"type": "string", "description": "how an image fits the canvas: crop, letterbox or stretch"},
     "thresholds": _by_level("level -> lowest probability of a sure answer; null where none is sure", _NUMBER),
+    "calibrated": {"type": "boolean", "description": "whether the probabilities are; null if it is not known"},
     "heat_maps": {"type": "boolean", "description": "whether /api/explain works"},
     "limits": _by_level("bytes of a file and of a request, files in a request", _INTEGER),
 }

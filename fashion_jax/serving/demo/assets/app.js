@@ -27,9 +27,13 @@ async function start() {
 }
 
 const calibration = () => {
-  const values = [...new Set(Object.values(model.thresholds).filter((value) => value !== null))].map(percent);
-  const from = values.length ? `A class counts as sure from ${values.join(" or ")} on, which the line in each bar marks; ` : "";
-  return `${from}the probabilities are calibrated: of many images with 80 %, about 80 % are right.`.replace(/^t/, "T");
+  const values = [...new Set(model.levels.map((level) => model.thresholds[level]).filter((value) => value !== null))].map(percent);
+  const from = values.length ? [`A class counts as sure from ${values.join(" or ")} on, which the line in each bar marks.`] : [];
+  const calibrated = {
+    true: ["Probabilities are calibrated: of many answers with 80 %, about 80 % are right."],
+    false: ["Probabilities are not calibrated, and tend to be too high."],
+  };
+  return [...from, ...(calibrated[model.calibrated] ?? [])].join(" ");
 };
 
 // One image
@@ -40,13 +44,17 @@ const tooLarge = (file) =>
 
 const showPicture = (file) => {
   const picture = byId("picture");
+  const name = file.name || "pasted image";
   URL.revokeObjectURL(picture.src);
-  picture.onerror = () => (picture.hidden = true);
-  picture.alt = `Your image, ${file.name || "pasted"}`;
+  picture.onerror = () => {
+    picture.hidden = true;
+    byId("file").textContent = `${name}, which this browser cannot show`;
+  };
+  picture.alt = `Your image, ${name}`;
   picture.src = URL.createObjectURL(file);
   picture.hidden = false;
   byId("no-picture").hidden = true;
-  byId("file").textContent = file.name || "pasted image";
+  byId("file").textContent = name;
 };
 
 const classifyOne = async (file) => {

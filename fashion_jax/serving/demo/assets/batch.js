@@ -6,6 +6,7 @@ import { UNSURE, element, label, parts, percent, sentence } from "./labels.js";
 import { BrokenZip, openZip } from "./zip.js";
 
 const GROUP = 8; // images at a time
+const SURE = "sure"; // heading of the finest sure class
 const SHOWN = 500; // rows of the table on the page; the CSV has all
 
 const find = (selector) => document.querySelector(`#batch ${selector}`);
@@ -49,7 +50,7 @@ const begin = (model) => {
   find("#counted").className = "";
   find("#counted").textContent = "Reading…";
   find("#more").textContent = "";
-  const headings = ["image", ...model.levels, "sure"];
+  const headings = ["image", ...model.levels, SURE];
   find("thead").replaceChildren(element("tr", {}, ...headings.map((text) => element("th", { scope: "col" }, text))));
   find("tbody").replaceChildren();
 };
@@ -138,9 +139,10 @@ const rowOf = (answer, model) => {
   if (answer.error) return element("tr", {}, name, element("td", { class: "error", colspan: model.levels.length + 1 }, answer.error));
   const cells = model.levels.map((level) =>
     level in answer.classes
-      ? element("td", {}, label(answer.classes[level]), element("span", { class: "soft" }, ` ${percent(answer.probabilities[level])}`))
-      : element("td", {}, "–"),
+      ? element("td", { "data-of": level }, label(answer.classes[level]), element("span", { class: "soft" }, ` ${percent(answer.probabilities[level])}`))
+      : element("td", { "data-of": level }, "–"),
   );
-  const sure = answer.answer === UNSURE ? element("td", { class: "unsure" }, UNSURE) : element("td", {}, parts(answer.answer).join(" › "));
+  const isUnsure = answer.answer === UNSURE;
+  const sure = element("td", { "data-of": SURE, class: isUnsure ? "unsure" : "" }, isUnsure ? UNSURE : parts(answer.answer).join(" › "));
   return element("tr", {}, name, ...cells, sure);
 };

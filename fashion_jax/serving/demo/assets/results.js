@@ -14,14 +14,15 @@ export const verdict = (answer, model) => {
     };
   const level = model.levels[parts(answer.answer).length - 1];
   const heading = parts(answer.answer).join(" › ");
-  const sure = `${percent(answer.probabilities[level])} probable.`;
+  const sure = sentence(`${percent(answer.probabilities[level])} probable`);
   if (level === finest) return { heading, sentences: [sure] };
   return { heading, sentences: [sure, `Which kind is unsure: the likeliest is ${likeliest}.`] };
 };
 
 const tooLow = (model) => {
-  const lowest = Math.min(...Object.values(model.thresholds).map((value) => value ?? Infinity));
-  return lowest < Infinity ? `No class reaches the ${percent(lowest)} from which it is sure.` : "No class is sure.";
+  const thresholds = new Set(Object.values(model.thresholds));
+  const [only] = thresholds;
+  return thresholds.size === 1 && only !== null ? `No class reaches ${percent(only)}.` : "No class is sure enough.";
 };
 
 export const showVerdict = (place, answer, model, seconds) => {
