@@ -4,6 +4,7 @@ import base64
 import csv
 import functools
 import http.server
+import io
 import os
 import shutil
 import socket
@@ -176,7 +177,7 @@ def test_odd_files_get_an_answer_or_a_sentence(page, tmp_path):
 @pytest.mark.skipif(not RUNTIME, reason="needs ONNXRUNTIME_WEB, as test_onnx_file.py")
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
 def test_the_browser_decodes_as_training_does(browser, static, resize):
-    """One level of 255, but for photos that libjpeg reads at a reduced scale, whose filter the page only resembles."""
+    """The page only resembles what libjpeg does with colors and scales of JPEGs that are larger than the canvas."""
     opened(browser, static)
     kept = {name: data for name, (data, _) in (exact() | lossy()).items() if not name.endswith(".tif")}
     del kept["turned.webp"]  # Chromium ignores the EXIF that Pillow writes
@@ -186,7 +187,7 @@ def test_the_browser_decodes_as_training_does(browser, static, resize):
         found = browser.execute_async_script(DECODE, sent, {"height": 32, "width": 24}, resize)
         pixels = np.frombuffer(base64.b64decode(found), np.uint8).reshape(32, 24, 3)
         difference = np.abs(pixels.astype(int) - to_canvas(data, (32, 24), resize))
-        assert difference.mean() < 1 and (name in photos or difference.max() <= 2), name
+        assert difference.mean() < 2 if name in photos else difference.max() <= 2, name
 
 
 DECODE = """
@@ -214,7 +215,7 @@ def test_a_zip_becomes_a_table_and_a_csv(page, classifier, tmp_path):
     end = time.monotonic() + 20
     while not saved.exists() and time.monotonic() < end:
         time.sleep(0.05)
-    rows = list(csv.DictReader(saved.open(encoding="utf-8", newline="")))
+    rows = list(csv.DictReader(io.StringIO(saved.read_bytes().decode("utf-8"), newline="")))
     columns = [x for level in classifier.labels for x in (level, f"{level}_name", f"{level}_probability")]
     assert list(rows[0]) == ["path", *columns, "answer", "error"]
     assert [row["path"].removeprefix("'") for row in rows] == list(images)
