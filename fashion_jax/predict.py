@@ -181,6 +181,8 @@ def _shard(text: str) -> Shard:
 def _check_output(flags: argparse.Namespace) -> None:
     """Checks the flags of the output, and that a file can be written."""
     path = Path(flags.output)
+    if flags.explain and (flags.workdir / EXPORT).is_file():
+        raise UserError(f"--explain needs the weights of a run, but {flags.workdir} is an export: name the run.")
     if _is_job(flags):
         if flags.explain:
             raise UserError("--explain numbers its pictures by the rows of one table: name a FILE for --output.")
@@ -331,8 +333,7 @@ def _explained(flags: argparse.Namespace, classifier: Classifier) -> Explained |
     from fashion_jax.serving.engine import RunEngine
     from fashion_jax.serving.explaining import Explained
 
-    if not isinstance(classifier.engine, RunEngine):
-        raise UserError(f"--explain needs the weights of a run, but {flags.workdir} is an export: name the run.")
+    assert isinstance(classifier.engine, RunEngine)
     return Explained(classifier.engine.trained)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -97,18 +98,28 @@ def _sums(log_probs: np.ndarray, parents: np.ndarray) -> np.ndarray:
 def leaf_paths(taxonomy: Taxonomy) -> np.ndarray:
     """Returns int [leaves, levels]: the class at each level of every path of the tree, UNKNOWN (-1) below its leaf.
 
-    The finest level's classes come first, in their order, then the childless classes of coarser levels.
+    The finest level's classes come first, in their order, then the childless classes of coarser levels. The array is
+    shared, and cannot be written to.
     """
+    counts = tuple(taxonomy.num_classes(level) for level in taxonomy.levels)
+    return _leaf_paths(counts, tuple(taxonomy.parents[level] for level in taxonomy.levels))
+
+
+@functools.lru_cache(maxsize=8)  # it is asked for several times for each batch of images
+def _leaf_paths(counts: tuple[int, ...], parents: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Returns `leaf_paths` of a tree, given the number of classes and their parents of each level."""
     paths = []
-    for depth in reversed(range(len(taxonomy.levels))):
-        level = taxonomy.levels[depth]
-        below = taxonomy.parents[taxonomy.levels[depth + 1]] if depth + 1 < len(taxonomy.levels) else ()
-        leaves = np.setdiff1d(np.arange(taxonomy.num_classes(level)), below)
-        path = np.full((len(leaves), len(taxonomy.levels)), UNKNOWN)
-        for i, name in enumerate(taxonomy.levels[: depth + 1]):
-            path[:, i] = taxonomy.ancestors(name, level)[leaves]
+    for depth in reversed(range(len(counts))):
+        below = parents[depth + 1] if depth + 1 < len(counts) else ()
+        ids = np.setdiff1d(np.arange(counts[depth]), below)
+        path = np.full((len(ids), len(counts)), UNKNOWN)
+        for i in reversed(range(depth + 1)):
+            path[:, i] = ids
+            ids = np.asarray(parents[i], int)[ids] if i else ids
         paths.append(path)
-    return np.concatenate(paths)
+    found = np.concatenate(paths)
+    found.flags.writeable = False
+    return found
 
 
 def leaf_log_probs(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:

@@ -15,15 +15,17 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.atomic import read_text, remove_temporaries, unreadable, write_text
 from fashion_jax.data.sources.inputs import Input
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
-from fashion_jax.serving.answers import Answer
-from fashion_jax.serving.predictions import PredictionTable
 from fashion_jax.serving.table_files import write_table
+
+if TYPE_CHECKING:
+    from fashion_jax.serving.answers import Answer
+    from fashion_jax.serving.predictions import PredictionTable
 
 PART_SIZE = 10_000  # rows: a million are a hundred files, and a kill costs seconds to minutes
 
@@ -33,7 +35,7 @@ PART = b"fashion_jax.part"  # key of the schema's metadata
 
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
-Answered = Callable[[Iterable[Input]], Iterator[Answer]]  # gives an answer for each input, in order
+Answered = Callable[[Iterable[Input]], Iterator["Answer"]]  # gives an answer for each input, in order
 
 
 class Shard(NamedTuple):

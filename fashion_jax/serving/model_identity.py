@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fashion_jax.serving.engine import Engine, RunEngine
 from fashion_jax.serving.loading import EXPORT
-from fashion_jax.workdir.checkpoints.digests import Unusable, read_saved
 from fashion_jax.workdir.paths import checkpoints_path
+
+if TYPE_CHECKING:
+    from fashion_jax.serving.engine import Engine
 
 
 def identify_model(directory: Path, engine: Engine) -> dict[str, Any]:
@@ -20,8 +21,12 @@ def identify_model(directory: Path, engine: Engine) -> dict[str, Any]:
         directory: that the engine was loaded from.
         engine: the loaded model.
     """
-    if not isinstance(engine, RunEngine):
+    if (directory / EXPORT).is_file():
         return {"export": hashlib.sha256((directory / EXPORT).read_bytes()).hexdigest()}  # which has all files' digests
+    from fashion_jax.serving.engine import RunEngine
+    from fashion_jax.workdir.checkpoints.digests import Unusable, read_saved
+
+    assert isinstance(engine, RunEngine)
     step = engine.trained.step
     try:
         saved = read_saved(checkpoints_path(directory) / str(step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 
@@ -11,7 +12,6 @@ import numpy as np
 from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.table_files import Cell, Columns
 from fashion_jax.taxonomy import class_labels
-from fashion_jax.workdir.predictions import CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,8 @@ class PredictionTable:
     @property
     def metadata(self) -> Mapping[bytes, bytes]:
         """What Parquet stores beside the columns: the classes that the lists of probabilities are in the order of."""
+        from fashion_jax.workdir.predictions import CLASSES  # which imports jax
+
         return {CLASSES: json.dumps(self.labels).encode()}
 
     def row(self, answer: Answer) -> list[Cell]:
@@ -64,7 +66,7 @@ class PredictionTable:
         row: list[Cell] = [answer.path]
         for level in self.labels:
             name = answer.classes.get(level)
-            row += [name, class_labels(name)[-1] if name else None, answer.probabilities.get(level)]
+            row += [name, self._own_names[name] if name else None, answer.probabilities.get(level)]
             if self.top_k:
                 row += self._top(answer, level)
             if self.all_probabilities:
@@ -74,6 +76,11 @@ class PredictionTable:
         if self.has_answers:
             row.append(answer.answer)
         return [*row, answer.error]
+
+    @functools.cached_property
+    def _own_names(self) -> dict[str, str]:
+        """Class -> its own name, without its parents'."""
+        return {name: class_labels(name)[-1] for names in self.labels.values() for name in names}
 
     def _top(self, answer: Answer, level: str) -> list[Cell]:
         if level not in answer.top:

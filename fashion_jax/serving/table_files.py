@@ -23,6 +23,8 @@ Columns = Mapping[str, type]  # name -> type of the cells, in order: str, float,
 _ROW_GROUP = 2**20  # numbers of a group of rows of Parquet, which is in memory until it is whole
 _CELL = 16  # numbers that take as much memory as a cell that is no list
 
+_LISTS = (list, np.ndarray)  # types of cells
+
 _NONE: Mapping[bytes, bytes] = {}
 
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # line breaks to some reader, as str.splitlines
@@ -70,7 +72,7 @@ class _Rows:
 def _cell(value: Cell) -> str | float:
     if isinstance(value, str):
         return _FORMULA.sub("'", encodable(value))
-    assert not isinstance(value, list | np.ndarray), "a cell of a CSV is a text or a number"
+    assert not isinstance(value, _LISTS), "a cell of a CSV is a text or a number"
     return "" if value is None or math.isnan(value) else value
 
 
@@ -129,7 +131,7 @@ def _row_groups(rows: Iterable[Sequence[Cell]]) -> Iterator[list[Sequence[Cell]]
     values = 0
     for row in rows:
         group.append(row)
-        values += sum(len(cell) if isinstance(cell, list | np.ndarray) else _CELL for cell in row)
+        values += sum(len(cell) if isinstance(cell, _LISTS) else _CELL for cell in row)
         if values >= _ROW_GROUP:
             yield group
             group, values = [], 0
