@@ -9,7 +9,7 @@ import numpy as np
 
 from fashion_jax.scoring.decider import Decider
 from fashion_jax.serving.answers import Answer
-from fashion_jax.serving.images import Decoded, Image, decoded_ahead, each_image
+from fashion_jax.serving.images import Decoded, Image, ahead, decoded_ahead, each_image
 from fashion_jax.taxonomy import UNKNOWN
 
 if TYPE_CHECKING:  # an export needs no jax
@@ -60,8 +60,8 @@ class Classifier:
     ) -> Iterator[Answer]:
         """Yields an answer for each image, in order, in constant memory: the images may be endless.
 
-        Images are read at most two batches ahead (`batch_size` images each), and decoded in threads while the
-        batch before them is computed.
+        Images are read at most three batches ahead (`batch_size` images each): one batch is decoded in threads while
+        the network computes the batch before it, and the answers for the batch before that are made and used.
 
         Args:
             images: see the class.
@@ -71,8 +71,8 @@ class Classifier:
         Raises:
             TypeError: `images` is no image and has none.
         """
-        batches = self._decoded(images)
-        return (answer for batch in batches for answer in self._answers(batch, all_probabilities, embeddings))
+        computed = ahead(lambda batch: self._computed(batch, embeddings), self._decoded(images))
+        return (answer for batch in computed for answer in self._answers(*batch, all_probabilities))
 
     def probabilities(self, images: Image | Iterable[Image]) -> dict[str, np.ndarray]:
         """Returns level -> float32 [n, classes], calibrated and made to agree; NaN for an image that is broken.
@@ -109,14 +109,19 @@ class Classifier:
     def _features(self, batch: Decoded) -> np.ndarray | None:
         return self.engine.features(batch.canvases)[: len(batch.indices)] if len(batch.indices) else None
 
-    def _answers(self, batch: Decoded, all_probabilities: bool, embeddings: bool) -> list[Answer]:
+    def _computed(self, batch: Decoded, embeddings: bool) -> tuple[Decoded, dict[str, np.ndarray], np.ndarray | None]:
+        """Returns a batch, its log-probabilities, which are empty if no image could be decoded, and its features."""
+        log_probs = self._log_probs(batch) if len(batch.indices) else {}
+        return batch, log_probs, self._features(batch) if embeddings else None
+
+    def _answers(
+        self, batch: Decoded, log_probs: Mapping[str, np.ndarray], features: np.ndarray | None, all_probabilities: bool
+    ) -> list[Answer]:
         answers = [Answer(name, batch.errors.get(i, "")) for i, name in enumerate(batch.names)]
-        if not len(batch.indices):
+        if not log_probs:
             return answers
-        log_probs = self._log_probs(batch)
         decisions = self.decider.decide(log_probs)
         probabilities = self._probabilities(log_probs) if all_probabilities or self.top_k else {}
-        features = self._features(batch) if embeddings else None
         top = {level: self._top(level, x) for level, x in probabilities.items()} if self.top_k else {}
         for row, i in enumerate(batch.indices.tolist()):
             ids = {level: int(x[row]) for level, x in decisions.classes.items() if x[row] != UNKNOWN}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image as pillow
@@ -16,6 +16,9 @@ from fashion_jax.data.decoding.decode import contents, decode, fit, in_parallel
 from fashion_jax.data.decoding.limits import DECODING, MAX_BYTES, Undecodable, check_size
 from fashion_jax.data.decoding.pillow import pixels_of
 from fashion_jax.data.sources.inputs import Input
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # A path, the content of a file, an opened image, or pixels.
 Image = str | os.PathLike[str] | bytes | bytearray | memoryview | pillow.Image | np.ndarray | Input
@@ -136,7 +139,7 @@ def decoded_ahead(images: Iterable[Image], canvas: tuple[int, int], resize: str,
         resize: data.resize.
         batch_size: the number of images in a batch.
 
-    Yields:
+    Returns:
         The images, each in exactly one batch. All batches have `batch_size` canvases, padded with zeros; only images
         that are fewer than one batch have no more canvases than needed.
     """
@@ -156,11 +159,16 @@ def decoded_ahead(images: Iterable[Image], canvas: tuple[int, int], resize: str,
         errors = {i: why for i, why in enumerate(found) if isinstance(why, str)}
         return Decoded([name_of(image) for image in part], errors, np.array(indices, np.int64), canvases)
 
-    parts = _parts(images, batch_size)
-    with ThreadPoolExecutor(1, "decoding ahead") as ahead:
+    parts = enumerate(_parts(images, batch_size))
+    return ahead(lambda item: batch(item[1], item[0] > 0 or len(item[1]) == batch_size), parts)
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yields function(item) for each item, in order; a thread computes a result while the one before it is used."""
+    with ThreadPoolExecutor(1, "ahead") as thread:
         pending = None
-        for number, part in enumerate(parts):
-            following = ahead.submit(batch, part, number > 0 or len(part) == batch_size)
+        for item in items:
+            following = thread.submit(function, item)
             if pending is not None:
                 yield pending.result()
             pending = following
