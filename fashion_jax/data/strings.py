@@ -40,8 +40,7 @@ class Strings(Sequence[str]):
     def sort(cls, texts: Iterable[str]) -> Strings:
         """Returns the texts in the order of their code points; never holds them as a list."""
         texts = iter(texts)
-        parts = [cls(part) for part in iter(lambda: list(itertools.islice(texts, _CHUNK)), [])]
-        joined = cls.join(parts)
+        joined = cls.join([cls(part) for part in iter(lambda: list(itertools.islice(texts, _CHUNK)), [])])
         return joined.select(pc.array_sort_indices(joined._bytes).to_numpy())
 
     @classmethod
