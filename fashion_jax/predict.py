@@ -368,6 +368,8 @@ def _predict_job(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs
         (folder / lock).unlink(missing_ok=True)
     if mine:
         _say(prediction, folder)
+    else:
+        Terminal().say(f"Shard {shard} has no part left to do.")
     _say_parts(folder, parts, missing_parts(folder, parts), shard)
 
 
@@ -457,10 +459,8 @@ def _say_parts(folder: Path, parts: Sequence[Part], missing: Sequence[Part], sha
     there = rows - sum(part.count for part in missing)
     numbers = sorted({part.number % shard.total + 1 for part in missing})
     shards = ", ".join(str(Shard(number, shard.total)) for number in numbers)
-    Terminal().say(
-        f"{folder} has {there:,} of {whole}. {len(missing):,} of the parts are missing, which are those of --shard "
-        f"{shards}."
-    )
+    lacking = "1 part is missing, that" if len(missing) == 1 else f"{len(missing):,} parts are missing, those"
+    Terminal().say(f"{folder} has {there:,} of {whole}. {lacking} of --shard {shards}.")
 
 
 if __name__ == "__main__":
