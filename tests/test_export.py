@@ -109,6 +109,14 @@ def test_8_bit_integers_are_measured(exports, finished_run, capsys):
     np.testing.assert_allclose(outputs["sub_probabilities"], vectors["sub_probabilities"], atol=0.1)
 
 
+def test_8_bit_integers_need_the_data(finished_run, tmp_path, capsys):
+    data = ["--config.data.source=csv", f"--config.data.path={tmp_path / 'moved'}"]
+    assert export.main(arguments(finished_run, tmp_path / "x", "tflite", "--int8", *data)) == 2
+    err = capsys.readouterr().err
+    assert "--int8" in err and "--config.data.path" in err and str(tmp_path / "moved") in err
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_export_is_evaluated(exports, finished_run, tmp_path, capsys):
     folder = exports("tflite")
     flags = ["--workdir", str(finished_run), "--workdir", str(folder), "--json", str(tmp_path / "m.json")]

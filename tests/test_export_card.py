@@ -4,12 +4,17 @@ import os
 import subprocess
 import venv
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import fashion_jax as fj
 from fashion_jax import export
-from fashion_jax.serving.exports.card_lines import PACKAGES
+from fashion_jax.data.decoding.decode import decode
+from fashion_jax.serving.exports.card_lines import PACKAGES, python_lines
+from tests.shop import write_image
 
 # Runs the card's program for each photo, in one process: what each printed is a line of class names.
 _DRIVER = """
@@ -24,13 +29,29 @@ for photo in Path(sys.argv[1]).read_text().splitlines():
 """
 
 
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("name", ["onnx", "savedmodel"])  # the others open images as ONNX's program does
+@pytest.mark.parametrize("size", [(90, 60), (40, 90)])
+def test_the_program_fits_an_image_as_the_run(name, resize, size, tmp_path):
+    canvas = (48, 40)
+    write_image(tmp_path / "photo.png", seed=0)
+    with Image.open(tmp_path / "photo.png") as opened:
+        opened.resize(size, Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
+    lines = python_lines(name, canvas, resize).split("model = ")[0].replace("photo.jpg", str(tmp_path / "photo.png"))
+    found: dict[str, Any] = {}
+    exec(lines.replace("import onnxruntime\n", ""), found)
+    expected = decode((tmp_path / "photo.png").read_bytes(), canvas, resize)
+    pixels = np.asarray(found["image"], np.float32)
+    assert pixels.shape == expected.shape and np.abs(pixels - expected).mean() < 4
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", PACKAGES)
 def test_the_program_runs_with_its_packages_alone(name, finished_run, catalogue_cache, tmp_path):
     folder = tmp_path / "export"
     assert export.main(["--workdir", str(finished_run), "--output", str(folder), "--format", name]) == 0
     (images,) = Path(catalogue_cache).glob("catalogue-*-1000-0/images")
-    photos = sorted(map(str, images.iterdir()))[:300]
+    photos = sorted(map(str, images.iterdir()))[:100]
     (tmp_path / "photos.txt").write_text("\n".join(photos))
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"

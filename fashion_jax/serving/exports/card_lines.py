@@ -35,7 +35,8 @@ outputs = model(images=np.asarray(image)[None])""",
 _FITS = {  # by Pillow
     "stretch": "image.resize(({width}, {height}), Image.Resampling.BILINEAR)",
     "crop": "ImageOps.fit(image, ({width}, {height}), Image.Resampling.BILINEAR)",
-    "letterbox": 'ImageOps.pad(image, ({width}, {height}), Image.Resampling.BILINEAR, color="white")',
+    # Of an odd gap the larger half is at the right or the bottom, as in data.decoding.decode.fit.
+    "letterbox": 'ImageOps.pad(image, ({width}, {height}), Image.Resampling.BILINEAR, "white", (0.4999, 0.4999))',
 }
 
 _OPENED = """\

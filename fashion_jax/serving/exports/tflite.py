@@ -82,20 +82,25 @@ def activation_ranges(network: Network, images: np.ndarray) -> dict[str, Range]:
 def _integer_results(network: Network) -> list[str]:
     """Returns the layers whose results become integers: all that leads to a convolution or a hidden layer.
 
-    A layer before a ReLU is computed together with it, so that only the result of the ReLU counts.
+    A layer before a ReLU is computed together with it, so that only the result of the ReLU counts. What is resized
+    stays in float32, since TFLite resizes no integers by matrices.
     """
     consumers: dict[str, list[ops.Operation]] = {}
     leading: set[str] = set()
+    resized: set[str] = set()
     for layer in reversed(network.layers):
         is_leading = layer.name in leading or isinstance(layer.operation, ops.Conv | ops.Dense)
+        is_kept = layer.name in resized and isinstance(layer.operation, ops.MaxPool | ops.Relu)
         for name in layer.inputs:
             consumers.setdefault(name, []).append(layer.operation)
             if is_leading and not isinstance(layer.operation, _FLOATS):
                 leading.add(name)
+            if is_kept or isinstance(layer.operation, ops.Resize):
+                resized.add(name)
     return [
         layer.name
         for layer in network.layers
-        if layer.name in leading
+        if layer.name in leading - resized
         and isinstance(layer.operation, _INTEGERS)
         and not all(isinstance(operation, ops.Relu) for operation in consumers[layer.name])
     ]
