@@ -364,6 +364,8 @@ def test_the_classifier_is_imported_without_jax_and_orbax():
     """An export needs neither; only the engine of a run does, and not TensorFlow either."""
     program = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
     program += "import fashion_jax as fj; fj.load, fj.Classifier, fj.Answer, fj.get_config\n"
-    program += f"for name in {HEAVY[:5]!r}: del sys.modules[name]\nimport fashion_jax.serving.engine"
+    program += "import fashion_jax.serving.exports.engines\n"
+    program += f"for name in {HEAVY[:3]!r}: del sys.modules[name]\nimport fashion_jax.serving.exports.stablehlo\n"
+    program += f"for name in {HEAVY[3:5]!r}: del sys.modules[name]\nimport fashion_jax.serving.engine"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -81,7 +81,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     engine: Engine
     if (folder / EXPORT).is_file():
         _check_export(folder, checkpoint, decode, precision, texts)
-        from fashion_jax.serving.exports.engines import load_engine  # type: ignore[import-not-found,unused-ignore]
+        from fashion_jax.serving.exports.engines import load_engine
 
         engine = load_engine(folder)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,9 @@ from fashion_jax.serving.exports.operations import (
 )
 from fashion_jax.serving.exports.tree import add_decoding
 from fashion_jax.serving.exports.trunks import add_trunk
-from fashion_jax.workdir.trained import Trained
+
+if TYPE_CHECKING:  # running an export needs nothing that reads checkpoints
+    from fashion_jax.workdir.trained import Trained
 
 __all__ = ["Network", "apply", "build_network"]
 
