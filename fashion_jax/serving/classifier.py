@@ -90,11 +90,13 @@ class Classifier:
 
     def embed(self, images: Image | Iterable[Image]) -> np.ndarray:
         """Returns the trunk's output, float32 [n, features]; NaN for an image that is broken."""
-        batches = [(batch, self._features(batch)) for batch in self._decoded(images)]
-        found = [features for _, features in batches if features is not None]
-        like = found[0] if found else self.engine.features(np.zeros((1, *self.engine.canvas, 3), np.uint8))
+        like = self.engine.features(np.zeros((1, *self.engine.canvas, 3), np.uint8))
         none = np.empty((0, like.shape[1]), np.float32)
-        return np.concatenate([none, *(_with_gaps(none if x is None else x, batch) for batch, x in batches)])
+        rows = [none]
+        for batch in self._decoded(images):
+            features = self._features(batch)
+            rows.append(_with_gaps(none if features is None else features, batch))
+        return np.concatenate(rows)
 
     def _decoded(self, images: Any) -> Iterator[Decoded]:
         return decoded_ahead(each_image(images), self.engine.canvas, self.engine.resize, self.batch_size)
