@@ -410,7 +410,7 @@ def test_overrides_take_the_type_of_their_field(field, text, value):
 def test_files_that_the_catalogue_would_not_read_are_refused(field):
     sentence = rf"{field} is '{{id}}\.jpg', but data\.source is catalogue, .*: set data\.source to csv, folder or tfds"
     with pytest.raises(UserError, match=sentence):
-        load_config(MTL, [(field, "{id}.jpg")])
+        load_config(MTL, [("data.source", "catalogue"), (field, "{id}.jpg")])
 
 
 @pytest.mark.parametrize(
@@ -572,3 +572,24 @@ def test_the_config_imports_neither_jax_nor_tensorflow(name):
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not {module.split(".")[0] for module in imported} & {"jax", "tensorflow", "flax", "orbax", "clu"}
+
+
+@pytest.mark.parametrize(
+    ("files", "overrides", "source"),
+    [
+        (["styles.csv", "images/1.jpg"], [], "csv"),
+        (["products.csv", "images/1.jpg"], [("data.csv", "products.csv")], "csv"),
+        (["Shoes/Boots/1.jpg"], [], "folder"),
+        (["dataset_info.json"], [], "tfds"),
+        (["styles.csv"], [("data.source", "folder")], "folder"),
+    ],
+)
+def test_a_path_alone_says_what_the_source_is(tmp_path, files, overrides, source):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.make_archive(str(tmp_path.with_suffix("")), "zip", tmp_path)
+    for path in (tmp_path, tmp_path.with_suffix(".zip")):
+        config = load_config(str(ROOT / "configs" / "mtl.py"), [("data.path", str(path)), *overrides])
+        assert config.data.source == source
+        assert get_config("mtl", **{"data.path": path}, **dict(overrides)).data.source == source

@@ -43,4 +43,5 @@ def test_no_file_is_parsed_in_another_way():
     """Elsewhere json.loads only reads what json.dumps has made in the same line."""
     for path in PACKAGE.rglob("*.py"):
         calls = re.findall(r"json\.loads?\((?!json\.dumps\(|_to_json\()", path.read_text(encoding="utf-8"))
-        assert not calls or path.name == "json_text.py", path
+        # card_lines.py has the text of a program that users copy, which imports nothing of this package.
+        assert not calls or path.name in ("json_text.py", "card_lines.py"), path

@@ -445,9 +445,9 @@ def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypat
     write_table(
         tmp_path / "styles.csv", [(*row, "Men", "Blue", "Casual") for row in products(count)], (*HEADER, *"abc")
     )
-    began = time.process_time()
+    began = time.thread_time()  # an earlier test may have left TensorFlow to be imported by another thread
     dataset = load_dataset(shop_config(tmp_path))
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
     splits = dataset.splits.values()
     held = [
         (split.ids.nbytes, split.files.names.nbytes, *(x.nbytes for x in split.labels.values())) for split in splits

@@ -7,7 +7,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     config = _read_json(path) if path.endswith(".json") else _run(path)
     for field, text in overrides:
         _set(config, field, text, is_text=True)
+    _choose_source(config.data, [field for field, _ in overrides])
     check_config(config)
     _check_is_read(config.data.source, overrides)
     return config
@@ -56,14 +58,15 @@ def get_config(name: str | os.PathLike[str] = "default", /, **fields: Any) -> Co
 
     Example:
         >>> import fashion_jax as fj
-        >>> config = fj.get_config("mtl", num_epochs=3, **{"data.path": "photos", "data.source": "folder"})
-        >>> config.num_epochs, config.data.path, config.model.name
-        (3, 'photos', 'resnet34')
+        >>> config = fj.get_config("mtl", num_epochs=3, **{"data.path": "photos"})
+        >>> config.num_epochs, config.data.path, config.data.source, config.model.name
+        (3, 'photos', 'folder', 'resnet34')
     """
     name = os.fspath(name)
     config = _read_json(name) if name.endswith(".json") else _run(name)
     for field, value in fields.items():
         _set(config, field, os.fspath(value) if isinstance(value, os.PathLike) else value, is_text=False)
+    _choose_source(config.data, [*fields])
     check_config(config)
     _check_is_read(config.data.source, fields.items())
     return config
@@ -166,6 +169,33 @@ def _value(node: Any, field: str) -> Any:
     for name in field.split("."):
         node = node.get(name)
     return node
+
+
+def _choose_source(data: ConfigDict, fields: Sequence[str]) -> None:
+    """Sets the source that suits data.path if a user names only the path, and the config would draw the catalogue.
+
+    Args:
+        data: this section of the config.
+        fields: those that the user has set.
+    """
+    if data.source != "catalogue" or "data.source" in fields or "data.path" not in fields or not data.path:
+        return
+    names = _names(os.path.expanduser(str(data.path)))
+    if "dataset_info.json" in names:
+        data.source = "tfds"
+    else:
+        data.source = "csv" if data.csv or "styles.csv" in names else "folder"
+
+
+def _names(path: str) -> set[str]:
+    """Returns the names of the files at the top of a folder or anywhere in a zip; none if it cannot be read."""
+    try:
+        if os.path.isdir(path):
+            return set(os.listdir(path))
+        with zipfile.ZipFile(path) as archive:
+            return {name.rpartition("/")[2] for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return set()
 
 
 def _check_is_read(source: str, overrides: Iterable[tuple[str, Any]]) -> None:

@@ -145,7 +145,7 @@ def _report(job: Job, timeout: float, deadline: float, failure: str) -> str:
             with socket.create_connection((job.host, job.port), timeout=min(5.0, left)) as connection:
                 _send(connection, index=job.index, count=job.count, failure=failure)
                 reason = "what answers there is not process 0 of this job"
-                if _receive(connection, _PATIENCE):
+                if _receive(connection, max(min(_PATIENCE, deadline - time.monotonic()), 1.0)):
                     reason = "process 0 has ended"
                     # It may have begun to wait later than this process, and then waits longer.
                     answer = _receive(connection, timeout + _LINGER)
