@@ -516,7 +516,7 @@ def test_a_config_in_python_takes_values():
         ("mtl", {"num_epochs": "3"}, "num_epochs is '3', but must be a whole number"),
         ("mtl", {"eval_flip": "true"}, "eval_flip is 'true'"),
         ("mtl", {"data": {}}, "data is a section"),
-        ("mtl", {"data.path": "photos"}, "set data.source to"),
+        ("mtl", {"data.csv": "photos.csv"}, "set data.source to"),
     ],
 )
 def test_a_wrong_config_in_python_is_told(name, fields, said):

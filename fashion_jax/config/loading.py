@@ -40,7 +40,8 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     config = _read_json(path) if path.endswith(".json") else _run(path)
     for field, text in overrides:
         _set(config, field, text, is_text=True)
-    _choose_source(config.data, [field for field, _ in overrides])
+    if _names_only_a_path(config.data.source, [field for field, _ in overrides]):
+        config.data.source = _source_at(config.data.path, config.data.csv)
     check_config(config)
     _check_is_read(config.data.source, overrides)
     return config
@@ -66,7 +67,8 @@ def get_config(name: str | os.PathLike[str] = "default", /, **fields: Any) -> Co
     config = _read_json(name) if name.endswith(".json") else _run(name)
     for field, value in fields.items():
         _set(config, field, os.fspath(value) if isinstance(value, os.PathLike) else value, is_text=False)
-    _choose_source(config.data, [*fields])
+    if _names_only_a_path(config.data.source, [*fields]):
+        config.data.source = _source_at(config.data.path, config.data.csv)
     check_config(config)
     _check_is_read(config.data.source, fields.items())
     return config
@@ -171,20 +173,19 @@ def _value(node: Any, field: str) -> Any:
     return node
 
 
-def _choose_source(data: ConfigDict, fields: Sequence[str]) -> None:
-    """Sets the source that suits data.path if a user names only the path, and the config would draw the catalogue.
+def _names_only_a_path(source: str, fields: Sequence[str]) -> bool:
+    """Returns whether the fields that a user has set name data, while the config would draw the catalogue."""
+    return source == "catalogue" and "data.path" in fields and "data.source" not in fields
 
-    Args:
-        data: this section of the config.
-        fields: those that the user has set.
-    """
-    if data.source != "catalogue" or "data.source" in fields or "data.path" not in fields or not data.path:
-        return
-    names = _names(os.path.expanduser(str(data.path)))
+
+def _source_at(path: object, csv: object) -> object:
+    """Returns the source that suits data.path and data.csv; without a path, the catalogue."""
+    if not path:
+        return "catalogue"
+    names = _names(os.path.expanduser(str(path)))
     if "dataset_info.json" in names:
-        data.source = "tfds"
-    else:
-        data.source = "csv" if data.csv or "styles.csv" in names else "folder"
+        return "tfds"
+    return "csv" if csv or "styles.csv" in names else "folder"
 
 
 def _names(path: str) -> set[str]:

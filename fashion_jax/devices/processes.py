@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from fashion_jax.devices.job import Job
 from fashion_jax.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USAGE, Interrupted, RunError, UserError, first_line
+from fashion_jax.json_text import parse_json
 
 _SILENCE = 30.0  # seconds without a sign of life after which a process is given up
 _HEARTBEAT = 300  # seconds after which JAX gives up a process, and aborts all others: a last resort
@@ -61,25 +62,25 @@ def join(job: Job, timeout: int) -> None:
         ) from error
 
 
-def exchange(name: str, text: str, decide: Callable[[list[str]], str]) -> str:
-    """Returns what process 0 decides from the texts of all processes; it waits for all of them.
+def exchange(name: str, value: Any, decide: Callable[[list[Any]], Any]) -> Any:
+    """Returns what process 0 decides from the values of all processes; it waits for all of them.
 
     Args:
         name: of the question; all processes ask the same questions in the same order.
-        text: of this process.
-        decide: called by process 0 with the texts in the order of the processes.
+        value: of this process, as JSON has it, like the decision.
+        decide: called by process 0 with the values in the order of the processes.
     """
     import jax
 
     client = _client()
     if client is None:
-        return decide([text])
+        return decide([value])
     _asked[name] += 1
     key = f"fashion_jax/{name}/{_asked[name]}"
-    client.key_value_set(f"{key}/{jax.process_index()}", text)
+    client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(value))
     if jax.process_index() == 0:
-        texts = [_waited_for(client, f"{key}/{index}") for index in range(jax.process_count())]
-        client.key_value_set(f"{key}/decided", decide(texts))
+        values = [_waited_for(client, f"{key}/{index}") for index in range(jax.process_count())]
+        client.key_value_set(f"{key}/decided", json.dumps(decide(values)))
     return _waited_for(client, f"{key}/decided")
 
 
@@ -190,7 +191,7 @@ class _Watch:
     def _obey(self) -> None:
         """Ends this process if another one has left a note."""
         try:
-            note = json.loads(self._client.key_value_try_get(_FAILED))
+            note = parse_json(self._client.key_value_try_get(_FAILED))
         except RuntimeError:
             return
         if note["index"] == self._index and note["status"] != EXIT_PREEMPTED:
@@ -249,11 +250,11 @@ def _words(error: Exception) -> str:
     return f"Process {jax.process_index()} of this run has failed: {reason}"
 
 
-def _waited_for(client: Any, key: str) -> str:
+def _waited_for(client: Any, key: str) -> Any:
     """Returns the value of a key once there is one: a process may read its data for hours before it sets it."""
     while True:
         try:
-            return client.blocking_key_value_get(key, 60_000)
+            return parse_json(client.blocking_key_value_get(key, 60_000))
         except RuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise

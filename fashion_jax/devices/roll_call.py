@@ -16,6 +16,7 @@ from typing import Any
 
 from fashion_jax.devices.job import Job
 from fashion_jax.errors import RunError
+from fashion_jax.json_text import parse_json
 
 _PROGRAM = "fashion_jax"
 _MAX_LINE = 16384  # bytes of a message
@@ -179,7 +180,7 @@ def _receive(connection: socket.socket, timeout: float) -> dict[str, Any] | None
             if not part:
                 return None
             data += part
-        message = json.loads(data)
+        message = parse_json(data)
     except (OSError, ValueError):
         return None
     return message if isinstance(message, dict) and message.get("program") == _PROGRAM else None

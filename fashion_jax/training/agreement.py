@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -32,16 +32,16 @@ def check_agreement(record: Mapping[str, object], workdir: Path) -> None:
     """
     with _meeting(workdir) as is_shared:
         own = {name: value for name, value in record.items() if name not in _OWN}
-        found = exchange("agreement", json.dumps(own | {"--workdir is shared": is_shared}, default=str), differences)
+        found = exchange("agreement", own | {"--workdir is shared": is_shared}, differences)
     if found and jax.process_index() == 0:
         raise UserError(found)
     if found:
         raise UserError("The processes of this run differ: process 0 says in what.")
 
 
-def differences(texts: list[str]) -> str:
-    """Returns a sentence about how processes differ from process 0, or ""; `texts` are their records as JSON."""
-    first, *others = map(json.loads, texts)
+def differences(records: list[dict[str, Any]]) -> str:
+    """Returns a sentence about how processes differ from process 0, or "", given the records of all."""
+    first, *others = records
     for index, record in enumerate(others, 1):
         if not record["--workdir is shared"]:
             return (
