@@ -74,7 +74,12 @@ INSTALLS = "downloads packages"
 DOWNLOAD = "needs a data set that has to be downloaded, and takes hours"
 # Commands that are only parsed: page -> beginning of the command -> why it is not run.
 PARSED = {
-    "README.md": {"scripts/train": INSTALLS, "scripts/test": INSTALLS, "pip install": INSTALLS},
+    "README.md": {
+        "scripts/train": INSTALLS,
+        "scripts/test": INSTALLS,
+        "pip install": INSTALLS,
+        "python -m fashion_jax.main --config configs/finetune.py": "needs weights that have to be downloaded",
+    },
     "CONTRIBUTING.md": {"scripts/bootstrap": INSTALLS, "scripts/test": INSTALLS},
     "docs/recipes.md": {"python -m fashion_jax.main": "needs two trained runs, and trains two large trunks for hours"},
     "docs/pretrained.md": {
