@@ -405,17 +405,23 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def typed_command(*arguments: str) -> str:
-    """Returns the line that runs this Python with arguments, as it works in the shell that started the command.
+def typed_command(name: str, *arguments: str) -> str:
+    """Returns the line that runs another command of the project, in the way in which this one was started.
 
-    `python` alone would be another interpreter where the virtual environment of this one is not active.
+    It works in the shell that started this command: `python` alone would be another interpreter where the virtual
+    environment of this one is not active.
     """
-    found, own = shutil.which("python"), sys.executable
+    script, own = PROGRAMS[0], sys.executable
+    if sys.argv[0].startswith(f"{script} "):
+        program, own, words = script, os.path.join(os.path.dirname(own), script), [name, *arguments]
+    else:
+        program, words = "python", ["-m", f"fashion_jax.{name}", *arguments]
+    found = shutil.which(program)
     is_on_path = found is not None and os.path.dirname(os.path.abspath(found)) == os.path.dirname(own)
-    if is_on_path or not own:
-        return shlex.join(["python", *arguments])
+    if is_on_path or not sys.executable:
+        return shlex.join([program, *words])
     near = os.path.relpath(own)
-    return shlex.join([own if near.startswith(os.pardir) else near, *arguments])
+    return shlex.join([own if near.startswith(os.pardir) else near, *words])
 
 
 def about(seconds: float) -> str:

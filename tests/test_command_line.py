@@ -126,15 +126,23 @@ def environment(tmp_path, monkeypatch):
 
 def test_a_command_to_type_names_the_python_of_an_environment_that_is_not_active(environment, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert typed_command("-m", "a.b", "runs/my run") == ".venv/bin/python -m a.b 'runs/my run'"
+    assert typed_command("predict", "my run") == ".venv/bin/python -m fashion_jax.predict 'my run'"
     (environment / "elsewhere").mkdir()
     monkeypatch.chdir(environment / "elsewhere")
-    assert typed_command("-m", "a.b") == f"{environment}/python -m a.b"
+    assert typed_command("predict") == f"{environment}/python -m fashion_jax.predict"
 
 
 def test_a_command_to_type_is_plain_where_the_environment_is_active(environment, monkeypatch):
     monkeypatch.setenv("PATH", f"{environment}:/usr/bin:/bin")
-    assert typed_command("-m", "a.b") == "python -m a.b"
+    assert typed_command("predict") == "python -m fashion_jax.predict"
+
+
+def test_a_command_to_type_is_of_the_program_that_was_typed(environment, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fashion-jax train", "--config", "mtl"])
+    assert typed_command("predict", "x") == ".venv/bin/fashion-jax predict x"
+    (environment / "fashion-jax").touch(0o755)
+    monkeypatch.setenv("PATH", f"{environment}:/usr/bin:/bin")
+    assert typed_command("predict", "x") == "fashion-jax predict x"
 
 
 @pytest.mark.parametrize(

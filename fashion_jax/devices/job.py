@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
+import warnings
 from collections.abc import Mapping
 
 from fashion_jax.errors import UserError, first_line
@@ -55,7 +55,8 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
     if None in (address, count, index):
         address, count, index, local = _detected(address, count, index, timeout)
     if address is None or count is None or index is None:
-        raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}.")
+        where = ", as scripts/launch/jobset.yaml does" if "KUBERNETES_SERVICE_HOST" in variables else ""
+        raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}{where}.")
     if not 0 <= index < count:
         raise UserError(
             f"This process has the number {index} of {count}, but numbers go from 0 to {count - 1}: see {_INDICES[0]}."
@@ -98,14 +99,12 @@ def _detected(
     """Completes a job by what JAX knows of clusters: Slurm, Open MPI, TPUs."""
     from jax._src.clusters import ClusterEnv  # jax.distributed.initialize uses it; there is no public way to ask
 
-    if "KUBERNETES_SERVICE_HOST" in os.environ and address is None:
-        raise UserError(
-            f"--distributed found no job to join in this pod: set {_NEEDED}, as scripts/launch/jobset.yaml does."
-        )
     try:
-        address, count, index, local = ClusterEnv.auto_detect_unset_distributed_params(
-            address, count, index, None, None, timeout
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the package kubernetes, which is not needed with the variables
+            address, count, index, local = ClusterEnv.auto_detect_unset_distributed_params(
+                address, count, index, None, None, timeout
+            )
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         raise UserError(f"--distributed found no job to join ({first_line(error)}): set {_NEEDED}.") from error
     return address, count, index, None if local is None else tuple(local)

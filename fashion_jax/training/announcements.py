@@ -79,4 +79,4 @@ def predict_line(workdir: Path, validation: Split) -> str:
         near = os.path.relpath(picture)
         image = picture if near.startswith(os.pardir) else near
     inputs = ("--workdir", str(workdir), "--input", image, "--output", "predictions.csv")
-    return typed_command("-m", "fashion_jax.predict", *inputs)
+    return typed_command("predict", *inputs)
