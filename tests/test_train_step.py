@@ -73,6 +73,7 @@ def test_one_and_eight_devices_agree_in_float64(config, name, fields):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-8 * max(np.abs(a).max(), 1e-3))
 
 
+@pytest.mark.long  # test_parity.py compares each gradient of the same network with PyTorch's
 def test_every_parameter_receives_a_gradient_but_biases_before_batch_norm(config):
     mesh, _, state, step = build_to_over_fit(config)
     before = jax.device_get(state.params)
