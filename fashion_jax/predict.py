@@ -28,8 +28,9 @@ from fashion_jax.data.sources.inputs import LISTS, STDIN, Input, Inputs
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
+from fashion_jax.serving.exports.folder import INDEX
 from fashion_jax.serving.jobs import PART_SIZE, Part, Shard
-from fashion_jax.serving.loading import EXPORT, check_decisions, load
+from fashion_jax.serving.loading import check_decisions, load
 from fashion_jax.serving.table_files import TABLES, write_table
 from fashion_jax.terminal import Terminal, doing
 from fashion_jax.workdir.files import check_has_checkpoint
@@ -181,7 +182,7 @@ def _shard(text: str) -> Shard:
 def _check_output(flags: argparse.Namespace) -> None:
     """Checks the flags of the output, and that a file can be written."""
     path = Path(flags.output)
-    if flags.explain and (flags.workdir / EXPORT).is_file():
+    if flags.explain and (flags.workdir / INDEX).is_file():
         raise UserError(f"--explain needs the weights of a run, but {flags.workdir} is an export: name the run.")
     if _is_job(flags):
         if flags.explain:
@@ -229,7 +230,7 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
     Raises:
         UserError: there is none.
     """
-    if (workdir / EXPORT).is_file():
+    if (workdir / INDEX).is_file():
         return ""
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)

@@ -37,14 +37,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     Raises:
         UserError: the file is missing or fails, or a field is unknown or has a wrong value.
     """
-    config = _read_json(path) if path.endswith(".json") else _run(path)
-    for field, text in overrides:
-        _set(config, field, text, is_text=True)
-    if _names_only_a_path(config.data.source, [field for field, _ in overrides]):
-        config.data.source = _source_at(config.data.path, config.data.csv)
-    check_config(config)
-    _check_is_read(config.data.source, overrides)
-    return config
+    return _loaded(path, overrides, is_text=True)
 
 
 def get_config(name: str | os.PathLike[str] = "default", /, **fields: Any) -> ConfigDict:
@@ -63,15 +56,8 @@ def get_config(name: str | os.PathLike[str] = "default", /, **fields: Any) -> Co
         >>> config.num_epochs, config.data.path, config.data.source, config.model.name
         (3, 'photos', 'folder', 'resnet34')
     """
-    name = os.fspath(name)
-    config = _read_json(name) if name.endswith(".json") else _run(name)
-    for field, value in fields.items():
-        _set(config, field, os.fspath(value) if isinstance(value, os.PathLike) else value, is_text=False)
-    if _names_only_a_path(config.data.source, [*fields]):
-        config.data.source = _source_at(config.data.path, config.data.csv)
-    check_config(config)
-    _check_is_read(config.data.source, fields.items())
-    return config
+    plain = {field: os.fspath(x) if isinstance(x, os.PathLike) else x for field, x in fields.items()}
+    return _loaded(os.fspath(name), plain.items(), is_text=False)
 
 
 def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
@@ -171,6 +157,21 @@ def _value(node: Any, field: str) -> Any:
     for name in field.split("."):
         node = node.get(name)
     return node
+
+
+def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> ConfigDict:
+    """Reads a config and sets the fields that a user names, whose values may be texts; checks the result.
+
+    The source of the data is found where only its path is named.
+    """
+    config, fields = _read_json(name) if name.endswith(".json") else _run(name), list(fields)
+    for field, value in fields:
+        _set(config, field, value, is_text=is_text)
+    if _names_only_a_path(config.data.source, [field for field, _ in fields]):
+        config.data.source = _source_at(config.data.path, config.data.csv)
+    check_config(config)
+    _check_is_read(config.data.source, fields)
+    return config
 
 
 def _names_only_a_path(source: str, fields: Sequence[str]) -> bool:

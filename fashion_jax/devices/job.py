@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fashion_jax.errors import UserError, first_line
 
@@ -13,6 +13,7 @@ from fashion_jax.errors import UserError, first_line
 # before what JAX finds in the variables of Slurm and Open MPI and in the metadata of a TPU.
 _COUNTS = ("JAX_NUM_PROCESSES", "WORLD_SIZE")
 _INDICES = ("JAX_PROCESS_ID", "RANK", "JOB_COMPLETION_INDEX")  # the last one is of an indexed job of Kubernetes
+_NAMED = 8  # processes that a sentence names at most
 _NEEDED = "JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0)"
 
 
@@ -38,6 +39,11 @@ class Job:
     def address(self) -> str:
         """Returns HOST:PORT, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def named(indices: Sequence[int]) -> str:
+    """Returns the numbers of processes for a sentence, the first eight of them."""
+    return ", ".join(map(str, indices[:_NAMED])) + (", …" if len(indices) > _NAMED else "")
 
 
 def find_job(variables: Mapping[str, str], timeout: int) -> Job:

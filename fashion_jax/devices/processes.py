@@ -1,4 +1,4 @@
-"""Joins the processes of a run, and lets them exchange texts beside the devices: through JAX's coordination service.
+"""Joins the processes of a run, and lets them exchange values beside the devices: through JAX's coordination service.
 
 The service's store of keys and values is private API of JAX, and this module alone uses it. Unlike a collective, it
 needs no devices and no program that all processes run, so that processes can say that they differ, or why they failed.
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from fashion_jax.devices.job import Job
+from fashion_jax.devices.job import Job, named
 from fashion_jax.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USAGE, Interrupted, RunError, UserError, first_line
 from fashion_jax.json_text import parse_json
 
@@ -29,8 +29,6 @@ _TOLD = 10.0  # seconds for which a failed process waits until the others have r
 _LEAD = 2.0  # seconds by which process 0 ends after the others
 # Keys of the store: the note on why the run ends, who has read it, and the last sign of life of each process.
 _FAILED, _TOLD_BY, _SIGNS = "fashion_jax/failed", "fashion_jax/told/", "fashion_jax/signs/"
-
-_NAMED = 8  # processes that a sentence names at most
 
 _step = 0  # the last one of this process
 _asked: collections.Counter[str] = collections.Counter()
@@ -134,14 +132,11 @@ def laggards() -> str:
     if client is None:
         return ""
     try:
-        signs = {key.rpartition("/")[2]: int(sign.split()[1]) for key, sign in client.key_value_dir_get(_SIGNS)}
+        signs = {int(key.rpartition("/")[2]): int(sign.split()[1]) for key, sign in client.key_value_dir_get(_SIGNS)}
     except RuntimeError:
         return ", and process 0 does not answer"
-    behind = [index for index, step in signs.items() if step < max(signs.values())]
-    if not behind:
-        return ", where all processes wait"
-    names = ", ".join(sorted(behind, key=int)[:_NAMED]) + (", …" if len(behind) > _NAMED else "")
-    return f", where others wait for process {names}"
+    behind = sorted(index for index, step in signs.items() if step < max(signs.values()))
+    return f", where others wait for process {named(behind)}" if behind else ", where all processes wait"
 
 
 class _Watch:
@@ -167,9 +162,8 @@ class _Watch:
 
     def tell(self, words: str, status: int) -> None:
         """Leaves a note on why the run ends, and waits until the other processes have read it."""
-        note = {"index": self._index, "words": words, "status": status}
         with contextlib.suppress(RuntimeError):  # the first note counts; without process 0 there is no one to tell
-            self._client.key_value_set(_FAILED, json.dumps(note))
+            self._client.key_value_set(_FAILED, json.dumps({"words": words, "status": status}))
         with contextlib.suppress(RuntimeError):
             self._acknowledge()
             deadline = time.monotonic() + _TOLD
@@ -189,12 +183,10 @@ class _Watch:
                     self._miss_others()
 
     def _obey(self) -> None:
-        """Ends this process if another one has left a note."""
+        """Ends this process if there is a note; one of its own error it leaves only once it is over itself."""
         try:
             note = parse_json(self._client.key_value_try_get(_FAILED))
         except RuntimeError:
-            return
-        if note["index"] == self._index and note["status"] != EXIT_PREEMPTED:
             return
         self._acknowledge()
         self._end(note["words"], note["status"])
@@ -207,22 +199,15 @@ class _Watch:
             if self._heard.get(index, ("", 0.0))[0] != sign:
                 self._heard[index] = sign, now
             elif now - self._heard[index][1] > _SILENCE + self._pause:
-                self._client.key_value_set(_FAILED, json.dumps(self._silent(index)))
+                note = {"words": _silent(index), "status": EXIT_PREEMPTED}
+                self._client.key_value_set(_FAILED, json.dumps(note))
                 self._obey()
 
     def _miss_process_0(self) -> None:
         """Ends this process when process 0 no longer answers; its machine may be gone, or it was stopped or killed."""
         while not self.is_over.wait(1):
             if time.monotonic() - self._answered > _SILENCE + 2 * self._pause:
-                note = self._silent("0")
-                self._end(note["words"], note["status"])
-
-    def _silent(self, index: str) -> dict[str, Any]:
-        words = (
-            f"Process {index} of this run has given no sign of life for {_SILENCE:.0f} s, so that it was stopped or "
-            "killed, or cannot be reached: run the same command again in all processes to go on."
-        )
-        return {"index": self._index, "words": words, "status": EXIT_PREEMPTED}
+                self._end(_silent("0"), EXIT_PREEMPTED)
 
     def _acknowledge(self) -> None:
         self._client.key_value_set(f"{_TOLD_BY}{self._index}", "", allow_overwrite=True)
@@ -240,6 +225,13 @@ class _Watch:
         """Waits in process 0, since JAX aborts the other processes as soon as it has ended."""
         if self._index == 0:
             time.sleep(self._pause + _LEAD)
+
+
+def _silent(index: str) -> str:
+    return (
+        f"Process {index} of this run has given no sign of life for {_SILENCE:.0f} s, so that it was stopped or "
+        "killed, or cannot be reached: run the same command again in all processes to go on."
+    )
 
 
 def _words(error: Exception) -> str:

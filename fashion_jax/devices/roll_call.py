@@ -12,9 +12,10 @@ import errno
 import json
 import socket
 import time
+from collections.abc import Set
 from typing import Any
 
-from fashion_jax.devices.job import Job
+from fashion_jax.devices.job import Job, named
 from fashion_jax.errors import RunError
 from fashion_jax.json_text import parse_json
 
@@ -24,7 +25,6 @@ _PAUSE = 0.3  # seconds between two attempts to reach process 0
 _PATIENCE = 15.0  # seconds within which process 0 answers whoever has reached it
 _LINGER = 10.0  # seconds for which a process that cannot go on tries to tell the others
 _MAX_WORDS = 2000  # characters of a sentence
-_NAMED = 8  # missing processes that are named
 
 
 def call_roll(job: Job, timeout: float, failure: str = "") -> None:
@@ -51,20 +51,22 @@ def _lead(job: Job, timeout: float, deadline: float, failure: str) -> str:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_listening(job.port))
         verdict = _told(0, failure)
-        reported: dict[int, socket.socket] = {}
+        connections: list[socket.socket] = []
+        reported: set[int] = set()
         while not verdict and len(reported) < job.count - 1:
             received = _next_report(server, deadline)
             if received is None:
                 verdict = _missing(job, reported, timeout)
                 break
             connection, report = received
-            stack.enter_context(connection)
+            connections.append(stack.enter_context(connection))
             verdict = _disagreement(job, report, reported)
-            reported[len(reported) + job.count if verdict else report["index"]] = connection
-        for connection in reported.values():
+            reported.add(report["index"])
+        for connection in connections:
             _send(connection, verdict=verdict)
         if verdict:
-            _tell_late_ones(server, verdict, job.count - 1 - len(reported), min(deadline, time.monotonic() + _LINGER))
+            late = job.count - 1 - len(connections)
+            _tell_late_ones(server, verdict, late, min(deadline, time.monotonic() + _LINGER))
         return verdict
 
 
@@ -100,7 +102,7 @@ def _next_report(server: socket.socket, deadline: float) -> tuple[socket.socket,
     return None
 
 
-def _disagreement(job: Job, report: dict[str, Any], reported: dict[int, socket.socket]) -> str:
+def _disagreement(job: Job, report: dict[str, Any], reported: Set[int]) -> str:
     """Returns why a process cannot take part, or ""."""
     index, count = report["index"], report["count"]
     if failure := str(report.get("failure") or ""):
@@ -119,13 +121,13 @@ def _told(index: int, failure: str) -> str:
     return f"Process {index} could not start: {failure}" if failure else ""
 
 
-def _missing(job: Job, reported: dict[int, socket.socket], timeout: float) -> str:
+def _missing(job: Job, reported: Set[int], timeout: float) -> str:
     missing = [i for i in range(1, job.count) if i not in reported]
-    names = ", ".join(map(str, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
-    which = f"Process {names} of {job.count} has" if len(missing) == 1 else f"Processes {names} of {job.count} have"
+    which, has = ("Process", "has") if len(missing) == 1 else ("Processes", "have")
     return (
-        f"{which} not reported to process 0 at {job.address} within {timeout:.0f} s: see whether they were started and "
-        "can reach this address, or wait longer by --initialization-timeout."
+        f"{which} {named(missing)} of {job.count} {has} not reported to process 0 at {job.address} within "
+        f"{timeout:.0f} s: see whether they were started and can reach this address, or wait longer by "
+        "--initialization-timeout."
     )
 
 

@@ -57,7 +57,7 @@ class Explained:
 
     @property
     def source(self) -> str:
-        """What the heat maps are drawn from, in words."""
+        """Says in words what the heat maps are drawn from."""
         return map_words(self._trained)
 
     def write(self, folder: Path, batch_size: int | None) -> int:
