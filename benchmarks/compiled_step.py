@@ -16,7 +16,7 @@ from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch
-from fashion_jax.step.program import create_program
+from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Batch
 from fashion_jax.taxonomy import Taxonomy
@@ -69,6 +69,22 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     Raises:
         UserError: batch_size is not divisible by the number of devices.
     """
+    program, state, batches = _first_step(config)
+    began = time.perf_counter()
+    traced = program.train_step.trace(state, batches[0])
+    compiled = traced.lower().compile()
+    seconds = time.perf_counter() - began
+    return CompiledStep(compiled, state, batches, seconds, flops(traced) / config.batch_size)
+
+
+def training_flops(config: ConfigDict) -> float:
+    """Returns the FLOPs of a training step of a checked config per image, by plain operations; compiles nothing."""
+    program, state, batches = _first_step(config)
+    return flops(program.train_step.trace(state, batches[0])) / config.batch_size
+
+
+def _first_step(config: ConfigDict) -> tuple[Program, TrainState, list[Batch]]:
+    """Returns the program of a config, its first state, and made-up batches on the devices."""
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     mesh = create_mesh()
@@ -78,12 +94,7 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     num_images = _STEPS_PER_EPOCH * config.batch_size
     program = create_program(config, taxonomy, mesh, num_images=num_images, counts=counts)
     state = program.create_state()
-    batches = random_batches(config, taxonomy, paths, mesh)
-    began = time.perf_counter()
-    traced = program.train_step.trace(state, batches[0])
-    compiled = traced.lower().compile()
-    seconds = time.perf_counter() - began
-    return CompiledStep(compiled, state, batches, seconds, flops(traced) / config.batch_size)
+    return program, state, random_batches(config, taxonomy, paths, mesh)
 
 
 def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +14,14 @@ from fashion_jax.atomic import replacing
 from fashion_jax.data.dataset import Split
 from fashion_jax.json_text import parse_json
 from fashion_jax.scoring.blocks import row_blocks
-from fashion_jax.step.prediction import _ROW_GROUP, _predictions, _read_levels
-from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 from fashion_jax.workdir.reading import reading
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ROW_GROUP = 2**20  # probabilities: the writer keeps a group of rows in memory until it is whole
 CLASSES = b"fashion_jax.classes"  # key of the schema's metadata
 
 
@@ -59,3 +65,42 @@ def read_predictions(path: Path, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarr
         if named and parse_json(named) != {level: list(names) for level, names in taxonomy.classes.items()}:
             raise ValueError("its classes are not those of taxonomy.json")
         return _read_levels(file, taxonomy)
+
+
+def _predictions(rows: np.ndarray, taxonomy: Taxonomy, split: Split, log_probs: dict[str, np.ndarray]) -> pa.Table:
+    """Returns some rows of the table of predictions."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {"id": pa.array([split.ids[i] for i in rows], pa.string())}
+    for level, values in log_probs.items():
+        names, block = taxonomy.classes[level], values[rows]
+        true = [None if i == UNKNOWN else names[i] for i in split.labels[level][rows]]
+        probs, ends = np.exp(block.astype(np.float64)), np.arange(len(rows) + 1, dtype=np.int32) * len(names)
+        columns[f"{level}_true"] = pa.array(true, pa.string())
+        columns[f"{level}_predicted"] = pa.array([names[i] for i in block.argmax(axis=-1)], pa.string())
+        columns[f"{level}_probabilities"] = pa.ListArray.from_arrays(ends, probs.ravel())
+    return pa.table(columns)
+
+
+def _read_levels(file: pq.ParquetFile, taxonomy: Taxonomy) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    count, log_probs, labels = file.metadata.num_rows, {}, {}
+    for level, names in taxonomy.classes.items():
+        ids = {name: i for i, name in enumerate(names)} | {None: UNKNOWN}
+        log_probs[level], labels[level] = np.empty((count, len(names))), np.empty(count, int)
+        columns, start = [f"{level}_true", f"{level}_probabilities"], 0
+        for batch in _batches(file, columns, max(_ROW_GROUP // len(names), 1)):
+            rows = slice(start, start := start + len(batch))
+            true, probs = (batch[column] for column in columns)
+            labels[level][rows] = [ids[name] for name in true.to_pylist()]
+            if {*probs.value_lengths().to_pylist()} != {len(names)}:
+                raise ValueError(f"{columns[1]} has not a value for each class")
+            numbers = probs.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(names))
+            with np.errstate(divide="ignore"):
+                np.log(numbers, out=log_probs[level][rows])
+    return log_probs, labels
+
+
+def _batches(file: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yields some columns, at most so many rows at a time: group by group, or the reader keeps all that it has read."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)

@@ -1,0 +1,171 @@
+"""Trains variants of a config and measures each against the first: python -m benchmarks.ablation STUDY.json."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.command import create_parser, origin, parse, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.config.loading import load_run_config
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.metrics_file import read_metrics
+from fashion_jax.workdir.paths import config_path, page_path, report_path
+
+
+class Run(NamedTuple):
+    """A variant of a study with one seed: the fields that are set, and the directory in which it is trained."""
+
+    variant: str
+    seed: int
+    overrides: Overrides
+    workdir: Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains and measures as the arguments say; returns the exit status."""
+    return run_command(_measure, arguments)
+
+
+def _measure(arguments: list[str]) -> None:
+    flags, overrides = _parse(arguments)
+    study = read_study(flags.study)
+    runs = list(runs_of(study, overrides, flags.workdirs / flags.study.stem))
+    for run in runs:
+        if flags.train:
+            fields = [f"--config.{field}={value}" for field, value in run.overrides]
+            _call("fashion_jax.main", "--config", study["config"], "--workdir", str(run.workdir), *fields)
+    complete = [run for run in runs if page_path(report_path(run.workdir)).exists()]
+    if not complete:
+        raise UserError("No run of this study is complete: leave out --no-train.")
+    result = {"benchmark": "ablation", "study": study, **origin(), "runs": measured(complete)}
+    print(table(result["runs"]))
+    if flags.json:
+        write_json(flags.json, result)
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
+    usage = "STUDY.json [--workdirs DIR] [--no-train] [--config.FIELD=VALUE ...]"
+    description = "Trains variants of a config and measures each against the first, on the validation split."
+    parser = create_parser("ablation", usage, description, config=None)
+    parser.add_argument("study", metavar="STUDY.json", type=Path, help="such as benchmarks/studies/fine_tuning.json")
+    parser.add_argument("--workdirs", metavar="DIR", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--no-train", dest="train", action="store_false", help="measure only what is complete")
+    parser.set_defaults(config=None)  # the study names it
+    return parse(parser, arguments)
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """Reads a study: `config` (a file), `seeds`, and `overrides` and `variants` (name -> overrides) as field -> text.
+
+    Raises:
+        UserError: the file cannot be read, or lacks one of these.
+    """
+    try:
+        study = parse_json(path.read_text(encoding="utf-8"))
+        return {name: study[name] for name in ("config", "seeds", "overrides", "variants")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"The study {str(path)!r} cannot be read ({error}): see benchmarks/README.md.") from error
+
+
+def runs_of(study: dict[str, Any], overrides: Overrides, folder: Path) -> Iterator[Run]:
+    """Yields the runs of a study, seed by seed; the overrides of the command line are applied to all of them."""
+    for seed in study["seeds"]:
+        for variant, own in study["variants"].items():
+            fields = {**study["overrides"], **own, "seed": str(seed), **dict(overrides)}
+            yield Run(variant, seed, list(fields.items()), folder / f"{variant}_seed{seed}")
+
+
+def _call(module: str, *arguments: str, output: int | None = None) -> None:
+    """Runs a command of the project; raises a RunError if it fails or is stopped."""
+    status = subprocess.run([sys.executable, "-m", module, *arguments], check=False, stdout=output).returncode
+    if status:
+        raise RunError(f"{module} ended with {status}: run the same command again to go on.")
+
+
+def measured(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Evaluates runs by `fashion_jax.evaluate`, those of a seed together, each against the first of its seed."""
+    found = []
+    for seed in dict.fromkeys(run.seed for run in runs):
+        together = [run for run in runs if run.seed == seed]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "evaluation.json")
+            named = [text for run in together for text in ("--workdir", str(run.workdir))]
+            _call("fashion_jax.evaluate", *named, "--json", str(file), output=subprocess.DEVNULL)
+            evaluations = parse_json(file.read_text(encoding="utf-8"))
+        found += [_summary(run, evaluation) for run, evaluation in zip(together, evaluations, strict=True)]
+    return found
+
+
+def _summary(run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the JSON says about a run, from what evaluate says about it."""
+    from benchmarks.compiled_step import training_flops
+
+    config, lines = load_run_config(config_path(run.workdir), []), read_metrics(run.workdir)
+    levels = {
+        level: {name: scores[name] for name in ("accuracy", "macro_f1", "auroc", "tail", "ece", "calibrated")}
+        for level, scores in evaluation["assessment"]["levels"].items()
+    }
+    return {
+        "variant": run.variant,
+        "seed": run.seed,
+        "levels": levels,
+        "tests": evaluation["tests"],
+        "epochs": lines[-1]["epoch"],
+        "training_flops": training_flops(config) * config.batch_size * lines[-1]["step"],
+        "seconds": sum(line["timing"][f"{part}_seconds"] for line in lines for part in ("train", "validation")),
+        "parameters": evaluation["parameters"],
+    }
+
+
+_HEADINGS = ("variant", "seeds", "{level} accuracy", "difference", "macro-F1", "tail", "ECE", "FLOPs", "time")
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """Returns the results at the finest level as a Markdown table: a row per variant, with means over its seeds.
+
+    FLOPs and time are those of the training relative to the first variant's, with the seeds that both have.
+    """
+    finest = list(runs[0]["levels"])[-1]
+    first = {run["seed"]: run for run in runs if run["variant"] == runs[0]["variant"]}
+    rows = [[heading.format(level=finest) for heading in _HEADINGS], ["---"] * len(_HEADINGS)]
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        own = [run for run in runs if run["variant"] == variant]
+        rows.append([variant, str(len(own)), *_scores(own, finest), *_costs(own, [first[run["seed"]] for run in own])])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _scores(runs: Sequence[dict[str, Any]], level: str) -> list[str]:
+    """Returns the cells of a variant's accuracy, its difference to the first variant, macro-F1, tail and ECE."""
+
+    def mean(name: str, form: str) -> str:
+        values = [run["levels"][level][name] for run in runs]
+        return "" if None in values else format(statistics.fmean(values), form)
+
+    difference = _difference([run["tests"][level] for run in runs if run["tests"]])
+    return [mean("accuracy", ".2%"), difference, mean("macro_f1", ".3f"), mean("tail", ".1%"), mean("ece", ".3f")]
+
+
+def _difference(tests: Sequence[dict[str, Any]]) -> str:
+    """Returns the difference in points: of one seed with its 95 % interval, of several their mean ± deviation."""
+    points = [100 * test["difference"] for test in tests]
+    if len(points) > 1:
+        return f"{statistics.fmean(points):+.2f} ± {statistics.stdev(points):.2f}"
+    bounds = [100 * bound for test in tests for bound in test["interval"]]
+    return f"{points[0]:+.2f} ({bounds[0]:+.2f} to {bounds[1]:+.2f})" if tests else ""
+
+
+def _costs(runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> list[str]:
+    names = ("training_flops", "seconds")
+    return [f"{sum(run[name] for run in runs) / sum(run[name] for run in first):.2f} ×" for name in names]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The ablation trains what a study says and compares the variants seed by seed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ablation
+from fashion_jax.config.loading import load_config
+from fashion_jax.errors import UserError
+
+STUDIES = sorted(Path("benchmarks", "studies").glob("*.json"))
+
+
+def run(variant: str, seed: int, accuracy: float, difference: float | None, *, flops: float = 2.0) -> dict:
+    """Returns the part of the JSON that a run has; its level before the finest one is never shown."""
+    scores = {"accuracy": accuracy, "macro_f1": 0.5, "tail": None, "ece": 0.01}
+    test = {"difference": difference, "interval": [-0.01, 0.03]}
+    tests = None if difference is None else {"main": None, "sub": test}
+    costs = {"training_flops": flops, "seconds": 10.0}
+    return {"variant": variant, "seed": seed, "levels": {"main": {}, "sub": scores}, "tests": tests, **costs}
+
+
+def cells(table: str, variant: str) -> list[str]:
+    row = next(line for line in table.splitlines() if line.startswith(f"| {variant} |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_one_seed_has_the_interval_of_its_paired_difference() -> None:
+    table = ablation.table([run("recipe", 0, 0.9, None), run("adamw", 0, 0.91, 0.01, flops=3.0)])
+    assert cells(table, "recipe") == ["recipe", "1", "90.00%", "", "0.500", "", "0.010", "1.00 ×", "1.00 ×"]
+    assert cells(table, "adamw")[2:4] == ["91.00%", "+1.00 (-1.00 to +3.00)"]
+    assert cells(table, "adamw")[-2:] == ["1.50 ×", "1.00 ×"]
+
+
+def test_several_seeds_have_means_and_costs_are_compared_on_the_seeds_that_both_have() -> None:
+    first = [run("recipe", seed, 0.9, None, flops=1.0 + seed) for seed in (0, 1, 2)]
+    second = [run("muon", 1, 0.91, 0.01, flops=4.0), run("muon", 2, 0.93, 0.03, flops=6.0)]
+    row = cells(ablation.table(first + second), "muon")
+    assert row[1:4] == ["2", "92.00%", "+2.00 ± 1.41"]
+    assert row[-2] == "2.00 ×"  # (4 + 6) / (2 + 3)
+
+
+def test_the_command_line_overrides_all_variants_and_each_seed_is_a_run(tmp_path: Path) -> None:
+    study = {"seeds": [3, 4], "overrides": {"num_epochs": "2"}, "variants": {"a": {}, "b": {"num_epochs": "5"}}}
+    runs = list(ablation.runs_of(study, [("data.path", "photos")], tmp_path))
+    assert [(x.variant, x.seed, dict(x.overrides)["num_epochs"]) for x in runs] == [
+        ("a", 3, "2"),
+        ("b", 3, "5"),
+        ("a", 4, "2"),
+        ("b", 4, "5"),
+    ]
+    assert all(dict(x.overrides)["data.path"] == "photos" and dict(x.overrides)["seed"] == str(x.seed) for x in runs)
+    assert len({x.workdir for x in runs}) == 4
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"config": "configs/mtl.py"}'])
+def test_a_study_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "study.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=r"study\.json"):
+        ablation.read_study(path)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_variant_of_the_studies_is_a_config(path: Path) -> None:
+    study = ablation.read_study(path)
+    for variant in ablation.runs_of(study, [], Path("runs")):
+        assert load_config(study["config"], variant.overrides).seed == variant.seed
+
+
+@pytest.mark.long
+def test_variants_are_trained_and_measured(tmp_path: Path) -> None:
+    overrides = {"num_epochs": "1", "data.catalogue.num_images": "200"}
+    variants = {"recipe": {}, "adamw": {"optimizer": "adamw", "learning_rate": "0.001"}}
+    study = {"config": "configs/smoke.py", "seeds": [0], "overrides": overrides, "variants": variants}
+    path, result = tmp_path / "study.json", tmp_path / "result.json"
+    path.write_text(json.dumps(study))
+    assert ablation.main([str(path), "--workdirs", str(tmp_path), "--json", str(result)]) == 0
+    found = json.loads(result.read_text())
+    first, second = found["runs"]
+    assert found["study"] == study and [first["variant"], second["variant"]] == ["recipe", "adamw"]
+    assert first["tests"] is None and 0 <= second["tests"]["sub"]["p_value"] <= 1
+    assert first["training_flops"] > 0 and first["epochs"] == 1 and first["seconds"] > 0
