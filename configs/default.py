@@ -22,6 +22,9 @@ def get_config() -> ConfigDict:
     # sgd | adamw | muon (for kernels; AdamW for all other parameters), each with PyTorch's semantics
     config.optimizer = "sgd"
     config.learning_rate = 0.01  # the highest of the schedule; for adamw and muon about 0.001
+    # Above 0: the batch size that learning_rate is meant for. It is multiplied by batch_size / learning_rate_batch_size
+    # (linear scaling, Goyal et al. 2017). 0: learning_rate is used as it is.
+    config.learning_rate_batch_size = 0
     config.momentum = 0.9  # of SGD and Muon; the first beta of AdamW
     config.adam_beta2 = 0.999  # the second beta of AdamW
     # sgd: L2 added to the gradient of every parameter, before momentum; adamw and muon: decoupled, such as 0.05

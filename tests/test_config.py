@@ -40,6 +40,7 @@ WRONG = {
     "batch_size": (*NO_INTEGERS, 0, 1),
     "num_epochs": (*NO_INTEGERS, 0),
     "learning_rate": (*NO_NUMBERS, 0, 0.0),
+    "learning_rate_batch_size": (*NO_INTEGERS, -1),
     "watchdog_minutes": (*NO_NUMBERS, -1),
     "momentum": (*NO_NUMBERS, 1.1),
     "weight_decay": NO_NUMBERS,

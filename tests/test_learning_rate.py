@@ -44,6 +44,26 @@ def test_an_exponential_schedule_decays_as_much_per_epoch_if_stepped_per_step():
     assert found[2] == pytest.approx(inputs.LEARNING_RATE * inputs.LEARNING_RATE_DECAY**0.5)
 
 
+@pytest.mark.parametrize("schedule", ["warmup", "exponential", "one_cycle", "constant"])
+def test_the_learning_rate_may_grow_with_the_batch(schedule):
+    plain = learning_rates(with_schedule(schedule, 8), 64)
+    scaled = learning_rates(with_schedule(schedule, 8, learning_rate_batch_size=16), 64)  # for batches of 4
+    np.testing.assert_array_equal(scaled.values, plain.values / 4)
+    assert plain.highest == inputs.LEARNING_RATE == 4 * scaled.highest
+
+
+def test_resumed_with_another_batch_size_it_follows_from_the_same_image_on():
+    fields = {"schedule_per": "step", "learning_rate_batch_size": 4, "warmup_epochs": 2.0}
+    before = learning_rates(with_schedule("constant", 4, **fields), 64)
+    config = with_schedule("constant", 4, **fields)
+    config.batch_size = 8
+    after = learning_rates(config, 64)
+    halfway = jnp.int32(1), jnp.int32(32)  # three quarters of the warm-up
+    assert float(before.at(*halfway)) == pytest.approx(0.75 * before.highest, rel=0.05)
+    assert float(after.at(*halfway)) == pytest.approx(0.75 * after.highest, rel=0.05)
+    assert after.highest == 2 * before.highest
+
+
 def test_a_warm_up_may_be_a_part_of_an_epoch_and_its_peak_that_of_one_cycle():
     found = learning_rates(with_schedule("constant", 3, schedule_per="step", warmup_epochs=0.75), 16).values
     np.testing.assert_allclose(found, inputs.LEARNING_RATE * np.asarray([1 / 4, 2 / 4, 3 / 4] + 9 * [1]))

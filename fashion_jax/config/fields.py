@@ -220,6 +220,7 @@ CHECKS: dict[str, Check] = {
     "batch_size": _integer(2),
     "num_epochs": _integer(1),
     "learning_rate": _number(0, open_low=True),
+    "learning_rate_batch_size": _integer(0),
     "momentum": _number(0, 1),
     "weight_decay": _number(0),
     "optimizer": _choice("sgd", "adamw", "muon"),
@@ -295,6 +296,7 @@ CHECKS: dict[str, Check] = {
 # Fields that configs of earlier versions lack -> the value that matches what those versions did.
 ADDED: dict[str, Any] = {
     "optimizer": "sgd",
+    "learning_rate_batch_size": 0,
     "adam_beta2": 0.999,
     "no_decay": False,
     "schedule_per": "epoch",

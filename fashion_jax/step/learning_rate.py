@@ -21,11 +21,13 @@ class LearningRates:
         values: in their order, float64 [num_epochs * per_epoch].
         per_epoch: how many of them an epoch has: 1, or one for each step.
         batch_size: images of a step.
+        highest: the rate at the peak of the schedule: config.learning_rate, scaled to the batch size if it asks for it.
     """
 
     values: np.ndarray
     per_epoch: int
     batch_size: int
+    highest: float
 
     def at(self, epoch: Array, seen: Array) -> Array:
         """Returns the learning rate of the step that follows `seen` images of an epoch, counted from 0; both int32."""
@@ -41,6 +43,9 @@ class LearningRates:
 def learning_rates(config: ConfigDict, num_images: int) -> LearningRates:
     """Returns the learning rates of a checked config, for epochs of so many images.
 
+    Their highest is learning_rate, or learning_rate * batch_size / learning_rate_batch_size if that is above 0 (Goyal
+    et al. 2017, https://arxiv.org/abs/1706.02677, section 2.1).
+
     They are stepped once per epoch, or once per step with schedule_per = step. The schedules are those of
     torch.optim.lr_scheduler: cosine is CosineAnnealingLR down to 0, exponential is ExponentialLR with gamma =
     learning_rate_decay per epoch, one_cycle is OneCycleLR with its defaults, the momentum staying as it is. Before
@@ -49,18 +54,21 @@ def learning_rates(config: ConfigDict, num_images: int) -> LearningRates:
     """
     per_epoch = max(num_images // config.batch_size, 1) if config.schedule_per == "step" else 1
     count, warmup = config.num_epochs * per_epoch, round(config.warmup_epochs * per_epoch)
+    highest = config.learning_rate
+    if config.learning_rate_batch_size:
+        highest *= config.batch_size / config.learning_rate_batch_size
     if config.schedule == "one_cycle":
-        factors = _one_cycle(count, warmup or _PEAK * count)
-        return LearningRates(config.learning_rate * factors, per_epoch, config.batch_size)
+        values = highest * _one_cycle(count, warmup or _PEAK * count)
+        return LearningRates(values, per_epoch, config.batch_size, highest)
     units = np.arange(count - warmup)
-    rising = config.learning_rate * np.arange(1, warmup + 1) / (warmup + 1)
+    rising = highest * np.arange(1, warmup + 1) / (warmup + 1)
     if config.schedule == "cosine":
-        after = config.learning_rate * (1 + np.cos(np.pi * units / (count - warmup))) / 2
+        after = highest * (1 + np.cos(np.pi * units / (count - warmup))) / 2
     elif config.schedule == "exponential":
-        after = config.learning_rate * config.learning_rate_decay ** (units / per_epoch)
+        after = highest * config.learning_rate_decay ** (units / per_epoch)
     else:
-        after = np.full(len(units), config.learning_rate)
-    return LearningRates(np.concatenate([rising, after]), per_epoch, config.batch_size)
+        after = np.full(len(units), highest)
+    return LearningRates(np.concatenate([rising, after]), per_epoch, config.batch_size, highest)
 
 
 def _one_cycle(count: int, peak: float) -> np.ndarray:

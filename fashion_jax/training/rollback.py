@@ -61,10 +61,11 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
     step, state = found or (0, None)
     run.schedule.start_at(state)
     checkpoints.discard_after(step)
-    rate = slowed(run.config.learning_rate, run.config.nonfinite.learning_rate_factor, asked.times)
+    highest = run.program.learning_rates.highest
+    rate = slowed(highest, run.config.nonfinite.learning_rate_factor, asked.times)
     run.terminal.say(
         f"The loss or its gradient is not finite from step {asked.first_skipped} on: back to step {step}, "
-        f"and on with learning_rate {rate:g} instead of {run.config.learning_rate:g}."
+        f"and on with learning_rate {rate:g} instead of {highest:g}."
     )
     return step, state
 
