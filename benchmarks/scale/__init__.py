@@ -1,0 +1,1 @@
+"""What a training on many chips needs, computed from measurements on CPUs, compiled programs and data sheets."""
