@@ -16,8 +16,7 @@ from typing import Any
 from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.scale.goodput import daly_interval, expected_goodput, failures, simulated_goodput, young_interval
 from benchmarks.scale.machines import MACHINES, Machine
-from benchmarks.scale.model import Kind, Step, cached_images, create_step, demand, scaling
-from benchmarks.scale.per_image import CANVAS
+from benchmarks.scale.model import IMAGE_SIZE, Kind, Step, cached_images, create_step, demand, scaling
 from benchmarks.scale.report import draw, tables
 from fashion_jax.command_line import run_command
 from fashion_jax.errors import RunError, UserError
@@ -94,7 +93,7 @@ def compute(per_image: dict[str, Any]) -> dict[str, Any]:
             for name, machine in MACHINES.items()
         },
         "cached_images_per_host": {
-            name: cached_images(machine, 3 * CANVAS**2, ASSUMED["auto_cache_share"])
+            name: cached_images(machine, 3 * IMAGE_SIZE**2, ASSUMED["auto_cache_share"])
             for name, machine in MACHINES.items()
         },
         "data_set": _data_set(per_image),
@@ -124,9 +123,9 @@ def _kinds(per_image: dict[str, Any]) -> dict[str, Kind]:
     found = {}
     for size, photographs in per_image["photographs"].items():
         rate = _result(f"input_{size}")["images_per_second"]["pipeline"]["median"]
-        found[f"JPEG {size.replace('x', ' × ')}"] = Kind(size, rate / 2, photographs["bytes"])
+        found[size] = Kind(f"JPEG {size}", rate / 2, photographs["bytes"])
     records = per_image["records"]
-    return found | {"prepared, 224 px": Kind("records", 1 / records["read_seconds"], records["bytes"])}
+    return found | {"records": Kind(f"prepared, {IMAGE_SIZE} px", 1 / records["read_seconds"], records["bytes"])}
 
 
 def _data_set(per_image: dict[str, Any]) -> dict[str, Any]:
@@ -147,46 +146,40 @@ def _data_set(per_image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _goodput(step: Step, per_image: dict[str, Any]) -> dict[str, Any]:
-    """Returns the goodput on v5e chips, of a small data set and of a huge one, for failure rates and save intervals."""
-    saving, cached = _result("saving"), _result("start_up")["seconds"]["first_step_cached"]
-    cost, state = saving["save_seconds"], _result("aot_v5e_2x2_global")[0]["aliased_bytes"]
-    data = _data_set(per_image)
-    small = ASSUMED["detection_seconds"] + ASSUMED["scheduler_seconds"] + cached
-    restarts = {"small": small, "huge": small + data["start_seconds"] + data["stat_seconds"]}
-    machine = MACHINES["v5e"]
-    rows = []
-    for hours in ASSUMED["hours_between_failures_per_chip"]:
-        for chips in CHIPS[2:]:
-            mean = hours * 3600 / chips
-            grown = scaling(step, machine, chips, ASSUMED["images_per_chip"], ASSUMED["fixed_batch"])
-            seconds = ASSUMED["images_per_chip"] / grown["images_per_second_per_chip"]
-            every = {"default": ASSUMED["save_seconds_every_steps"] * seconds, "daly": daly_interval(mean, cost)}
-            gaps = failures(mean, ASSUMED["failures_drawn"], ASSUMED["seed"])
-            rows.append(
-                {
-                    "hours_per_chip": hours,
-                    "chips": chips,
-                    "mean_seconds": mean,
-                    "young_seconds": young_interval(mean, cost),
-                }
-                | {f"{name}_seconds": x for name, x in every.items()}
-                | {
-                    f"{size}_{name}": {
-                        "simulated": simulated_goodput(gaps, x, cost, restart),
-                        "expected": expected_goodput(mean, x, cost, restart),
-                    }
-                    for size, restart in restarts.items()
-                    for name, x in every.items()
-                }
-            )
+    """Returns what saving costs, and the goodput of v5e chips for failure rates, numbers of chips and intervals."""
+    saving, state = _result("saving"), _result("aot_v5e_2x2_global")[0]["aliased_bytes"]
+    data, hours = _data_set(per_image), ASSUMED["hours_between_failures_per_chip"]
     return {
-        "save_seconds": cost,
+        "save_seconds": saving["save_seconds"],
         "in_the_loop_seconds": saving["in_the_loop_seconds"],
         "checkpoint_bytes": state,
         "write_seconds": state / ASSUMED["storage_bytes_per_second"],
-        "restart_seconds": restarts,
-        "rows": rows,
+        "rows": [_goodput_row(step, data, x, chips, saving["save_seconds"]) for x in hours for chips in CHIPS[2:]],
     }
+
+
+def _goodput_row(step: Step, data: dict[str, Any], hours: int, chips: int, cost: float) -> dict[str, Any]:
+    """Returns the goodput of a small data set and of a huge one, with saves by default and with the best interval."""
+    machine, mean = MACHINES["v5e"], hours * 3600 / chips
+    row = scaling(step, machine, chips, ASSUMED["images_per_chip"], ASSUMED["fixed_batch"])
+    seconds = ASSUMED["images_per_chip"] / row["images_per_second_per_chip"]
+    every = {"default": ASSUMED["save_seconds_every_steps"] * seconds, "daly": daly_interval(mean, cost)}
+    small = ASSUMED["detection_seconds"] + ASSUMED["scheduler_seconds"]
+    small += _result("start_up")["seconds"]["first_step_cached"]
+    stats = data["stat_seconds"] * machine.host_chips / chips  # the processes divide the files
+    restarts = {"small": small, "huge": small + data["start_seconds"] + stats}
+    gaps = failures(mean, ASSUMED["failures_drawn"], ASSUMED["seed"])
+    goodputs = {
+        f"{size}_{name}": {
+            "simulated": simulated_goodput(gaps, x, cost, restart),
+            "expected": expected_goodput(mean, x, cost, restart),
+        }
+        for size, restart in restarts.items()
+        for name, x in every.items()
+    }
+    described = {"hours_per_chip": hours, "chips": chips, "restart_seconds": restarts, "mean_seconds": mean}
+    described |= {f"{name}_seconds": x for name, x in every.items()} | {"young_seconds": young_interval(mean, cost)}
+    return described | goodputs
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import Any
 from benchmarks.scale.machines import Machine
 from benchmarks.tpu import collective_seconds
 
+IMAGE_SIZE = 224  # pixels, of the compiled steps
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:

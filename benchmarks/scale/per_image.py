@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.input_pipeline import write_photographs
+from benchmarks.scale.model import IMAGE_SIZE
 from fashion_jax.config.loading import load_config
 from fashion_jax.data.batches.order import ShuffledIndices
 from fashion_jax.data.dataset import Split
-from fashion_jax.data.decoding.checked_files import Known, read_known, write_known
 from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.fingerprint import list_images, read_images, split_digests, write_images
@@ -31,7 +31,6 @@ from fashion_jax.data.sources.table import Table, read_table
 from fashion_jax.data.splits import assign_splits
 from fashion_jax.data.strings import Files, Strings
 
-CANVAS = 224
 _SIZES = ((400, 533), (1000, 1333))  # of the photographs, whose decoding benchmarks.input_pipeline measures
 _BATCH, _ORDERED = 64, 4096  # images of a batch of records, and of a slice of the order of an epoch
 _RECORDS, _EPOCHS = 512, 4
@@ -58,10 +57,6 @@ def measure_table(folder: Path, count: int) -> dict[str, Any]:
     before, seconds = _peak(), {}
     table, seconds["table"] = _timed(lambda: _table(fields, folder))
     contents = np.random.default_rng(0).integers(1, 1 << 63, count, np.uint64)
-    status = np.ones((count, 2), np.int64)
-    known = Known(table.files.names, status, contents)
-    write_known(folder, table.files, Known(Strings(), status[:0], contents[:0]), known)
-    _, seconds["known_files"] = _timed(lambda: read_known(folder, table.files).digests_of(table.files.names, status))
     splits, seconds["splits"] = _timed(lambda: _splits(fields, folder, table, contents))
     train = splits["train"]
     _, seconds["digests"] = _timed(lambda: [split_digests(x.ids, x.labels, x.contents) for x in splits.values()])
@@ -140,7 +135,7 @@ def measure_records(folder: Path) -> dict[str, Any]:
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
 
     tf = import_tensorflow()
-    path, pixels = folder / "images.tfrecord", np.zeros((CANVAS, CANVAS, 3), np.uint8)
+    path, pixels = folder / "images.tfrecord", np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels.tobytes()]))
     record = tf.train.Example(features=tf.train.Features(feature={"image": feature})).SerializeToString()
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale.machines import MACHINES
+from benchmarks.scale.model import IMAGE_SIZE
 
 _FEWEST_FOR_STATISTICS = 32  # images of a device, if its BatchNorm has statistics of its own (Goyal et al. 2017)
 _COLORS = ("#3b6ea5", "#c1666b", "#48a078", "#8d6a9f", "#b8860b")
@@ -26,6 +27,11 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def _size(name: str) -> str:
+    """Returns a size in pixels such as 1000x1333 as a page shows it."""
+    return " × ".join(f"{int(pixels):,}" for pixels in name.split("x"))
 
 
 def _machines() -> str:
@@ -84,7 +90,7 @@ def _demand(result: dict[str, Any]) -> str:
                 (
                     MACHINES[name].title,
                     f"{rate:,.0f}",
-                    kind,
+                    f"prepared, {IMAGE_SIZE} px" if kind == "records" else f"JPEG {_size(kind)}",
                     f"{asked['cores']:.1f} ({asked['cores_share']:.0%})",
                     f"{asked['bytes_per_second'] / 1e9:.2f} GB/s ({asked['network_share']:.0%})",
                     f"{1024 * asked['bytes_per_second'] / 1e12:.2f} TB/s",
@@ -101,15 +107,18 @@ def _data_set(result: dict[str, Any]) -> str:
         ("memory of each process that stays in use", f"{found['kept_bytes'] / 1e9:.1f} GB"),
         ("memory of each process while it starts, at the peak", f"{found['peak_bytes'] / 1e9:.0f} GB"),
         ("start of each process: table, splits, digests, lists", f"{_duration(found['start_seconds'])}"),
-        ("size and time of every file, on a network file system", f"{_duration(found['stat_seconds'])}"),
+        (
+            "size and time of every file on a network file system, which the processes divide",
+            _duration(found["stat_seconds"]),
+        ),
         *(
-            (f"first check of the files, JPEG {size.replace('x', ' × ')}, {cores} cores", f"{hours:.1f} h")
+            (f"first check of the files, JPEG {_size(size)}, {cores} cores in all", f"{hours:.1f} h")
             for size, hours in check.items()
         ),
         ("order of an epoch, computed slice by slice", f"{_duration(found['order_seconds_per_epoch'])} per epoch"),
         ("`images.parquet` of the run", f"{found['images_parquet_bytes'] / 1e9:.1f} GB"),
         *(
-            (f"storage, {'prepared at 224 px' if size == 'records' else 'JPEG ' + size.replace('x', ' × ')}",
+            (f"storage, {f'prepared at {IMAGE_SIZE} px' if size == 'records' else 'JPEG ' + _size(size)}",
              f"{size_bytes / 1e12:.1f} TB")
             for size, size_bytes in found["bytes"].items()
         ),
@@ -170,7 +179,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.set_xticks(chips, [f"{n:,}" for n in chips])
         axis.minorticks_off()
         axis.spines[["top", "right"]].set_visible(False)
-        axis.set_xlabel(f"chips; {title}")
+        axis.set_xlabel(f"chips, {title}, global BatchNorm")
     axes[0].set_ylabel("upper bound of images/s in all")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
