@@ -92,6 +92,7 @@ PARSED = {
         "python -m fashion_jax.demo --workdir runs/mtl": "serves until it is ended",
     },
     "docs/clusters.md": {"python -m fashion_jax.main": "needs a cluster"},
+    "docs/scale.md": {"python -m benchmarks.scale": "measures for a minute; tests/test_scale.py compares its tables"},
     "docs/speed.md": {"scripts/accelerator": INSTALLS, "python -m benchmarks.accelerator": "needs a GPU"},
     "docs/results.md": {
         "scripts/train": INSTALLS,

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from configs import default
+from fashion_jax.config.loading import load_config
 from fashion_jax.step.learning_rate import learning_rates
 from tests.parity import inputs
 
@@ -50,6 +51,16 @@ def test_the_learning_rate_may_grow_with_the_batch(schedule):
     scaled = learning_rates(with_schedule(schedule, 8, learning_rate_batch_size=16), 64)  # for batches of 4
     np.testing.assert_array_equal(scaled.values, plain.values / 4)
     assert plain.highest == inputs.LEARNING_RATE == 4 * scaled.highest
+
+
+def test_the_recipe_for_large_batches_scales_that_for_64_images():
+    rates = {
+        size: learning_rates(load_config("configs/large_batch.py", [("batch_size", str(size))]), 26_563)
+        for size in (256, 4096)
+    }
+    assert {size: rate.highest for size, rate in rates.items()} == {256: pytest.approx(0.04), 4096: pytest.approx(0.64)}
+    # two of eight epochs of six steps are the warm-up
+    assert np.argmax(rates[4096].values) == 12 and len(rates[4096].values) == 48
 
 
 def test_resumed_with_another_batch_size_it_follows_from_the_same_image_on():

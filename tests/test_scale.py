@@ -1,4 +1,4 @@
-"""The model behind docs/scale.md, by cases computed by hand."""
+"""The model behind docs/scale.md, by cases computed by hand, and the page's tables against the committed result."""
 
 import dataclasses
 import json
@@ -12,7 +12,9 @@ from benchmarks.scale.goodput import daly_interval, expected_goodput, failures, 
 from benchmarks.scale.machines import MACHINES
 from benchmarks.scale.model import Kind, Step, cached_images, create_step, demand, network_seconds, step_seconds
 from benchmarks.scale.model import scaling as scaling_of
+from benchmarks.scale.report import draw, tables
 from benchmarks.tpu import Chip
+from tests.conftest import ROOT
 
 CHIP = Chip(flops=100.0, memory_bandwidth=10.0, memory_bytes=1 << 30, link_bandwidth=1000.0, dims=1)
 # slices of 4 chips, hosts of 2 chips with 8 cores, 300 bytes of memory, a network of 50 bytes/s
@@ -99,6 +101,21 @@ def test_the_best_interval_is_youngs_and_dalys_is_better():
     best = daly_interval(1000, 20)
     found = {every: expected_goodput(1000, every, 20, 50) for every in (0.7 * best, best, 1.4 * best)}
     assert max(found, key=found.get) == best
+
+
+@pytest.fixture(scope="module")
+def committed() -> dict:
+    return json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text(encoding="utf-8"))
+
+
+def test_the_committed_measurement_makes_the_committed_result_and_the_tables_of_the_page(committed, tmp_path):
+    computed = json.loads(json.dumps(scale.compute(committed["per_image"])))
+    assert computed == {name: committed[name] for name in computed}
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    for name, table in tables(committed).items():
+        assert table in page, f"the table {name} of docs/scale.md is another one than {table}"
+    draw(committed, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 def test_wrong_usage_is_told_in_one_sentence(capsys):

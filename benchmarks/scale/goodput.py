@@ -33,7 +33,7 @@ def young_interval(mean: float, cost: float) -> float:
 
 
 def daly_interval(mean: float, cost: float) -> float:
-    """Returns the best seconds between saves to a higher order (Daly 2006, equation 37)."""
+    """Returns the best seconds between saves to a higher order (Daly 2006)."""
     if cost >= 2 * mean:
         return mean
     x = cost / (2 * mean)

@@ -180,6 +180,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.minorticks_off()
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_xlabel(f"chips, {title}, global BatchNorm")
-    axes[0].set_ylabel("upper bound of images/s in all")
+    axes[0].set_ylabel("computed images/s in all")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
