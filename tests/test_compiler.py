@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.devices.compiler import OPTIONS, compiler_options, deterministic_flags
+from fashion_jax.devices.compiler import OPTIONS, apart_flags, compiler_options, deterministic_flags
 
 
 def _compiled_text(options: dict[str, str]) -> str:
@@ -42,6 +42,10 @@ def test_one_gpu_gets_no_options_for_collectives():
 def test_deterministic_runs_set_flags_of_xla():
     flags = deterministic_flags().split()
     assert flags == ["--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true"]
+
+
+def test_processes_apart_from_each_other_wait_for_no_other_s_measurements():
+    assert apart_flags() == "--xla_gpu_shard_autotuning=false"
 
 
 def test_every_option_has_a_reason():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
 STEPS, SEVERAL, ONCE, DETERMINISTIC = "steps", "steps on several devices", "run once", "deterministic=true"
+APART = "programs that processes run apart from each other"
 
 
 class Option(NamedTuple):
@@ -69,6 +70,13 @@ OPTIONS = (
         True,
         "It raises an error if an operation has no deterministic implementation, instead of running another one.",
     ),
+    Option(
+        "gpu",
+        APART,
+        "xla_gpu_shard_autotuning",
+        False,
+        "Connected processes share the measurements of a program. One that does not compile it would be waited for.",
+    ),
 )
 
 
@@ -88,7 +96,16 @@ def deterministic_flags() -> str:
 
     The flags cover all programs of a process, and must be set before jax looks at its devices.
     """
-    return " ".join(f"--{x.name}={str(x.value).lower()}" for x in OPTIONS if x.programs == DETERMINISTIC)
+    return _flags(DETERMINISTIC)
+
+
+def apart_flags() -> str:
+    """Returns the text for XLA_FLAGS of connected processes that run programs apart; see `deterministic_flags`."""
+    return _flags(APART)
+
+
+def _flags(programs: str) -> str:
+    return " ".join(f"--{x.name}={str(x.value).lower()}" for x in OPTIONS if x.programs == programs)
 
 
 def flops(traced: jax.stages.Traced) -> float:

@@ -79,6 +79,8 @@ def exchange(name: str, value: Any, decide: Callable[[list[Any]], Any]) -> Any:
     if jax.process_index() == 0:
         values = [_waited_for(client, f"{key}/{index}") for index in range(jax.process_count())]
         client.key_value_set(f"{key}/decided", json.dumps(decide(values)))
+        for index in range(jax.process_count()):
+            client.key_value_delete(f"{key}/{index}")  # they may be large
     return _waited_for(client, f"{key}/decided")
 
 

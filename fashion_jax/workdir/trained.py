@@ -159,4 +159,5 @@ def restore_parts(
 
 
 def _warn(text: str) -> None:
-    print(printable(text), file=sys.stderr)
+    if jax.process_index() == 0:
+        print(printable(text), file=sys.stderr)

@@ -43,8 +43,14 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
         restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
         partial_restore=isinstance(like, dict),
     )
+    processes = _processes(tree)
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=processes)
     try:
-        with quiet(), Place(folder) as place, ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with (
+            quiet(),
+            Place(folder) as place,
+            ocp.Checkpointer(handler, multiprocessing_options=processes) as checkpointer,
+        ):
             restored = checkpointer.restore(place.path / "state", args=item)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         raise RunError(
@@ -55,6 +61,15 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
         raise Unusable(first_line(error)) from error
     check_digests(saved.arrays, fetch(restored))
     return like.replace(**restored) if isinstance(like, TrainState) else restored
+
+
+def _processes(tree: Any) -> ocp.options.MultiprocessingOptions:
+    """Returns which processes restore a tree together: a process that does so on its own devices waits for no other."""
+    shardings = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree)]
+    if all(sharding is None or sharding.is_fully_addressable for sharding in shardings):
+        own = jax.process_index()
+        return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    return ocp.options.MultiprocessingOptions()
 
 
 def saved_tree(state: Any) -> Any:

@@ -271,7 +271,8 @@ class Checkpoints:
             like: see restore.
             damaged: steps that are known to be unusable, which are set aside too.
         """
-        meet("listed")
+        if not self._read_only:  # else no process sets a step aside that another one has still to list
+            meet("listed")
         damaged = [*damaged]
         for step in steps:
             state, reason = None, ""
