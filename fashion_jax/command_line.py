@@ -85,6 +85,33 @@ class Parser(argparse.ArgumentParser):
                     raise UserError(f"{action.option_strings[0]} is {str(value)!r}, {store}.")
 
 
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags by which several processes run a command together; see check_distributed."""
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the other processes of the job: found by itself on Slurm, Open MPI and TPUs, else from "
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those of torchrun",
+    )
+    parser.add_argument(
+        "--initialization-timeout",
+        metavar="SECONDS",
+        type=int,
+        default=120,
+        help="how long --distributed waits for the other processes to start (default: 120)",
+    )
+
+
+def check_distributed(flags: argparse.Namespace) -> None:
+    """Checks the flags of add_distributed.
+
+    Raises:
+        UserError: the timeout is too short.
+    """
+    if flags.initialization_timeout < 1:
+        raise UserError(f"--initialization-timeout is {flags.initialization_timeout}, but must be at least 1 second.")
+
+
 def remote(path: str) -> str:
     """Returns the end of a sentence about a path of a remote store, such as gs://bucket/run; "" for any other path."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", path)  # one slash is what a Path leaves of two

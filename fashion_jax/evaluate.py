@@ -20,6 +20,8 @@ from fashion_jax.atomic import write_text
 from fashion_jax.command_line import (
     Overrides,
     Parser,
+    add_distributed,
+    check_distributed,
     check_output,
     folder_of_flag,
     output,
@@ -32,7 +34,8 @@ from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.exports.folder import is_export, read_export
-from fashion_jax.terminal import doing
+from fashion_jax.serving.sharing import Place, check_same, of_all, of_first, share_of_images, share_size, shared
+from fashion_jax.terminal import doing, silent
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from fashion_jax.scoring.assessment import Assessment
     from fashion_jax.scoring.evaluation import Comparison, Evaluation
     from fashion_jax.serving.exports.evaluated import EvaluatedExport
+    from fashion_jax.terminal import Task
     from fashion_jax.workdir.calibration_file import RunCalibration
     from fashion_jax.workdir.trained import Trained
 
@@ -63,6 +67,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         raise UserError("--workdir is missing: name the directory of a run, e.g. --workdir runs/mtl.")
     if not 0 <= flags.shots[1] <= flags.shots[0]:
         raise UserError(f"--shots is {flags.shots[0]} {flags.shots[1]}, but must be two numbers, the larger one first.")
+    check_distributed(flags)
     check_output("--json", flags.json)
     check_output("--label-errors", flags.label_errors)
     return flags, overrides
@@ -81,7 +86,7 @@ def _create_parser() -> Parser:
     parser = Parser(
         prog=program("fashion_jax.evaluate"),
         usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--json FILE] [--label-errors FILE.csv] "
-        "[--report DIR] [--shots MANY FEW] [--config.FIELD=VALUE ...]",
+        "[--report DIR] [--shots MANY FEW] [--distributed] [--config.FIELD=VALUE ...]",
         description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
         "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
         epilog=_EPILOG,
@@ -103,6 +108,7 @@ def _create_parser() -> Parser:
         default=(1000, 100),
         help="head classes have more training images than MANY, tail classes fewer than FEW (default: 1000 100)",
     )
+    add_distributed(parser)
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     return parser
 
@@ -122,12 +128,35 @@ def _add_outputs(parser: Parser) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
+    with shared(flags, lambda: _configs(flags, overrides)) as (place, configs):
+        if place.count > 1:
+            _check_same_command(flags, overrides)
+        with silent(not place.leads), folder_of_flag("--report", flags.report if place.leads else None):
+            runs = [_predicted(workdir, config, flags, overrides, place) for workdir, config in configs.items()]
+            if place.leads:
+                _measure(runs, flags, overrides, arguments)
+            if place.count > 1:
+                of_first("done", True)
+
+
+def _configs(flags: argparse.Namespace, overrides: Overrides) -> dict[Path, ConfigDict]:
+    """Returns the configs of the runs, and checks what is quickly checked.
+
+    Raises:
+        UserError: a run, a split or a path is wrong.
+    """
     configs = {workdir: _config(workdir, flags, overrides) for workdir in flags.workdir}
     for config in configs.values():
         _check_split(flags.split, config.data.splits)
         check_paths(config, flags.split)
-    with folder_of_flag("--report", flags.report):
-        _measure(configs, flags, overrides, arguments)
+    return configs
+
+
+def _check_same_command(flags: argparse.Namespace, overrides: Overrides) -> None:
+    """Checks that all processes predict the same images by the same runs."""
+    fields = {f"value of {field}": text for field, text in overrides if field != "data.cache_dir"}
+    named = {"number of --workdir": len(flags.workdir), "--split": flags.split, "--checkpoint": flags.checkpoint}
+    check_same(named | fields)
 
 
 def _config(workdir: Path, flags: argparse.Namespace, overrides: Overrides) -> ConfigDict:
@@ -157,16 +186,13 @@ def _check_split(name: str, splits: str | dict[str, Any]) -> None:
         raise UserError(f"There is no split {name!r}; did you mean --split {meant}?")
 
 
-def _measure(
-    configs: dict[Path, ConfigDict], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]
-) -> None:
+def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
     """Measures the runs, prints the results, and writes the files that the flags name."""
     from fashion_jax.command_line import printable
     from fashion_jax.report.suspects import check_joinable, write_suspects
     from fashion_jax.report.text_tables import result_tables
     from fashion_jax.scoring.seeds import over_seeds
 
-    runs = [_predicted(workdir, config, flags, overrides) for workdir, config in configs.items()]
     if flags.label_errors:
         check_joinable(runs)
     with doing("Computing scores and intervals"):
@@ -243,10 +269,11 @@ class _Run:
         return calibrated_levels(self.log_probs, self.temperatures)
 
 
-def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides) -> _Run:
-    from fashion_jax.config.loading import image_shape
-    from fashion_jax.data.batches.pipeline import eval_batches, open_images
+def _predicted(
+    workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides, place: Place
+) -> _Run:
     from fashion_jax.data.dataset import load_split
+    from fashion_jax.data.fingerprint import split_digests
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
     from fashion_jax.devices.compilation_cache import enable_compilation_cache
     from fashion_jax.serving.exports.evaluated import load_evaluated
@@ -265,17 +292,35 @@ def _predicted(workdir: Path, config: ConfigDict, flags: argparse.Namespace, ove
             f"No image of the split {flags.split!r} has a label that {workdir} knows, such as {known}: check "
             "data.levels and the names of the classes."
         )
+    if place.count > 1:
+        check_same({"number of images": len(split)} | split_digests(split.ids, split.labels, None))
     with doing("Loading and compiling the model"):
         trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
-        size = trained.batch_size()
-        compiled = trained.compiled(size)
+        compiled = trained.compiled(trained.batch_size())
+    if place.count > 1:
+        check_same({"step of the checkpoint": trained.step, "number of images of a batch": trained.batch_size()})
     import_tensorflow()  # now, since the seconds that it takes are no part of the speed
     began = time.monotonic()
-    images = open_images(split, config, image_shape(config), trained.mesh)
-    batches = ({"image": batch["image"]} for batch in eval_batches(split, images, size))
-    with doing(f"Predicting {flags.split}", len(split), "images") as task:
-        log_probs = compiled.log_probs(_counted(batches, size, task.reached), len(split))
+    mine = split.part(share_of_images(len(split), trained.batch_size(), place))
+    with doing(f"Predicting {flags.split}", len(mine), "images") as task:
+        log_probs = _log_probs(compiled, config, mine, task)
+    if place.count > 1:
+        most = share_size(len(split), trained.batch_size(), place)
+        log_probs = {level: of_all(rows, most)[: len(split)] for level, rows in log_probs.items()}
     return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
+
+
+def _log_probs(
+    compiled: Trained | EvaluatedExport, config: ConfigDict, split: Split, task: Task
+) -> dict[str, np.ndarray]:
+    """Returns level -> log-probabilities [images, classes]."""
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import eval_batches, open_images
+
+    size = compiled.batch_size()
+    images = open_images(split, config, image_shape(config), compiled.mesh)
+    batches = ({"image": batch["image"]} for batch in eval_batches(split, images, size))
+    return compiled.log_probs(_counted(batches, size, task.reached), len(split))
 
 
 def _counted(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_jax.command_line import Overrides, Parser, program, run_command
+from fashion_jax.command_line import Overrides, Parser, add_distributed, check_distributed, program, run_command
 from fashion_jax.config.files import config_names
 from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
@@ -51,25 +51,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument(
         "--workdir", metavar="DIR", help="where the run is kept (default: runs/CONFIGNAME, or the run of a config.json)"
     )
-    parser.add_argument(
-        "--distributed",
-        action="store_true",
-        help="join the other processes of the job: found by itself on Slurm, Open MPI and TPUs, else from "
-        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those of torchrun",
-    )
-    parser.add_argument(
-        "--initialization-timeout",
-        metavar="SECONDS",
-        type=int,
-        default=120,
-        help="how long --distributed waits for the other processes to start (default: 120)",
-    )
+    add_distributed(parser)
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, overrides = parser.parse(arguments, _suggest)
     if flags.config is None:
         raise UserError("--config is missing: name a config, e.g. --config mtl.")
-    if flags.initialization_timeout < 1:
-        raise UserError(f"--initialization-timeout is {flags.initialization_timeout}, but must be at least 1 second.")
+    check_distributed(flags)
     return flags, overrides
 
 

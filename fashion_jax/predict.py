@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fashion_jax.command_line import (
     Overrides,
     Parser,
+    add_distributed,
+    check_distributed,
     check_output,
     folder_of_flag,
     output,
@@ -31,8 +33,9 @@ from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DEC
 from fashion_jax.serving.exports.folder import INDEX
 from fashion_jax.serving.jobs import PART_SIZE, Part, Shard
 from fashion_jax.serving.loading import check_decisions, load
+from fashion_jax.serving.sharing import Place, check_folder, check_same, of_first, shared
 from fashion_jax.serving.table_files import TABLES, write_table
-from fashion_jax.terminal import Terminal, doing
+from fashion_jax.terminal import Terminal, doing, silent
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from fashion_jax.serving.answers import Answer
     from fashion_jax.serving.classifier import Classifier
     from fashion_jax.serving.explaining import Explained
+    from fashion_jax.serving.jobs import Answered
     from fashion_jax.serving.predictions import PredictionTable
     from fashion_jax.serving.tally import Tally
     from fashion_jax.terminal import Task
@@ -61,7 +65,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         prog=program("fashion_jax.predict"),
         usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE|DIR/ [--checkpoint best|latest] "
         "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--top-k K] [--all-probabilities] "
-        "[--embeddings] [--shard I/N] [--explain DIR] [--config.FIELD=VALUE ...]",
+        "[--embeddings] [--shard I/N] [--explain DIR] [--distributed] [--config.FIELD=VALUE ...]",
         description="Writes the class and its probability at every level, one row per input, whatever it is. The "
         "probabilities are calibrated by the temperatures of the run's calibration.json.",
         epilog="A file that has no prediction has the reason in the column error; if none has a prediction, the exit "
@@ -77,6 +81,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "--explain", metavar="DIR", type=Path, help="write there what in each image speaks for its classes (Grad-CAM)"
     )
     parser.add_argument("--batch-size", metavar="N", type=_positive, help="images at a time (default: the run's)")
+    add_distributed(parser)
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, overrides = parser.parse(arguments)
     for name, example in (("workdir", "runs/mtl"), ("input", "photos"), ("output", "predictions.csv")):
@@ -86,6 +91,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         if field.startswith("data.") and field not in (*OF_PIXELS, "data.cache_dir"):
             raise UserError(f"{field} is of the data of a training, but predict reads --input: leave it out.")
     check_decisions(flags.decode, flags.costs, flags.precision, flags.min_probability)
+    check_distributed(flags)
+    if flags.distributed:
+        _check_shared(flags)
     _check_output(flags)
     return flags, overrides
 
@@ -179,6 +187,19 @@ def _shard(text: str) -> Shard:
     return shard
 
 
+def _check_shared(flags: argparse.Namespace) -> None:
+    """Checks that the flags name nothing that only a process by itself can do."""
+    for name in ("shard", "explain"):
+        if getattr(flags, name):
+            raise UserError(f"--{name} is for a process by itself: leave it out, or leave --distributed out.")
+    path = Path(flags.output)
+    if not _is_job(flags) and path.exists() and not path.is_file():
+        raise UserError(
+            f"--output is {flags.output!r}, which is no file, but with --distributed the parts of the table are kept "
+            "beside it: name a file."
+        )
+
+
 def _check_output(flags: argparse.Namespace) -> None:
     """Checks the flags of the output, and that a file can be written."""
     path = Path(flags.output)
@@ -212,16 +233,26 @@ def _is_job(flags: argparse.Namespace) -> bool:
 
 def _predict(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    cache_dir = _cache_dir(flags.workdir, overrides)
     with _listed(flags) as listed:
-        inputs = Inputs(flags.input, cache_dir, flags.column, listed)
-        if not inputs.any_exists:
-            raise _nothing(flags)
-        if _is_job(flags):
-            _predict_job(flags, overrides, inputs)
-        else:
-            with folder_of_flag("--explain", flags.explain):
-                _predict_table(flags, overrides, inputs)
+        with shared(flags, lambda: _inputs(flags, overrides, listed)) as (place, inputs):
+            if place.count > 1:
+                with silent(not place.leads):
+                    done = _predict_share(flags, overrides, inputs, place)
+            elif _is_job(flags):
+                _predict_job(flags, overrides, inputs)
+            else:
+                with folder_of_flag("--explain", flags.explain):
+                    _predict_table(flags, overrides, inputs)
+        if place.count > 1 and place.leads:
+            _say_shared(done, Path(flags.output))
+
+
+def _inputs(flags: argparse.Namespace, overrides: Overrides, listed: Any) -> Inputs:
+    """Returns what --input names; checks quickly that there is a model, and something to predict."""
+    inputs = Inputs(flags.input, _cache_dir(flags.workdir, overrides), flags.column, listed)
+    if not inputs.any_exists:
+        raise _nothing(flags)
+    return inputs
 
 
 def _cache_dir(workdir: Path, overrides: Overrides) -> str:
@@ -239,10 +270,10 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
 
 @contextlib.contextmanager
 def _listed(flags: argparse.Namespace) -> Iterator[Any]:
-    """Yields the list of paths that STDIN stands for, or None; for a job, one that can be read again."""
+    """Yields the list of paths that STDIN stands for, or None; one that can be read again if that is needed."""
     if STDIN not in flags.input or sys.stdin is None:
         yield None
-    elif not _is_job(flags) or sys.stdin.buffer.seekable():
+    elif not (_is_job(flags) or flags.distributed) or sys.stdin.buffer.seekable():
         yield sys.stdin.buffer
     else:
         with tempfile.TemporaryFile() as copy:
@@ -261,15 +292,22 @@ class _Prediction(NamedTuple):
     table: PredictionTable
     tally: Tally
 
-    def answers(self, inputs: Iterable[Input], task: Task) -> Iterator[Answer]:
-        """Yields the answers for inputs, and counts them."""
+    def answers(self, inputs: Iterable[Input], task: Task, are_first: bool = True) -> Iterator[Answer]:
+        """Yields the answers for inputs, and counts them; see Classifier.stream for `are_first`."""
         stream = self.classifier.stream(
-            inputs, all_probabilities=self.table.all_probabilities, embeddings=self.table.embeddings
+            inputs,
+            all_probabilities=self.table.all_probabilities,
+            embeddings=self.table.embeddings,
+            are_first=are_first,
         )
         for answer in stream:
             self.tally.add(answer)
             task.reached(self.tally.count)
             yield answer
+
+    def part_answers(self, task: Task) -> Answered:
+        """Returns the function that answers the inputs of a part."""
+        return lambda part, inputs: self.answers(inputs, task, are_first=part.first == 0)
 
 
 def _load(flags: argparse.Namespace, overrides: Overrides) -> _Prediction:
@@ -314,7 +352,7 @@ def _predict_table(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
         answers = prediction.answers(explained.followed(inputs) if explained else inputs, task)
         answers = _at_least_one(explained.kept(answers) if explained else answers, flags)
         write_table(file, prediction.table.columns, map(prediction.table.row, answers), prediction.table.metadata)
-    _say(prediction, path)
+    _say(prediction, path, _pace(prediction.tally))
     if explained:
         _say_explained(explained, flags)
 
@@ -357,21 +395,93 @@ def _predict_job(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs
         prediction = _load(flags, overrides)
         digest = check_settings(folder, _settings(flags, overrides, prediction.classifier, size))
         mine = [part for part in parts if shard.has(part.number) and not part.is_done]
-        for part in mine:
-            if part.grows_from:
-                Terminal().say(
-                    f"{folder / part.name} has {part.grows_from:,} rows and is written anew with {part.count:,}, since "
-                    "inputs have been added."
-                )
+        _say_begun(folder, mine)
         with doing("Predicting", sum(part.count for part in mine), "images") as task:
-            answered = lambda part: prediction.answers(part, task)  # noqa: E731
-            write_parts(folder, mine, inputs, answered, prediction.table, digest)
+            write_parts(folder, mine, inputs, prediction.part_answers(task), prediction.table, digest)
         (folder / lock).unlink(missing_ok=True)
     if mine:
-        _say(prediction, folder)
+        _say(prediction, folder, _pace(prediction.tally))
     else:
         Terminal().say(f"Shard {shard} has no part left to do.")
     _say_parts(folder, parts, missing_parts(folder, parts), shard)
+
+
+class _Shared(NamedTuple):
+    """What several processes have predicted together.
+
+    Attributes:
+        prediction: of this process, with the counts of the answers of all parts.
+        pace: of this start, in words.
+        parts: all of them; empty if they have become one table.
+    """
+
+    prediction: _Prediction
+    pace: str
+    parts: Sequence[Part]
+
+
+def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs, place: Place) -> _Shared:
+    """Predicts this process's share of the parts, while others predict theirs; process 0 joins them to one table."""
+    from fashion_jax.serving.jobs import digest_of_inputs, job_part_size, write_parts
+    from fashion_jax.serving.shared_parts import pace_of_all, parts_beside, plan_parts, shared_part_size
+
+    folder = Path(flags.output) if _is_job(flags) else parts_beside(Path(flags.output))
+    with folder_of_flag("--output", folder if place.leads else None), _locked_by_first(folder, place):
+        check_folder(place, "--output", folder)
+        size = job_part_size(folder, flags.part_size, usual=0)
+        with doing("Listing the images"):
+            count, digest = digest_of_inputs(inputs)
+        check_same({"number of inputs": f"{count:,}", "digest of the names of the inputs": digest[:12]})
+        if not count:
+            raise _nothing(flags)
+        prediction = _load(flags, overrides)
+        size = of_first("part size", size or shared_part_size(count, place.count, prediction.classifier.batch_size))
+        plan = plan_parts(inputs, folder, _settings(flags, overrides, prediction.classifier, size), place)
+        if place.leads:
+            _say_begun(folder, plan.parts)
+        with doing("Predicting", sum(part.count for part in plan.mine), "images") as task:
+            write_parts(folder, plan.mine, inputs, prediction.part_answers(task), prediction.table, plan.settings)
+        pace = pace_of_all(prediction.tally)
+        if place.leads:
+            prediction = _joined(prediction, folder, plan.parts, flags)
+        of_first("done", True)
+    return _Shared(prediction, pace, plan.parts if _is_job(flags) else ())
+
+
+@contextlib.contextmanager
+def _locked_by_first(folder: Path, place: Place) -> Iterator[None]:
+    """Holds the lock of a folder of parts in process 0, for all processes."""
+    from fashion_jax.workdir.lock import locked
+
+    if not place.leads:
+        yield
+        return
+    with locked(folder, _warn, "--output", "is predicting", "_lock"):
+        yield
+        (folder / "_lock").unlink(missing_ok=True)
+
+
+def _joined(prediction: _Prediction, folder: Path, parts: Sequence[Part], flags: argparse.Namespace) -> _Prediction:
+    """Makes one table of the parts, unless the folder itself is wanted; returns the prediction of all their answers."""
+    from fashion_jax.serving.jobs import add_counts
+    from fashion_jax.serving.shared_parts import join_parts, wait_for_parts
+    from fashion_jax.serving.tally import Tally
+
+    tally = Tally(prediction.classifier.labels, prediction.classifier.batch_size)
+    wait_for_parts(folder, parts)
+    add_counts(tally, folder, parts)
+    if not _is_job(flags):
+        with doing("Joining the parts"):
+            join_parts(Path(flags.output), folder, parts, prediction.table)
+    return prediction._replace(tally=tally)
+
+
+def _say_shared(shared: _Shared, path: Path) -> None:
+    """Prints what all processes have predicted."""
+    if shared.prediction.tally.count:
+        _say(shared.prediction, path, shared.pace)
+    if shared.parts:
+        _say_parts(path, shared.parts, (), Shard())
 
 
 def _settings(flags: argparse.Namespace, overrides: Overrides, classifier: Classifier, size: int) -> dict[str, Any]:
@@ -393,12 +503,26 @@ def _settings(flags: argparse.Namespace, overrides: Overrides, classifier: Class
     }
 
 
+def _say_begun(folder: Path, parts: Sequence[Part]) -> None:
+    """Says which parts are written anew."""
+    for part in parts:
+        if part.grows_from:
+            Terminal().say(
+                f"{folder / part.name} has {part.grows_from:,} rows and is written anew with {part.count:,}, since "
+                "inputs have been added."
+            )
+
+
 def _warn(text: str) -> None:
     Terminal(sys.stderr).say(text)
 
 
-def _say(prediction: _Prediction, path: Path) -> None:
-    """Prints what was predicted, and how.
+def _pace(tally: Tally) -> str:
+    return f"{rate(tally.speed)} images/s" if tally.speed else f"Predicting took {tally.seconds:.1f} s"
+
+
+def _say(prediction: _Prediction, path: Path, pace: str) -> None:
+    """Prints what was predicted, at which pace, and how.
 
     Raises:
         UserError: no input has a prediction.
@@ -406,8 +530,8 @@ def _say(prediction: _Prediction, path: Path) -> None:
     tally, decider = prediction.tally, prediction.classifier.decider
     _check_any(tally, path)
     say = Terminal().say
-    speed = f"{rate(tally.speed)} images/s" if tally.speed else f"Predicting took {tally.seconds:.1f} s"
-    say(f"{path}: {tally.predicted:,} {'prediction' if tally.predicted == 1 else 'predictions'}. {speed}.")
+    said = f"{path}: {tally.predicted:,} {'prediction' if tally.predicted == 1 else 'predictions'}."
+    say(f"{said} {pace}." if pace else said)
     if tally.first_failed:
         files = "1 file has" if tally.failed == 1 else f"{tally.failed:,} files have"
         example = f"{tally.first_failed.path} ({tally.first_failed.error})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -177,6 +178,19 @@ class Terminal:
 def _broken(line: str, columns: int) -> str:
     """Breaks a line between words."""
     return textwrap.fill(line, max(columns, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+@contextlib.contextmanager
+def silent(on: bool) -> Iterator[None]:
+    """Says nothing of what is being done while the block runs, if `on`: another process of the job says it."""
+    global _current
+    before = _current
+    if on:
+        _current = Terminal(io.StringIO())
+    try:
+        yield
+    finally:
+        _current = before
 
 
 _current: Terminal | None = None  # the terminal that a command keeps alive

@@ -91,7 +91,10 @@ PARSED = {
         "python -m fashion_jax.demo --workdir runs/mtl --static": "needs onnxruntime-web, which has to be downloaded",
         "python -m fashion_jax.demo --workdir runs/mtl": "serves until it is ended",
     },
-    "docs/clusters.md": {"python -m fashion_jax.main": "needs a cluster"},
+    "docs/clusters.md": {
+        "python -m fashion_jax.main": "needs a cluster",
+        "python -m fashion_jax.predict": "needs a cluster",
+    },
     "docs/scale.md": {"python -m benchmarks.scale": "measures for a minute; tests/test_scale.py compares its tables"},
     "docs/speed.md": {"scripts/accelerator": INSTALLS, "python -m benchmarks.accelerator": "needs a GPU"},
     "docs/results.md": {

@@ -151,6 +151,8 @@ def test_the_last_batch_is_padded_unless_it_is_the_only_one():
     assert (len(first.canvases), len(first.indices)) == (4, 3)
     assert (len(last.canvases), len(last.indices)) == (4, 1)
     assert not last.canvases[1:].any()
+    (behind,) = decoded_ahead([PIXELS] * 2, CANVAS, "crop", 4, are_first=False)
+    assert (len(behind.canvases), len(behind.indices)) == (4, 2), "as it would be behind others"
 
 
 def test_an_error_of_the_callers_iterator_is_the_callers():

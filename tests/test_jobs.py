@@ -41,7 +41,7 @@ class Job:
         mine = [part for part in parts if shard.has(part.number) and not part.is_done]
         left = itertools.count(killed_after, -1) if killed_after is not None else itertools.repeat(1)
 
-        def answered(some):
+        def answered(part, some):
             for item in some:
                 if not next(left):
                     raise Killed

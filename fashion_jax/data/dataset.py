@@ -59,6 +59,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, rows: slice) -> Split:
+        """Returns some consecutive images."""
+        labels = {level: values[rows] for level, values in self.labels.items()}
+        contents = None if self.contents is None else self.contents[rows]
+        return Split(self.ids[rows], self.files[rows], labels, contents, self.left_out)
+
     def picture(self, i: int) -> str | io.BytesIO:
         """Returns what Pillow opens to show image i: a path or an open file."""
         return self.files.picture(i) if isinstance(self.files, RecordNames) else self.files[i]

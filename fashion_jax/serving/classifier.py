@@ -56,7 +56,12 @@ class Classifier:
         return list(self.stream(images, all_probabilities=all_probabilities, embeddings=embeddings))
 
     def stream(
-        self, images: Image | Iterable[Image], *, all_probabilities: bool = False, embeddings: bool = False
+        self,
+        images: Image | Iterable[Image],
+        *,
+        all_probabilities: bool = False,
+        embeddings: bool = False,
+        are_first: bool = True,
     ) -> Iterator[Answer]:
         """Yields an answer for each image, in order, in constant memory: the images may be endless.
 
@@ -67,11 +72,13 @@ class Classifier:
             images: see the class.
             all_probabilities: whether answers have `all_probabilities`.
             embeddings: whether answers have `embedding`, which takes as long again.
+            are_first: whether no other images come before these. If not, and they are fewer than a batch, they are
+                computed as a whole batch, as they would be behind the others, so that not a bit differs.
 
         Raises:
             TypeError: `images` is no image and has none.
         """
-        computed = ahead(lambda batch: self._computed(batch, embeddings), self._decoded(images))
+        computed = ahead(lambda batch: self._computed(batch, embeddings), self._decoded(images, are_first))
         return (answer for batch in computed for answer in self._answers(*batch, all_probabilities))
 
     def probabilities(self, images: Image | Iterable[Image]) -> dict[str, np.ndarray]:
@@ -98,8 +105,8 @@ class Classifier:
             rows.append(_with_gaps(none if features is None else features, batch))
         return np.concatenate(rows)
 
-    def _decoded(self, images: Any) -> Iterator[Decoded]:
-        return decoded_ahead(each_image(images), self.engine.canvas, self.engine.resize, self.batch_size)
+    def _decoded(self, images: Any, are_first: bool = True) -> Iterator[Decoded]:
+        return decoded_ahead(each_image(images), self.engine.canvas, self.engine.resize, self.batch_size, are_first)
 
     def _log_probs(self, batch: Decoded) -> dict[str, np.ndarray]:
         log_probs = self.engine.log_probs(batch.canvases)

@@ -97,7 +97,8 @@ class RunEngine:
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Returns the trunk's output, float32 [n, features], of uint8 images [n, height, width, 3]."""
-        return np.concatenate([self._features(part, self.batch_size) for part in self._parts(images)])
+        parts = [self._features(part, self.batch_size) for part in self._parts(images)]
+        return np.concatenate(parts).astype(np.float32, copy=False)
 
     def _parts(self, images: np.ndarray) -> list[np.ndarray]:
         return [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]

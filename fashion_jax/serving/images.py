@@ -129,7 +129,9 @@ def each_image(images: Any) -> Iterator[Image]:
         raise TypeError(f"images is of type {type(images).__name__}, but must be a list of images: {_KINDS}") from None
 
 
-def decoded_ahead(images: Iterable[Image], canvas: tuple[int, int], resize: str, batch_size: int) -> Iterator[Decoded]:
+def decoded_ahead(
+    images: Iterable[Image], canvas: tuple[int, int], resize: str, batch_size: int, are_first: bool = True
+) -> Iterator[Decoded]:
     """Decodes images in threads, in batches and in order; a batch is decoded while the one before it is used.
 
     Args:
@@ -138,10 +140,11 @@ def decoded_ahead(images: Iterable[Image], canvas: tuple[int, int], resize: str,
         canvas: (height, width).
         resize: data.resize.
         batch_size: the number of images in a batch.
+        are_first: whether no other images come before these, of which they are only a part.
 
     Returns:
-        The images, each in exactly one batch. All batches have `batch_size` canvases, padded with zeros; only images
-        that are fewer than one batch have no more canvases than needed.
+        The images, each in exactly one batch. All batches have `batch_size` canvases, padded with zeros; only first
+        images that are fewer than one batch have no more canvases than needed.
     """
 
     def attempt(image: Image) -> np.ndarray | str:
@@ -159,7 +162,7 @@ def decoded_ahead(images: Iterable[Image], canvas: tuple[int, int], resize: str,
         errors = {i: why for i, why in enumerate(found) if isinstance(why, str)}
         return Decoded([name_of(image) for image in part], errors, np.array(indices, np.int64), canvases)
 
-    parts = enumerate(_parts(images, batch_size))
+    parts = enumerate(_parts(images, batch_size), 0 if are_first else 1)
     return ahead(lambda item: batch(item[1], item[0] > 0 or len(item[1]) == batch_size), parts)
 
 

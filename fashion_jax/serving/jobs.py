@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ from fashion_jax.data.sources.inputs import Input
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.serving.table_files import write_table
+from fashion_jax.serving.tally import Tally
 
 if TYPE_CHECKING:
     from fashion_jax.serving.answers import Answer
@@ -33,9 +34,14 @@ JOB = "_job.json"  # readers of Parquet pass over names that begin with an under
 
 PART = b"fashion_jax.part"  # key of the schema's metadata
 
+_COUNTS = b"fashion_jax.counts"  # key of the file's metadata, which are written at its end
+
+_READ = 1024  # rows of a part that are read at once
+
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
-Answered = Callable[[Iterable[Input]], Iterator["Answer"]]  # gives an answer for each input, in order
+# Gives an answer for each input of a part, in order.
+Answered = Callable[["Part", Iterable[Input]], Iterator["Answer"]]
 
 
 class Shard(NamedTuple):
@@ -86,8 +92,8 @@ class _Stored(NamedTuple):
     settings: str
 
 
-def job_part_size(folder: Path, wanted: int | None) -> int:
-    """Returns the size of the parts: what is wanted, else that of the job in the folder, else PART_SIZE.
+def job_part_size(folder: Path, wanted: int | None, usual: int = PART_SIZE) -> int:
+    """Returns the size of the parts: what is wanted, else that of the job in the folder, else `usual`.
 
     Raises:
         UserError: the job in the folder has parts of another size, or the folder has other files.
@@ -95,13 +101,20 @@ def job_part_size(folder: Path, wanted: int | None) -> int:
     job = _read_job(folder)
     if job is None:
         _check_is_free(folder)
-        return wanted or PART_SIZE
+        return wanted or usual
     size = int(job["part_size"])
     if wanted not in (None, size):
         raise UserError(
-            f"--part-size is {wanted:,}, but {folder} has parts of {size:,} rows: leave it out, or name another folder."
+            f"--part-size is {wanted:,}, but {folder} has parts of {size:,} rows: leave it out, or name another "
+            "--output."
         )
     return size
+
+
+def digest_of_inputs(inputs: Iterable[Input]) -> tuple[int, str]:
+    """Returns the number of inputs, and the SHA-256 of their names and order."""
+    digests = _digests((item.name for item in inputs), 0)
+    return digests.names, digests.whole
 
 
 def find_parts(inputs: Iterable[Input], folder: Path, size: int) -> list[Part]:
@@ -131,7 +144,7 @@ def find_parts(inputs: Iterable[Input], folder: Path, size: int) -> list[Part]:
     if surplus := [number for number in stored if number >= len(parts)]:
         raise UserError(
             f"{folder} has {Part(min(surplus), 0, 0, '').name}, but the inputs make only {len(parts):,} parts of "
-            f"{size:,}: name all inputs again, or another folder for --output."
+            f"{size:,}: name all inputs again, or another --output."
         )
     return parts
 
@@ -156,7 +169,7 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> str:
         if job.get(name) != settings.get(name):
             raise UserError(
                 f"{folder} has predictions with {name} {_shown(job.get(name))}, not {_shown(settings.get(name))} "
-                f"({JOB} says so): name another folder for --output, or predict as before."
+                f"({JOB} says so): name another --output, or predict as before."
             )
     for number, stored in _stored_parts(folder):
         if stored.settings != digest:  # its job.json has been replaced
@@ -194,14 +207,54 @@ def write_parts(
         remove_temporaries(folder, part.name)
         told = {"first": part.first, "count": part.count, "digest": part.digest, "settings": settings}
         answers = _checked(part, itertools.islice(remaining, part.count), answered)
+        counts = _Counts(table.labels)
         metadata = {**table.metadata, PART: json.dumps(told).encode()}
-        write_table(folder / part.name, table.columns, map(table.row, answers), metadata)
+        rows = map(table.row, counts.of(answers))
+        write_table(folder / part.name, table.columns, rows, metadata, counts.metadata)
 
 
 def missing_parts(folder: Path, parts: Sequence[Part]) -> list[Part]:
     """Returns the parts whose rows are not in the folder, after other processes may have written theirs."""
     stored = dict(_stored_parts(folder))
     return [part for part in parts if part.number not in stored or stored[part.number].digest != part.digest]
+
+
+def read_rows(folder: Path, parts: Iterable[Part]) -> Iterator[list[Any]]:
+    """Yields the rows of parts, in order, with the cells that were written."""
+    import pyarrow.parquet as pq
+
+    for part in parts:
+        with (folder / part.name).open("rb") as opened, pq.ParquetFile(opened) as file:
+            for batch in file.iter_batches(_READ):
+                yield from map(list, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def add_counts(tally: Tally, folder: Path, parts: Iterable[Part]) -> None:
+    """Adds to a tally the answers that parts hold; parts that earlier versions have written do not tell theirs."""
+    import pyarrow.parquet as pq
+
+    for part in parts:
+        with (folder / part.name).open("rb") as file:
+            told = (pq.read_metadata(file).metadata or {}).get(_COUNTS)
+        if told:
+            tally.add_counts(parse_json(told))
+
+
+class _Counts:
+    """Counts the answers of a part while they are written."""
+
+    def __init__(self, labels: Mapping[str, Sequence[str]]):
+        self._tally = Tally(labels, 1)
+
+    def of(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """Yields the answers, and counts them."""
+        for answer in answers:
+            self._tally.add(answer)
+            yield answer
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Returns the counts for the file of the part."""
+        return {_COUNTS: json.dumps(self._tally.to_json()).encode()}
 
 
 def _checked(part: Part, inputs: Iterator[Input], answered: Answered) -> Iterator[Answer]:
@@ -215,7 +268,7 @@ def _checked(part: Part, inputs: Iterator[Input], answered: Answered) -> Iterato
             count += 1
             yield item
 
-    yield from answered(seen())
+    yield from answered(part, seen())
     if (count, digest.hexdigest()) != (part.count, part.digest):
         raise UserError(
             f"The inputs {part.first:,} to {part.first + part.count - 1:,} have changed since they were listed: run "
@@ -272,7 +325,7 @@ def _read_job(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise unreadable(path, error, "restore it, or name another folder for --output") from error
+        raise unreadable(path, error, "restore it, or name another --output") from error
 
 
 def _check_is_free(folder: Path) -> None:
@@ -292,7 +345,7 @@ def _check_is_free(folder: Path) -> None:
 def _changed(path: Path, part: Part) -> UserError:
     return UserError(
         f"{path} has the predictions of other files than those that are now the inputs {part.first:,} to "
-        f"{part.first + part.count - 1:,}: name another folder for --output, or remove this part and all behind it to "
+        f"{part.first + part.count - 1:,}: name another --output, or remove this part and all behind it to "
         "predict them anew."
     )
 

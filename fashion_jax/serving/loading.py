@@ -225,4 +225,7 @@ def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> Any:
 
 
 def _say(sentence: str) -> None:
-    print(printable(sentence), file=sys.stderr)
+    import jax  # which has loaded the run
+
+    if jax.process_index() == 0:
+        print(printable(sentence), file=sys.stderr)

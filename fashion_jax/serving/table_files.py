@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -77,7 +77,11 @@ def _cell(value: Cell) -> str | float:
 
 
 def write_table(
-    path: Path, columns: Columns, rows: Iterable[Sequence[Cell]], metadata: Mapping[bytes, bytes] = _NONE
+    path: Path,
+    columns: Columns,
+    rows: Iterable[Sequence[Cell]],
+    metadata: Mapping[bytes, bytes] = _NONE,
+    metadata_at_end: Callable[[], Mapping[bytes, bytes]] = dict,
 ) -> None:
     """Writes a table in the format of TABLES that the path's suffix names; the file is replaced atomically.
 
@@ -88,6 +92,7 @@ def write_table(
         columns: name -> type of the cells, which Parquet stores.
         rows: a cell for each column; None is an empty cell of any type. What they raise leaves no file.
         metadata: of Parquet's schema.
+        metadata_at_end: returns what the metadata of Parquet's file say besides; called after the last row.
     """
     suffix = path.suffix.lower()
     if suffix == ".csv":
@@ -98,7 +103,7 @@ def write_table(
         if suffix == ".jsonl":
             _write_json_lines(temporary, list(columns), rows)
         else:
-            _write_parquet(temporary, columns, rows, metadata)
+            _write_parquet(temporary, columns, rows, metadata, metadata_at_end)
 
 
 def _write_json_lines(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
@@ -110,7 +115,11 @@ def _write_json_lines(path: Path, columns: Sequence[str], rows: Iterable[Sequenc
 
 
 def _write_parquet(
-    path: Path, columns: Columns, rows: Iterable[Sequence[Cell]], metadata: Mapping[bytes, bytes]
+    path: Path,
+    columns: Columns,
+    rows: Iterable[Sequence[Cell]],
+    metadata: Mapping[bytes, bytes],
+    metadata_at_end: Callable[[], Mapping[bytes, bytes]],
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -123,6 +132,7 @@ def _write_parquet(
         for group in _row_groups(rows):
             arrays = [pa.array(cells, kind) for cells, kind in zip(zip(*group, strict=True), schema.types, strict=True)]
             writer.write_table(pa.table(arrays, schema=schema))
+        writer.add_key_value_metadata(dict(metadata_at_end()))
 
 
 def _row_groups(rows: Iterable[Sequence[Cell]]) -> Iterator[list[Sequence[Cell]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from fashion_jax.serving.answers import Answer
 
@@ -49,6 +50,28 @@ class Tally:
         if answer.error:
             self.failed += 1
             self.first_failed = self.first_failed or answer
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the counts, without the speed, in a form that JSON can hold; see add_counts."""
+        first = self.first_failed
+        return {
+            "count": self.count,
+            "failed": self.failed,
+            "first_failed": [first.path, first.error] if first else None,
+            "contradictions": self.contradictions,
+            "answered": self.answered,
+        }
+
+    def add_counts(self, counts: Mapping[str, Any]) -> None:
+        """Adds the counts of later answers, which another tally has returned by to_json."""
+        self.count += int(counts["count"])
+        self.failed += int(counts["failed"])
+        self.contradictions += int(counts["contradictions"])
+        for level in self.answered:
+            self.answered[level] += int(counts["answered"][level])
+        if counts["first_failed"] and not self.first_failed:
+            path, error = counts["first_failed"]
+            self.first_failed = Answer(path, error)
 
     @property
     def predicted(self) -> int:

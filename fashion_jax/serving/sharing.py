@@ -1,0 +1,214 @@
+"""Lets the processes of a job share the work of a command, each on its own devices, and end together.
+
+They need no collectives to predict. They are connected nevertheless, to compare what they see before they begin, and
+so that none waits for another one that has failed or was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fashion_jax.devices.compiler import apart_flags
+from fashion_jax.devices.job import Job, find_job, named
+from fashion_jax.devices.processes import end_all, exchange, failing_together, join
+from fashion_jax.devices.roll_call import call_roll
+from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
+
+Checked = TypeVar("Checked")
+Value = TypeVar("Value")
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
+_SLOW = 10.0  # seconds until a file of another machine appears on a shared file system
+_SENT = 1 << 20  # bytes that a process sends at once; more than four times as many do not pass
+_SHOWN = 200  # characters of a value that differs
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The place of a process among those that share the work: its index, from 0, and how many there are."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that decides, and writes what comes of the work."""
+        return self.index == 0
+
+
+@contextlib.contextmanager
+def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[tuple[Place, Checked]]:
+    """Connects this process with the others of its job while the block runs, if --distributed asks for it.
+
+    Args:
+        flags: those of add_distributed.
+        check: raises a UserError if this process cannot take part, which all others are told.
+
+    Yields:
+        The place of this process in the job, one of one without --distributed, and what `check` returns.
+
+    Raises:
+        UserError: there is no job, or `check` has raised it.
+        RunError: another process is missing, or cannot take part.
+    """
+    if not flags.distributed:
+        yield Place(), check()
+        return
+    timeout = flags.initialization_timeout
+    job = find_job(os.environ, timeout)
+    try:
+        found = check()
+    except UserError as error:
+        call_roll(job, timeout, str(error))
+        raise
+    call_roll(job, timeout)
+    if job.count == 1:
+        yield Place(), found
+        return
+    _connect(job, timeout)
+    with failing_together(lambda: None):
+        yield Place(job.index, job.count), found
+
+
+def _connect(job: Job, timeout: int) -> None:
+    """Connects the processes and starts their devices, for which each waits for the others."""
+    import jax
+
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {apart_flags()}".strip()
+    jax.config.update("jax_enable_preemption_service", False)  # which would ignore SIGTERM until a training asks it
+    join(job, timeout)
+    jax.local_devices()
+    _end_together_on_signals(job)
+
+
+def _end_together_on_signals(job: Job) -> None:
+    """Ends all processes when one is told to stop, from a thread, since the main one may be compiling for minutes."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # under nohup SIGHUP stays ignored
+            signal.signal(number, lambda *_: None)
+
+    def obey() -> None:
+        number = os.read(reader, 1)[0]
+        status = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_PREEMPTED
+        words = f"Process {job.index} was stopped by {signal.Signals(number).name}"
+        end_all(f"{words}: run the same command again in all processes to go on.", status)
+
+    threading.Thread(target=obey, daemon=True, name="signals").start()
+
+
+def share_of_images(count: int, batch_size: int, place: Place) -> slice:
+    """Returns which of `count` images a process predicts: whole batches, except for the last image's.
+
+    A process for which none are left predicts some of the first ones again, so that each has some.
+    """
+    size = share_size(count, batch_size, place)
+    first = place.index * size if place.index * size < count else 0
+    return slice(first, min(first + size, count))
+
+
+def share_size(count: int, batch_size: int, place: Place) -> int:
+    """Returns the images of a share: as many for each process, in whole batches; the last shares may lack some."""
+    return -(-count // (batch_size * place.count)) * batch_size
+
+
+def of_first(name: str, value: Value) -> Value:
+    """Returns the value of process 0 in all processes, which wait for it; a value as JSON has it."""
+    return exchange(name, value, lambda values: values[0])
+
+
+def of_all(rows: np.ndarray, most: int) -> np.ndarray:
+    """Returns in process 0 the rows of all processes, one process after the other; in the others only their own.
+
+    Args:
+        rows: [n, columns] of this process, which may be other rows than those of another one.
+        most: rows that no process exceeds.
+    """
+    sent = max(_SENT // max(rows[:1].nbytes, 1), 1)
+    received: dict[int, list[np.ndarray]] = collections.defaultdict(list)
+
+    def keep(texts: list[str]) -> None:
+        for index, text in enumerate(texts):
+            received[index].append(np.frombuffer(base64.b64decode(text), rows.dtype).reshape(-1, *rows.shape[1:]))
+
+    for start in range(0, most, sent):
+        exchange("rows", base64.b64encode(rows[start : start + sent].tobytes()).decode(), keep)
+    return np.concatenate([part for parts in received.values() for part in parts]) if received else rows
+
+
+def check_folder(place: Place, flag: str, folder: Path) -> None:
+    """Checks that all processes see what process 0 writes to a folder, which exists.
+
+    Raises:
+        UserError: they do not; `flag` has named the folder.
+    """
+    token = uuid.uuid4().hex
+    if place.leads:
+        (folder / f"_shared-{token}").touch()
+    token, written = of_first("token", [token, str(folder)])
+    seen = place.leads or _appears(folder / f"_shared-{token}")
+    blind = exchange("shared", seen, lambda answers: [i for i, answer in enumerate(answers) if not answer])
+    if place.leads:
+        (folder / f"_shared-{token}").unlink()
+    if blind:
+        which, see = ("Process", "does") if len(blind) == 1 else ("Processes", "do")
+        raise UserError(
+            f"{which} {named(blind)} of {place.count} {see} not see the files that process 0 writes to {written}: give "
+            f"all processes the same {flag}, on a file system that they share."
+        )
+
+
+def _appears(path: Path) -> bool:
+    deadline = time.monotonic() + _SLOW
+    while time.monotonic() < deadline:
+        if os.path.lexists(path):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def check_same(values: Mapping[str, Any]) -> None:
+    """Checks that all processes have the same values, as name in words -> value, as JSON has it.
+
+    Raises:
+        UserError: two differ.
+    """
+    if found := exchange("values", {name: _shown(value) for name, value in values.items()}, difference):
+        raise UserError(found)
+
+
+def difference(records: list[dict[str, str]]) -> str:
+    """Returns a sentence about how processes differ from process 0, or "", given the values of all."""
+    first, *others = records
+    for index, record in enumerate(others, 1):
+        for name in {**first, **record}:
+            if first.get(name) != record.get(name):
+                return (
+                    f"The {name} differs: it is {record.get(name)} in process {index}, but {first.get(name)} in "
+                    "process 0. Start all processes with the same command, on machines that see the same files."
+                )
+    return ""
+
+
+def _shown(value: Any) -> str:
+    """Returns a value in words, or a digest of a long one."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"a text of the digest {hashlib.sha256(text.encode()).hexdigest()}"
