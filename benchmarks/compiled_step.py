@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Batch
 from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training.dispatch import next_batch
 
 _MAINS, _SUBS = 4, 21  # classes of the recipe's data
 
@@ -54,27 +56,33 @@ def described(config: ConfigDict, step: CompiledStep, seconds: list[float]) -> d
 
 
 class CompiledStep(NamedTuple):
-    """A step compiled for all devices, with its first state and batches."""
+    """A step compiled for all devices, with its first state and batches; a call of the function does so many steps."""
 
     function: jax.stages.Compiled
     state: TrainState
     batches: list[Batch]
     compile_seconds: float
     flops_per_image: float
+    steps_per_call: int = 1
 
 
 def compile_step(config: ConfigDict) -> CompiledStep:
     """Compiles the training step of a checked config over all devices, and makes its first state and batches.
 
+    With steps_per_dispatch above 1 it is the function of several steps, and a batch has their images.
+
     Raises:
         UserError: batch_size is not divisible by the number of devices.
     """
     program, state, batches = _first_step(config)
+    steps, step_fn, given = config.steps_per_dispatch, program.train_step, batches
+    if steps > 1:
+        step_fn, given = program.train_steps, [next_batch(itertools.cycle(batches), steps)]
     began = time.perf_counter()
-    traced = program.train_step.trace(state, batches[0])
-    compiled = traced.lower().compile()
+    compiled = step_fn.lower(state, given[0]).compile()
     seconds = time.perf_counter() - began
-    return CompiledStep(compiled, state, batches, seconds, flops(traced) / config.batch_size)
+    per_image = flops(program.train_step.trace(state, batches[0])) / config.batch_size
+    return CompiledStep(compiled, state, given, seconds, per_image, steps)
 
 
 def training_flops(config: ConfigDict) -> float:

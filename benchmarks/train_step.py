@@ -11,20 +11,17 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, parse, write_json
-from benchmarks.compiled_step import compile_step, described
+from benchmarks.compiled_step import CompiledStep, compile_step, described
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.errors import RunError
-from fashion_jax.step.train_state import TrainState
-from fashion_jax.step.train_step import Batch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,16 +59,15 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 def measure(config: ConfigDict, steps: int, warmup: int) -> dict[str, Any]:
     """Compiles the step of a checked config and times it over all devices; returns what --json writes.
 
-    Every step is waited for, so its time includes the dispatch. Times are in seconds, image_size is [height, width],
-    and images_per_second is computed from the median step.
+    Every dispatch is waited for, so a step's time includes its share of that. Times are in seconds, image_size is
+    [height, width], and images_per_second is computed from the median step.
 
     Raises:
         UserError: batch_size is not divisible by the number of devices.
         RunError: the loss is not finite.
     """
     step = compile_step(config)
-    seconds = _time_steps(step.function, step.state, step.batches, warmup + steps)[warmup:]
-    return described(config, step, seconds)
+    return described(config, step, _time_steps(step, warmup + steps)[warmup:])
 
 
 def table(result: dict[str, Any]) -> str:
@@ -96,17 +92,17 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
 
-def _time_steps(step_fn: jax.stages.Compiled, state: TrainState, batches: Iterable[Batch], steps: int) -> list[float]:
-    """Returns the seconds of each of a number of consecutive steps."""
-    jax.block_until_ready(state)
+def _time_steps(step: CompiledStep, calls: int) -> list[float]:
+    """Returns the seconds of a step in each of a number of consecutive calls."""
+    state = jax.block_until_ready(step.state)
     seconds = []
-    for batch in itertools.islice(itertools.cycle(batches), steps):
+    for batch in itertools.islice(itertools.cycle(step.batches), calls):
         began = time.perf_counter()
         with jax.transfer_guard("disallow"):
-            state, outcome = jax.block_until_ready(step_fn(state, batch))
-        seconds.append(time.perf_counter() - began)
+            state, outcome = jax.block_until_ready(step.function(state, batch))
+        seconds.append((time.perf_counter() - began) / step.steps_per_call)
     if not math.isfinite(value := float(fetch(outcome.loss))):
-        raise RunError(f"The loss is {value} after {steps} steps, so their times mean nothing: lower learning_rate.")
+        raise RunError(f"The loss is {value} after {calls} steps, so their times mean nothing: lower learning_rate.")
     return seconds
 
 

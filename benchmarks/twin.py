@@ -39,6 +39,8 @@ _PLAIN = {
     "layer_decay": 1.0,
     "label_smoothing": {},
     "average": 0.0,
+    "accumulate": 1,
+    "steps_per_dispatch": 1,
     "early_stopping": {},
 }
 

@@ -7,8 +7,9 @@ import math
 import jax
 import pytest
 
-from benchmarks import against_torch, augmentation, compiled_step, saving, twin
+from benchmarks import against_torch, augmentation, compiled_step, saving, settings, twin
 from benchmarks import train_step as benchmark
+from benchmarks.compiled_step import CompiledStep
 from fashion_jax.config.loading import load_config
 from fashion_jax.step.train_step import Outcome
 from tests.conftest import ROOT
@@ -106,7 +107,7 @@ def test_train_step_tells_wrong_usage_in_one_sentence(arguments, said, capsys):
 
 
 def test_train_step_refuses_times_of_a_loss_that_is_not_finite(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "measure", lambda *_: benchmark._time_steps(diverge, None, [None], 2))
+    monkeypatch.setattr(benchmark, "compile_step", lambda _: CompiledStep(diverge, None, [None], 0, 0))
     assert benchmark.main(TINY) == 1
     assert "nan" in capsys.readouterr().err
 
@@ -144,6 +145,23 @@ def test_augmentation_writes_the_cost_of_each_preset(tmp_path, capsys, monkeypat
     assert "strong" in capsys.readouterr().out
     assert augmentation.main([*TINY, "--rounds=0"]) == 2
     assert "--rounds is 0" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_settings_writes_the_cost_of_each(tmp_path, capsys):
+    path, tried = tmp_path / "settings.json", ["accumulate=2", "steps_per_dispatch=2"]
+    assert settings.main([*TINY, "--settings", *tried, "--rounds=2", "--json", str(path)]) == 0
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert list(result["step_seconds"]) == list(result["cost"]) == ["plain", *tried]
+    assert result["cost"]["plain"] == 0 and result["step_seconds"]["accumulate=2"]["min"] > 0
+    assert "steps_per_dispatch=2" in capsys.readouterr().out
+
+
+def test_settings_that_cannot_be_timed_are_told(capsys):
+    assert settings.main([*TINY, "--settings", "accumulate"]) == 2
+    assert "'accumulate', but must have FIELD=VALUE" in capsys.readouterr().err
+    assert settings.main([*TINY, "--settings", "accumulate=3"]) == 2
+    assert "accumulate is 3" in capsys.readouterr().err
 
 
 def test_the_twin_takes_turns_and_its_ratio_is_of_the_best(monkeypatch):

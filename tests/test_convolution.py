@@ -1,5 +1,6 @@
 """Convolutions agree with XLA's own."""
 
+import re
 from functools import partial
 
 import jax
@@ -106,6 +107,16 @@ def test_with_stride_2_the_gradient_turns_the_input_around_row_by_row():
     step = jax.jit(jax.grad(lambda x, kernel: jnp.sum(convolve(x, kernel, 2)), argnums=(0, 1))).trace(x, kernel)
     assert convolutions(step.lower(lowering_platforms=("cpu",)), "stablehlo.while") == 1
     assert convolutions(step.lower(lowering_platforms=("tpu",)), "stablehlo.while") == 0
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (7, 2)])
+def test_gradients_inside_loops_have_the_order_of_axes_that_is_fast_on_the_cpu(size, stride):
+    """XLA leaves the order as it is inside loops; elsewhere it brings convolutions into this one itself."""
+    arguments = jnp.zeros((2, 16, 16, 4)), jnp.zeros((size, size, 4, 6))
+    gradients = jax.grad(lambda x, kernel: jnp.sum(jnp.cos(convolve(x, kernel, stride))), argnums=(0, 1))
+    loop = jax.jit(lambda *given: jax.lax.fori_loop(0, 9, lambda _, given: gradients(*given), given))
+    text = loop.lower(*arguments).compile().as_text()
+    assert re.findall(r" convolution\(.*dim_labels=([\w>-]+)", text) == ["b01f_01io->b01f"] * 3
 
 
 def test_single_pixels_are_a_product_on_the_cpu():

@@ -1,5 +1,6 @@
 """Exact convolutions that compile to fast code on every platform. Layouts are NHWC and HWIO."""
 
+import functools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fashion_jax.ops import karatsuba, products, strided, winograd
+from fashion_jax.ops import karatsuba, plain, products, strided, winograd
 
 # XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's peak rate; as
 # matrix products they run at the full rate.
@@ -33,13 +34,10 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), out_features].
     """
-    if kernel.shape[0] == 3:
-        method = _method(x, kernel, stride)
-        return _plain(x, kernel, stride) if method is None else _equivalent(method, x, kernel)
     if kernel.shape[0] == 1 and stride > 1:
-        pixels, plain = (partial(way, stride=stride) for way in (strided.convolve_pixels, _plain))
-        return lax.platform_dependent(x, kernel, cpu=pixels, default=plain)
-    return _plain(x, kernel, stride)
+        pixels, standard = (partial(way, stride=stride) for way in (strided.convolve_pixels, plain.convolve))
+        return lax.platform_dependent(x, kernel, cpu=pixels, default=standard)
+    return _equivalent(_method(x, kernel, stride), x, kernel)
 
 
 def _suits_karatsuba(x: Array) -> bool:
@@ -66,7 +64,7 @@ def _transformable(x: Array) -> bool:
 
 
 class _Method(NamedTuple):
-    """A way to compute a 3x3 convolution with padding 1, and its gradients for the input and the kernel."""
+    """A way to compute a convolution with padding size // 2, and its gradients for the input and the kernel."""
 
     stride: int
     convolve: Callable[[Array, Array], Array]  # takes input and kernel
@@ -74,21 +72,24 @@ class _Method(NamedTuple):
     kernel_gradient: Callable[[Array, Array], Array]  # takes input and g
 
 
-def _method(x: Array, kernel: Array, stride: int) -> _Method | None:
-    """Chooses how a 3x3 convolution is computed on CPU; None means as on other platforms."""
+def _method(x: Array, kernel: Array, stride: int) -> _Method:
+    """Chooses how a convolution is computed on CPU."""
+    size = kernel.shape[0]
+    if size != 3:
+        return _plain(size, stride)
     if stride == 1 and _suits_karatsuba(x):
         return _KARATSUBA
     if max(x.shape[1:3]) <= _TINY_MAP * stride:
         return _PRODUCTS[stride]
     if stride == 1:
-        return _WINOGRAD if _suits_winograd(x, kernel) else None
+        return _WINOGRAD if _suits_winograd(x, kernel) else _plain(size, stride)
     return _STRIDED
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _equivalent(method: _Method, x: Array, kernel: Array) -> Array:
     """Convolves by a method on CPU, and plainly elsewhere."""
-    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=partial(_plain, stride=method.stride))
+    return lax.platform_dependent(x, kernel, cpu=method.convolve, default=partial(plain.convolve, stride=method.stride))
 
 
 def _forward(method: _Method, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -99,19 +100,22 @@ def _backward(method: _Method, saved: tuple[Array, Array], g: Array) -> tuple[Ar
     def gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
         return method.input_gradient(x, kernel, g), method.kernel_gradient(x, g)
 
-    def plain(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        return jax.vjp(partial(_plain, stride=method.stride), x, kernel)[1](g)
+    def standard(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+        return jax.vjp(partial(plain.convolve, stride=method.stride), x, kernel)[1](g)
 
-    return lax.platform_dependent(*saved, g, cpu=gradients, default=plain)
+    return lax.platform_dependent(*saved, g, cpu=gradients, default=standard)
 
 
 _equivalent.defvjp(_forward, _backward)
 
 
-def _plain(x: Array, kernel: Array, stride: int) -> Array:
-    padding = kernel.shape[0] // 2
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+@functools.cache
+def _plain(size: int, stride: int) -> _Method:
+    return _Method(
+        stride,
+        partial(plain.convolve, stride=stride),
+        partial(plain.input_gradient, stride=stride),
+        partial(plain.kernel_gradient, size=size, stride=stride),
     )
 
 
@@ -127,10 +131,5 @@ _PRODUCTS = {
     )
     for stride in (1, 2)
 }
-_STRIDED = _Method(
-    2,
-    partial(_plain, stride=2),
-    lambda x, kernel, g: jax.vjp(partial(_plain, kernel=kernel, stride=2), x)[1](g)[0],
-    strided.kernel_gradient,
-)
+_STRIDED = _plain(3, 2)._replace(kernel_gradient=strided.kernel_gradient)
 _WINOGRAD, _KARATSUBA = _of_equal_sizes(winograd), _of_equal_sizes(karatsuba)

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
+from fashion_jax.ops import plain
+
 
 def convolve_pixels(x: Array, kernel: Array, stride: int) -> Array:
     """Convolves x [batch, height, width, in] with a 1x1 kernel [1, 1, in, out], as one matrix product."""
@@ -23,7 +25,4 @@ def kernel_gradient(x: Array, g: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(turned, row, i, 1)
 
     turned = lax.fori_loop(0, height, turn_row, jnp.zeros((features, height, width, batch), x.dtype))
-    padding = [(1, 2 * outputs - size) for outputs, size in zip(g.shape[1:3], x.shape[1:3], strict=True)]
-    return lax.conv_general_dilated(
-        turned, g, (1, 1), padding, rhs_dilation=(2, 2), dimension_numbers=("NHWC", "IHWO", "HWNC")
-    )
+    return plain.turned_kernel_gradient(turned, g, 3, 2)

@@ -1,0 +1,99 @@
+"""Measures the cost of settings per training step: python -m benchmarks.settings FIELD=VALUE ... [--json FILE].
+
+The trainer's own step is timed with every setting and without, in turns, so that other load on the machine slows all of
+them alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.compiled_step import CompiledStep, compile_step, summary
+from benchmarks.twin import take_turns
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.config.loading import load_config
+from fashion_jax.errors import UserError
+
+_PLAIN = "plain"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures the settings; returns the exit status."""
+    return run_command(_measure, arguments)
+
+
+def _measure(arguments: list[str]) -> None:
+    description = "Measures the training step of a config with each of some settings and without, in turns."
+    parser = create_parser("settings", "--settings FIELD=VALUE ... [--rounds N]", description, "configs/smoke.py")
+    parser.add_argument("--settings", metavar="FIELD=VALUE", nargs="+", required=True, help="for example accumulate=2")
+    parser.add_argument("--rounds", metavar="N", type=int, default=20, help="turns of each (default: %(default)s)")
+    flags, overrides = parse(parser, arguments, rounds=1)
+    result = measure(flags.config, overrides, flags.settings, flags.rounds)
+    print(table(result))
+    if flags.json:
+        write_json(flags.json, result)
+
+
+def measure(config_file: str, overrides: Overrides, settings: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Times a dispatch with each setting in every round, after one that is not counted; returns what --json writes.
+
+    Times are in seconds per step. `cost` is the median over rounds of (step time / plain step time in the same round)
+    - 1.
+
+    Raises:
+        UserError: the config or a setting is wrong, or batch_size is not divisible by the number of devices.
+    """
+    for setting in settings:
+        if "=" not in setting:
+            raise UserError(f"--settings has {setting!r}, but must have FIELD=VALUE, such as accumulate=2.")
+    fields = {setting: [tuple(setting.split("=", 1))] for setting in settings}
+    configs = {name: load_config(config_file, [*overrides, *more]) for name, more in ({_PLAIN: []} | fields).items()}
+    steps = {name: compile_step(config) for name, config in configs.items()}
+    turns = {name: _turn(step) for name, step in steps.items()}
+    seconds = {name: np.array(values[1:]) for name, values in take_turns(turns, rounds + 1, 0).items()}
+    return {
+        "benchmark": "settings",
+        "config": configs[_PLAIN].to_dict(),
+        "devices": jax.device_count(),
+        **origin(),
+        "compile_seconds": {name: step.compile_seconds for name, step in steps.items()},
+        "step_seconds": {name: summary(values.tolist()) for name, values in seconds.items()},
+        "cost": {name: float(np.median(values / seconds[_PLAIN]) - 1) for name, values in seconds.items()},
+    }
+
+
+def _turn(step: CompiledStep) -> Callable[[], float]:
+    """Returns a function that dispatches once and returns the seconds per step."""
+    state, upcoming = jax.block_until_ready(step.state), itertools.cycle(step.batches)
+
+    def turn() -> float:
+        nonlocal state
+        batch, began = next(upcoming), time.perf_counter()
+        state, _ = jax.block_until_ready(step.function(state, batch))
+        return (time.perf_counter() - began) / step.steps_per_call
+
+    return turn
+
+
+def table(result: dict[str, Any]) -> str:
+    """Formats the result, one line per setting."""
+    config, width = result["config"], max(map(len, result["cost"]))
+    lines = [f"{config['model']['name']}, {config['batch_size']} images of {config['image_size']} pixels"]
+    for name, times in result["step_seconds"].items():
+        lines.append(
+            f"{name:<{width}}  median step {1000 * times['median']:7.1f} ms   cost {result['cost'][name]:+.1%}   "
+            f"compilation {result['compile_seconds'][name]:.1f} s"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
