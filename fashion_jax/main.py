@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from fashion_jax.errors import UserError
 from fashion_jax.training import interruption
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from ml_collections import ConfigDict
 
     from fashion_jax.devices.job import Job
@@ -87,8 +89,8 @@ def _train(arguments: list[str]) -> None:
     if job is None:
         launch(config, workdir)
         return
-    call_roll(job, timeout)
-    with _joined(job, timeout, workdir):
+    connections = call_roll(job, timeout)
+    with _joined(job, timeout, connections, workdir):
         launch(config, workdir)
 
 
@@ -110,12 +112,12 @@ def _checked(flags: argparse.Namespace, overrides: Overrides) -> tuple[ConfigDic
 
 
 @contextlib.contextmanager
-def _joined(job: Job, timeout: int, workdir: Path) -> Iterator[None]:
+def _joined(job: Job, timeout: int, connections: Mapping[int, socket], workdir: Path) -> Iterator[None]:
     """Connects the processes of a job while the block runs; they fail and stop together."""
     from fashion_jax.devices.processes import failing_together, join
     from fashion_jax.training.watchdog import write_stacks
 
-    join(job, timeout)
+    join(job, timeout, connections)
     interruption.share_among_processes()
     with failing_together(functools.partial(write_stacks, workdir)):
         yield

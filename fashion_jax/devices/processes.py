@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import itertools
 import json
 import os
+import selectors
+import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from fashion_jax.devices.job import Job, named
+from fashion_jax.devices.roll_call import has_ended
 from fashion_jax.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USAGE, Interrupted, RunError, UserError, first_line
 from fashion_jax.json_text import parse_json
 
@@ -27,20 +32,30 @@ _SHUTDOWN = 20  # seconds for which JAX lets the first processes wait for the la
 _POLL = 2.0  # seconds between two signs of life
 _TOLD = 10.0  # seconds for which a failed process waits until the others have read why
 _LEAD = 2.0  # seconds by which process 0 ends after the others
+_ECHO = 5.0  # seconds after an error of JAX within which the end of another process, its likely cause, is noticed
 # Keys of the store: the note on why the run ends, who has read it, and the last sign of life of each process.
 _FAILED, _TOLD_BY, _SIGNS = "fashion_jax/failed", "fashion_jax/told/", "fashion_jax/signs/"
 
 _step = 0  # the last one of this process
 _asked: collections.Counter[str] = collections.Counter()
+_answered: list[str] = []  # the key of the last question, whose answer the other processes may not have read yet
 _kept: list[Any] = []  # connections that are not closed
 
 
-def join(job: Job, timeout: int) -> None:
+def join(job: Job, timeout: int, connections: Mapping[int, socket.socket]) -> None:
     """Connects this process with the others of its job, which have answered the roll call.
+
+    Args:
+        job: as this process sees it.
+        timeout: seconds within which they connect.
+        connections: those of the roll call. The end of another process breaks them, and from now on ends this one too.
 
     Raises:
         RunError: they do not connect within the timeout, in seconds.
     """
+    if job.index:
+        _delay_abort()
+    threading.Thread(target=_notice_ends, args=(connections,), daemon=True, name="connections").start()
     import jax
 
     try:
@@ -78,10 +93,31 @@ def exchange(name: str, value: Any, decide: Callable[[list[Any]], Any]) -> Any:
     client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(value))
     if jax.process_index() == 0:
         values = [_waited_for(client, f"{key}/{index}") for index in range(jax.process_count())]
+        for old in _answered:
+            client.key_value_delete(old)  # all have gone on to this question
+        _answered[:] = [key]
         client.key_value_set(f"{key}/decided", json.dumps(decide(values)))
         for index in range(jax.process_count()):
             client.key_value_delete(f"{key}/{index}")  # they may be large
     return _waited_for(client, f"{key}/decided")
+
+
+def decided(name: str, answer: Callable[[], Any]) -> Any:
+    """Returns the answer of process 0, which alone is asked, in all processes; they wait for each other.
+
+    By this, what depends on files, memory or the clock is the same everywhere, and with it what the processes do next.
+
+    Args:
+        name: of the question, see exchange.
+        answer: returns a value that JSON has.
+    """
+    is_first = _client() is None or _index() == 0
+    return exchange(name, answer() if is_first else None, lambda answers: answers[0])
+
+
+def meet(name: str) -> None:
+    """Waits until all processes of the run have called this; `name` is that of a question, see exchange."""
+    exchange(name, None, lambda _: None)
 
 
 @contextlib.contextmanager
@@ -97,13 +133,16 @@ def failing_together(before_end: Callable[[], None]) -> Iterator[None]:
     if client is None:
         yield
         return
+    global _at_end
     watch = _Watch(client, before_end)
+    _at_end = watch.lose
     watch.start()
     try:
         yield
     except Interrupted:
         raise  # all processes stop together
     except Exception as error:
+        _wait_for_cause(error)
         watch.is_over.set()
         status = EXIT_USAGE if isinstance(error, UserError) else EXIT_FAILURE
         watch.tell(_words(error), status)
@@ -156,6 +195,7 @@ class _Watch:
         self._pause = max(_POLL, self._count / 200)  # process 0 answers at most 200 of them in a second
         self._answered = time.monotonic()  # when process 0 has answered last
         self._heard: dict[str, tuple[str, float]] = {}  # process -> its last sign of life, and when it was new
+        self._ending = threading.Lock()
         self.is_over = threading.Event()
 
     def start(self) -> None:
@@ -172,6 +212,15 @@ class _Watch:
             while time.monotonic() < deadline and len(self._client.key_value_dir_get(_TOLD_BY)) < self._count:
                 time.sleep(0.1)
         self._let_others_go_first()
+
+    def lose(self, index: int) -> None:
+        """Ends all processes since another one has ended without a note."""
+        if self._index:  # the other one is process 0, and JAX aborts this one within a tenth of a second
+            self._end(_gone(index), EXIT_PREEMPTED, hangs=False)
+            return
+        with contextlib.suppress(RuntimeError):  # there is a note already
+            self._client.key_value_set(_FAILED, json.dumps({"words": _gone(index), "status": EXIT_PREEMPTED}))
+        self._obey()
 
     def _exchange_signs(self) -> None:
         for number in itertools.count():
@@ -214,10 +263,10 @@ class _Watch:
     def _acknowledge(self) -> None:
         self._client.key_value_set(f"{_TOLD_BY}{self._index}", "", allow_overwrite=True)
 
-    def _end(self, words: str, status: int) -> None:
-        if self.is_over.is_set():
+    def _end(self, words: str, status: int, *, hangs: bool = True) -> None:
+        if self.is_over.is_set() or not self._ending.acquire(blocking=False):
             return
-        if status == EXIT_PREEMPTED:
+        if status == EXIT_PREEMPTED and hangs:
             self._before_end()
         print(words, file=sys.stderr, flush=True)
         self._let_others_go_first()
@@ -227,6 +276,50 @@ class _Watch:
         """Waits in process 0, since JAX aborts the other processes as soon as it has ended."""
         if self._index == 0:
             time.sleep(self._pause + _LEAD)
+
+
+def _notice_ends(connections: Mapping[int, socket.socket]) -> None:
+    """Waits until a process at the other end of a connection has ended; a thread runs this."""
+    with selectors.DefaultSelector() as selector:
+        for index, connection in connections.items():
+            selector.register(connection, selectors.EVENT_READ, (index, connection))
+        while selector.get_map():
+            for key, _ in selector.select():
+                index, connection = key.data
+                selector.unregister(connection)
+                if has_ended(connection):
+                    _at_end(index)
+
+
+def _delay_abort() -> None:
+    """Makes abort() take six seconds: JAX calls it when process 0 has ended, and the thread above must be faster.
+
+    The handler of the signal is the C function sleep, which takes the signal's number, 6, for seconds.
+    """
+    library = ctypes.CDLL(None)
+    library.signal.restype = ctypes.c_void_p
+    library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
+
+
+def _end_alone(index: int) -> None:
+    """Ends this process since another one has ended before they were connected by JAX."""
+    print(_gone(index), file=sys.stderr, flush=True)
+    os._exit(EXIT_PREEMPTED)
+
+
+_at_end = _end_alone  # called with the number of a process that has ended
+
+
+def _wait_for_cause(error: Exception) -> None:
+    """Waits, after an error of JAX, for the thread that ends this process if another has ended: then that is why."""
+    import jax
+
+    if isinstance(error.__cause__ or error, jax.errors.JaxRuntimeError):
+        time.sleep(_ECHO)
+
+
+def _gone(index: int) -> str:
+    return f"Process {index} of this run was killed or has ended: run the same command again in all processes to go on."
 
 
 def _silent(index: str) -> str:
@@ -252,6 +345,12 @@ def _waited_for(client: Any, key: str) -> Any:
         except RuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise
+
+
+def _index() -> int:
+    import jax
+
+    return jax.process_index()
 
 
 def _client() -> Any:

@@ -2,7 +2,7 @@
 
 Where an address is wrong, a port is taken or a process is missing, JAX's own start-up ends in a fatal error of C++
 after minutes. Here process 0 listens where JAX's service will listen, the others report to it, and it tells all of them
-either to go on or in one sentence why not.
+either to go on or in one sentence why not. The connections stay open: they break when a process ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from fashion_jax.devices.job import Job, named
@@ -27,7 +27,7 @@ _LINGER = 10.0  # seconds for which a process that cannot go on tries to tell th
 _MAX_WORDS = 2000  # characters of a sentence
 
 
-def call_roll(job: Job, timeout: float, failure: str = "") -> None:
+def call_roll(job: Job, timeout: float, failure: str = "") -> dict[int, socket.socket]:
     """Waits until all processes of a job have reported to process 0.
 
     Args:
@@ -35,39 +35,53 @@ def call_roll(job: Job, timeout: float, failure: str = "") -> None:
         timeout: seconds until the last one must have reported.
         failure: a sentence if this process cannot go on, which all others are told.
 
+    Returns:
+        The open connections: in process 0 one to each other process, in the others the one to process 0, by the number
+        of the process at the other end. `processes.join` takes them.
+
     Raises:
         RunError: a process is missing, has another view of the job or cannot go on, or process 0 cannot be reached.
     """
     if job.count == 1:
-        return
+        return {}
     deadline = time.monotonic() + (min(timeout, _LINGER) if failure else timeout)
-    verdict = _lead(job, timeout, deadline, failure) if job.index == 0 else _report(job, timeout, deadline, failure)
+    with contextlib.ExitStack() as stack:
+        called = _lead if job.index == 0 else _report
+        verdict, connections = called(job, timeout, deadline, failure, stack)
+        if not verdict:
+            stack.pop_all()
     if verdict and not failure:
         raise RunError(verdict)
+    return connections
 
 
-def _lead(job: Job, timeout: float, deadline: float, failure: str) -> str:
-    """Listens to the other processes and answers them all; returns why the run does not start, or ""."""
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_listening(job.port))
+def _lead(
+    job: Job, timeout: float, deadline: float, failure: str, stack: contextlib.ExitStack
+) -> tuple[str, dict[int, socket.socket]]:
+    """Listens to the other processes and answers them all; returns why the run does not start, or "".
+
+    The stack closes the connections.
+    """
+    with _listening(job.port) as server:
         verdict = _told(0, failure)
         connections: list[socket.socket] = []
-        reported: set[int] = set()
+        reported: dict[int, socket.socket] = {}
         while not verdict and len(reported) < job.count - 1:
             received = _next_report(server, deadline)
             if received is None:
-                verdict = _missing(job, reported, timeout)
+                verdict = _missing(job, reported.keys(), timeout)
                 break
             connection, report = received
             connections.append(stack.enter_context(connection))
             verdict = _disagreement(job, report, reported)
-            reported.add(report["index"])
+            reported[report["index"]] = connection
+        verdict = verdict or _ended(reported)
         for connection in connections:
             _send(connection, verdict=verdict)
         if verdict:
             late = job.count - 1 - len(connections)
             _tell_late_ones(server, verdict, late, min(deadline, time.monotonic() + _LINGER))
-        return verdict
+        return verdict, reported
 
 
 def _listening(port: int) -> socket.socket:
@@ -77,7 +91,7 @@ def _listening(port: int) -> socket.socket:
         return socket.create_server(("", port), backlog=4096)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = "which another program uses"
+            reason = "which another program, or another process 0, uses"
         else:
             reason = f"which the system refuses ({error.strerror})"
         raise RunError(
@@ -102,7 +116,7 @@ def _next_report(server: socket.socket, deadline: float) -> tuple[socket.socket,
     return None
 
 
-def _disagreement(job: Job, report: dict[str, Any], reported: Set[int]) -> str:
+def _disagreement(job: Job, report: dict[str, Any], reported: Mapping[int, socket.socket]) -> str:
     """Returns why a process cannot take part, or ""."""
     index, count = report["index"], report["count"]
     if failure := str(report.get("failure") or ""):
@@ -112,13 +126,33 @@ def _disagreement(job: Job, report: dict[str, Any], reported: Set[int]) -> str:
             f"Process {index} was started as one of {count} processes, but process 0 as one of {job.count}: start all "
             "with the same number of processes."
         )
-    if index in reported:
+    if index in reported and not has_ended(reported[index]):  # one that has ended may have been started again
         return f"Two processes have the number {index} of {count}: give each of them another one, from 0."
     return ""
 
 
 def _told(index: int, failure: str) -> str:
     return f"Process {index} could not start: {failure}" if failure else ""
+
+
+def _ended(reported: Mapping[int, socket.socket]) -> str:
+    ended = [index for index, connection in reported.items() if has_ended(connection)]
+    which, has = ("Process", "has") if len(ended) == 1 else ("Processes", "have")
+    return f"{which} {named(sorted(ended))} {has} ended before the run began: start all again." if ended else ""
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Returns without waiting whether the process at the other end of a connection has ended or hung up.
+
+    A connection that was reset or timed out on the way says nothing of that process.
+    """
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return False
+    finally:
+        connection.setblocking(True)
 
 
 def _missing(job: Job, reported: Set[int], timeout: float) -> str:
@@ -140,30 +174,37 @@ def _tell_late_ones(server: socket.socket, verdict: str, count: int, deadline: f
             _send(connection, verdict=verdict)
 
 
-def _report(job: Job, timeout: float, deadline: float, failure: str) -> str:
-    """Reports to process 0 and waits for its answer; returns why the run does not start, or ""."""
+def _report(
+    job: Job, timeout: float, deadline: float, failure: str, stack: contextlib.ExitStack
+) -> tuple[str, dict[int, socket.socket]]:
+    """Reports to process 0 and waits for its answer; returns why the run does not start, or "".
+
+    The stack closes the connection.
+    """
     reason = "nothing answers there"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            with socket.create_connection((job.host, job.port), timeout=min(5.0, left)) as connection:
-                _send(connection, index=job.index, count=job.count, failure=failure)
-                reason = "what answers there is not process 0 of this job"
-                if _receive(connection, max(min(_PATIENCE, deadline - time.monotonic()), 1.0)):
-                    reason = "process 0 has ended"
-                    # It may have begun to wait later than this process, and then waits longer.
-                    answer = _receive(connection, timeout + _LINGER)
-                    if answer and "verdict" in answer:
-                        return str(answer["verdict"])
+            connection = stack.enter_context(socket.create_connection((job.host, job.port), timeout=min(5.0, left)))
+            _send(connection, index=job.index, count=job.count, failure=failure)
+            reason = "what answers there is not process 0 of this job"
+            if _receive(connection, max(min(_PATIENCE, deadline - time.monotonic()), 1.0)):
+                reason = "process 0 has ended"
+                # It may have begun to wait later than this process, and then waits longer.
+                answer = _receive(connection, timeout + _LINGER)
+                if answer and "verdict" in answer:
+                    return str(answer["verdict"]), {0: connection}
         except socket.gaierror as error:
             reason = f"its name is not known: {error.strerror}"
         except OSError as error:
             reason = f"nothing answers there: {error.strerror or 'no answer in time'}"
+        stack.close()
         time.sleep(_PAUSE)
-    return (
+    verdict = (
         f"Process {job.index} of {job.count} has not reached process 0 at {job.address} within {timeout:.0f} s "
         f"({reason}): see whether process 0 was started and the address is right, or wait longer by "
         "--initialization-timeout."
     )
+    return verdict, {}
 
 
 def _send(connection: socket.socket, **message: Any) -> None:
