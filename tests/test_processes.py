@@ -10,9 +10,11 @@ from tests.loopback import free_port, start_all
 
 JOIN = """
 import os, sys, time
+from pathlib import Path
 from fashion_jax.devices import processes
 from fashion_jax.devices.job import Job
 from fashion_jax.devices.roll_call import call_roll
+from fashion_jax.errors import UserError
 
 port, index = map(int, sys.argv[1:3])
 job = Job("127.0.0.1", port, 2, index)
@@ -20,13 +22,57 @@ processes.join(job, 60, call_roll(job, 60))
 """
 
 ONE_ENDS = """
+from fashion_jax.training.agreement import check_same_weights
+
 with processes.failing_together(lambda: None):
     assert processes.exchange("sum", index + 1, sum) == 3
     assert [processes.decided("index", lambda: [index]) for _ in range(2)] == [[0], [0]]
+    import jax.numpy as jnp
+    try:
+        check_same_weights({"w": jnp.full(3, 1.0 + index)}, ["vgg16.pth", ""])
+    except UserError as error:
+        print(error, flush=True)
     processes.meet("all are there")
     if index == int(sys.argv[3]):
         os._exit(9)
     time.sleep(60)
+"""
+
+CHECKPOINTS = """
+import jax, numpy as np
+from fashion_jax.devices.mesh import create_mesh, fetch, put_everywhere
+from fashion_jax.workdir.checkpoints import restoring, writer
+from fashion_jax.workdir.checkpoints.digests import Unusable
+from fashion_jax.workdir.checkpoints.store import Checkpoints
+
+start, read, calls, said = writer.CheckpointWriter.start, restoring.read_step, [], []
+
+def fail_at_first(self, *arguments):
+    calls.append(arguments)
+    if len(calls) == 1:
+        raise OSError("No space left on device")
+    start(self, *arguments)
+
+def fail_in_one(directory, step):
+    if step == 3 and index == 1:
+        raise Unusable("it cannot be read here")
+    return read(directory, step)
+
+writer.CheckpointWriter.start, restoring.read_step = fail_at_first, fail_in_one
+state = put_everywhere({"w": np.float32(0.5)}, create_mesh())
+checkpoints = Checkpoints(Path(sys.argv[3]), keep=3, say=said.append)
+assert checkpoints.restore_latest(state) is None
+checkpoints.save_now(1, state)
+checkpoints.save(2, state)
+checkpoints.save(3, state)
+assert checkpoints.steps() == [1, 2, 3] and len(calls) == (0 if index else 4), calls
+step, restored = checkpoints.restore_latest(state)
+assert step == 2 and fetch(restored)["w"] == 0.5, "no process uses what another one cannot use"
+assert "it cannot be read here" in said[-1], said
+checkpoints.discard_after(1)
+assert checkpoints.best_step == 1
+checkpoints.close()
+processes.meet("end")
 """
 
 
@@ -47,8 +93,16 @@ def test_processes_exchange_values_and_notice_the_end_of_another(ending):
     ended = run_both(ONE_ENDS, ending)
     assert ended[ending][0] == 9, ended
     assert ended[1 - ending][0] == 75, ended
+    assert all(
+        "Process 1 begins with other weights than process 0: the files of vgg16.pth" in out for _, out, _ in ended
+    )
     told = f"Process {ending} of this run was killed or has ended: run the same command again"
     assert told in ended[1 - ending][2]
+
+
+def test_process_0_saves_and_all_use_the_same_checkpoint(tmp_path):
+    ended = run_both(CHECKPOINTS, tmp_path)
+    assert [status for status, _, _ in ended] == [0, 0], ended
 
 
 def overrides(cache_dir: str) -> dict[str, object]:
@@ -75,3 +129,31 @@ def test_all_processes_end_as_the_one_that_fails(tmp_path, catalogue_cache, inde
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [1, 1], outputs
     assert f"Process {index} of this run has failed: OSError: the cable is out" in outputs[1 - index]
+
+
+FAIL_SAVES = """
+from fashion_jax.workdir.checkpoints import writer
+
+start, calls = writer.CheckpointWriter.start, []
+
+def fail_at_first(self, *arguments):
+    calls.append(arguments)
+    if len(calls) <= {count}:
+        raise OSError("No space left on device")
+    start(self, *arguments)
+
+writer.CheckpointWriter.start = fail_at_first
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("failing", "status"), [(2, 0), (99, 1)])
+def test_a_save_that_fails_is_repeated_with_all_processes(tmp_path, catalogue_cache, failing, status):
+    before = FAIL_SAVES.format(count=failing)
+    started = start_all(tmp_path / "run", overrides(catalogue_cache), before=before)
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [status, status], outputs
+    if status:
+        assert all("Saving a checkpoint failed (No space left on device), 5 times in a row" in text for text in outputs)
+    else:
+        assert [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()] == [5]

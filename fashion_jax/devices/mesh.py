@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fashion_jax.devices.host import keep_freed_memory
@@ -108,19 +107,6 @@ def put_everywhere(values: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array
         return jax.make_array_from_callback((), replicated(mesh), lambda index: array[index])
 
     return {name: put(value) for name, value in values.items()}
-
-
-def meet(name: str) -> None:
-    """Waits until all processes of the run have called this."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
-def agreed(answer: bool) -> bool:
-    """Returns the answer of the first process on every process; all must call it at the same time."""
-    if jax.process_count() == 1:
-        return answer
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
 
 
 def fetch(tree: Any) -> Any:

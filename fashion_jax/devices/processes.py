@@ -94,11 +94,9 @@ def exchange(name: str, value: Any, decide: Callable[[list[Any]], Any]) -> Any:
     if jax.process_index() == 0:
         values = [_waited_for(client, f"{key}/{index}") for index in range(jax.process_count())]
         for old in _answered:
-            client.key_value_delete(old)  # all have gone on to this question
+            client.key_value_delete(old)  # all have gone on to this question, and values may be large
         _answered[:] = [key]
         client.key_value_set(f"{key}/decided", json.dumps(decide(values)))
-        for index in range(jax.process_count()):
-            client.key_value_delete(f"{key}/{index}")  # they may be large
     return _waited_for(client, f"{key}/decided")
 
 

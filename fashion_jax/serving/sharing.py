@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from socket import socket
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,22 +78,22 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
     except UserError as error:
         call_roll(job, timeout, str(error))
         raise
-    call_roll(job, timeout)
+    connections = call_roll(job, timeout)
     if job.count == 1:
         yield Place(), found
         return
-    _connect(job, timeout)
+    _connect(job, timeout, connections)
     with failing_together(lambda: None):
         yield Place(job.index, job.count), found
 
 
-def _connect(job: Job, timeout: int) -> None:
+def _connect(job: Job, timeout: int, connections: Mapping[int, socket]) -> None:
     """Connects the processes and starts their devices, for which each waits for the others."""
     import jax
 
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {apart_flags()}".strip()
     jax.config.update("jax_enable_preemption_service", False)  # which would ignore SIGTERM until a training asks it
-    join(job, timeout)
+    join(job, timeout, connections)
     jax.local_devices()
     _end_together_on_signals(job)
 

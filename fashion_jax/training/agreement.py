@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from fashion_jax.devices.job import named
+from fashion_jax.devices.mesh import fetch
 from fashion_jax.devices.processes import exchange
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.paths import meeting_path
@@ -59,6 +63,32 @@ def differences(records: list[dict[str, Any]]) -> str:
                 "config and data."
             )
     return ""
+
+
+def check_same_weights(params: Any, sources: Sequence[str]) -> None:
+    """Checks that a new run begins with the same weights in all processes, which may read them from their own files.
+
+    Args:
+        params: the parameters that the run begins with, the same on all devices.
+        sources: of weights, in the config; "" for none.
+
+    Raises:
+        UserError: the weights differ.
+    """
+    if jax.process_count() == 1 or not any(sources):
+        return
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(fetch(params)):
+        digest.update(np.ascontiguousarray(leaf).view(np.uint8))
+    if different := exchange("weights", digest.hexdigest(), _different):
+        raise UserError(
+            f"Process {named(different)} begins with other weights than process 0: the files of "
+            f"{', '.join(filter(None, sources))} are not the same on all machines."
+        )
+
+
+def _different(digests: Sequence[str]) -> list[int]:
+    return [index for index, digest in enumerate(digests) if digest != digests[0]]
 
 
 @contextlib.contextmanager

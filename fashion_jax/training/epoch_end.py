@@ -15,6 +15,7 @@ from fashion_jax.atomic import remove
 from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import fetch, put_everywhere
+from fashion_jax.devices.processes import decided
 from fashion_jax.scoring.early_stopping import progress
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
 from fashion_jax.step.guard import epoch_summary
@@ -47,6 +48,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> Train
     line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
     line |= {f"validation/{name}": value for name, value in metrics.items()}
     line["timing"] = timing
+    line = decided("epoch", lambda: line)  # what the scores decide must be the same on processors of several kinds
     metric, lines = best_metric(config), [*run.metrics_file.lines, line]
     is_best = progress(lines, metric)[1] == 0
     if config.early_stopping:

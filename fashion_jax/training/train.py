@@ -24,7 +24,8 @@ from fashion_jax.data.findings import count_notes, left_out_note
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
-from fashion_jax.devices.mesh import check_batch_size, create_mesh, meet, put_batch, put_batches
+from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches
+from fashion_jax.devices.processes import decided, meet
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.averaging import restart_average
@@ -34,7 +35,7 @@ from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Outcome
 from fashion_jax.terminal import Task, Terminal
 from fashion_jax.training import interruption
-from fashion_jax.training.agreement import check_agreement
+from fashion_jax.training.agreement import check_agreement, check_same_weights
 from fashion_jax.training.announcements import first_rows
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
@@ -168,7 +169,8 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
     for change in changes:
         say(f"{change}: from here on.")
-    if step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs and has_results(workdir):
+    is_trained = step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs
+    if is_trained and decided("results", lambda: has_results(workdir)):
         say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
         return metrics_file.lines
     _introduce(start, step)
@@ -237,7 +239,7 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
         with run.terminal.doing(run.progress), run.watchdog.watching():
             state = _train(run, state, images)
     write_results(run, state)
-    meet("the results are written")  # by one of the processes; jax gives the last one few seconds after the first
+    meet("the results are written")  # by the first process, for which the others wait
 
 
 def _compiling(program: Program) -> StepFn:
@@ -254,7 +256,9 @@ def _new_state(program: Program, say: Say) -> TrainState:
     model = program.config.model
     heads = head_names(program.config)
     begun = with_trunks(program.create_state(), model.name, heads, model.init_from, say)
-    return restart_average(with_heads(begun, program.taxonomy, heads, model.init_heads_from, say))
+    begun = with_heads(begun, program.taxonomy, heads, model.init_heads_from, say)
+    check_same_weights(begun.params, [*model.init_from.values(), model.init_heads_from])
+    return restart_average(begun)
 
 
 def _warnings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:
@@ -300,9 +304,9 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
 def _open_metrics(start: _Start, step: int) -> MetricsFile:
     """Opens metrics.jsonl, cut off after a step, and tells the checkpoints the scores of its epochs."""
     path = metrics_path(start.workdir)
-    lines = MetricsFile(path, step, writes=False).lines
+    lines = decided("metrics", lambda: MetricsFile(path, step, writes=False).lines)
     check_epochs([line.get("epoch") for line in lines], start.schedule.position, path)
-    metrics_file = MetricsFile(path, step, writes=jax.process_index() == 0)
+    metrics_file = MetricsFile(path, step) if jax.process_index() == 0 else MetricsFile(path, step, False, lines)
     start.checkpoints.set_scores(epoch_scores(metrics_file.lines, best_metric(start.config)))
     return metrics_file
 

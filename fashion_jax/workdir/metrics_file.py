@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,24 @@ from fashion_jax.workdir.reading import reading
 class MetricsFile:
     """metrics.jsonl: a line per epoch; values that are not finite are null."""
 
-    def __init__(self, path: Path, last_step: int, writes: bool = True):
+    def __init__(self, path: Path, last_step: int, writes: bool = True, lines: Sequence[dict[str, Any]] | None = None):
         """Opens the file and cuts off the lines after last_step, and a half-written line.
 
-        Only one of several processes writes; the others keep the lines in memory. Raises a UserError if an earlier line
-        is damaged.
+        Only one of several processes writes; the others keep in memory the lines that it has read.
+
+        Args:
+            path: of the file.
+            last_step: of the checkpoint that the run goes on from.
+            writes: whether the file may be changed.
+            lines: what it holds, if another process has read it.
+
+        Raises:
+            UserError: an earlier line is damaged.
         """
         self._path, self._writes = path, writes
-        text = _read(path)
+        text = b"" if lines is not None else _read(path)
         parsed = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
-        self.lines: list[dict[str, Any]] = parsed
+        self.lines: list[dict[str, Any]] = [*(lines or parsed)]
         self._cut_after(last_step, text)
 
     def cut_after(self, step: int) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
 from fashion_jax.config.loading import flatten
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fingerprint import combined
+from fashion_jax.devices.processes import decided
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
@@ -31,14 +28,16 @@ def identify(workdir: Path, config: ConfigDict, dataset: Dataset) -> Identity:
     Raises:
         UserError: environment.json is lost, and checkpoints are of several runs.
     """
-    stored, data = read_identity(workdir, flatten(config), dataset.taxonomy), combined(dataset.digests)
-    run, since = (stored.run, stored.since) if stored.run else _adopted(checkpoints_path(workdir))
-    if jax.process_count() > 1:  # all processes take the id that the first one has drawn
-        sent = np.array([*uuid.UUID(run).bytes, *since.to_bytes(8)], np.uint8)
-        received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
-        run, since = uuid.UUID(bytes=received[:16]).hex, int.from_bytes(received[16:])
-    known = (*stored.known_data, data) if stored.known_data else ()  # without a history nothing can be compared
-    return dataclasses.replace(stored, run=run, since=since, data=data, known_data=known)
+    fields, data = flatten(config), combined(dataset.digests)
+
+    def found() -> tuple[str, int, list[str]]:
+        stored = read_identity(workdir, fields)
+        run, since = (stored.run, stored.since) if stored.run else _adopted(checkpoints_path(workdir))
+        return run, since, [*stored.known_data]
+
+    run, since, earlier = decided("the run's identity", found)
+    known = (*earlier, data) if earlier else ()  # without a history nothing can be compared
+    return Identity(run, since, taxonomy_digest(dataset.taxonomy), kept_fields(fields), data, known)
 
 
 def read_identity(workdir: Path, fields: Mapping[str, Any], taxonomy: Taxonomy | None = None) -> Identity:

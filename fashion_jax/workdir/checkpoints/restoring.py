@@ -43,13 +43,12 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
         restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
         partial_restore=isinstance(like, dict),
     )
-    processes = _processes(tree)
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=processes)
     try:
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone())
         with (
             quiet(),
             Place(folder) as place,
-            ocp.Checkpointer(handler, multiprocessing_options=processes) as checkpointer,
+            ocp.Checkpointer(handler, multiprocessing_options=alone()) as checkpointer,
         ):
             restored = checkpointer.restore(place.path / "state", args=item)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -63,13 +62,12 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
     return like.replace(**restored) if isinstance(like, TrainState) else restored
 
 
-def _processes(tree: Any) -> ocp.options.MultiprocessingOptions:
-    """Returns which processes restore a tree together: a process that does so on its own devices waits for no other."""
-    shardings = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree)]
-    if all(sharding is None or sharding.is_fully_addressable for sharding in shardings):
-        own = jax.process_index()
-        return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
-    return ocp.options.MultiprocessingOptions()
+def alone() -> ocp.options.MultiprocessingOptions:
+    """Returns options by which orbax waits for no other process: one that fails in a save or restore stops no other."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+    )
 
 
 def saved_tree(state: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from fashion_jax.devices.mesh import agreed, fetch, meet
-from fashion_jax.devices.processes import exchange
+from fashion_jax.devices.mesh import fetch
+from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
 from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps
@@ -50,6 +50,9 @@ class Checkpoints:
     Scores are kept by the caller (in metrics.jsonl), not by orbax, which cannot open a directory any more
     once a single one of its own metrics files is damaged. Steps are listed and restored without orbax's
     manager, which treats any folder with a number for a name as a step.
+
+    Every process of a run calls the same methods in the same order. The first one alone lists, saves and removes steps,
+    since each process has the whole state; each one restores them, and none uses a step that another cannot use.
     """
 
     def __init__(
@@ -82,6 +85,9 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the saved steps, whole or damaged, ascending."""
+        return decided("steps", self._listed)
+
+    def _listed(self) -> list[int]:
         if self._writer is not None:
             self._writer.join()
         return list_steps(self._directory)
@@ -135,17 +141,15 @@ class Checkpoints:
         """
         self.check_place()
         self._settled()
-        if agreed(step in self.steps()):  # a resumed run may end an epoch whose checkpoint exists
+        is_saved = step in self.steps()  # a resumed run may end an epoch whose checkpoint exists
+        if is_saved or jax.process_index():
             return
         try:
             self._check_space(state)
-            state = saved_tree(state)
-            arrays = fetch(state)
-            # each process would save a slice of device arrays, by a program that must be compiled; one process need not
-            saved = arrays if jax.process_count() == 1 else state
+            arrays = fetch(saved_tree(state))
             if self._writer is None:
                 self._writer = CheckpointWriter(self._directory, self._superseded)
-            self._writer.start(step, saved, digests_of(arrays, self._identity.label(step)))
+            self._writer.start(step, arrays, digests_of(arrays, self._identity.label(step)))
         except Exception as error:
             self._failed(error)
 
@@ -153,15 +157,15 @@ class Checkpoints:
         """Saves a TrainState and returns when it is on disk; fails only with a RunError, as save does."""
         while True:
             self.save(step, state)
-            is_settled = self._settled()
-            if agreed(is_settled and step in self.steps()):
+            if decided("saved", lambda: self._settled() and step in self._listed()):
                 return
             time.sleep(max(self._retry_at - time.monotonic(), 0))
 
     def is_retry_due(self) -> bool:
         """Returns without waiting whether the latest save has failed and it is time for the next attempt.
 
-        With several processes, none knows this of the others: they try again with the next regular save.
+        With several processes, only the first one knows this, and tries again with the next regular save: the loops of
+        all of them must do the same after a step.
         """
         if self._writer is not None and self._writer.is_done:
             self._settled()
@@ -210,7 +214,9 @@ class Checkpoints:
         Raises:
             RunError: there is less; the sentence names both sizes.
         """
-        count = 1 if self.steps() else 2
+        if jax.process_index():
+            return
+        count = 1 if self._listed() else 2
         free, needed = self._free(), count * _size(state)
         if free < needed:
             raise RunError(
@@ -243,7 +249,7 @@ class Checkpoints:
             RunError: none can be used.
         """
         steps = self.steps()[::-1]
-        broken = [] if self._read_only else self._inspect(steps)
+        broken = [] if self._read_only else decided("broken steps", lambda: self._inspect(steps))
         return self.restore_first([step for step in steps if step not in broken], like, broken)
 
     def _inspect(self, steps: Iterable[int]) -> list[int]:
@@ -271,8 +277,6 @@ class Checkpoints:
             like: see restore.
             damaged: steps that are known to be unusable, which are set aside too.
         """
-        if not self._read_only:  # else no process sets a step aside that another one has still to list
-            meet("listed")
         damaged = [*damaged]
         for step in steps:
             state, reason = None, ""
@@ -295,11 +299,8 @@ class Checkpoints:
 
     def _set_aside(self, steps: Sequence[int]) -> None:
         """Moves steps out of the way of new ones; call it only once another step is known to be good."""
-        if self._read_only or not steps:
-            return
-        if jax.process_index() == 0:
+        if steps and not self._read_only and not jax.process_index():
             set_aside(self._directory, steps)
-        meet("set aside")
 
     def discard_after(self, step: int) -> None:
         """Removes the later steps, the newest first."""
@@ -308,7 +309,6 @@ class Checkpoints:
         if jax.process_index() == 0:
             for saved in later:
                 shutil.rmtree(self._directory / str(saved))
-        meet("discard")
 
     def close(self) -> None:
         if self._writer is not None:

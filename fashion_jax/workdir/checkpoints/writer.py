@@ -13,14 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from fashion_jax.json_text import parse_json
 from fashion_jax.workdir.checkpoints.digests import Unusable
-from fashion_jax.workdir.checkpoints.restoring import quiet
+from fashion_jax.workdir.checkpoints.restoring import alone, quiet
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.place import Place
 
@@ -30,7 +29,7 @@ _REMOVED = ".removed"
 
 
 class CheckpointWriter:
-    """Writes the steps of a directory, one at a time, in a separate thread.
+    """Writes the steps of a directory, one at a time, in a separate thread of one process.
 
     It does without orbax's CheckpointManager. That polls JAX's pre-emption service with its own step numbers, so that
     the training loop's polls miss the agreed one, and it removes older steps before the new one has been checked.
@@ -45,13 +44,14 @@ class CheckpointWriter:
         """
         directory.mkdir(exist_ok=True)
         self.place, self._superseded = Place(directory), superseded
-        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        options = ocp.CompositeOptions(multiprocessing_options=alone())
+        handler = ocp.CompositeCheckpointHandler(composite_options=options)
+        self._checkpointer = ocp.AsyncCheckpointer(handler, multiprocessing_options=alone())
         self._thread = ThreadPoolExecutor(1, "save")
         self._save: Future[Exception | None] | None = None
-        if jax.process_index() == 0:
-            for name in os.listdir(self.place.path):
-                if _UNFINISHED in name or name.endswith(_REMOVED):
-                    shutil.rmtree(self.place.path / name, ignore_errors=True)
+        for name in os.listdir(self.place.path):
+            if _UNFINISHED in name or name.endswith(_REMOVED):
+                shutil.rmtree(self.place.path / name, ignore_errors=True)
 
     @property
     def is_pending(self) -> bool:
@@ -96,8 +96,6 @@ class CheckpointWriter:
     def _finish(self, step: int, digests: dict[str, Any]) -> Exception | None:
         with self._plain_errors():
             self._checkpointer.wait_until_finished()
-            if jax.process_index():
-                return None
             try:
                 look_at(self.place.path / str(step), digests)
             except Exception:
