@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fashion_jax.devices.job import named
 from fashion_jax.devices.mesh import fetch
@@ -79,7 +78,7 @@ def check_same_weights(params: Any, sources: Sequence[str]) -> None:
         return
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(fetch(params)):
-        digest.update(np.ascontiguousarray(leaf).view(np.uint8))
+        digest.update(leaf.tobytes())
     if different := exchange("weights", digest.hexdigest(), _different):
         raise UserError(
             f"Process {named(different)} begins with other weights than process 0: the files of "
