@@ -81,7 +81,10 @@ PARSED = {
         "python -m fashion_jax.main --config configs/finetune.py": "needs weights that have to be downloaded",
     },
     "CONTRIBUTING.md": {"scripts/bootstrap": INSTALLS, "scripts/test": INSTALLS},
-    "docs/recipes.md": {"python -m fashion_jax.main": "needs two trained runs, and trains two large trunks for hours"},
+    "docs/recipes.md": {
+        "python -m fashion_jax.main": "needs two trained runs, and trains two large trunks for hours",
+        "python -m benchmarks.ablation": DOWNLOAD,
+    },
     "docs/pretrained.md": {
         "python -m fashion_jax.main": "needs weights that have to be downloaded",
         "python -m fashion_jax.models.pretrained": "needs weights that have to be downloaded",
@@ -105,7 +108,12 @@ PARSED = {
     },
 }
 # The function of a benchmark that does its work; parsing ends where it is called.
-WORK = {"against_torch": "measure_with_twin", "input_pipeline": "write_photographs", "torch_recipe": "train"}
+WORK = {
+    "ablation": "runs_of",
+    "against_torch": "measure_with_twin",
+    "input_pipeline": "write_photographs",
+    "torch_recipe": "train",
+}
 
 
 class Command(NamedTuple):
