@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fashion_jax.data import usable as presence
+from fashion_jax.data import dataset as reading
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.decoding.file_check import Checked
 from fashion_jax.data.fields import data_fields
@@ -441,7 +441,7 @@ def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypat
     """The bounds are those of a million rows in 10 s and of 200 bytes per image, with twice the time."""
     count = 100_000
     good = Checked({}, np.arange(1, count + 1, dtype=np.uint64))
-    monkeypatch.setattr(presence, "check_files", lambda files, cache: good)
+    monkeypatch.setattr(reading, "check_files", lambda files, cache, is_divided: good)
     write_table(
         tmp_path / "styles.csv", [(*row, "Men", "Blue", "Casual") for row in products(count)], (*HEADER, *"abc")
     )

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from fashion_jax.config.fields import split_column
 from fashion_jax.config.loading import cache_root
 from fashion_jax.data.catalogue.generator import catalogue_folder
+from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.fingerprint import split_digests
@@ -31,6 +32,7 @@ from fashion_jax.data.sources.table import LabelPaths, Labels, Table, check_fold
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.sources.tfds import read_records
 from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
+from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
@@ -140,8 +142,12 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
             raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there{fractions}.")
 
 
-def load_dataset(config: ConfigDict) -> Dataset:
+def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     """Finds the images and labels of a checked config, and checks every file that is not known to be good.
+
+    Args:
+        config: see configs/default.py.
+        is_divided: whether all processes of the run call this at the same time and divide the check of the files.
 
     Raises:
         UserError: the data is missing, wrong, or does not fit the config.
@@ -149,7 +155,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     check_paths(config)
     data = data_fields(config)
     fixed = read_taxonomy_file(data.taxonomy, list(data.levels)) if data.taxonomy else None
-    table, left_out, digests, assigned, warnings = _read(data, fixed)
+    table, left_out, digests, assigned, warnings = _read(data, fixed, is_divided=is_divided)
     leaks = find_leaks(table.files, digests, assigned)
     if data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
@@ -213,13 +219,13 @@ class _Usable(NamedTuple):
     warnings: list[str]
 
 
-def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "") -> _Usable:
+def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_divided: bool = False) -> _Usable:
     """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
     listed, left_out, folder = _listed(data, taxonomy)
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += id_conflicts(listed)
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
-    good, bad, digests = _usable(data, table, folder)
+    good, bad, digests = _usable(data, table, folder, is_divided)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
@@ -228,12 +234,15 @@ def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "") -> _Usabl
     return _Usable(table, _joined(left_out, repeated, bad, unassigned), digests, assigned, warnings)
 
 
-def _usable(data: DataFields, table: Table, folder: Path) -> tuple[np.ndarray, LeftOut, np.ndarray]:
-    """Checks the images as `usable` does; records were checked when they were prepared, and all count as different."""
+def _usable(data: DataFields, table: Table, folder: Path, is_divided: bool) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+    """Checks the images as `usable` says; records were checked when they were prepared, and all count as different."""
+    files = table.files if isinstance(table.files, Files) else Files("", Strings())
+    # Records have no files to check, but each process must take part: whether configs differ is not known yet.
+    checked = check_files(files, cache_root(data.cache_dir), is_divided=is_divided)
     if data.source == "tfds":
         return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
     advice = functools.partial(image_advice, data, folder) if data.source == "csv" else str
-    return usable(table, data.max_bad_fraction, cache_root(data.cache_dir), advice)
+    return usable(table, data.max_bad_fraction, checked, advice)
 
 
 def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from fashion_jax.data.decoding.decode import NO_FILE
-from fashion_jax.data.decoding.file_check import check_files
+from fashion_jax.data.decoding.file_check import Checked
 from fashion_jax.data.sources.table import Table
 from fashion_jax.data.splits import LeftOut
 from fashion_jax.data.strings import Files
@@ -26,14 +25,14 @@ def without_repeats(table: Table) -> tuple[Table, LeftOut]:
 
 
 def usable(
-    table: Table, max_bad_fraction: float, cache: Path, advice: Callable[[], str] = str
+    table: Table, max_bad_fraction: float, checked: Checked, advice: Callable[[], str] = str
 ) -> tuple[np.ndarray, LeftOut, np.ndarray]:
-    """Checks which images have a file that can be read and decoded.
+    """Finds the images that have a file that can be read and decoded.
 
     Args:
         table: the images.
         max_bad_fraction: share of the rows that may be without a usable image.
-        cache: folder of the cache.
+        checked: the result of the check of their files.
         advice: returns what to do if files are missing, as the end of a sentence; "" if nothing is known.
 
     Returns:
@@ -44,7 +43,6 @@ def usable(
         UserError: more than `max_bad_fraction` of the rows have no usable image.
     """
     assert isinstance(table.files, Files)
-    checked = check_files(table.files, cache)
     good = checked.digests != 0
     rows, first = np.unique(table.rows, return_index=True)
     bad = first[~np.isin(rows, table.rows[good])]

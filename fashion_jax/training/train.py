@@ -98,7 +98,7 @@ def train_and_evaluate(
         place = stack.enter_context(Place(workdir))
         stack.enter_context(place.blamed())
         with terminal.doing(Task("Reading the data")):
-            dataset = load_dataset(config)
+            dataset = load_dataset(config, is_divided=jax.process_count() > 1)
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)

@@ -1,4 +1,4 @@
-"""The cache of the file check: a table of good files per folder of images."""
+"""The cache of the file check: a table of the good files of a folder, or one for each share of a divided check."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Files, Strings
+from fashion_jax.devices.shares import Share
 from fashion_jax.errors import RunError, UserError
 
 _VERSION = b"3"  # of the check; tables of another version are ignored
@@ -42,10 +43,41 @@ class Known:
         return np.where(same, self.digests[places], np.uint64(0))
 
 
-def read_known(cache: Path, files: Files) -> Known:
-    """Reads the known files of a folder from the cache; none if the table cannot be read."""
+def known_digests(cache: Path, files: Files, status: np.ndarray) -> np.ndarray:
+    """Returns uint64 [files]: digests of the files that the cache knows with their present status; 0 for others."""
+    digests = np.zeros(len(files), np.uint64)
+    for path in _tables(cache, files.folder) if len(files) else []:
+        digests = np.where(digests, digests, _read(path).digests_of(files.names, status))
+    return digests
+
+
+def write_known(cache: Path, files: Files, now: Known, share: Share) -> None:
+    """Writes the table of a share of a folder; does nothing if it cannot write.
+
+    Args:
+        cache: folder of the cache.
+        files: all files that were checked, good or bad. What the table says of others stays there.
+        now: the good ones.
+        share: of the check; each has a table of its own, so that processes can write at the same time.
+    """
+    path = _path(cache, files.folder, share)
+    before = _read(path)
+    are_others = before.names.places(files.names) < 0 if len(before.names) else np.zeros(0, bool)
+    others = np.flatnonzero(are_others)
+    names = Strings.join([now.names, before.names.select(others)]).to_bytes()
+    size, time = np.concatenate([now.status, before.status[others]]).T
+    digests = np.concatenate([now.digests, before.digests[others]])
+    table = pa.table({"name": names, "size": size, "time": time, "digest": digests}, metadata={b"version": _VERSION})
+    with contextlib.suppress(OSError, UserError, RunError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            pq.write_table(table, file)
+
+
+def _read(path: Path) -> Known:
+    """Reads a table; it is empty if it cannot be read."""
     try:
-        with _path(cache, files.folder).open("rb") as file:
+        with path.open("rb") as file:
             table = pq.read_table(file)
         if (table.schema.metadata or {}).get(b"version") != _VERSION:
             raise ValueError("of another version")
@@ -56,21 +88,13 @@ def read_known(cache: Path, files: Files) -> Known:
         return Known(Strings(), np.zeros((0, 2), np.int64), np.zeros(0, np.uint64))
 
 
-def write_known(cache: Path, files: Files, before: Known, now: Known) -> None:
-    """Writes the files that are known now, and earlier ones that were not checked; does nothing if it cannot write."""
-    are_others = before.names.places(files.names) < 0 if len(before.names) else np.zeros(0, bool)
-    others = np.flatnonzero(are_others)
-    names = Strings.join([now.names, before.names.select(others)]).to_bytes()
-    size, time = np.concatenate([now.status, before.status[others]]).T
-    digests = np.concatenate([now.digests, before.digests[others]])
-    table = pa.table({"name": names, "size": size, "time": time, "digest": digests}, metadata={b"version": _VERSION})
-    path = _path(cache, files.folder)
-    with contextlib.suppress(OSError, UserError, RunError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            pq.write_table(table, file)
+def _tables(cache: Path, folder: str) -> list[Path]:
+    """Returns the tables of a folder, that of the whole first."""
+    path = _path(cache, folder, Share())
+    return [path, *sorted(path.parent.glob(f"{path.stem}-*-of-*.parquet"))]
 
 
-def _path(cache: Path, folder: str) -> Path:
+def _path(cache: Path, folder: str, share: Share) -> Path:
     digest = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()
-    return cache / "checked" / f"{digest[:32]}.parquet"
+    part = "" if share.is_whole else f"-{share.index}-of-{len(share.members)}"
+    return cache / "checked" / f"{digest[:32]}{part}.parquet"

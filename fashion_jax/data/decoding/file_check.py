@@ -2,7 +2,7 @@
 
 The check decodes JPEGs at 1/8 scale: it reads all compressed data but skips most of the work on pixels. Results for
 good files are cached by path, size and modification time. Bad files are checked again, so that a repaired file or a
-newly installed decoder counts at once.
+newly installed decoder counts at once. The processes of a run that see the same files divide them among themselves.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion_jax.data.decoding.checked_files import Known, read_known, write_known
+from fashion_jax.data.decoding.checked_files import Known, known_digests, write_known
 from fashion_jax.data.decoding.decode import contents, in_parallel, obstacle_in, to_rgb, unreadable
 from fashion_jax.data.decoding.limits import Undecodable
-from fashion_jax.data.strings import Files
+from fashion_jax.data.strings import Files, digest_of_ids
+from fashion_jax.devices.shares import Share, share_of
 from fashion_jax.terminal import doing
 
 _CHUNK = 4096  # files
 
 _THREADS = 16  # that stat files: on a network file system each call waits
+
+_COMPARED = 64  # files whose status tells whether processes see the same files, or copies of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +43,42 @@ class Checked:
     digests: np.ndarray
 
 
-def check_files(files: Files, cache: Path) -> Checked:
+def check_files(files: Files, cache: Path, *, is_divided: bool = False) -> Checked:
     """Checks files; reads only those that are new or have changed since an earlier check.
 
     Args:
         files: paths that should be images; anything may be there.
         cache: folder of the cache, where results are kept by path, size and modification time.
+        is_divided: whether all processes of the run call this at the same time. Each then checks a share of the files,
+            and gets the results of all: of those processes that see the same files, by their names and by the sizes and
+            modification times of some. Others, with copies on a disk of their own, check these.
     """
+    if not is_divided:
+        return _check(files, cache, Share())
+    share = share_of("files", _identity(files), len(files))
+    own = _check(files if share.is_whole else files.select(share.of(len(files))), cache, share)
+    results = [own.reasons.get(i) or digest for i, digest in enumerate(own.digests.tolist())]
+    everything = own if share.is_whole else Checked({}, np.zeros(len(files), np.uint64))
+    for places, found in share.gather("checked files", results):
+        for i, result in zip(places.tolist(), found, strict=True):
+            if isinstance(result, str):
+                everything.reasons[i] = result
+            else:
+                everything.digests[i] = result
+    return everything
+
+
+def _identity(files: Files) -> str:
+    """Returns a digest of the names of all files, and of the status of some."""
+    some = np.unique(np.linspace(0, max(len(files) - 1, 0), min(_COMPARED, len(files))).astype(int))
+    status, _ = _status(files.select(some))
+    return digest_of_ids([digest_of_ids(files.names), *map(str, status.ravel().tolist())])
+
+
+def _check(files: Files, cache: Path, share: Share) -> Checked:
+    """Checks files, which are those of a share."""
     status, reasons = _status(files)
-    known = read_known(cache, files)
-    digests = known.digests_of(files.names, status)
+    digests = known_digests(cache, files, status)
     unknown = np.setdiff1d(np.flatnonzero(digests == 0), np.fromiter(reasons, np.int64))
     if not len(unknown):
         return Checked(reasons, digests)
@@ -65,7 +94,7 @@ def check_files(files: Files, cache: Path) -> Checked:
                 task.reached(start + len(chunk))
     finally:
         good = np.flatnonzero(digests)
-        write_known(cache, files, known, Known(files.names.select(good), status[good], digests[good]))
+        write_known(cache, files, Known(files.names.select(good), status[good], digests[good]), share)
     return Checked(reasons, digests)
 
 
