@@ -9,7 +9,7 @@ from PIL import Image
 
 from fashion_jax.data import tensorflow_cpu as tf_import
 from fashion_jax.data.batches import cache_mode as memory
-from fashion_jax.data.batches.image_stores import _CHUNK, DeviceImages, _order_of_use
+from fashion_jax.data.batches.image_stores import _CHUNK, CachedImages, DeviceImages
 from fashion_jax.data.batches.pipeline import canvas_shape, epoch_order, eval_batches, open_images
 from fashion_jax.data.batches.streamed_images import StreamedImages
 from fashion_jax.data.dataset import Split
@@ -264,14 +264,45 @@ def test_the_shares_of_the_device_cache_lie_where_the_batch_is_spread(ten):
     assert isinstance(images, DeviceImages)
 
 
-def test_a_cache_decodes_first_what_is_used_first():
+class Noted:
+    """Images whose pixels are their numbers, and which note what is decoded."""
+
+    def __init__(self):
+        self.decoded = []
+
+    def batches(self, indices):
+        for batch in indices():
+            self.decoded += batch.tolist()
+            yield np.broadcast_to(batch.astype(np.uint8)[:, None, None, None], (len(batch), *SHAPE, 3))
+
+
+def numbers_of(batches) -> list[list[int]]:
+    return [batch[:, 0, 0, 0].tolist() for batch in batches]
+
+
+def test_a_cache_decodes_only_what_is_used_and_first_what_is_used_first():
     order = np.random.default_rng(0).permutation(10)
-    batches = [order[:4], order[4:8], order[:4]]
-    found = _order_of_use(lambda: iter(batches), 10)
-    assert found[:8].tolist() == order[:8].tolist()
-    assert sorted(found) == list(range(10))
-    drawn_again = [np.array([3, 3, 1, 3]), np.array([1, 1, 1, 1])]
-    assert _order_of_use(lambda: iter(drawn_again), 5).tolist() == [3, 1, 0, 2, 4]
+    for used, decoded in (
+        ([order[:4], order[4:8], order[:4]], order[:8].tolist()),
+        ([np.array([3, 3, 1, 3]), np.array([1, 1, 5, 1])], [3, 1, 5]),  # drawn with replacement
+    ):
+        noted = Noted()
+        cached = CachedImages(noted, 10, SHAPE)
+        for _ in range(2):
+            assert numbers_of(cached.batches(lambda used=used: iter(used))) == [batch.tolist() for batch in used]
+        assert noted.decoded == decoded
+
+
+def test_a_cache_decodes_what_other_batches_use_later():
+    """After a rollback to before the first step of this start, for example."""
+    noted = Noted()
+    cached = CachedImages(noted, 300, SHAPE)
+    for start, stop in ((200, 300), (100, 300), (0, 200)):
+        batches = [np.arange(i, i + 50) for i in range(start, stop, 50)]
+        assert numbers_of(cached.batches(lambda batches=batches: iter(batches))) == [
+            (batch % 256).tolist() for batch in batches
+        ]
+    assert sorted(noted.decoded) == list(range(300)) and noted.decoded[:100] == list(range(200, 300))
 
 
 def test_the_first_batches_do_not_wait_for_all_images(tmp_path):
@@ -307,6 +338,16 @@ def test_a_memory_that_is_too_small_is_told_before_anything_is_decoded(ten, monk
         open_images(split, config_of(cache=cache), SHAPE, create_mesh())
     assert type(open_images(split, config_of(cache="none"), SHAPE)) is StreamedImages
     assert memory.cache_mode(cache, pixels.size * 8 // 10, create_mesh()) == cache
+
+
+def test_processes_of_a_machine_divide_its_memory_and_those_of_a_container_its_limit():
+    one = ({"a": 900}, 70)
+    assert memory.least_memory([one]) == (900, 70, 1)
+    assert memory.least_memory([one, ({"b": 800}, 60)]) == (800, 60, 1)
+    assert memory.least_memory([one, ({"a": 960}, 60), ({"b": 500}, None)]) == (450, None, 2)
+    pods = [({"a": 900, "container 1": 250}, None), ({"a": 900, "container 2": 700}, None)]
+    assert memory.least_memory(pods) == (250, None, 1)
+    assert memory.least_memory([pods[0], pods[0], pods[1]]) == (125, None, 2)
 
 
 def test_the_free_memory_is_that_of_the_container(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
-"""Keeps the host's freed memory in the process: getting it anew from the system costs a page fault per 4 KiB."""
+"""The machine that a process runs on: its memory, its processors, and which other processes share it."""
 
 import contextlib
 import ctypes
 import os
+import socket
+from pathlib import Path
 
 # glibc's M_MMAP_MAX (0: no block is returned to the system when freed), M_TRIM_THRESHOLD and M_TOP_PAD in bytes.
 _MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 32 << 20}
@@ -11,8 +13,8 @@ _MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 32 << 20}
 def keep_freed_memory() -> None:
     """Makes glibc reuse freed memory instead of returning it to the system; does nothing with other C libraries.
 
-    Memory above 64 MiB that other threads than the main one allocate is still returned: glibc's heaps have no room for
-    it.
+    Getting memory anew from the system costs a page fault per 4 KiB. Memory above 64 MiB that other threads than the
+    main one allocate is still returned: glibc's heaps have no room for it.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -23,3 +25,17 @@ def keep_freed_memory() -> None:
 def usable_processors() -> int:
     """Returns the number of processors that the process is bound to, for example by Slurm; all if that is not known."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """Returns what only processes on the same machine have in common, in containers too: the id of its last start."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return socket.gethostname()
+
+
+def container() -> str:
+    """Returns what only processes within the same container have in common, or those outside of all: their cgroups."""
+    with contextlib.suppress(OSError):
+        return f"{machine()} {os.stat('/proc/self/ns/cgroup').st_ino}"
+    return machine()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jax.sharding import Mesh
 
+from fashion_jax.devices.host import container, machine
+from fashion_jax.devices.processes import exchange
 from fashion_jax.errors import UserError
 
 _AUTO_SHARE = 1 / 4  # of the free memory: training and validation each take one, and other things need memory too
@@ -15,48 +20,95 @@ _ASKED_SHARE = 0.8
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+class Memory(NamedTuple):
+    """The memory that a process may still allocate.
+
+    Attributes:
+        host: bytes of the host's memory.
+        device: bytes on each of the process's devices; None on CPU, or if a device does not report them.
+        sharers: the processes that divide the host's memory among themselves, this one included.
+    """
+
+    host: int
+    device: int | None
+    sharers: int = 1
+
+
 def cache_mode(asked: str, size: int, mesh: Mesh | None) -> str:
     """Returns "none", "host" or "device": where `size` bytes of decoded images are kept if data.cache is `asked`.
 
-    Without a mesh nothing is kept on devices.
+    Without a mesh nothing is kept on devices. All processes of a mesh call this at the same time and get the same
+    answer, which fits into the memory of each.
 
     Raises:
         UserError: the memory that data.cache asks for is too small.
     """
-    free_host = free_memory()
-    free_device = free_device_memory(mesh)
+    memory = _memory(mesh)
+    decoded = size if mesh is None else -(-size // _num_processes(mesh))  # by a process that fills devices
     if asked == "auto":
-        passes_host = size <= free_host * _ASKED_SHARE  # the images pass through the host's memory
-        if free_device is not None and size <= free_device * _AUTO_SHARE and passes_host:
+        passes_host = decoded <= memory.host * _ASKED_SHARE
+        if memory.device is not None and size <= memory.device * _AUTO_SHARE and passes_host:
             return "device"
-        return "host" if size <= free_host * _AUTO_SHARE else "none"
+        return "host" if size <= memory.host * _AUTO_SHARE else "none"
     if asked == "device" and mesh is None:
         asked = "host"
-    free = {"none": size / _ASKED_SHARE, "host": free_host, "device": free_host if free_device is None else free_device}
-    if asked == "device":  # the images pass through the host's memory
-        free["device"] = min(free["device"], free_host)
-    if size > free[asked] * _ASKED_SHARE:
-        raise UserError(
-            f"data.cache is {asked!r}, but the decoded images take {_gib(size)} and {_gib(free[asked])} are free: "
-            "use data.cache=none, or lower image_size or data.canvas_size."
-        )
+    on_device = memory.host if memory.device is None else memory.device
+    needs = {"none": [], "host": [(size, memory.host)], "device": [(decoded, memory.host), (size, on_device)]}
+    for needed, free in needs[asked]:
+        if needed > free * _ASKED_SHARE:
+            each = f" for each of the {memory.sharers} processes of a machine" if memory.sharers > 1 else ""
+            raise UserError(
+                f"data.cache is {asked!r}, but the decoded images take {_gib(needed)} and {_gib(free)} are free{each}: "
+                "use data.cache=none, or lower image_size or data.canvas_size."
+            )
     return asked
+
+
+def _memory(mesh: Mesh | None) -> Memory:
+    """Returns the memory of this process or, with several, the least that any of them has."""
+    if mesh is None or not mesh.is_multi_process:
+        return Memory(free_memory(), free_device_memory(mesh))
+    return Memory(*exchange("memory", [free_by_place(), free_device_memory(mesh)], least_memory))
+
+
+def least_memory(found: Sequence[tuple[dict[str, int], int | None]]) -> Memory:
+    """Returns the least memory that is left to any process when all take as much.
+
+    Args:
+        found: of each process, what `free_by_place` and `free_device_memory` return.
+    """
+    sharers = Counter(place for places, _ in found for place in places)
+    shares = [(free // sharers[place], sharers[place]) for places, _ in found for place, free in places.items()]
+    host, divided_by = min(shares)
+    devices = [device for _, device in found if device is not None]
+    return Memory(host, min(devices) if len(devices) == len(found) else None, divided_by)
 
 
 def free_memory() -> int:
     """Returns the bytes that this process can still allocate, within the limit of its container if there is one."""
+    return min(free_by_place().values())
+
+
+def free_by_place() -> dict[str, int]:
+    """Returns the bytes that are free on this machine, and those within the limit of its container if there is one.
+
+    The keys are equal in processes that share the memory.
+    """
     import psutil
 
-    free = psutil.virtual_memory().available
+    free = {machine(): psutil.virtual_memory().available}
     try:
         limit = int((_CGROUP / "memory.max").read_text())  # ValueError where it is "max"
         used = int((_CGROUP / "memory.current").read_text())
         files = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        return min(
-            free, limit - used + int(files["inactive_file"])
-        )  # the kernel drops cached file pages when memory is needed
+        # the kernel drops cached file pages when memory is needed
+        return free | {f"container {container()}": limit - used + int(files["inactive_file"])}
     except (OSError, ValueError, KeyError):
         return free
+
+
+def _num_processes(mesh: Mesh) -> int:
+    return len({device.process_index for device in mesh.devices.flat})
 
 
 def free_device_memory(mesh: Mesh | None) -> int | None:

@@ -18,7 +18,6 @@ from fashion_jax.data.batches.cache_mode import cache_mode
 from fashion_jax.data.batches.draws import draw_chances
 from fashion_jax.data.batches.image_stores import CachedImages, DeviceImages, Images, IndexBatches
 from fashion_jax.data.batches.order import MAX_PERMUTED, ShuffledIndices
-from fashion_jax.devices.processes import exchange
 
 if TYPE_CHECKING:
     from fashion_jax.data.dataset import Split
@@ -104,12 +103,11 @@ def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: 
     else:
         streamed = StreamedImages(split.files, canvas, config.data.resize)
     mode = cache_mode(config.data.cache, len(split) * canvas[0] * canvas[1] * 3, mesh)
-    if mesh is not None and mesh.is_multi_process:
-        mode = exchange("data.cache", mode, _most_frugal)  # each process may have other memory free
     if mode == "none":
         return streamed
-    cached = CachedImages(streamed, len(split), canvas)
-    return DeviceImages(cached, mesh) if mode == "device" and mesh is not None else cached
+    if mode == "device" and mesh is not None:
+        return DeviceImages(streamed, len(split), canvas, mesh)
+    return CachedImages(streamed, len(split), canvas)
 
 
 def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
@@ -190,8 +188,3 @@ def _taken(batch: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
 def _labelled(split: Split, images: Images, indices: IndexBatches) -> Iterator[dict[str, Any]]:
     for batch, pixels in zip(indices(), images.batches(indices), strict=True):
         yield {"image": pixels, "labels": {level: labels[batch] for level, labels in split.labels.items()}}
-
-
-def _most_frugal(modes: Sequence[str]) -> str:
-    """Returns that of the processes' cache modes which needs the least memory."""
-    return min(modes, key=("none", "host", "device").index)
