@@ -26,7 +26,7 @@ from benchmarks.compiled_step import summary
 from benchmarks.peak import published_flops
 from benchmarks.torch_process import TorchProcess
 from benchmarks.twin import ratio_of, take_turns, torch_case
-from fashion_jax.data.batches.image_stores import DeviceImages
+from fashion_jax.data.batches.image_stores import DeviceImages, IndexBatches
 from fashion_jax.data.batches.pipeline import train_batches
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import fetch
@@ -284,8 +284,8 @@ class _Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def all(self) -> np.ndarray:
-        return self.pixels
+    def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
+        return (self.pixels[batch] for batch in indices())
 
 
 def time_device_cache(sizes: Sizes, report: Report) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def time_device_cache(sizes: Sizes, report: Report) -> dict[str, Any]:
     pixels = rng.integers(0, 256, (count, case.image_size, case.image_size, 3), np.uint8)
     labels = {level: np.resize(np.asarray(fetch(x)), count) for level, x in built.batches[0]["labels"].items()}
     images = _Images(pixels, labels)
-    stored = DeviceImages(images, built.program.mesh)
+    stored = DeviceImages(images, count, pixels.shape[1:3], built.program.mesh)
     batches = train_batches(images, stored, built.program.config)
     began = time.perf_counter()
     jax.block_until_ready(next(batches))

@@ -93,6 +93,7 @@ def _connect(job: Job, timeout: int, connections: Mapping[int, socket]) -> None:
 
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {apart_flags()}".strip()
     jax.config.update("jax_enable_preemption_service", False)  # which would ignore SIGTERM until a training asks it
+    jax.config.update("jax_cpu_collectives_implementation", None)  # none are needed, and Gloo writes on stdout
     join(job, timeout, connections)
     jax.local_devices()
     _end_together_on_signals(job)
