@@ -41,8 +41,9 @@ def start_all(
     """
     port = free_port()
     program = f"{SHRINK_RESNET10}\n{before}\nimport runpy\nrunpy.run_module('fashion_jax.main', run_name='__main__')"
-    command = [sys.executable, "-c", program, "--config", "configs/smoke.py", "--distributed"]
-    command += ["--workdir", str(workdir), *flags, *(f"--config.{field}={value}" for field, value in fields.items())]
+    command = [sys.executable, "-c", program, "--config", "configs/smoke.py", "--workdir", str(workdir), *flags]
+    command += ["--distributed"] if count > 1 else []
+    command += [f"--config.{field}={value}" for field, value in fields.items()]
     variables = {
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": str(count),

@@ -6,13 +6,10 @@ The long tests run four processes, every source of data and every cache mode too
 import csv
 import itertools
 import json
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.prepare import prepare
 from fashion_jax.training.train import train_and_evaluate
 from tests.conftest import ROOT
-from tests.small_trunks import SHRINK_RESNET10
+from tests.loopback import start_all
 
 
 def overrides(name: str, cache_dir: str) -> dict[str, object]:
@@ -44,29 +41,7 @@ def overrides(name: str, cache_dir: str) -> dict[str, object]:
 
 def start_run(workdir: Path, fields: dict[str, object], before: str = "", count: int = 2) -> list[subprocess.Popen]:
     """Starts the command in `count` processes with four devices together, after the lines `before`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = f"{SHRINK_RESNET10}\n{before}\nimport runpy\nrunpy.run_module('fashion_jax.main', run_name='__main__')"
-    command = [sys.executable, "-c", program, "--config", "configs/smoke.py", "--verbose", "--workdir", str(workdir)]
-    command += ["--distributed"] if count > 1 else []
-    command += [f"--config.{field}={value}" for field, value in fields.items()]
-    environment = {
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": str(count),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // count}",
-    }
-    return [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | environment | {"JAX_PROCESS_ID": str(index)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in range(count)
-    ]
+    return start_all(workdir, fields, count=count, before=before, devices=4 // count, flags=("--verbose",))
 
 
 def ends(processes: list[subprocess.Popen], status: int = 0) -> list[str]:
