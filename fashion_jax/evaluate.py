@@ -34,7 +34,7 @@ from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.exports.folder import is_export, read_export
-from fashion_jax.serving.sharing import Place, check_same, of_all, of_first, share_of_images, share_size, shared
+from fashion_jax.serving.sharing import Place, check_same, of_all, share_of_images, share_size, shared
 from fashion_jax.terminal import doing, silent
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
@@ -135,8 +135,6 @@ def _evaluate(arguments: list[str]) -> None:
             runs = [_predicted(workdir, config, flags, overrides, place) for workdir, config in configs.items()]
             if place.leads:
                 _measure(runs, flags, overrides, arguments)
-            if place.count > 1:
-                of_first("done", True)
 
 
 def _configs(flags: argparse.Namespace, overrides: Overrides) -> dict[Path, ConfigDict]:

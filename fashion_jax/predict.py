@@ -33,7 +33,7 @@ from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DEC
 from fashion_jax.serving.exports.folder import INDEX
 from fashion_jax.serving.jobs import PART_SIZE, Part, Shard
 from fashion_jax.serving.loading import check_decisions, load
-from fashion_jax.serving.sharing import Place, check_folder, check_same, of_first, shared
+from fashion_jax.serving.sharing import Place, check_folder, check_same, shared
 from fashion_jax.serving.table_files import TABLES, write_table
 from fashion_jax.terminal import Terminal, doing, silent
 from fashion_jax.workdir.files import check_has_checkpoint
@@ -423,7 +423,7 @@ class _Shared(NamedTuple):
 def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs, place: Place) -> _Shared:
     """Predicts this process's share of the parts, while others predict theirs; process 0 joins them to one table."""
     from fashion_jax.serving.jobs import digest_of_inputs, job_part_size, write_parts
-    from fashion_jax.serving.shared_parts import pace_of_all, parts_beside, plan_parts, shared_part_size
+    from fashion_jax.serving.shared_parts import agreed_part_size, pace_of_all, parts_beside, plan_parts
 
     folder = Path(flags.output) if _is_job(flags) else parts_beside(Path(flags.output))
     with folder_of_flag("--output", folder if place.leads else None), _locked_by_first(folder, place):
@@ -435,7 +435,7 @@ def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
         if not count:
             raise _nothing(flags)
         prediction = _load(flags, overrides)
-        size = of_first("part size", size or shared_part_size(count, place.count, prediction.classifier.batch_size))
+        size = agreed_part_size(size, count, place, prediction.classifier.batch_size)
         plan = plan_parts(inputs, folder, _settings(flags, overrides, prediction.classifier, size), place)
         if place.leads:
             _say_begun(folder, plan.parts)
@@ -444,7 +444,6 @@ def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
         pace = pace_of_all(prediction.tally)
         if place.leads:
             prediction = _joined(prediction, folder, plan.parts, flags)
-        of_first("done", True)
     return _Shared(prediction, pace, plan.parts if _is_job(flags) else ())
 
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from fashion_jax.command_line import output, rate
 from fashion_jax.data.sources.inputs import Input
-from fashion_jax.devices.processes import exchange
+from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.errors import RunError
 from fashion_jax.serving.jobs import PART_SIZE, Part, check_settings, find_parts, missing_parts, read_rows
 from fashion_jax.serving.predictions import PredictionTable
-from fashion_jax.serving.sharing import Place, check_same, of_first
+from fashion_jax.serving.sharing import Place, check_same
 from fashion_jax.serving.table_files import write_table
 from fashion_jax.serving.tally import Tally
 
@@ -50,6 +50,11 @@ def shared_part_size(count: int, processes: int, batch_size: int) -> int:
     return max(min(batches // (_PARTS_EACH * processes), PART_SIZE // batch_size), 1) * batch_size
 
 
+def agreed_part_size(size: int, count: int, place: Place, batch_size: int) -> int:
+    """Returns the size of the parts that process 0 goes by: `size`, or if that is 0 the `shared_part_size`."""
+    return int(decided("part size", lambda: size or shared_part_size(count, place.count, batch_size)))
+
+
 def share_of(parts: Sequence[Part], place: Place) -> Sequence[Part]:
     """Returns the parts of a process: consecutive ones, as many as those of another one, or one more or less."""
     first, end = (len(parts) * index // place.count for index in (place.index, place.index + 1))
@@ -65,8 +70,8 @@ def plan_parts(inputs: Iterable[Input], folder: Path, settings: dict[str, Any], 
     check_same({f"value of {name}": value for name, value in settings.items()})
     parts = find_parts(inputs, folder, settings["part_size"])
     digest = check_settings(folder, settings) if place.leads else ""
-    digest = of_first("settings", digest)  # nobody has written a part before all have looked for them
-    missing = of_first("missing parts", [part.number for part in parts if not part.is_done])
+    digest = decided("settings", lambda: digest)  # nobody has written a part before all have looked for them
+    missing = decided("missing parts", lambda: [part.number for part in parts if not part.is_done])
     return Plan(parts, share_of([parts[number] for number in missing], place), digest)
 
 

@@ -27,12 +27,11 @@ import numpy as np
 
 from fashion_jax.devices.compiler import apart_flags
 from fashion_jax.devices.job import Job, find_job, named
-from fashion_jax.devices.processes import end_all, exchange, failing_together, join
+from fashion_jax.devices.processes import decided, end_all, exchange, failing_together, join, meet
 from fashion_jax.devices.roll_call import call_roll
 from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
 
 Checked = TypeVar("Checked")
-Value = TypeVar("Value")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 _SLOW = 10.0  # seconds until a file of another machine appears on a shared file system
@@ -85,6 +84,7 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
     _connect(job, timeout, connections)
     with failing_together(lambda: None):
         yield Place(job.index, job.count), found
+        meet("done")  # none ends before process 0 has written what comes of the work
 
 
 def _connect(job: Job, timeout: int, connections: Mapping[int, socket]) -> None:
@@ -132,11 +132,6 @@ def share_size(count: int, batch_size: int, place: Place) -> int:
     return -(-count // (batch_size * place.count)) * batch_size
 
 
-def of_first(name: str, value: Value) -> Value:
-    """Returns the value of process 0 in all processes, which wait for it; a value as JSON has it."""
-    return exchange(name, value, lambda values: values[0])
-
-
 def of_all(rows: np.ndarray, most: int) -> np.ndarray:
     """Returns in process 0 the rows of all processes, one process after the other; in the others only their own.
 
@@ -165,7 +160,7 @@ def check_folder(place: Place, flag: str, folder: Path) -> None:
     token = uuid.uuid4().hex
     if place.leads:
         (folder / f"_shared-{token}").touch()
-    token, written = of_first("token", [token, str(folder)])
+    token, written = decided("token", lambda: [token, str(folder)])
     seen = place.leads or _appears(folder / f"_shared-{token}")
     blind = exchange("shared", seen, lambda answers: [i for i, answer in enumerate(answers) if not answer])
     if place.leads:
