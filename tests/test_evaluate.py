@@ -65,7 +65,7 @@ def test_the_json_has_everything(run, tmp_path):
     assert row["parameters"] == 145_883
     stem, block = 2 * 16 * 16 * 7 * 7 * 3 * 64, 2 * 2 * 8 * 8 * 9 * 64 * 64  # by the plain formulas
     assert stem + block / 2.25 < row["flops_per_image"] < 1.1 * (stem + block)  # Winograd needs fewer
-    assert row["images_per_second"] > 0 and row["tests"] is None
+    assert row["images_per_second"] is None and row["tests"] is None  # a batch of evaluation is larger than the split
 
 
 def test_of_less_than_a_batch_no_speed_is_told():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.devices.mesh import create_mesh, local_rows
+from fashion_jax.devices.mesh import create_mesh, eval_batch_size, local_rows
 from tests.conftest import ROOT
 
 V5E, V5P = "TPU v5 lite", "TPU v5"
@@ -122,3 +122,11 @@ def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():
     ]
     errors = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "evaluated"),
+    [(64, 1, 64), (256, 8, 256), (8, 1, 64), (24, 1, 72), (48, 2, 96), (1, 3, 66), (100, 8, 104)],
+)
+def test_small_batches_are_evaluated_together(batch_size, devices, evaluated):
+    assert eval_batch_size(batch_size, devices) == evaluated

@@ -149,6 +149,11 @@ def test_every_library_the_package_imports_at_its_top_is_a_dependency():
     assert {canonicalize_name(IMPORT_NAMES.get(name, name)) for name in libraries} <= declared
 
 
+def test_no_file_has_marks_of_a_merge():
+    marks = re.compile(rb"^(<{7}|>{7}|={7})( |$)", re.M)
+    assert [path for path in project_files() if path.suffix != ".png" and marks.search(path.read_bytes())] == []
+
+
 def test_no_file_names_an_index_address():
     found = []
     for path in project_files():

@@ -12,6 +12,8 @@ from fashion_jax.errors import UserError
 
 _BATCH = "batch"
 
+_LEAST_EVALUATED = 64  # images in a batch of evaluation
+
 # Makes a program for one CPU run in the calling thread, whose memory keep_freed_memory keeps. In XLA's own threads
 # every step would allocate hundreds of megabytes anew, a fifth of the time of a ResNet-34 step at 64 px.
 # JAX reads this setting once, when it first looks at its devices.
@@ -48,6 +50,21 @@ def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> 
         raise UserError(
             f"batch_size is {batch_size}, but must be a multiple of the {num_devices} devices it is spread over."
         )
+
+
+def eval_batch_size(batch_size: int, num_devices: int) -> int:
+    """Returns how many images are evaluated together in a run whose training takes batches of batch_size.
+
+    It is the first multiple of batch_size, rounded up to a multiple of the devices, that is at least 64. Evaluation
+    keeps nothing for a gradient, so that larger batches fit, and small ones are slow: on a CPU the kernels of
+    convolutions are transformed for each batch, which takes longer than 8 images do.
+    """
+    return round_up(_LEAST_EVALUATED, round_up(batch_size, num_devices))
+
+
+def round_up(number: int, factor: int) -> int:
+    """Returns the smallest multiple of factor that is not below number."""
+    return -(-number // factor) * factor
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -68,8 +68,8 @@ class RunEngine:
 
         Args:
             trained: the run and its checkpoint.
-            batch_size: the most images computed at a time, rounded up to a multiple of the devices; by default that of
-                the run's config.
+            batch_size: the most images computed at a time, rounded up to a multiple of the devices; by default what
+                `eval_batch_size` makes of that of the run's config.
             temperatures: level -> temperature of the run's calibration; none if it has no calibration.
         """
         self.trained = trained

@@ -53,7 +53,7 @@ def grad_cam(
         trained: a loaded run.
         images: canvases as the run decodes them, uint8 [n, height, width, 3].
         classes: level -> id of the class to explain, int [n]; all levels of the run.
-        batch_size: images per batch; by default the run's.
+        batch_size: images per batch; by default the run's, or its first multiple from 64 on.
 
     Returns:
         Level -> float32 [n, height, width], from 0 to 1: each image's maximum is 1; all is 0 where no place speaks for
@@ -222,7 +222,7 @@ def explain_files(
         classes: level -> id of the class to explain, int [files]; UNKNOWN (-1) writes no overlay.
         numbers: of the files, for their names.
         folder: exists.
-        batch_size: images per batch; by default the run's.
+        batch_size: images per batch; by default the run's, or its first multiple from 64 on.
 
     Returns:
         The number of images with overlays.

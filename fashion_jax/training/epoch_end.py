@@ -14,7 +14,7 @@ import numpy as np
 from fashion_jax.atomic import remove
 from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
-from fashion_jax.devices.mesh import fetch, put_everywhere
+from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_everywhere
 from fashion_jax.devices.processes import decided
 from fashion_jax.scoring.early_stopping import progress
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
@@ -90,15 +90,16 @@ def predict_validation(run: Run, state: TrainState, step: int, task: Task) -> di
         step: of the state.
         task: is told how many images are done.
     """
-    split, size = run.dataset.splits["validation"], run.config.batch_size
-    batches = eval_batches(split, run.validation, size, run.rows)
+    split, mesh = run.dataset.splits["validation"], run.program.mesh
+    size = eval_batch_size(run.config.batch_size, mesh.size)
+    batches = eval_batches(split, run.validation, size, local_rows(mesh, size))
 
     def reached(count: int) -> None:
         task.reached(count * size)
         run.watchdog.feed(step)
 
     batches = _until_stopped(batches, functools.partial(stop, run, state, step), reached)
-    return predict_split(state, batches, len(split), run.program.eval_step, run.program.mesh)
+    return predict_split(state, batches, len(split), run.program.eval_step, mesh)
 
 
 def _until_stopped(

@@ -18,7 +18,7 @@ from fashion_jax.config.combinations import best_metric
 from fashion_jax.config.loading import flatten, image_shape, load_run_config
 from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.devices.compiler import flops
-from fashion_jax.devices.mesh import create_mesh
+from fashion_jax.devices.mesh import create_mesh, eval_batch_size, round_up
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.prediction import EvalFn, predict_split
 from fashion_jax.step.program import Program, create_program
@@ -90,8 +90,9 @@ class Trained:
         return flops(self.program.eval_step.trace(self.state.params, self.state.model_state, batch)) / count
 
     def batch_size(self, wanted: int | None = None) -> int:
-        """Returns the wanted batch size, or the run's, rounded up to a multiple of the devices."""
-        return -(-(wanted or self.config.batch_size) // self.mesh.size) * self.mesh.size
+        """Returns the wanted batch size, rounded up to a multiple of the devices; by default `eval_batch_size`."""
+        devices = self.mesh.size
+        return round_up(wanted, devices) if wanted else eval_batch_size(self.config.batch_size, devices)
 
 
 def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:
