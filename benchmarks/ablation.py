@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.command import create_parser, origin, parse, write_json
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import load_run_config
@@ -49,14 +51,17 @@ def _measure(arguments: list[str]) -> None:
     print(table(result["runs"]))
     if flags.json:
         write_json(flags.json, result)
+    if flags.plot:
+        draw(result["runs"], flags.plot)
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
-    usage = "STUDY.json [--workdirs DIR] [--no-train] [--config.FIELD=VALUE ...]"
+    usage = "STUDY.json [--workdirs DIR] [--no-train] [--plot FILE.png] [--config.FIELD=VALUE ...]"
     description = "Trains variants of a config and measures each against the first, on the validation split."
     parser = create_parser("ablation", usage, description, config=None)
     parser.add_argument("study", metavar="STUDY.json", type=Path, help="such as benchmarks/studies/fine_tuning.json")
     parser.add_argument("--workdirs", metavar="DIR", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--plot", metavar="FILE.png", type=Path, help="where to draw accuracy over compute")
     parser.add_argument("--no-train", dest="train", action="store_false", help="measure only what is complete")
     parser.set_defaults(config=None)  # the study names it
     return parse(parser, arguments)
@@ -165,6 +170,41 @@ def _difference(tests: Sequence[dict[str, Any]]) -> str:
 def _costs(runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> list[str]:
     names = ("training_flops", "seconds")
     return [f"{sum(run[name] for run in runs) / sum(run[name] for run in first):.2f} ×" for name in names]
+
+
+def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws the accuracy of each variant at the finest level over its training FLOPs, of which the first variant has 1.
+
+    Variants called NAME_at_COMPUTE, such as recipe_at_1 and recipe_at_0.25, are joined by a line with the label NAME.
+    Bars are from the worst to the best seed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves(runs).items():
+        compute, mean, low, high = np.array(sorted(points)).T
+        axes.errorbar(compute, mean, (mean - low, high - mean), fmt="o-", capsize=3, markersize=4, label=name)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g} ×")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"training FLOPs, relative to {runs[0]['variant']}")
+    axes.set_ylabel(f"validation accuracy of {list(runs[0]['levels'])[-1]}, %")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def curves(runs: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Returns name -> for each of its variants the relative compute, and the mean, least and greatest accuracy in %."""
+    finest = list(runs[0]["levels"])[-1]
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        own = [run for run in runs if run["variant"] == variant]
+        accuracies = [100 * run["levels"][finest]["accuracy"] for run in own]
+        point = statistics.fmean(accuracies), min(accuracies), max(accuracies)
+        compute = own[0]["training_flops"] / runs[0]["training_flops"]
+        found.setdefault(variant.partition("_at_")[0], []).append((compute, *point))
+    return found
 
 
 if __name__ == "__main__":

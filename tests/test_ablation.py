@@ -54,6 +54,17 @@ def test_the_command_line_overrides_all_variants_and_each_seed_is_a_run(tmp_path
     assert len({x.workdir for x in runs}) == 4
 
 
+def test_a_curve_joins_what_has_one_name_and_is_drawn(tmp_path: Path) -> None:
+    runs = [run("recipe_at_1", seed, accuracy, None) for seed, accuracy in enumerate((0.9, 0.92))]
+    runs += [run("best_at_2", 0, 0.95, 0.04, flops=4.0), run("best_at_0.5", 0, 0.91, 0.0, flops=1.0)]
+    assert ablation.curves(runs) == {
+        "recipe": [(1.0, pytest.approx(91.0), 90.0, 92.0)],
+        "best": [(2.0, 95.0, 95.0, 95.0), (0.5, 91.0, 91.0, 91.0)],
+    }
+    ablation.draw(runs, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"config": "configs/mtl.py"}'])
 def test_a_study_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "study.json"
