@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ def _suggest(name: str, value: str | None, flags: Iterable[str]) -> str:
 
 
 def _train(arguments: list[str]) -> None:
+    began = time.monotonic()
     # Imported late, so that signals are watched for from the first tenth of a second on.
     from fashion_jax.devices.job import find_job
     from fashion_jax.devices.roll_call import call_roll
@@ -87,11 +89,11 @@ def _train(arguments: list[str]) -> None:
             call_roll(job, timeout, str(error))  # tells the others, who would wait
         raise
     if job is None:
-        launch(config, workdir)
+        launch(config, workdir, began)
         return
     connections = call_roll(job, timeout)
     with _joined(job, timeout, connections, workdir):
-        launch(config, workdir)
+        launch(config, workdir, began)
 
 
 def _checked(flags: argparse.Namespace, overrides: Overrides) -> tuple[ConfigDict, Path]:

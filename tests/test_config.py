@@ -36,6 +36,7 @@ NO_NUMBERS = (math.nan, math.inf, -math.inf, -0.1, True, "0.1", None, [])
 NO_LEVEL_TABLES = ("main", 3, None, ["main"], {"a b": "x"}, {3: "x"}, {"main": None})
 WRONG = {
     "seed": (*NO_INTEGERS, 2**32),
+    "time_limit": ("30", "0m", "m", "30 minutes", "-5m", "1.5h", "5m1h", 30, None),
     "image_size": (*NO_INTEGERS, 31, (31, 64), (64,), (64, 64, 3), (64, 64.0), (64, True)),
     "batch_size": (*NO_INTEGERS, 0, 1),
     "num_epochs": (*NO_INTEGERS, 0),

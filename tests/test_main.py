@@ -209,7 +209,9 @@ def test_the_workdir_defaults_to_the_name_of_the_config(monkeypatch):
     from fashion_jax.training import train
 
     calls = []
-    monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: calls.append((config.seed, workdir)))
+    monkeypatch.setattr(
+        train, "train_and_evaluate", lambda config, workdir, began: calls.append((config.seed, workdir))
+    )
     assert main(["--config", SMOKE, "--config.seed=3"]) == 0
     assert main(["--config", SMOKE, "--workdir", "elsewhere"]) == 0
     assert calls == [(3, Path("runs/smoke")), (0, Path("elsewhere"))]

@@ -178,6 +178,18 @@ def _canvas_size(x: Any) -> str:
     return "" if x == 0 and type(x) is int else _image_size(x) and "0, or " + _image_size(x)
 
 
+def seconds_in(time_limit: str) -> float:
+    """Returns the seconds that a time such as 45s, 30m, 90m or 1h30m stands for; 0 if the text is no such time."""
+    found = re.fullmatch(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", time_limit)
+    hours, minutes, seconds = (int(x or 0) for x in found.groups()) if found else (0, 0, 0)
+    return 3600.0 * hours + 60 * minutes + seconds
+
+
+def _time_limit(x: Any) -> str:
+    good = isinstance(x, str) and (not x or seconds_in(x) > 0)
+    return "" if good else "empty, or a time such as 45s, 30m or 1h30m"
+
+
 def split_column(splits: Any) -> str:
     """Returns the column that data.splits names, alone or under "column"; "" if it names none."""
     return splits if isinstance(splits, str) else splits.get(COLUMN, "")
@@ -216,6 +228,7 @@ def _meant_splits(x: Any) -> str:
 
 CHECKS: dict[str, Check] = {
     "seed": _integer(0, 2**32 - 1),  # jax.random.key uses 32 bits
+    "time_limit": _time_limit,
     "image_size": _image_size,
     "batch_size": _integer(2),
     "num_epochs": _integer(1),
@@ -315,6 +328,7 @@ ADDED: dict[str, Any] = {
     "data.folds": 0,
     "data.fold": 0,
     "watchdog_minutes": 0.0,
+    "time_limit": "",
 }
 
 

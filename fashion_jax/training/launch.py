@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
         >>> run.load().predict("photo.jpg")[0].classes  # doctest: +SKIP
         {'main': 'Apparel', 'sub': 'Apparel/Topwear'}
     """
+    began = time.monotonic()
     if not isinstance(config, ConfigDict):
         raise TypeError(f"config is of type {type(config).__name__}: make one, such as fashion_jax.get_config('mtl').")
     folder = Path(workdir)
     check_config(config)
     check(config, folder)
     quiet_tensorflow()
-    lines = launch(config, folder)
+    lines = launch(config, folder, began)
     return TrainedRun(folder, lines, _best(lines, best_metric(config)))
 
 
@@ -95,8 +97,11 @@ def check(config: ConfigDict, workdir: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
 
 
-def launch(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
-    """Trains after `check`, on all devices; returns the lines of metrics.jsonl."""
+def launch(config: ConfigDict, workdir: Path, began: float) -> list[dict[str, Any]]:
+    """Trains after `check`, on all devices; returns the lines of metrics.jsonl.
+
+    The program began at a time of the monotonic clock, from which time_limit counts.
+    """
     import jax
 
     from fashion_jax.devices.compilation_cache import enable_compilation_cache
@@ -108,7 +113,7 @@ def launch(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
     check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
     from fashion_jax.training.train import train_and_evaluate
 
-    return train_and_evaluate(config, workdir)
+    return train_and_evaluate(config, workdir, began=began)
 
 
 def _best(lines: list[dict[str, Any]], metric: str) -> dict[str, Any]:

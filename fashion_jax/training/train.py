@@ -50,6 +50,7 @@ from fashion_jax.training.schedule import Schedule
 from fashion_jax.training.sources import check_heads, normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
+from fashion_jax.training.time_limit import Planner
 from fashion_jax.training.watchdog import Watchdog, end_stalled
 from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
@@ -62,11 +63,14 @@ from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
-from fashion_jax.workdir.start import check_same_config, write_run_files
+from fashion_jax.workdir.start import check_same_config, planned_fields, write_run_files
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: str | Path, devices: Sequence[jax.Device] | None = None
+    config: ConfigDict,
+    workdir: str | Path,
+    devices: Sequence[jax.Device] | None = None,
+    began: float | None = None,
 ) -> list[dict[str, Any]]:
     """Trains, or resumes training, and writes the files of a run to workdir.
 
@@ -74,6 +78,7 @@ def train_and_evaluate(
         config: see configs/default.py.
         workdir: a new or empty directory, or that of an earlier start of the same run.
         devices: to train on; by default all.
+        began: the time from which time_limit counts, on the monotonic clock; by default now.
 
     Returns:
         The lines of metrics.jsonl.
@@ -82,6 +87,7 @@ def train_and_evaluate(
         UserError: config, data or workdir are wrong; nothing expensive has been done.
         RunError: the run cannot go on.
     """
+    began = time.monotonic() if began is None else began
     check_config(config)
     mesh = create_mesh(devices)
     check_batch_size(config.batch_size, mesh.size, config.accumulate)
@@ -89,6 +95,7 @@ def train_and_evaluate(
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     check_workdir(workdir)
     config = copy.deepcopy(config)
+    config.update(planned := planned_fields(workdir, config.time_limit))
     config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.init_heads_from, workdir)
     changes = check_same_config(workdir, config)
@@ -104,6 +111,8 @@ def train_and_evaluate(
         changes += check_same_data(workdir, dataset)
         for warning in _warnings(dataset, config.data.drop_leaks):
             terminal.say(warning)
+        if config.time_limit and not planned:
+            config.update(Planner(config, dataset, mesh, terminal, began).fields())
         start = _prepare(config, place, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())

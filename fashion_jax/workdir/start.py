@@ -25,6 +25,8 @@ from fashion_jax.workdir.position import Position
 from fashion_jax.workdir.reading import reading
 from fashion_jax.workdir.run_identity import read_environment
 
+PLANNED = ("image_size", "num_epochs", "batch_size")  # fields that time_limit chooses
+
 
 def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     """Compares the config with that of the run so far, if there is one.
@@ -36,6 +38,28 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
         UserError: a field has changed that would make it another run.
     """
     return _check_is_whole(workdir) + _check_same_config(config_path(workdir), flatten(config))
+
+
+def planned_fields(workdir: Path, time_limit: str) -> dict[str, Any]:
+    """Returns the fields that were chosen for the time_limit when the run began; none if there is no limit or no run.
+
+    Raises:
+        UserError: the run was not planned for this limit.
+    """
+    path = config_path(workdir)
+    if not time_limit or not os.path.lexists(path):
+        return {}
+    before = _read_fields(path)
+    if (planned := before["time_limit"]) != time_limit:
+        raise UserError(
+            f"time_limit is {time_limit!r}, but the run in {workdir} was planned {_for_limit(planned)}: "
+            f"set it {'back' if planned else 'to nothing'}, or use another --workdir."
+        )
+    return {field: before[field] for field in PLANNED}
+
+
+def _for_limit(time_limit: str) -> str:
+    return f"for {time_limit!r}" if time_limit else "without one"
 
 
 def _check_is_whole(workdir: Path) -> list[str]:
@@ -93,9 +117,7 @@ def write_run_files(
 def _check_same_config(path: Path, now: Mapping[str, Any]) -> list[str]:
     if not os.path.lexists(path):
         return []
-    with reading(path):
-        text = read_text(path)
-    before = flatten(read_config(text, str(path)))
+    before = _read_fields(path)
     changed = [field for field, value in now.items() if before[field] != value]
     for field in changed:
         if field not in FREE_FIELDS:
@@ -104,3 +126,10 @@ def _check_same_config(path: Path, now: Mapping[str, Any]) -> list[str]:
                 "set it back, or use another --workdir."
             )
     return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
+
+
+def _read_fields(path: Path) -> dict[str, Any]:
+    """Reads the fields of a run's config.json."""
+    with reading(path):
+        text = read_text(path)
+    return flatten(read_config(text, str(path)))

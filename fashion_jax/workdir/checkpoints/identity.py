@@ -17,6 +17,7 @@ from fashion_jax.workdir.checkpoints.step_folders import obstacle
 # A run may resume with other values of these fields; a change of any other field makes it another run.
 FREE_FIELDS = {
     "num_epochs",  # under cosine, the rest of the run follows the new schedule
+    "time_limit",  # another one is refused by planned_fields; "" makes an ordinary run of a planned one
     "batch_size",  # the running epoch continues with the images that it has not seen
     "on_nonfinite",
     "nonfinite.max_in_a_row",

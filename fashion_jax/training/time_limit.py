@@ -1,0 +1,278 @@
+"""Measures how fast this machine trains, and plans a run that ends at its time_limit."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fashion_jax.command_line import rate
+from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
+from fashion_jax.config.loading import image_shape
+from fashion_jax.data.batches.cache_mode import cache_mode
+from fashion_jax.data.batches.pipeline import canvas_shape, open_images
+from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
+from fashion_jax.devices.processes import decided
+from fashion_jax.step.class_balance import class_counts
+from fashion_jax.step.program import Program, create_program
+from fashion_jax.step.train_state import TrainState
+from fashion_jax.terminal import Task, Terminal
+from fashion_jax.training.start_up import start as start_beside
+from fashion_jax.training.time_plan import (
+    MOST_PIXELS,
+    Candidates,
+    Measured,
+    Plan,
+    Shape,
+    Work,
+    choose,
+    in_words,
+    seconds_of,
+    shapes_of,
+)
+
+# Seconds of what is timed, and at most their share of the time limit; of steps, one or two are timed at least.
+_TRAINING = 10.0, 1 / 30
+_EVALUATION = 3.0, 1 / 100
+_DECODING = 1.5, 1 / 200
+_MOST_STEPS = 500
+_DECODED = 64  # images that are decoded together
+_SEEN = 32  # images whose size is looked at
+_ENLARGED = 4 / 3  # sides of the largest candidate in those of the originals
+
+# Measured with ResNet-34 on two cores.
+_TRAIN_BY_EVALUATION = 3.1  # time of an image in training, in that of its evaluation without its mirror image
+_TRACING_BY_EVALUATION = 5.0  # time of tracing both steps, in that of the step of evaluation
+_COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
+_COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
+_SAVED_BYTES = 300e6  # per second, by a checkpoint
+_START = 4.0  # seconds from the plan to the first step, without what is measured
+_END = 9.0  # seconds of scores, figures and the page
+_END_PER_IMAGE = 0.001  # more, for each validation image
+
+
+@dataclasses.dataclass(frozen=True)
+class Planner:
+    """Plans a run that has to end at its time_limit.
+
+    Attributes:
+        config: of the run, whose time_limit is not empty.
+        dataset: of the run.
+        mesh: its devices.
+        terminal: on which the plan is told.
+        began: when the program began, on the monotonic clock.
+    """
+
+    config: ConfigDict
+    dataset: Dataset
+    mesh: Mesh
+    terminal: Terminal
+    began: float
+
+    @property
+    def limit(self) -> float:
+        """The seconds that the program may take."""
+        return seconds_in(self.config.time_limit)
+
+    def fields(self) -> dict[str, Any]:
+        """Returns the fields of the config that make the run end at its limit: image_size, num_epochs, batch_size.
+
+        A plan is chosen by the speed of evaluation at the config's own size. Then its programs are compiled and timed,
+        and it stays or, if its end is too far off, another one is chosen. All processes call this, and get what follows
+        from the times of the first one.
+
+        Raises:
+            UserError: the time is too short.
+        """
+        limit, candidates = self.limit, self._candidates()
+        own = Plan(image_shape(self.config), self.config.num_epochs, self.config.batch_size)
+        with self.terminal.doing(Task("Creating a model, to time it")):
+            program = self._program(own)
+            state = program.create_state()
+        work, measured = self._work(state), []
+        with self.terminal.doing(Task(f"Compiling and timing the evaluation at {in_words(own.shape)}")):
+            measured.append(self._guessed(own, program, state))
+        timing = measured[0].tracing + sum(map(self._most, (_TRAINING, _EVALUATION, _DECODING)))
+        plan = choose(candidates, measured, work, limit=limit, elapsed=self._elapsed() + timing)
+        with self.terminal.doing(Task(f"Compiling and timing the training at {in_words(plan.shape)}")):
+            measured.append(self._measured(plan, self._program(plan), state))
+        compiled, elapsed = plan, self._elapsed()
+        plan = choose(candidates, measured, work, limit=limit, elapsed=elapsed, compiled=compiled)
+        end = time.localtime(time.time() + seconds_of(plan, measured, work, compiled))
+        speed = f"{rate(1 / measured[-1].train)} images/s at {in_words(compiled.shape)}"
+        epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
+        self.terminal.say(
+            f"Planned for {self.config.time_limit}, by {speed}: {in_words(plan.shape)}, {epochs}, batches of "
+            f"{plan.batch_size}, expected to end at {time.strftime('%H:%M', end)}."
+        )
+        return self._changes(plan)
+
+    def _most(self, timed: tuple[float, float]) -> float:
+        seconds, share = timed
+        return min(seconds, share * self.limit)
+
+    def _elapsed(self) -> float:
+        return decided("seconds so far", lambda: time.monotonic() - self.began)
+
+    def _candidates(self) -> Candidates:
+        config, canvas = self.config, self.config.data.canvas_size
+        shapes = shapes_of(
+            image_shape(config),
+            decided("the pixels of the images", lambda: self._most_pixels()),
+            MIN_IMAGE_SIZE,
+            canvas_shape(config, image_shape(config)) if canvas else None,
+        )
+        part = math.lcm(self.mesh.size, config.batch_norm_group_size if config.batch_norm == "group" else 1)
+        return Candidates(shapes, config.batch_size, config.accumulate * part, math.floor(config.warmup_epochs) + 1)
+
+    def _most_pixels(self) -> float:
+        """Returns the pixels of the largest images that are worth their time: a little more than the originals have."""
+        from PIL import Image
+
+        split, sizes = self.dataset.splits["train"], []
+        for i in np.linspace(0, len(split) - 1, _SEEN).astype(int):
+            with contextlib.suppress(OSError, ValueError), Image.open(split.picture(int(i))) as image:
+                sizes.append(image.width * image.height)
+        return min(MOST_PIXELS, _ENLARGED**2 * statistics.median(sizes)) if sizes else MOST_PIXELS
+
+    def _work(self, state: TrainState) -> Work:
+        splits = self.dataset.splits
+        return Work(
+            num_images=len(splits["train"]),
+            num_validation=len(splits["validation"]),
+            every_steps=self.config.checkpoint.every_steps,
+            save=sum(x.nbytes for x in jax.tree.leaves(state)) / _SAVED_BYTES,
+            start=_START,
+            end=_END + _END_PER_IMAGE * len(splits["validation"]),
+            is_shared=self.mesh.devices.flat[0].platform == "cpu",
+        )
+
+    def _changes(self, plan: Plan) -> dict[str, Any]:
+        size = plan.shape[0] if isinstance(self.config.image_size, int) else list(plan.shape)
+        return {"image_size": size, "num_epochs": plan.num_epochs, "batch_size": plan.batch_size}
+
+    def _program(self, plan: Plan) -> Program:
+        config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
+        config.update(self._changes(plan))
+        counts = class_counts(split, self.dataset.taxonomy)
+        return create_program(config, self.dataset.taxonomy, self.mesh, num_images=len(split), counts=counts)
+
+    def _guessed(self, plan: Plan, program: Program, state: TrainState) -> Measured:
+        """Times the evaluation of images of a plan's shape, and guesses the rest from it."""
+        batch = self._evaluated(plan)
+        began = time.monotonic()
+        traced = program.eval_step.lower(*state.used, batch())
+        tracing = time.monotonic() - began
+        start_beside(import_tensorflow)
+        began = time.monotonic()
+        evaluate = traced.compile()
+        compilation = time.monotonic() - began
+        import_tensorflow()  # waits for the import beside the compiler, which would slow the steps down
+        seconds = self._evaluate_seconds(plan, evaluate, state)
+        passes = 2 if self.config.eval_flip else 1
+        compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
+        times = [_TRAIN_BY_EVALUATION / passes * seconds, seconds, self._decode_seconds(plan), compilation]
+        return self._agreed(plan, [*times, _TRACING_BY_EVALUATION * tracing])
+
+    def _measured(self, plan: Plan, program: Program, state: TrainState) -> Measured:
+        """Compiles and times the steps of a plan."""
+        count = self.config.steps_per_dispatch
+        jitted, batch = program.train_step, self._batch(plan.shape, plan.batch_size)
+        dispatched = functools.partial(put_batch, batch, self.mesh)
+        if count > 1:
+            jitted, batches = program.train_steps, jax.tree.map(lambda x: np.stack([x] * count), batch)
+            dispatched = functools.partial(put_batches, batches, self.mesh)
+        began = time.monotonic()
+        training = jitted.lower(state, dispatched())
+        evaluation = program.eval_step.lower(*state.used, self._evaluated(plan)())
+        tracing = time.monotonic() - began
+        began = time.monotonic()
+        train, evaluate = training.compile(), evaluation.compile()
+        compilation = max(time.monotonic() - began, _COMPILATION_BY_TRACING / _TRACING_BY_EVALUATION * tracing)
+        evaluated = self._evaluate_seconds(plan, evaluate, state)
+
+        def step() -> Any:
+            nonlocal state
+            state, outcome = train(state, dispatched())
+            return outcome
+
+        trained = _seconds(step, self._most(_TRAINING)) / (count * plan.batch_size)
+        return self._agreed(plan, [trained, evaluated, self._decode_seconds(plan), compilation, tracing])
+
+    def _agreed(self, plan: Plan, times: list[float]) -> Measured:
+        """Returns what the first process has measured."""
+        train, evaluate, decode, compilation, tracing = decided("times", lambda: times)
+        return Measured(plan.shape, train, evaluate, decode, self._is_streamed(plan), compilation, tracing)
+
+    def _evaluate_seconds(self, plan: Plan, evaluate: Callable[..., Any], state: TrainState) -> float:
+        """Returns the seconds of a compiled step of evaluation for each of its images."""
+        batch = self._evaluated(plan)
+        size = eval_batch_size(plan.batch_size, self.mesh.size)
+        return _seconds(lambda: evaluate(*state.used, batch()), self._most(_EVALUATION)) / size
+
+    def _evaluated(self, plan: Plan) -> Callable[[], Any]:
+        """Returns a function that puts a batch of evaluation on the devices."""
+        batch = self._batch(plan.shape, eval_batch_size(plan.batch_size, self.mesh.size))
+        return functools.partial(put_batch, batch, self.mesh)
+
+    def _batch(self, shape: Shape, size: int) -> dict[str, Any]:
+        """Returns this process's rows of a made-up batch: the time of a step does not depend on what images show."""
+        count = len(local_rows(self.mesh, size))
+        pixels = np.random.default_rng(0).integers(0, 256, (count, *canvas_shape(self.config, shape), 3), np.uint8)
+        return {"image": pixels, "labels": {x: np.zeros(count, np.int32) for x in self.dataset.taxonomy.levels}}
+
+    def _is_streamed(self, plan: Plan) -> bool:
+        canvas = canvas_shape(self.config, plan.shape)
+        size = len(self.dataset.splits["train"]) * canvas[0] * canvas[1] * 3
+        return cache_mode(self.config.data.cache, size, self.mesh) == "none"
+
+    def _decode_seconds(self, plan: Plan) -> float:
+        """Returns the seconds that an image takes to be read and decoded, with all processes at work."""
+        config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
+        config.data.cache = "none"
+        order = np.random.default_rng(0).permutation(len(split))
+        chunks = np.split(order, range(_DECODED, len(order), _DECODED))
+        began, count = time.monotonic(), 0
+        for pixels in open_images(split, config, plan.shape, self.mesh).batches(lambda: iter(chunks)):
+            count += len(pixels)
+            if (seconds := time.monotonic() - began) >= self._most(_DECODING):
+                break
+        return seconds / count / jax.process_count()
+
+
+def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
+    """Returns the mean seconds of a call, of as many as take about so long; the first one is left out if it can be.
+
+    All processes make equally many calls.
+    """
+
+    def timed(count: int) -> float:
+        began = time.monotonic()
+        for _ in range(count):
+            outcome = dispatch()
+        fetch(outcome)
+        return time.monotonic() - began
+
+    first = _agreed(timed(1))
+    if first > seconds / 2:
+        return first
+    second = _agreed(timed(1))
+    count = min(int((seconds - first - second) / second), _MOST_STEPS)
+    return _agreed((second + timed(count)) / (1 + count)) if count > 0 else second
+
+
+def _agreed(seconds: float) -> float:
+    return decided("seconds", lambda: seconds)

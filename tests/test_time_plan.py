@@ -1,0 +1,172 @@
+"""The plan of a run that has to end at its time_limit."""
+
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from fashion_jax.config.fields import seconds_in
+from fashion_jax.config.loading import load_config
+from fashion_jax.data.dataset import load_dataset
+from fashion_jax.devices.mesh import create_mesh
+from fashion_jax.errors import UserError
+from fashion_jax.terminal import Terminal
+from fashion_jax.training import time_limit
+from fashion_jax.training.time_limit import Planner
+from fashion_jax.training.time_plan import (
+    FEWEST_STEPS,
+    SMALLEST_BATCH,
+    Candidates,
+    Measured,
+    Plan,
+    Work,
+    choose,
+    expected_error,
+    seconds_of,
+    shapes_of,
+    tolerance,
+)
+from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.paths import config_path, metrics_path
+
+WORK = Work(num_images=26_000, num_validation=4_000, every_steps=500, save=0.6, start=4, end=13, is_shared=True)
+LIMITS = (300, 900, 2400, 14_400)
+
+
+def candidates(batch_size=64, unit=1, own=(64, 64), fewest_epochs=1) -> Candidates:
+    return Candidates(shapes_of(own, 92 * 92, 32, None), batch_size, unit, fewest_epochs)
+
+
+def measured(images_per_second: float, shape=(64, 64), is_streamed=False) -> Measured:
+    train = 1 / images_per_second
+    return Measured(shape, train, train / 2, 1 / 5000, is_streamed, compilation=30, tracing=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45s", 45), ("30m", 1800), ("90m", 5400), ("1h30m", 5400), ("2h", 7200), ("1h1m1s", 3661)]
+)
+def test_a_time_limit_is_read(text, seconds):
+    assert seconds_in(text) == seconds
+    assert load_config("smoke", [("time_limit", text)]).time_limit == text
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("images_per_second", [60, 110, 1000, 20_000])
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_plan_fills_the_time_and_leaves_some_for_delays(limit, images_per_second, is_streamed):
+    speed = measured(images_per_second, is_streamed=is_streamed)
+    plan = choose(candidates(), [speed], WORK, limit=limit, elapsed=20)
+    end = 20 + seconds_of(plan, [speed], WORK)
+    assert limit - tolerance(limit) < end < limit
+
+
+def test_neither_the_smallest_images_nor_the_fewest_epochs_are_chosen():
+    plan = choose(candidates(), [measured(85)], WORK, limit=900, elapsed=30)
+    assert 32 < plan.shape[0] < 80 and 2 <= plan.num_epochs <= 8
+
+
+def test_more_time_is_expected_to_reach_a_lower_error():
+    plans = [choose(candidates(), [measured(85)], WORK, limit=limit, elapsed=30) for limit in LIMITS]
+    errors = [expected_error(x.pixels, x.num_epochs * WORK.num_images, WORK.num_images) for x in plans]
+    assert errors == sorted(errors, reverse=True) and 0 < errors[-1] < errors[0] < 0.5
+
+
+def test_batches_are_halved_where_there_would_be_few_steps():
+    some = candidates(batch_size=96, unit=8)
+    plans = [some.plan((64, 64), epochs, num_images=5000) for epochs in range(1, 20)]
+    sizes = [plan.batch_size for plan in plans]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1] == 96
+    assert all(size % 8 == 0 and size >= SMALLEST_BATCH for size in sizes)
+    assert all(plan.num_epochs * (5000 // 96) >= FEWEST_STEPS for plan in plans if plan.batch_size == 96)
+    assert candidates(batch_size=8).plan((64, 64), 1, num_images=100).batch_size == 8
+
+
+def test_a_time_that_is_too_short_is_refused_with_the_time_that_is_needed():
+    with pytest.raises(UserError, match=r"time_limit is 60 s.* an epoch .*32 px.* \d min"):
+        choose(candidates(), [measured(85)], WORK, limit=60, elapsed=20)
+    with pytest.raises(UserError, match="3 epochs"):
+        choose(candidates(fewest_epochs=3), [measured(85)], WORK, limit=300, elapsed=20)
+
+
+def test_a_compiled_plan_stays_if_it_still_suits():
+    first = measured(85)
+    plan = choose(candidates(), [first], WORK, limit=900, elapsed=30)
+    train = first.train * (plan.pixels / 64**2) ** 0.9
+
+    def second(factor: float) -> Plan:
+        found = first._replace(shape=plan.shape, train=factor * train, evaluate=factor * train / 2)
+        return choose(candidates(), [first, found], WORK, limit=900, elapsed=80, compiled=plan)
+
+    assert second(1.0) == plan
+    for factor in (0.5, 2.0):
+        other = second(factor)
+        assert other != plan and abs(other.shape[0] - plan.shape[0]) <= 8
+
+
+def test_shapes_keep_the_aspect_ratio_and_fit_the_canvas():
+    shapes = shapes_of((80, 60), 100 * 75, 32, None)
+    assert (80, 60) in shapes and shapes == sorted(shapes)
+    assert all(math.isclose(height / width, 4 / 3, rel_tol=0.02) for height, width in shapes)
+    assert min(map(min, shapes)) >= 32 and max(height * width for height, width in shapes) <= 100 * 75
+    assert max(shapes_of((64, 64), 100**2, 32, (72, 72))) == (72, 72)
+    assert (230, 230) in shapes_of((230, 230), 92**2, 32, None)  # the config's own size is never too large
+
+
+def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, monkeypatch, capsys):
+    measured = []
+
+    def chosen(candidates: Candidates, sizes: list[Measured], *_: object, **__: object) -> Plan:
+        measured[:] = sizes
+        return Plan((32, 32), 2, 16)  # whose programs other tests compile too
+
+    monkeypatch.setattr(time_limit, "choose", chosen)
+    tiny_config.time_limit, tiny_config.num_epochs = "10s", 7
+    planner = Planner(tiny_config, load_dataset(tiny_config), create_mesh(), Terminal(), began=time.monotonic())
+    assert planner.fields() == {"image_size": 32, "num_epochs": 2, "batch_size": 16}
+    assert [x.shape for x in measured] == [(32, 32)] * 2
+    assert all(value > 0 for x in measured for value in (x.train, x.evaluate, x.decode, x.compilation, x.tracing))
+    said = capsys.readouterr().out
+    assert "Planned for 10s" in said and "32 px, 2 epochs, batches of 16" in said
+
+
+@pytest.mark.long
+def test_a_run_is_planned_and_resumes(tiny_config, tmp_path, no_report):
+    tiny_config.time_limit = "2m"
+    lines = train_and_evaluate(tiny_config, tmp_path)
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["time_limit"] == "2m" and kept["num_epochs"] == len(lines) > 1
+    assert tiny_config.num_epochs == 2  # the caller's config stays
+    assert train_and_evaluate(tiny_config, tmp_path) == lines
+
+
+@pytest.fixture
+def planned_run(finished_run, tmp_path) -> Path:
+    """Returns a finished run whose config.json says that its plan was chosen for 20 seconds."""
+    shutil.copytree(finished_run, tmp_path / "planned")
+    path = config_path(tmp_path / "planned")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"time_limit": "20s"}))
+    return tmp_path / "planned"
+
+
+def test_a_run_keeps_its_plan(tiny_config, planned_run):
+    lines = [json.loads(line) for line in metrics_path(planned_run).read_text().splitlines()]
+    for field, value in {"time_limit": "20s", "image_size": 64, "num_epochs": 9, "batch_size": 8}.items():
+        tiny_config[field] = value
+    assert train_and_evaluate(tiny_config, planned_run) == lines
+    assert train_and_evaluate(load_config(str(config_path(planned_run))), planned_run) == lines
+    kept = json.loads(config_path(planned_run).read_text())
+    assert [kept[x] for x in ("time_limit", "image_size", "num_epochs", "batch_size")] == ["20s", 32, 2, 16]
+
+
+def test_another_limit_is_refused(tiny_config, planned_run, finished_run):
+    tiny_config.time_limit = "40s"
+    with pytest.raises(UserError, match=r"time_limit is '40s'.*'20s'"):
+        train_and_evaluate(tiny_config, planned_run)
+    with pytest.raises(UserError, match=r"time_limit is '40s'.* without one"):
+        train_and_evaluate(tiny_config, finished_run)
+    tiny_config.time_limit, tiny_config.image_size = "", 64
+    with pytest.raises(UserError, match="image_size is 64"):  # an ordinary run, whose fields are compared
+        train_and_evaluate(tiny_config, planned_run)
