@@ -1,0 +1,22 @@
+"""The most accurate training of a ResNet-34 from scratch that was found for the product images, for least compute.
+
+Against configs/product_images.py: images keep their own aspect ratio, the article type is a third level, labels are
+smoothed, and a higher learning rate rises and falls step by step. Its 12 epochs take twice the compute.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import product_images
+
+
+def get_config() -> ConfigDict:
+    config = product_images.get_config()
+    config.data.levels = {"main": "masterCategory", "sub": "subCategory", "article": "articleType"}
+    config.image_size = (80, 60)  # the originals' own
+    config.num_epochs = 12
+    config.schedule = "one_cycle"
+    config.schedule_per = "step"
+    config.learning_rate = 0.03
+    config.label_smoothing = {"main": 0.1, "sub": 0.1, "article": 0.1}
+    config.checkpoint.best = "validation/sub/macro_f1"  # its article types have few images
+    return config
