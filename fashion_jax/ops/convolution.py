@@ -13,9 +13,9 @@ from jax import Array, lax
 
 from fashion_jax.ops import karatsuba, plain, products, strided, winograd
 
-# XLA's CPU backend runs 3x3 convolutions on tiny maps, and their gradients, at 1 % of the processor's peak rate; as
-# matrix products they run at the full rate.
-_TINY_MAP = 2
+# Where a map has fewer pixels than a 3x3 kernel, XLA exchanges the two, and its CPU backend then runs the convolution,
+# or its gradient for the input, at 1 % of the processor's peak rate; as matrix products they run at the full rate.
+_KERNEL_PIXELS = 9
 # Winograd's transformation of a kernel costs as much as a hundred pixels. It costs more than it saves for maps with few
 # channels or with tiles half outside the map, and a small convolution is not worth the longer compilation.
 _MANY_PIXELS, _MANY_FEATURES, _MANY_PRODUCTS = 100, 16, 1 << 24
@@ -79,11 +79,11 @@ def _method(x: Array, kernel: Array, stride: int) -> _Method:
         return _plain(size, stride)
     if stride == 1 and _suits_karatsuba(x):
         return _KARATSUBA
-    if max(x.shape[1:3]) <= _TINY_MAP * stride:
+    if stride == 1 and _suits_winograd(x, kernel):
+        return _WINOGRAD
+    if math.prod(-(-side // stride) for side in x.shape[1:3]) < _KERNEL_PIXELS:
         return _PRODUCTS[stride]
-    if stride == 1:
-        return _WINOGRAD if _suits_winograd(x, kernel) else _plain(size, stride)
-    return _STRIDED
+    return _plain(size, stride) if stride == 1 else _STRIDED
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
