@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.hlo import Program
-from benchmarks.tpu import ASSUMPTIONS, CHIPS, bound_seconds, over_budget, scaling, traffic
+from benchmarks.tpu import ASSUMPTIONS, CHIPS, bound_seconds, over_budget, scaling, traffic, traffic_by_array
 from fashion_jax.command_line import run_command
 from fashion_jax.config.loading import load_config
 from fashion_jax.errors import RunError, UserError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 BUDGET = Path(__file__).with_name("aot_budget.json")
+_LARGE = 0.01  # share of the traffic from which on an array is reported
 _SIZES = (4, 16, 64, 256)  # numbers of chips for which scaling is predicted
 
 
@@ -137,12 +138,13 @@ def case_name(topology: str, config: ConfigDict, images_per_chip: int) -> str:
 def report(program: Program, memory: Any, state_bytes: int, images: int, chip_name: str) -> dict[str, Any]:
     """Returns the counts of a compiled step on one chip, its bound and its predicted scaling."""
     chip, moved, collectives = CHIPS[chip_name], traffic(program), program.collectives()
+    arrays, total = traffic_by_array(program), sum(moved.values())
     flops = sum(times * program.flops(instruction) for instruction, times in program.instructions())
     seconds = bound_seconds(program, chip)
     return {
         "counts": {
             "flops_per_image": flops / images,
-            "bytes_per_image": sum(moved.values()) / images,
+            "bytes_per_image": total / images,
             "temporary_bytes": memory.temp_size_in_bytes,
             "peak_bytes": memory.peak_memory_in_bytes,
             "argument_bytes": memory.argument_size_in_bytes,
@@ -151,13 +153,14 @@ def report(program: Program, memory: Any, state_bytes: int, images: int, chip_na
             "state_bytes_not_aliased": max(state_bytes - memory.alias_size_in_bytes, 0),
         },
         "bytes_per_image_by": {kind: size / images for kind, size in moved.items()},
+        "bytes_per_image_by_array": {shape: size / images for shape, size in arrays.items() if size > _LARGE * total},
         "collectives_by": {
             kind: [k for k, _ in collectives].count(kind) for kind in sorted({k for k, _ in collectives})
         },
         "aliased_bytes": memory.alias_size_in_bytes,
         "bound_images_per_second": images / seconds,
         "bound_of_compute": images * chip.flops / flops,
-        "bound_of_memory": images * chip.memory_bandwidth / sum(moved.values()),
+        "bound_of_memory": images * chip.memory_bandwidth / total,
         "scaling": scaling(seconds, collectives, images, chip, _SIZES),
         "assumptions": ASSUMPTIONS,
     }
@@ -171,6 +174,9 @@ def table(result: dict[str, Any]) -> str:
         "step": f"{result['case']}; compiled in {result['compile_seconds']:.0f} s",
         "per image": f"{counts['flops_per_image'] / 1e9:.1f} GFLOP, {counts['bytes_per_image'] / 1e6:.1f} MB of memory "
         f"traffic ({', '.join(f'{kind} {size / 1e6:.1f}' for kind, size in by.items())})",
+        "arrays": ", ".join(
+            f"{shape} {size / 1e6:.1f} MB" for shape, size in result["bytes_per_image_by_array"].items()
+        ),
         "memory": f"{counts['temporary_bytes'] / 1e9:.2f} GB of temporaries, {counts['peak_bytes'] / 1e9:.2f} GB at "
         f"the peak; {result['aliased_bytes'] / 1e6:.1f} MB of the state aliased, "
         f"{counts['state_bytes_not_aliased'] / 1e6:.1f} MB not",

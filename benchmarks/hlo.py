@@ -23,6 +23,11 @@ class Array(NamedTuple):
     on_chip: bool
 
     @property
+    def shape(self) -> str:
+        """Returns type and sizes as HLO writes them, such as bf16[256,56,56,64]."""
+        return f"{self.dtype}[{','.join(map(str, self.dims))}]"
+
+    @property
     def bytes(self) -> int:
         """Returns the size in bytes, without the padding of tiles."""
         bits = 8 if self.dtype == "pred" else 0 if self.dtype == "token" else int(re.search(r"\d+", self.dtype)[0])
@@ -77,20 +82,23 @@ class Program:
             else:
                 yield instruction, times
 
-    def memory_bytes(self, instruction: Instruction) -> int:
-        """Returns the bytes that an instruction moves to and from memory.
+    def moved(self, instruction: Instruction) -> list[Array]:
+        """Returns the arrays that an instruction moves to or from memory; one that it reads and writes is listed twice.
 
-        On-chip arrays do not count; a copy to or from the chip counts once.
+        On-chip arrays do not count; a copy to or from the chip counts once, and that of a slice with its own size.
         """
         opcode = instruction.opcode
         if opcode in _FREE or opcode.endswith(_WAITS) or '"ConcatBitcast"' in instruction.attributes:
-            return 0
+            return []
         if instruction.is_prefetch:
-            arrays = [array for array in instruction.results if array.dims]
-            size = min(array.bytes for array in arrays) if arrays else 0  # a slice moves only its own bytes
-            return size * sum(not array.on_chip for array in arrays)
+            arrays = sorted((x for x in instruction.results if x.dims), key=lambda x: x.bytes)
+            return arrays[:1] * sum(not array.on_chip for array in arrays)
         read = [array for name in dict.fromkeys(instruction.operands) for array in self._arrays.get(name, ())]
-        return sum(array.bytes for array in (*instruction.results, *read) if not array.on_chip)
+        return [array for array in (*instruction.results, *read) if not array.on_chip]
+
+    def memory_bytes(self, instruction: Instruction) -> int:
+        """Returns the bytes that an instruction moves to and from memory; see `moved`."""
+        return sum(array.bytes for array in self.moved(instruction))
 
     def flops(self, instruction: Instruction) -> int:
         """Counts the FLOPs of the convolutions and matrix products in an instruction and in what it calls.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from benchmarks.hlo import Program
@@ -55,6 +56,15 @@ def traffic(program: Program) -> dict[str, int]:
             kind = "convolutions" if program.flops(instruction) else "other"
         total[kind] += times * program.memory_bytes(instruction)
     return total
+
+
+def traffic_by_array(program: Program) -> dict[str, int]:
+    """Returns the bytes that a step moves to and from memory on one chip, by type and shape of array, most first."""
+    total: Counter[str] = Counter()
+    for instruction, times in program.instructions():
+        for array in program.moved(instruction):
+            total[array.shape] += times * array.bytes
+    return dict(total.most_common())
 
 
 def bound_seconds(program: Program, chip: Chip) -> float:

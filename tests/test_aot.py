@@ -76,6 +76,13 @@ def test_traffic_counts_memory_and_a_prefetch_once(program):
         "collectives": 80,
         "other": 0,
     }
+    assert tpu.traffic_by_array(program) == {
+        "bf16[2,8,8,16]": out,
+        "bf16[3,3,4,16]": kernel,
+        "bf16[2,8,8,4]": image,
+        "bf16[1,8,8,4]": image // 2,
+        "f32[10]": 80,
+    }
 
 
 def test_flops_count_no_padding(program):
