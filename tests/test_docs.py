@@ -105,6 +105,7 @@ PARSED = {
         "python -m fashion_jax.main": DOWNLOAD,
         "python -m fashion_jax.evaluate": "needs runs of hours",
         "python -m benchmarks.torch_recipe": DOWNLOAD,
+        "python -m benchmarks.ablation": DOWNLOAD,
     },
 }
 # The function of a benchmark that does its work; parsing ends where it is called.
