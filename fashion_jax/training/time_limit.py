@@ -38,7 +38,9 @@ from fashion_jax.training.time_plan import (
     Plan,
     Shape,
     Work,
+    batch_sizes_of,
     choose,
+    guessed_train_seconds,
     in_words,
     seconds_of,
     shapes_of,
@@ -54,13 +56,12 @@ _SEEN = 32  # images whose size is looked at
 _ENLARGED = 4 / 3  # sides of the largest candidate in those of the originals
 
 # Measured with ResNet-34 on two cores.
-_TRAIN_BY_EVALUATION = 3.1  # time of an image in training, in that of its evaluation without its mirror image
 _TRACING_BY_EVALUATION = 5.0  # time of tracing both steps, in that of the step of evaluation
 _COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
 _COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
 _SAVED_BYTES = 300e6  # per second, by a checkpoint
 _START = 4.0  # seconds from the plan to the first step, without what is measured
-_END = 9.0  # seconds of scores, figures and the page
+_END = 5.0  # seconds of scores, figures and the page
 _END_PER_IMAGE = 0.001  # more, for each validation image
 
 
@@ -102,17 +103,16 @@ class Planner:
         with self.terminal.doing(Task("Creating a model, to time it")):
             program = self._program(own)
             state = program.create_state()
-        work, measured = self._work(state), []
+        work = self._work(state)
         with self.terminal.doing(Task(f"Compiling and timing the evaluation at {in_words(own.shape)}")):
-            measured.append(self._guessed(own, program, state))
-        timing = measured[0].tracing + sum(map(self._most, (_TRAINING, _EVALUATION, _DECODING)))
-        plan = choose(candidates, measured, work, limit=limit, elapsed=self._elapsed() + timing)
-        with self.terminal.doing(Task(f"Compiling and timing the training at {in_words(plan.shape)}")):
-            measured.append(self._measured(plan, self._program(plan), state))
-        compiled, elapsed = plan, self._elapsed()
-        plan = choose(candidates, measured, work, limit=limit, elapsed=elapsed, compiled=compiled)
+            guessed = self._guessed(own, program, state)
+        timing = guessed.tracing + sum(map(self._most, (_TRAINING, _EVALUATION, _DECODING)))
+        compiled = choose(candidates, guessed, work, limit=limit, elapsed=self._elapsed() + timing)
+        with self.terminal.doing(Task(f"Compiling and timing the training at {in_words(compiled.shape)}")):
+            measured = self._measured(compiled, self._program(compiled), state)
+        plan = choose(candidates, measured, work, limit=limit, elapsed=self._elapsed(), compiled=compiled)
         end = time.localtime(time.time() + seconds_of(plan, measured, work, compiled))
-        speed = f"{rate(1 / measured[-1].train)} images/s at {in_words(compiled.shape)}"
+        speed = f"{rate(1 / measured.train)} images/s at {in_words(compiled.shape)}"
         epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
         self.terminal.say(
             f"Planned for {self.config.time_limit}, by {speed}: {in_words(plan.shape)}, {epochs}, batches of "
@@ -136,7 +136,8 @@ class Planner:
             canvas_shape(config, image_shape(config)) if canvas else None,
         )
         part = math.lcm(self.mesh.size, config.batch_norm_group_size if config.batch_norm == "group" else 1)
-        return Candidates(shapes, config.batch_size, config.accumulate * part, math.floor(config.warmup_epochs) + 1)
+        batch_sizes = batch_sizes_of(config.batch_size, config.accumulate * part)
+        return Candidates(shapes, batch_sizes, math.floor(config.warmup_epochs) + 1)
 
     def _most_pixels(self) -> float:
         """Returns the pixels of the largest images that are worth their time: a little more than the originals have."""
@@ -184,7 +185,7 @@ class Planner:
         seconds = self._evaluate_seconds(plan, evaluate, state)
         passes = 2 if self.config.eval_flip else 1
         compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
-        times = [_TRAIN_BY_EVALUATION / passes * seconds, seconds, self._decode_seconds(plan), compilation]
+        times = [guessed_train_seconds(plan, seconds / passes), seconds, self._decode_seconds(plan), compilation]
         return self._agreed(plan, [*times, _TRACING_BY_EVALUATION * tracing])
 
     def _measured(self, plan: Plan, program: Program, state: TrainState) -> Measured:
@@ -215,7 +216,7 @@ class Planner:
     def _agreed(self, plan: Plan, times: list[float]) -> Measured:
         """Returns what the first process has measured."""
         train, evaluate, decode, compilation, tracing = decided("times", lambda: times)
-        return Measured(plan.shape, train, evaluate, decode, self._is_streamed(plan), compilation, tracing)
+        return Measured(plan, train, evaluate, decode, self._is_streamed(plan), compilation, tracing)
 
     def _evaluate_seconds(self, plan: Plan, evaluate: Callable[..., Any], state: TrainState) -> float:
         """Returns the seconds of a compiled step of evaluation for each of its images."""

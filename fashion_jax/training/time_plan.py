@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fashion_jax.command_line import about
@@ -13,14 +14,21 @@ from fashion_jax.errors import UserError
 
 Shape = tuple[int, int]  # (height, width) of the network's input
 
-FEWEST_STEPS = 600  # of a whole run; below them, batches are halved
-SMALLEST_BATCH = 16  # that halving leads to
+FEWEST_STEPS = 600  # of a whole run, below which the error grows
+SMALLEST_BATCH = 16  # that is chosen instead of the config's own
 MOST_PIXELS = 224 * 224
 
 _GRID = 4  # pixels between the heights of two candidates
 _NEAR = 8  # pixels between the heights of a measured size and one that is chosen without another measurement
 _MOST_EPOCHS = 1 << 16
-_USUAL_EXPONENT = 0.9  # of the seconds per image as a power of the pixels, as long as only one size is measured
+# The shares of ResNet-34's operations by the stride of the maps that they compute. The sides of maps are rounded up, so
+# that images of 68 px take a third more time for each of their pixels than those of 64 px.
+_STRIDES = {2: 0.03, 4: 0.19, 8: 0.24, 16: 0.36, 32: 0.18}
+# A step takes as long as so many more pixels would, for its update and for the transformation of its kernels: ResNet-34
+# on two cores, whose steps of 32 images take 291 ms at 64 px and 930 ms at 128 px (docs/speed.md).
+_STEP_PIXELS = 48_000
+_LEAST_EVALUATED = 64  # images that are evaluated together, see devices.mesh.eval_batch_size
+_TRAIN_BY_EVALUATION = 3.3  # time of an image in training, in that of its evaluation, both without the part of the step
 
 
 class Plan(NamedTuple):
@@ -40,7 +48,7 @@ class Measured(NamedTuple):
     """What images of a size take on the run's devices, in seconds.
 
     Attributes:
-        shape: of the images.
+        plan: whose steps were timed.
         train: of a training step, for each of its images.
         evaluate: of a step of evaluation, for each of its images.
         decode: to read and decode an image.
@@ -49,18 +57,13 @@ class Measured(NamedTuple):
         tracing: of the same programs, by JAX, whenever a run begins.
     """
 
-    shape: Shape
+    plan: Plan
     train: float
     evaluate: float
     decode: float
     is_streamed: bool
     compilation: float
     tracing: float
-
-    @property
-    def pixels(self) -> int:
-        """The pixels of an image."""
-        return self.shape[0] * self.shape[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,25 +95,24 @@ class Candidates:
 
     Attributes:
         shapes: of the images, in ascending order.
-        batch_size: of the config, which is halved where a run would have too few steps.
-        unit: what every batch size is a multiple of.
+        batch_sizes: that of the config, which is the largest, and smaller ones, in descending order.
         fewest_epochs: that the schedule of learning rates allows.
     """
 
     shapes: Sequence[Shape]
-    batch_size: int
-    unit: int
+    batch_sizes: Sequence[int]
     fewest_epochs: int
 
-    def plan(self, shape: Shape, num_epochs: int, num_images: int) -> Plan:
-        """Returns the plan of so many epochs, with the largest batches that make enough steps."""
-        size = self.batch_size
-        while num_epochs * (num_images // size) < FEWEST_STEPS and self._can_halve(size):
-            size //= 2
-        return Plan(shape, num_epochs, size)
 
-    def _can_halve(self, size: int) -> bool:
-        return size % (2 * self.unit) == 0 and size // 2 >= SMALLEST_BATCH
+def batch_sizes_of(own: int, unit: int) -> list[int]:
+    """Returns the candidates for the size of batches, in descending order: the config's own, and down to a quarter.
+
+    They are multiples of `unit`, which the devices and parts of a batch need. A step has a fixed part, so that an epoch
+    of smaller batches takes a little longer, by which plans fill their time more exactly.
+    """
+    grid = math.lcm(unit, 4 * max(own // 64, 1))
+    smaller = [size for size in range(grid, own, grid) if size >= max(SMALLEST_BATCH, own / 4)]
+    return [own, *reversed(smaller)]
 
 
 def shapes_of(own: Shape, most_pixels: float, smallest: int, canvas: Shape | None) -> list[Shape]:
@@ -130,21 +132,24 @@ def shapes_of(own: Shape, most_pixels: float, smallest: int, canvas: Shape | Non
     return [x for x in shapes if min(x) >= smallest and x[0] <= limits[0] and x[1] <= limits[1]]
 
 
-def expected_error(pixels: int, passes: int, num_images: int) -> float:
+def expected_error(pixels: int, passes: int, num_images: int, num_steps: int) -> float:
     """Returns the expected share of wrong labels at the finest level, by which plans are ranked.
 
     Its constants are fitted to the validation errors of the recipe on the product images ("Accuracy for compute" in
-    docs/results.md). Of another data set the errors differ, but more passes and more pixels pay off alike. Passes over
-    the same images pay off less and less.
+    docs/results.md), and what few steps cost to the table of "Larger batches and networks" in docs/recipes.md. Of
+    another data set the errors differ, but more passes and more pixels pay off alike. Passes over the same images pay
+    off less and less.
 
     Args:
         pixels: of an image.
         passes: images that are trained on, in all epochs together.
         num_images: the different images among them.
+        num_steps: of the run.
     """
     repeated = 16 * num_images  # passes after which repeating the images has almost no effect
     effective = repeated * -math.expm1(-passes / repeated)
-    return 0.002 + 0.033 * (effective / 94_000) ** -0.7 + 0.026 * (pixels / 48**2) ** -0.75
+    error = 0.002 + 0.033 * (effective / 94_000) ** -0.7 + 0.026 * (pixels / 48**2) ** -0.75
+    return error * max(FEWEST_STEPS / num_steps, 1) ** 0.4
 
 
 def tolerance(limit: float) -> float:
@@ -152,26 +157,45 @@ def tolerance(limit: float) -> float:
     return min(max(60, 0.1 * limit), 0.2 * limit)
 
 
-def seconds_of(plan: Plan, measured: Sequence[Measured], work: Work, compiled: Plan | None = None) -> float:
-    """Returns the seconds that a plan takes from now on, by the sizes that have been measured; see `choose`."""
-    latest = measured[-1]
-    train = _train_seconds(plan.pixels, measured)
-    evaluate = train * latest.evaluate / latest.train
+def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None = None) -> float:
+    """Returns the seconds that a plan takes from now on; see `choose` for the arguments."""
+    train = measured.train * _cost(plan) / _cost(measured.plan)
+    evaluate = measured.evaluate * _cost_of_evaluation(plan) / _cost_of_evaluation(measured.plan)
     steps = work.num_images // plan.batch_size
     trained, decoded = steps * plan.batch_size, work.num_images + work.num_validation
-    training, decoding = trained * train + work.num_validation * evaluate, decoded * latest.decode
+    training, decoding = trained * train + work.num_validation * evaluate, decoded * measured.decode
     saves = 1 + steps // work.every_steps
-    if latest.is_streamed:
+    if measured.is_streamed:
         epoch, once = (training + decoding if work.is_shared else max(training, decoding)), 0.0
     else:
         epoch, once = training, decoding
-    start = work.start + latest.tracing + (latest.compilation if plan != compiled else 0) + once
+    start = work.start + measured.tracing + (measured.compilation if plan != compiled else 0) + once
     return start + plan.num_epochs * (epoch + saves * work.save) + work.num_validation * evaluate + work.end
+
+
+def _cost(plan: Plan) -> float:
+    """Returns what the time of an image in training is proportional to."""
+    return _computed_pixels(plan.shape) + _STEP_PIXELS / plan.batch_size
+
+
+def _cost_of_evaluation(plan: Plan) -> float:
+    return _computed_pixels(plan.shape) + _STEP_PIXELS / max(plan.batch_size, _LEAST_EVALUATED)
+
+
+def _computed_pixels(shape: Shape) -> float:
+    """Returns the pixels of an image, as many as its maps would have without rounding."""
+    height, width = shape
+    return sum(x * math.ceil(height / s) * math.ceil(width / s) * s**2 for s, x in _STRIDES.items())
+
+
+def guessed_train_seconds(plan: Plan, evaluate: float) -> float:
+    """Returns the seconds of an image in training, guessed from those of its evaluation, without its mirror image."""
+    return _TRAIN_BY_EVALUATION * evaluate * _cost(plan) / _cost_of_evaluation(plan)
 
 
 def choose(
     candidates: Candidates,
-    measured: Sequence[Measured],
+    measured: Measured,
     work: Work,
     *,
     limit: float,
@@ -180,11 +204,12 @@ def choose(
 ) -> Plan:
     """Returns the plan of the lowest expected error among those that fill the time, or the one that fills it best.
 
-    A plan whose programs are compiled stays if it still suits; otherwise another one near it is chosen.
+    A plan whose programs are compiled stays if it still suits; otherwise one of the same shape is chosen, or of a near
+    one, if there is one that fills the time.
 
     Args:
         candidates: the plans to choose from.
-        measured: one size, or two, of which the second is that of the compiled plan.
+        measured: the times of the compiled plan or, without one, of another.
         work: what else the run does.
         limit: seconds of the program from its start to its end.
         elapsed: seconds since its start.
@@ -199,42 +224,44 @@ def choose(
     def end_of(plan: Plan) -> float:
         return elapsed + seconds_of(plan, measured, work, compiled)
 
-    shapes, every = candidates.shapes, candidates.shapes
+    count, every = work.num_images, candidates.shapes
+    groups = [every]
     if compiled is not None:
         if least <= end_of(compiled) <= limit:
             return compiled
-        shapes = [shape for shape in every if abs(shape[0] - compiled.shape[0]) <= _NEAR]
-    count = work.num_images
-    plans = _longest(candidates, shapes, count, end_of, most) or _longest(candidates, every, count, end_of, most)
-    if not plans:
-        shortest = min((candidates.plan(shape, candidates.fewest_epochs, count) for shape in every), key=end_of)
-        possible = min(shortest, compiled or shortest, key=end_of)
-        if end_of(possible) > limit + spare / 2:
-            raise _too_short(shortest, end_of(shortest), limit)
-        return possible
-    full = [plan for plan in plans if end_of(plan) >= least]
-    return min(full, key=lambda plan: _error_of(plan, work.num_images)) if full else max(plans, key=end_of)
+        groups = [[compiled.shape], [x for x in every if abs(x[0] - compiled.shape[0]) <= _NEAR], every]
+    for shapes in groups:
+        plans = [*_longest(candidates, shapes, end_of, most)]
+        if full := [plan for plan in plans if end_of(plan) >= least]:
+            return min(full, key=lambda plan: _error_of(plan, count))
+    if plans:
+        return max(plans, key=end_of)
+    # What is guessed may be wrong, so that it is no reason yet to refuse the limit.
+    latest = limit + spare / 2 if compiled else 1.5 * limit
+    fewest = [Plan(shape, candidates.fewest_epochs, max(candidates.batch_sizes)) for shape in every]
+    if fitting := [plan for plan in [*fewest, *([compiled] if compiled else [])] if end_of(plan) <= latest]:
+        return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), _error_of(plan, count)))
+    shortest = min(fewest, key=end_of)
+    raise _too_short(shortest, end_of(shortest), limit)
 
 
 def _longest(
-    candidates: Candidates, shapes: Iterable[Shape], num_images: int, end_of: Callable[[Plan], float], most: float
-) -> list[Plan]:
-    """Returns for each shape the plan of most epochs that ends in time, if there is one."""
-    plans = []
-    for shape in shapes:
+    candidates: Candidates, shapes: Iterable[Shape], end_of: Callable[[Plan], float], most: float
+) -> Iterator[Plan]:
+    """Yields for each shape and batch size the plan of most epochs that ends in time, if there is one."""
+    for shape, batch_size in itertools.product(shapes, candidates.batch_sizes):
+        possible = range(candidates.fewest_epochs, _MOST_EPOCHS)
 
-        def end(epochs: int, shape: Shape = shape) -> float:
-            return end_of(candidates.plan(shape, epochs, num_images))
+        def end(epochs: int, shape: Shape = shape, batch_size: int = batch_size) -> float:
+            return end_of(Plan(shape, epochs, batch_size))
 
-        fitting = bisect.bisect_right(range(candidates.fewest_epochs, _MOST_EPOCHS), most, key=end)
-        if fitting:
-            plans.append(candidates.plan(shape, candidates.fewest_epochs + fitting - 1, num_images))
-    return plans
+        if fitting := bisect.bisect_right(possible, most, key=end):
+            yield Plan(shape, possible[fitting - 1], batch_size)
 
 
 def _error_of(plan: Plan, num_images: int) -> float:
-    passes = plan.num_epochs * (num_images // plan.batch_size * plan.batch_size)
-    return expected_error(plan.pixels, passes, num_images)
+    steps = plan.num_epochs * (num_images // plan.batch_size)
+    return expected_error(plan.pixels, steps * plan.batch_size, num_images, steps)
 
 
 def _too_short(plan: Plan, seconds: float, limit: float) -> UserError:
@@ -249,13 +276,3 @@ def in_words(shape: Shape) -> str:
     """Returns a shape as 64 px, or 80x60 px if the height differs from the width."""
     height, width = shape
     return f"{height} px" if height == width else f"{height}x{width} px"
-
-
-def _train_seconds(pixels: int, measured: Sequence[Measured]) -> float:
-    """Returns the seconds of an image in training: a power of its pixels, since large images use a device better."""
-    first, latest = measured[0], measured[-1]
-    exponent = _USUAL_EXPONENT
-    if first.pixels != latest.pixels:
-        found = math.log(latest.train / first.train) / math.log(latest.pixels / first.pixels)
-        exponent = min(max(found, 0.2), 1.2)  # sizes that are close, or a machine with other work, give any number
-    return latest.train * (pixels / latest.pixels) ** exponent
