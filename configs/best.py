@@ -14,9 +14,14 @@ def get_config() -> ConfigDict:
     config.data.levels = {"main": "masterCategory", "sub": "subCategory", "article": "articleType"}
     config.image_size = (80, 60)  # the originals' own
     config.num_epochs = 12
+    config.checkpoint.best = "validation/sub/macro_f1"  # some article types have hardly any images
+    set_training(config)
+    return config
+
+
+def set_training(config: ConfigDict) -> None:
+    """Sets how the levels of a config are trained: the schedule of the learning rate, and the labels' smoothing."""
     config.schedule = "one_cycle"
     config.schedule_per = "step"
     config.learning_rate = 0.03
-    config.label_smoothing = {"main": 0.1, "sub": 0.1, "article": 0.1}
-    config.checkpoint.best = "validation/sub/macro_f1"  # its article types have few images
-    return config
+    config.label_smoothing = dict.fromkeys(config.data.levels, 0.1)
