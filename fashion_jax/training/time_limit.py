@@ -246,12 +246,13 @@ class Planner:
         config.data.cache = "none"
         order = np.random.default_rng(0).permutation(len(split))
         chunks = np.split(order, range(_DECODED, len(order), _DECODED))
-        began, count = time.monotonic(), 0
+        reached = [(time.monotonic(), 0)]  # times, and how many images were decoded by then
         for pixels in open_images(split, config, plan.shape, self.mesh).batches(lambda: iter(chunks)):
-            count += len(pixels)
-            if (seconds := time.monotonic() - began) >= self._most(_DECODING):
+            reached.append((time.monotonic(), reached[-1][1] + len(pixels)))
+            if reached[-1][0] - reached[0][0] >= self._most(_DECODING):
                 break
-        return seconds / count / jax.process_count()
+        (began, before), (end, count) = reached[1 if len(reached) > 2 else 0], reached[-1]  # the first ones take longer
+        return (end - began) / (count - before) / jax.process_count()
 
 
 def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
