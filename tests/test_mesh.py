@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.devices.mesh import create_mesh, eval_batch_size, local_rows
+from fashion_jax.devices.mesh import create_mesh, eval_batch_size, local_rows, put_batch
 from tests.conftest import ROOT
 
 V5E, V5P = "TPU v5 lite", "TPU v5"
@@ -130,3 +131,8 @@ def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():
 )
 def test_small_batches_are_evaluated_together(batch_size, devices, evaluated):
     assert eval_batch_size(batch_size, devices) == evaluated
+
+
+def test_on_a_cpu_a_batch_is_there_when_it_has_been_put():  # otherwise its step runs in slower threads of XLA
+    mesh, images = create_mesh(jax.devices()[:1]), np.zeros((64, 224, 224, 3), np.uint8)
+    assert all(put_batch({"image": images}, mesh)["image"].is_ready() for _ in range(50))

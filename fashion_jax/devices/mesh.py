@@ -113,7 +113,17 @@ def _put(tree: Mapping[str, Any], mesh: Mesh, stacked: bool) -> Any:
         shape[axis] = shape[axis] // len(mesh.local_devices) * mesh.size
         return jax.make_array_from_process_local_data(sharding, x, tuple(shape))
 
-    return jax.tree.map(put, dict(tree))
+    arrays = jax.tree.map(put, dict(tree))
+    return ready(arrays) if mesh.devices.flat[0].platform == "cpu" else arrays
+
+
+def ready(tree: Any) -> Any:
+    """Waits for arrays and returns them. A program on a CPU runs in the calling thread only if its arguments are ready.
+
+    If they are not, it runs in a thread of XLA, where it is slower. So do all that follow, each of which waits for the
+    result of the one before.
+    """
+    return jax.block_until_ready(tree)
 
 
 def put_everywhere(values: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:

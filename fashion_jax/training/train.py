@@ -24,7 +24,7 @@ from fashion_jax.data.findings import count_notes, left_out_note
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
-from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches
+from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
 from fashion_jax.devices.processes import decided, meet
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.scoring.metrics import epoch_scores
@@ -324,7 +324,7 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
     """Trains from a state to the last step, which is saved, through as many rollbacks as needed."""
     while True:
         try:
-            state = _steps(run, state, images)
+            state = _steps(run, ready(state), images)
             run.checkpoints.save_now(run.schedule.num_steps, state)
             return state
         except RollBack as asked:
@@ -365,7 +365,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
                 stop(run, state, step)
             if step in run.schedule.epoch_ends:
                 pace.measure(step, watch.waited, is_last=True)
-                state = end_epoch(run, state, step, watch)
+                state = ready(end_epoch(run, state, step, watch))
                 watch = Stopwatch()
                 if step == run.schedule.num_steps:
                     break
