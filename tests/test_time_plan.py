@@ -112,12 +112,15 @@ def test_a_compiled_plan_stays_if_it_still_suits():
 def test_shapes_keep_the_aspect_ratio_and_fit_the_canvas():
     shapes = shapes_of((80, 60), 100 * 75, 32, None)
     assert (80, 60) in shapes and shapes == sorted(shapes)
-    assert all(math.isclose(height / width, 4 / 3, rel_tol=0.02) for height, width in shapes)
+    assert shapes[:4] == [(32, 32), (36, 32), (40, 32), (44, 33)]  # sides have at least 32 pixels
+    assert all(math.isclose(height / width, 4 / 3, rel_tol=0.02) for height, width in shapes[3:])
+    assert shapes_of((60, 80), 100 * 75, 32, None) == [(width, height) for height, width in shapes]
     assert min(map(min, shapes)) >= 32 and max(height * width for height, width in shapes) <= 100 * 75
     assert max(shapes_of((64, 64), 100**2, 32, (72, 72))) == (72, 72)
     assert (230, 230) in shapes_of((230, 230), 92**2, 32, None)  # the config's own size is never too large
 
 
+@pytest.mark.long
 def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, monkeypatch, capsys):
     measured = []
 

@@ -18,8 +18,8 @@ FEWEST_STEPS = 600  # of a whole run, below which the error grows
 SMALLEST_BATCH = 16  # that is chosen instead of the config's own
 MOST_PIXELS = 224 * 224
 
-_GRID = 4  # pixels between the heights of two candidates
-_NEAR = 8  # pixels between the heights of a measured size and one that is chosen without another measurement
+_GRID = 4  # pixels between the longer sides of two candidates
+_NEAR = 8  # pixels between the longer sides of a measured size and one that is chosen without another measurement
 _MOST_EPOCHS = 1 << 16
 # The shares of ResNet-34's operations by the stride of the maps that they compute. The sides of maps are rounded up, so
 # that images of 68 px take a third more time for each of their pixels than those of 64 px.
@@ -119,17 +119,19 @@ def shapes_of(own: Shape, most_pixels: float, smallest: int, canvas: Shape | Non
     """Returns the candidates for the shape of the network's input, in ascending order.
 
     Args:
-        own: the shape of the config; it is a candidate, and all others have its aspect ratio.
+        own: the shape of the config; it is a candidate, and others have its aspect ratio, unless a side would be too
+            small: then that side has the fewest pixels, so that there are candidates for short times.
         most_pixels: of a candidate, unless the config's own shape has more.
         smallest: the fewest pixels of a side.
         canvas: the shape of decoded images, which no candidate exceeds; None if it follows from the candidate.
     """
-    most = max(most_pixels, own[0] * own[1])
-    highest = math.floor(math.sqrt(most * own[0] / own[1]))
-    heights = {own[0], *range(smallest + -smallest % _GRID, highest + 1, _GRID)}
-    shapes = [(height, round(height * own[1] / own[0])) for height in sorted(heights)]
-    limits = canvas or (highest, math.inf)
-    return [x for x in shapes if min(x) >= smallest and x[0] <= limits[0] and x[1] <= limits[1]]
+    most, longer = max(most_pixels, own[0] * own[1]), max(own)
+    longest = math.floor(math.sqrt(most * longer / min(own)))
+    sides = {longer, *range(smallest + -smallest % _GRID, longest + 1, _GRID)}
+    scaled = [[max(smallest, round(side * size / longer)) for size in own] for side in sorted(sides)]
+    shapes = [(height, width) for height, width in scaled]
+    limits = canvas or (longest, longest)
+    return [x for x in shapes if x[0] <= limits[0] and x[1] <= limits[1]]
 
 
 def expected_error(pixels: int, passes: int, num_images: int, num_steps: int) -> float:
@@ -229,7 +231,7 @@ def choose(
     if compiled is not None:
         if least <= end_of(compiled) <= limit:
             return compiled
-        groups = [[compiled.shape], [x for x in every if abs(x[0] - compiled.shape[0]) <= _NEAR], every]
+        groups = [[compiled.shape], [x for x in every if abs(max(x) - max(compiled.shape)) <= _NEAR], every]
     for shapes in groups:
         plans = [*_longest(candidates, shapes, end_of, most)]
         if full := [plan for plan in plans if end_of(plan) >= least]:
