@@ -379,7 +379,7 @@ def test_an_unknown_field_of_a_file_is_told_the_close_one(tmp_path):
 
 def test_unknown_and_lacking_fields_of_ones_own_config_are_refused():
     config = ConfigDict({"seed": 0})
-    with pytest.raises(UserError, match="The config lacks image_size"):
+    with pytest.raises(UserError, match="The config lacks time_limit"):
         check_config(config)
     with pytest.raises(UserError, match=r"no field 'sed'.*did you mean seed"):
         check_config(ConfigDict({"sed": 0}))

@@ -204,8 +204,8 @@ def test_training_and_predicting_on_the_zoo(zoo, tmp_path):
     predictions = [json.loads(line) for line in output.read_text().splitlines()]
     for name, row in zip(names, predictions, strict=True):
         assert (row["error"] in left_out and name in left_out[row["error"]]) if name in bad else row["error"] == ""
-    same = {row["sub_probability"] for row in predictions if expected_is(expected, row["path"], "rgb.png")}
-    assert len(same) == 1
+    same = [row["sub_probability"] for row in predictions if expected_is(expected, row["path"], "rgb.png")]
+    assert len(same) > 1 and max(same) - min(same) < 1e-6  # rows of a batch may be rounded differently
 
 
 def expected_is(expected, path: str, other: str) -> bool:

@@ -139,12 +139,12 @@ def test_signals_before_the_first_step_stop_all_processes_after_it(signals):
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("polls", "step"),
-    [(1, 1), pytest.param(12, 10, marks=pytest.mark.long), (18, 15), pytest.param(25, 20, marks=pytest.mark.long)],
+    [(1, 1), pytest.param(11, 10, marks=pytest.mark.long), (18, 17), pytest.param(22, 20, marks=pytest.mark.long)],
 )
 def test_a_run_that_is_asked_to_stop_resumes_bit_identically(
     finished_run, tiny_config, tmp_path, monkeypatch, polls, step
 ):
-    """Each of an epoch's 10 steps is followed by a poll, each of its 3 validation batches preceded by one."""
+    """Each of an epoch's 10 steps is followed by a poll, its only validation batch is preceded by one."""
     tiny_config.checkpoint.every_steps = 4
     asked = iter(range(1, 10**6))
     with monkeypatch.context() as patched:
