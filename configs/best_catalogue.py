@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.image_size = 56
     config.batch_size = 32
-    config.num_epochs = 14
+    config.num_epochs = 12
     config.eval_flip = True
     best.set_training(config)
     return config
