@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fashion_jax.command_line import about
+from fashion_jax.devices.mesh import eval_batch_size
 from fashion_jax.errors import UserError
 
 Shape = tuple[int, int]  # (height, width) of the network's input
@@ -27,7 +28,6 @@ _STRIDES = {2: 0.03, 4: 0.19, 8: 0.24, 16: 0.36, 32: 0.18}
 # A step takes as long as so many more pixels would, for its update and for the transformation of its kernels: ResNet-34
 # on two cores, whose steps of 32 images take 291 ms at 64 px and 930 ms at 128 px (docs/speed.md).
 _STEP_PIXELS = 48_000
-_LEAST_EVALUATED = 64  # images that are evaluated together, see devices.mesh.eval_batch_size
 _TRAIN_BY_EVALUATION = 3.3  # time of an image in training, in that of its evaluation, both without the part of the step
 
 
@@ -181,7 +181,7 @@ def _cost(plan: Plan) -> float:
 
 
 def _cost_of_evaluation(plan: Plan) -> float:
-    return _computed_pixels(plan.shape) + _STEP_PIXELS / max(plan.batch_size, _LEAST_EVALUATED)
+    return _computed_pixels(plan.shape) + _STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
 
 
 def _computed_pixels(shape: Shape) -> float:
