@@ -15,9 +15,9 @@ def section(**fields) -> ConfigDict:
 def get_config() -> ConfigDict:
     config = section()
     config.seed = 0  # everything random is a pure function of (seed, step) or (seed, epoch)
-    # Such as 45s, 30m or 1h30m: the command ends then, its page written, and image_size, num_epochs and batch_size are
-    # chosen for the lowest error that can be expected. image_size gives the aspect ratio, batch_size the largest batch.
-    # Empty: no limit, and the three stay as they are.
+    # Such as 90s, 30m or 1h30m: the whole command, page included, takes about so long. image_size, num_epochs and
+    # batch_size are chosen for the lowest error that can be expected, whatever they are set to: image_size gives the
+    # aspect ratio only, and batch_size the largest batch. Empty: no limit, and the three stay as they are.
     config.time_limit = ""
     config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fashion_jax.config.combinations import batch_unit
 from fashion_jax.config.fields import seconds_in
 from fashion_jax.config.loading import load_config
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.devices.mesh import create_mesh
+from fashion_jax.devices.mesh import check_batch_size, create_mesh
 from fashion_jax.errors import UserError
 from fashion_jax.terminal import Terminal
 from fashion_jax.training import time_limit
@@ -34,7 +35,20 @@ from fashion_jax.training.time_plan import (
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.paths import config_path, metrics_path
 
-WORK = Work(num_images=26_000, num_validation=4_000, every_steps=500, save=0.6, start=4, end=13, is_shared=True)
+WORK = Work(
+    num_images=26_000,
+    num_validation=4_000,
+    every_steps=500,
+    save=0.6,
+    start=4,
+    end=13,
+    is_shared=True,
+    most_cached=math.inf,
+    num_processes=1,
+    free_memory=math.inf,
+    keeps_programs=True,
+)
+STREAMED = dataclasses.replace(WORK, most_cached=0)
 LIMITS = (300, 900, 2400, 14_400)
 
 
@@ -42,9 +56,9 @@ def candidates(batch_size=64, unit=1, own=(64, 64), fewest_epochs=1) -> Candidat
     return Candidates(shapes_of(own, 92 * 92, 32, None), batch_sizes_of(batch_size, unit), fewest_epochs)
 
 
-def measured(images_per_second: float, is_streamed=False) -> Measured:
+def measured(images_per_second: float) -> Measured:
     train = 1 / images_per_second
-    return Measured(Plan((64, 64), 8, 64), train, train / 2, 1 / 5000, is_streamed, compilation=30, tracing=5)
+    return Measured(Plan((64, 64), 8, 64), train, train / 2, 1 / 5000, compilation=30, tracing=5, step_bytes=4000)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +71,53 @@ def test_a_time_limit_is_read(text, seconds):
 
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("images_per_second", [60, 110, 20_000])
-@pytest.mark.parametrize("is_streamed", [False, True])
-def test_a_plan_fills_the_time_and_leaves_some_for_delays(limit, images_per_second, is_streamed):
-    speed = measured(images_per_second, is_streamed=is_streamed)
-    plan = choose(candidates(), speed, WORK, limit=limit, elapsed=20)
-    end = 20 + seconds_of(plan, speed, WORK)
+@pytest.mark.parametrize("work", [WORK, STREAMED], ids=["in memory", "streamed"])
+def test_a_plan_fills_the_time_and_leaves_some_for_delays(limit, images_per_second, work):
+    speed = measured(images_per_second)
+    plan = choose(candidates(), speed, work, limit=limit, elapsed=20)
+    end = 20 + seconds_of(plan, speed, work)
     assert limit - tolerance(limit) < end < limit
+
+
+def test_the_seconds_of_a_plan_are_added_up():
+    plan, validation = Plan((64, 64), 8, 64), 63 * 64 / 200  # 4,000 images fill 63 batches
+    epoch = 406 * 64 / 100 + validation + 0.6  # 406 steps, and a checkpoint
+    start = 4 + 5 + 30 + 30_000 / 5000
+    assert seconds_of(plan, measured(100), WORK) == pytest.approx(start + 8 * epoch + validation + 13)
+
+
+def test_images_that_are_streamed_are_decoded_in_every_epoch_and_by_all_processes():
+    plan, decoding = Plan((64, 64), 8, 64), 30_000 / 5000
+    once, always = (seconds_of(plan, measured(100), work) for work in (WORK, STREAMED))
+    assert always - once == pytest.approx(7 * decoding)
+    assert seconds_of(plan, measured(100), dataclasses.replace(WORK, most_cached=64**2)) == once
+    assert seconds_of(plan, measured(100), dataclasses.replace(WORK, most_cached=63**2)) == always
+    together = dataclasses.replace(STREAMED, num_processes=4)
+    assert always - seconds_of(plan, measured(100), together) == pytest.approx(6 * decoding)
+    apart = dataclasses.replace(STREAMED, is_shared=False)
+    assert always - seconds_of(plan, measured(100), apart) == pytest.approx(8 * decoding)
+
+
+def test_a_compiled_plan_is_compiled_again_unless_programs_are_kept():
+    plan, speed = Plan((64, 64), 8, 64), measured(100)
+    new = seconds_of(plan, speed, WORK)
+    assert new - seconds_of(plan, speed, WORK, plan) == pytest.approx(30)
+    assert seconds_of(plan, speed, dataclasses.replace(WORK, keeps_programs=False), plan) == new
+
+
+def test_steps_fit_into_memory():
+    much = choose(candidates(), measured(5000), WORK, limit=14_400, elapsed=20)
+    little = dataclasses.replace(WORK, free_memory=much.pixels * much.batch_size * 4000 / 2)
+    plan = choose(candidates(), measured(5000), little, limit=14_400, elapsed=20)
+    assert plan.pixels * plan.batch_size * 4000 <= little.free_memory
+    smallest = choose(candidates(), measured(5000), dataclasses.replace(WORK, free_memory=1), limit=14_400, elapsed=20)
+    assert (smallest.shape, smallest.batch_size) == ((32, 32), 16)
+
+
+def test_a_guess_that_may_be_three_times_too_long_is_no_reason_to_refuse():
+    assert choose(candidates(), measured(85), WORK, limit=300, elapsed=100).shape == (32, 32)
+    with pytest.raises(UserError, match="an epoch"):
+        choose(candidates(), measured(85), WORK, limit=60, elapsed=100)
 
 
 def test_neither_the_smallest_images_nor_the_fewest_epochs_are_chosen():
@@ -86,11 +141,30 @@ def test_batches_are_smaller_where_there_would_be_few_steps():
     assert batch_sizes_of(8, 1) == [8]
 
 
+@pytest.mark.parametrize(("accumulate", "batch_norm"), [(1, "group"), (2, "global"), (4, "global"), (3, "group")])
+def test_all_sizes_of_batches_can_be_trained(accumulate, batch_norm):
+    fields = {"accumulate": accumulate, "batch_norm": batch_norm, "batch_norm_group_size": 8, "time_limit": "5m"}
+    own = [(name, str(value)) for name, value in {**fields, "batch_size": 192}.items()]
+    unit = batch_unit(load_config("smoke", own), 2)
+    sizes = batch_sizes_of(192, unit)
+    assert len(sizes) > 1
+    for size in sizes:
+        config = load_config("smoke", [*own, ("batch_size", str(size))])
+        check_batch_size(config.batch_size, 2, config.accumulate)
+        assert config.batch_size // accumulate % 2 == 0
+
+
+def test_the_limit_chooses_more_epochs_than_the_warm_up():
+    assert load_config("smoke", [("warmup_epochs", "100"), ("time_limit", "5m")]).warmup_epochs == 100
+    with pytest.raises(UserError, match="warmup_epochs is 100"):
+        load_config("smoke", [("warmup_epochs", "100")])
+
+
 def test_a_time_that_is_too_short_is_refused_with_the_time_that_is_needed():
     with pytest.raises(UserError, match=r"time_limit is 60 s.* an epoch .*32 px.* \d min"):
         choose(candidates(), measured(85), WORK, limit=60, elapsed=20)
     with pytest.raises(UserError, match="3 epochs"):
-        choose(candidates(fewest_epochs=3), measured(85), WORK, limit=150, elapsed=20)
+        choose(candidates(fewest_epochs=3), measured(85), WORK, limit=90, elapsed=20)
 
 
 def test_a_compiled_plan_stays_if_it_still_suits():
@@ -130,10 +204,12 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, monkeypa
 
     monkeypatch.setattr(time_limit, "choose", chosen)
     tiny_config.time_limit, tiny_config.num_epochs = "10s", 7
+    tiny_config.schedule, tiny_config.learning_rate_decay = "exponential", 0.5
     planner = Planner(tiny_config, load_dataset(tiny_config), create_mesh(), Terminal(), began=time.monotonic())
-    assert planner.fields() == {"image_size": 32, "num_epochs": 2, "batch_size": 16}
+    plan = {"image_size": 32, "num_epochs": 2, "batch_size": 16}
+    assert planner.fields() == plan | {"learning_rate_decay": 0.5**3.5}  # 7 epochs have 0.5 ** 7
     assert [x.plan.num_epochs for x in measured] == [7, 2]
-    assert all(value > 0 for x in measured for value in (x.train, x.evaluate, x.decode, x.compilation, x.tracing))
+    assert all(value > 0 for x in measured for value in x[1:])
     said = capsys.readouterr().out
     assert "Planned for 10s" in said and "32 px, 2 epochs, batches of 16" in said
 

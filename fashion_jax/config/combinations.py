@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,14 @@ def trunk_paths(model_name: str) -> dict[str, tuple[str, ...]]:
 def loss_weights(config: ConfigDict) -> dict[str, float]:
     """Returns level -> weight of its loss in the total loss, for the levels that are trained."""
     return {level: config.loss_weights.get(level, 1.0) for level in head_names(config)}
+
+
+def batch_unit(config: ConfigDict, num_devices: int = 1) -> int:
+    """Returns the number of images of which batch_size has to be a multiple, on so many devices."""
+    normalized = 2 if config.accumulate > 1 else 1  # images that share the statistics of BatchNorm, at least
+    if config.batch_norm == "group":
+        normalized = config.batch_norm_group_size
+    return config.accumulate * math.lcm(num_devices, normalized)
 
 
 def _check_levels(config: ConfigDict) -> None:
@@ -136,16 +145,13 @@ def _check_sizes(config: ConfigDict) -> None:
             f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
             f"{config.batch_norm_group_size}, if batch_norm is group."
         )
-    unit = config.batch_norm_group_size if config.batch_norm == "group" else 2
-    if config.accumulate > 1 and (
-        config.batch_size % config.accumulate or config.batch_size // config.accumulate % unit
-    ):
+    if config.accumulate > 1 and config.batch_size % batch_unit(config):
         raise UserError(
             f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
-            f"and a part a multiple of {unit} images."
+            f"and a part a multiple of {batch_unit(config) // config.accumulate} images."
         )
     warmup = config.warmup_epochs
-    if warmup >= config.num_epochs:
+    if warmup >= config.num_epochs and not config.time_limit:  # which chooses more epochs than that
         raise UserError(f"warmup_epochs is {warmup:g}, but must be below num_epochs, {config.num_epochs}: lower it.")
     if config.schedule_per == "epoch" and warmup != int(warmup):
         raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from fashion_jax.config.loading import cache_root
@@ -19,3 +21,9 @@ def enable_compilation_cache(cache_dir: str) -> None:
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined,unused-ignore]
         jax.config.update("jax_compilation_cache_dir", str(cache_root(cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
+
+
+def keeps_programs() -> bool:
+    """Returns whether a program that is compiled now is found again when it is compiled once more."""
+    config: Any = jax.config
+    return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import copy
 import dataclasses
@@ -18,14 +19,17 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import rate
+from fashion_jax.config.combinations import batch_unit
 from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
 from fashion_jax.config.loading import image_shape
-from fashion_jax.data.batches.cache_mode import cache_mode
+from fashion_jax.data.batches.cache_mode import cache_mode, free_device_memory, free_memory
 from fashion_jax.data.batches.pipeline import canvas_shape, open_images
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.devices.compilation_cache import keeps_programs
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
 from fashion_jax.devices.processes import decided
+from fashion_jax.errors import UserError
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
@@ -59,6 +63,8 @@ _ENLARGED = 4 / 3  # sides of the largest candidate in those of the originals
 _TRACING_BY_EVALUATION = 5.0  # time of tracing both steps, in that of the step of evaluation
 _COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
 _COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
+_STEP_BYTES = 8000  # memory of a training step for each pixel of its images; three times that of 64 px
+_USED_MEMORY = 0.8  # share of the free memory that a step may take
 _SAVED_BYTES = 300e6  # per second, by a checkpoint
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
@@ -103,7 +109,7 @@ class Planner:
         with self.terminal.doing(Task("Creating a model, to time it")):
             program = self._program(own)
             state = program.create_state()
-        work = self._work(state)
+        work = self._work(state, candidates)
         with self.terminal.doing(Task(f"Compiling and timing the evaluation at {in_words(own.shape)}")):
             guessed = self._guessed(own, program, state)
         timing = guessed.tracing + sum(map(self._most, (_TRAINING, _EVALUATION, _DECODING)))
@@ -135,9 +141,18 @@ class Planner:
             MIN_IMAGE_SIZE,
             canvas_shape(config, image_shape(config)) if canvas else None,
         )
-        part = math.lcm(self.mesh.size, config.batch_norm_group_size if config.batch_norm == "group" else 1)
-        batch_sizes = batch_sizes_of(config.batch_size, config.accumulate * part)
-        return Candidates(shapes, batch_sizes, math.floor(config.warmup_epochs) + 1)
+        batch_sizes = batch_sizes_of(config.batch_size, batch_unit(config, self.mesh.size))
+        allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
+        return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, math.floor(config.warmup_epochs) + 1)
+
+    def _cache_mode(self, shape: Shape) -> str | None:
+        """Returns where decoded images are kept if they are trained at a shape; None if too little memory is free."""
+        height, width = canvas_shape(self.config, shape)
+        size = len(self.dataset.splits["train"]) * height * width * 3
+        try:
+            return cache_mode(self.config.data.cache, size, self.mesh)
+        except UserError:
+            return None
 
     def _most_pixels(self) -> float:
         """Returns the pixels of the largest images that are worth their time: a little more than the originals have."""
@@ -145,12 +160,14 @@ class Planner:
 
         split, sizes = self.dataset.splits["train"], []
         for i in np.linspace(0, len(split) - 1, _SEEN).astype(int):
-            with contextlib.suppress(OSError, ValueError), Image.open(split.picture(int(i))) as image:
+            unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
+            with unusable, Image.open(split.picture(int(i))) as image:
                 sizes.append(image.width * image.height)
         return min(MOST_PIXELS, _ENLARGED**2 * statistics.median(sizes)) if sizes else MOST_PIXELS
 
-    def _work(self, state: TrainState) -> Work:
+    def _work(self, state: TrainState, candidates: Candidates) -> Work:
         splits = self.dataset.splits
+        cached = bisect.bisect_left(candidates.shapes, True, key=lambda shape: self._cache_mode(shape) == "none")
         return Work(
             num_images=len(splits["train"]),
             num_validation=len(splits["validation"]),
@@ -159,11 +176,24 @@ class Planner:
             start=_START,
             end=_END + _END_PER_IMAGE * len(splits["validation"]),
             is_shared=self.mesh.devices.flat[0].platform == "cpu",
+            most_cached=math.prod(candidates.shapes[cached - 1]) if cached else 0,
+            num_processes=jax.process_count(),
+            free_memory=decided("memory", lambda: self._free_memory()),
+            keeps_programs=keeps_programs(),
         )
+
+    def _free_memory(self) -> float:
+        """Returns the bytes that all devices together have for a step."""
+        device = free_device_memory(self.mesh)
+        return _USED_MEMORY * (free_memory() if device is None else device * self.mesh.size)
 
     def _changes(self, plan: Plan) -> dict[str, Any]:
         size = plan.shape[0] if isinstance(self.config.image_size, int) else list(plan.shape)
-        return {"image_size": size, "num_epochs": plan.num_epochs, "batch_size": plan.batch_size}
+        changes = {"image_size": size, "num_epochs": plan.num_epochs, "batch_size": plan.batch_size}
+        if self.config.schedule == "exponential":  # ends at the learning rate at which the config's own epochs end
+            factor = self.config.learning_rate_decay ** (self.config.num_epochs / plan.num_epochs)
+            changes["learning_rate_decay"] = factor
+        return changes
 
     def _program(self, plan: Plan) -> Program:
         config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
@@ -186,11 +216,12 @@ class Planner:
         passes = 2 if self.config.eval_flip else 1
         compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
         times = [guessed_train_seconds(plan, seconds / passes), seconds, self._decode_seconds(plan), compilation]
-        return self._agreed(plan, [*times, _TRACING_BY_EVALUATION * tracing])
+        return self._of_the_first_process(plan, [*times, _TRACING_BY_EVALUATION * tracing, _STEP_BYTES])
 
     def _measured(self, plan: Plan, program: Program, state: TrainState) -> Measured:
         """Compiles and times the steps of a plan."""
-        count = self.config.steps_per_dispatch
+        boundary = min(len(self.dataset.splits["train"]) // plan.batch_size, self.config.checkpoint.every_steps)
+        count = self.config.steps_per_dispatch if self.config.steps_per_dispatch <= boundary else 1
         jitted, batch = program.train_step, self._batch(plan.shape, plan.batch_size)
         dispatched = functools.partial(put_batch, batch, self.mesh)
         if count > 1:
@@ -202,6 +233,8 @@ class Planner:
         tracing = time.monotonic() - began
         began = time.monotonic()
         train, evaluate = training.compile(), evaluation.compile()
+        if count > 1:  # what is left of an epoch is dispatched step by step, by another program
+            program.train_step.lower(state, put_batch(batch, self.mesh)).compile()
         compilation = max(time.monotonic() - began, _COMPILATION_BY_TRACING / _TRACING_BY_EVALUATION * tracing)
         evaluated = self._evaluate_seconds(plan, evaluate, state)
 
@@ -211,12 +244,13 @@ class Planner:
             return outcome
 
         trained = _seconds(step, self._most(_TRAINING)) / (count * plan.batch_size)
-        return self._agreed(plan, [trained, evaluated, self._decode_seconds(plan), compilation, tracing])
+        needed = train.memory_analysis().temp_size_in_bytes * self.mesh.size / (plan.batch_size * plan.pixels)
+        times = [trained, evaluated, self._decode_seconds(plan), compilation, tracing]
+        return self._of_the_first_process(plan, [*times, needed])
 
-    def _agreed(self, plan: Plan, times: list[float]) -> Measured:
+    def _of_the_first_process(self, plan: Plan, times: list[float]) -> Measured:
         """Returns what the first process has measured."""
-        train, evaluate, decode, compilation, tracing = decided("times", lambda: times)
-        return Measured(plan, train, evaluate, decode, self._is_streamed(plan), compilation, tracing)
+        return Measured(plan, *decided("times", lambda: times))
 
     def _evaluate_seconds(self, plan: Plan, evaluate: Callable[..., Any], state: TrainState) -> float:
         """Returns the seconds of a compiled step of evaluation for each of its images."""
@@ -235,13 +269,8 @@ class Planner:
         pixels = np.random.default_rng(0).integers(0, 256, (count, *canvas_shape(self.config, shape), 3), np.uint8)
         return {"image": pixels, "labels": {x: np.zeros(count, np.int32) for x in self.dataset.taxonomy.levels}}
 
-    def _is_streamed(self, plan: Plan) -> bool:
-        canvas = canvas_shape(self.config, plan.shape)
-        size = len(self.dataset.splits["train"]) * canvas[0] * canvas[1] * 3
-        return cache_mode(self.config.data.cache, size, self.mesh) == "none"
-
     def _decode_seconds(self, plan: Plan) -> float:
-        """Returns the seconds that an image takes to be read and decoded, with all processes at work."""
+        """Returns the seconds that an image takes to be read and decoded by one of the processes, all being at work."""
         config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
         config.data.cache = "none"
         order = np.random.default_rng(0).permutation(len(split))
@@ -252,7 +281,7 @@ class Planner:
             if reached[-1][0] - reached[0][0] >= self._most(_DECODING):
                 break
         (began, before), (end, count) = reached[1 if len(reached) > 2 else 0], reached[-1]  # the first ones take longer
-        return (end - began) / (count - before) / jax.process_count()
+        return (end - began) / (count - before)
 
 
 def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:

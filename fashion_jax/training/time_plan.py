@@ -51,24 +51,24 @@ class Measured(NamedTuple):
         plan: whose steps were timed.
         train: of a training step, for each of its images.
         evaluate: of a step of evaluation, for each of its images.
-        decode: to read and decode an image.
-        is_streamed: whether images are decoded in every epoch; otherwise once.
+        decode: to read and decode an image, by one process.
         compilation: of the programs of a plan, which XLA compiles unless they have been.
         tracing: of the same programs, by JAX, whenever a run begins.
+        step_bytes: memory that a training step needs for each pixel of its images, in bytes.
     """
 
     plan: Plan
     train: float
     evaluate: float
     decode: float
-    is_streamed: bool
     compilation: float
     tracing: float
+    step_bytes: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a run does whatever its plan is.
+    """What a run takes and has, whatever its plan is.
 
     Attributes:
         num_images: the training images.
@@ -78,6 +78,10 @@ class Work:
         start: seconds from the choice of the plan to the first step, without tracing, compilation and decoding.
         end: seconds from the last evaluation to the end of the program: scores, figures and the page.
         is_shared: whether the processors that decode also train, so that the times add up.
+        most_cached: pixels of the largest images that are decoded once and kept; larger ones are decoded every epoch.
+        num_processes: which divide the images among themselves.
+        free_memory: bytes that the devices have together for a step.
+        keeps_programs: whether a program that has been compiled is found again in the compilation cache.
     """
 
     num_images: int
@@ -87,6 +91,10 @@ class Work:
     start: float
     end: float
     is_shared: bool
+    most_cached: float
+    num_processes: int
+    free_memory: float
+    keeps_programs: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,20 +171,23 @@ def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None
     """Returns the seconds that a plan takes from now on; see `choose` for the arguments."""
     train = measured.train * _cost(plan) / _cost(measured.plan)
     evaluate = measured.evaluate * _cost_of_evaluation(plan) / _cost_of_evaluation(measured.plan)
-    steps = work.num_images // plan.batch_size
-    trained, decoded = steps * plan.batch_size, work.num_images + work.num_validation
-    training, decoding = trained * train + work.num_validation * evaluate, decoded * measured.decode
+    steps, batch = work.num_images // plan.batch_size, eval_batch_size(plan.batch_size, 1)
+    evaluation = batch * math.ceil(work.num_validation / batch) * evaluate  # the last batch is filled up
+    training = steps * plan.batch_size * train + evaluation
+    decoding = (work.num_images + work.num_validation) * measured.decode
     saves = 1 + steps // work.every_steps
-    if measured.is_streamed:
-        epoch, once = (training + decoding if work.is_shared else max(training, decoding)), 0.0
-    else:
+    if plan.pixels <= work.most_cached:  # each process decodes nearly all images, as every epoch has another order
         epoch, once = training, decoding
-    start = work.start + measured.tracing + (measured.compilation if plan != compiled else 0) + once
-    return start + plan.num_epochs * (epoch + saves * work.save) + work.num_validation * evaluate + work.end
+    else:
+        decoding /= work.num_processes
+        epoch, once = (training + decoding if work.is_shared else max(training, decoding)), 0.0
+    compilation = 0 if plan == compiled and work.keeps_programs else measured.compilation
+    start = work.start + measured.tracing + compilation + once
+    return start + plan.num_epochs * (epoch + saves * work.save) + evaluation + work.end
 
 
 def _cost(plan: Plan) -> float:
-    """Returns what the time of an image in training is proportional to."""
+    """Returns the time of an image in training, relative to that of other plans."""
     return _computed_pixels(plan.shape) + _STEP_PIXELS / plan.batch_size
 
 
@@ -226,44 +237,55 @@ def choose(
     def end_of(plan: Plan) -> float:
         return elapsed + seconds_of(plan, measured, work, compiled)
 
-    count, every = work.num_images, candidates.shapes
-    groups = [every]
-    if compiled is not None:
-        if least <= end_of(compiled) <= limit:
-            return compiled
-        groups = [[compiled.shape], [x for x in every if abs(max(x) - max(compiled.shape)) <= _NEAR], every]
-    for shapes in groups:
-        plans = [*_longest(candidates, shapes, end_of, most)]
+    def error_of(plan: Plan) -> float:
+        steps = plan.num_epochs * (work.num_images // plan.batch_size)
+        return expected_error(plan.pixels, steps * plan.batch_size, work.num_images, steps)
+
+    if compiled is not None and least <= end_of(compiled) <= limit:
+        return compiled
+    sizes, plans = _sizes(candidates, measured, work), []
+    for near in _groups(sizes, compiled):
+        plans = [*_longest(near, candidates.fewest_epochs, end_of, most)]
         if full := [plan for plan in plans if end_of(plan) >= least]:
-            return min(full, key=lambda plan: _error_of(plan, count))
+            return min(full, key=error_of)
     if plans:
         return max(plans, key=end_of)
-    # What is guessed may be wrong, so that it is no reason yet to refuse the limit.
-    latest = limit + spare / 2 if compiled else 1.5 * limit
-    fewest = [Plan(shape, candidates.fewest_epochs, max(candidates.batch_sizes)) for shape in every]
-    if fitting := [plan for plan in [*fewest, *([compiled] if compiled else [])] if end_of(plan) <= latest]:
-        return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), _error_of(plan, count)))
-    shortest = min(fewest, key=end_of)
-    raise _too_short(shortest, end_of(shortest), limit)
+    # A guess may be that much too long, as where a trunk is frozen, and is no reason to refuse the limit yet.
+    latest = limit + spare / 2 if compiled else _TRAIN_BY_EVALUATION * limit
+    shortest = [*([compiled] if compiled else []), *(Plan(x, candidates.fewest_epochs, size) for x, size in sizes)]
+    if fitting := [plan for plan in shortest if end_of(plan) <= latest]:
+        return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
+    plan = min(shortest, key=end_of)
+    raise _too_short(plan, end_of(plan), limit)
+
+
+def _sizes(candidates: Candidates, measured: Measured, work: Work) -> list[tuple[Shape, int]]:
+    """Returns the shapes and batch sizes whose steps fit into memory; the smallest ones do at any rate."""
+    sizes = [*itertools.product(candidates.shapes, candidates.batch_sizes)]
+    needed = [math.prod(shape) * size * measured.step_bytes for shape, size in sizes]
+    return [x for x, size in zip(sizes, needed, strict=True) if size <= max(work.free_memory, min(needed))]
+
+
+def _groups(sizes: Sequence[tuple[Shape, int]], compiled: Plan | None) -> Iterator[Sequence[tuple[Shape, int]]]:
+    """Yields the sizes of the compiled plan's shape, of shapes near it, and all; without such a plan all."""
+    if compiled:
+        for most in (0, _NEAR):
+            yield [x for x in sizes if abs(max(x[0]) - max(compiled.shape)) <= most]
+    yield sizes
 
 
 def _longest(
-    candidates: Candidates, shapes: Iterable[Shape], end_of: Callable[[Plan], float], most: float
+    sizes: Iterable[tuple[Shape, int]], fewest_epochs: int, end_of: Callable[[Plan], float], most: float
 ) -> Iterator[Plan]:
     """Yields for each shape and batch size the plan of most epochs that ends in time, if there is one."""
-    for shape, batch_size in itertools.product(shapes, candidates.batch_sizes):
-        possible = range(candidates.fewest_epochs, _MOST_EPOCHS)
+    for shape, batch_size in sizes:
+        possible = range(fewest_epochs, _MOST_EPOCHS)
 
         def end(epochs: int, shape: Shape = shape, batch_size: int = batch_size) -> float:
             return end_of(Plan(shape, epochs, batch_size))
 
         if fitting := bisect.bisect_right(possible, most, key=end):
             yield Plan(shape, possible[fitting - 1], batch_size)
-
-
-def _error_of(plan: Plan, num_images: int) -> float:
-    steps = plan.num_epochs * (num_images // plan.batch_size)
-    return expected_error(plan.pixels, steps * plan.batch_size, num_images, steps)
 
 
 def _too_short(plan: Plan, seconds: float, limit: float) -> UserError:

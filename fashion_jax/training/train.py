@@ -113,6 +113,7 @@ def train_and_evaluate(
             terminal.say(warning)
         if config.time_limit and not planned:
             config.update(Planner(config, dataset, mesh, terminal, began).fields())
+            check_config(config)
         start = _prepare(config, place, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())

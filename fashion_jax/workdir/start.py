@@ -25,7 +25,7 @@ from fashion_jax.workdir.position import Position
 from fashion_jax.workdir.reading import reading
 from fashion_jax.workdir.run_identity import read_environment
 
-PLANNED = ("image_size", "num_epochs", "batch_size")  # fields that time_limit chooses
+PLANNED = ("image_size", "num_epochs", "batch_size", "learning_rate_decay")  # fields that time_limit chooses
 
 
 def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
