@@ -44,9 +44,9 @@ def _measure(arguments: list[str]) -> None:
         if flags.train:
             fields = [f"--config.{field}={value}" for field, value in run.overrides]
             _call("fashion_jax.main", "--config", study["config"], "--workdir", str(run.workdir), *fields)
-    complete = [run for run in runs if page_path(report_path(run.workdir)).exists()]
+    complete = comparable(runs)
     if not complete:
-        raise UserError("No run of this study is complete: leave out --no-train.")
+        raise UserError(f"No run of {runs[0].variant!r}, the first variant, is complete: leave out --no-train.")
     result = {"benchmark": "ablation", "study": study, **origin(), "runs": measured(complete)}
     print(table(result["runs"]))
     if flags.json:
@@ -64,7 +64,10 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="where to draw accuracy over compute")
     parser.add_argument("--no-train", dest="train", action="store_false", help="measure only what is complete")
     parser.set_defaults(config=None)  # the study names it
-    return parse(parser, arguments)
+    flags, overrides = parse(parser, arguments)
+    if seed := dict(overrides).get("seed"):
+        raise UserError(f"--config.seed is {seed}, but a study names its seeds: change {flags.study}.")
+    return flags, overrides
 
 
 def read_study(path: Path) -> dict[str, Any]:
@@ -92,7 +95,14 @@ def _call(module: str, *arguments: str, output: int | None = None) -> None:
     """Runs a command of the project; raises a RunError if it fails or is stopped."""
     status = subprocess.run([sys.executable, "-m", module, *arguments], check=False, stdout=output).returncode
     if status:
-        raise RunError(f"{module} ended with {status}: run the same command again to go on.")
+        raise RunError(f"{module} ended with status {status}, as it says above. What is trained is kept.")
+
+
+def comparable(runs: Sequence[Run]) -> list[Run]:
+    """Returns the complete runs of the seeds whose run of the first variant is complete."""
+    complete = [run for run in runs if page_path(report_path(run.workdir)).exists()]
+    seeds = {run.seed for run in complete if run.variant == runs[0].variant}
+    return [run for run in complete if run.seed in seeds]
 
 
 def measured(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -125,9 +135,21 @@ def _summary(run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
         "tests": evaluation["tests"],
         "epochs": lines[-1]["epoch"],
         "training_flops": training_flops(config) * config.batch_size * lines[-1]["step"],
-        "seconds": sum(line["timing"][f"{part}_seconds"] for line in lines for part in ("train", "validation")),
+        "seconds": seconds(lines, config.batch_size),
         "parameters": evaluation["parameters"],
     }
+
+
+def seconds(lines: Sequence[dict[str, Any]], batch_size: int) -> float:
+    """Returns the time of all epochs, from the speed of each: of an epoch that was resumed, only a part was timed.
+
+    An epoch that has no speed, as it was resumed after its last step, counts with the mean speed of the others.
+    """
+    steps = np.diff([0, *(line["step"] for line in lines)])
+    per_image = np.array([1 / line["timing"].get("images_per_second", np.nan) for line in lines])
+    per_image[np.isnan(per_image)] = np.nanmean(per_image)
+    validation = sum(line["timing"]["validation_seconds"] for line in lines)
+    return float(np.sum(steps * batch_size * per_image) + validation)
 
 
 _HEADINGS = ("variant", "seeds", "{level} accuracy", "difference", "macro-F1", "tail", "ECE", "FLOPs", "time")

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import ablation
 from fashion_jax.config.loading import load_config
 from fashion_jax.errors import UserError
+from fashion_jax.workdir.paths import page_path, report_path
 
 STUDIES = sorted(Path("benchmarks", "studies").glob("*.json"))
 
@@ -52,6 +53,32 @@ def test_the_command_line_overrides_all_variants_and_each_seed_is_a_run(tmp_path
     ]
     assert all(dict(x.overrides)["data.path"] == "photos" and dict(x.overrides)["seed"] == str(x.seed) for x in runs)
     assert len({x.workdir for x in runs}) == 4
+
+
+def test_a_seed_of_the_command_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--config\.seed is 5.*study\.json"):
+        ablation._parse([str(tmp_path / "study.json"), "--config.seed=5"])
+
+
+def test_seeds_without_the_first_variant_are_not_compared(tmp_path: Path) -> None:
+    study = {"seeds": [0, 1], "overrides": {}, "variants": {"recipe": {}, "adamw": {}, "muon": {}}}
+    runs = list(ablation.runs_of(study, [], tmp_path))
+    for run in runs:
+        if (run.variant, run.seed) not in [("recipe", 0), ("muon", 1)]:
+            page = page_path(report_path(run.workdir))
+            page.parent.mkdir(parents=True)
+            page.touch()
+    assert [(x.variant, x.seed) for x in ablation.comparable(runs)] == [("recipe", 1), ("adamw", 1)]
+
+
+def test_the_time_of_an_epoch_that_was_resumed_follows_from_its_speed() -> None:
+    times = {"images_per_second": 50.0, "validation_seconds": 3.0}
+    lines = [
+        {"step": 100, "timing": {**times, "train_seconds": 200.0}},
+        {"step": 200, "timing": {**times, "train_seconds": 20.0}},  # of its last ten steps
+        {"step": 300, "timing": {"validation_seconds": 3.0}},  # resumed after its last step
+    ]
+    assert ablation.seconds(lines, 100) == pytest.approx(3 * (200 + 3))
 
 
 def test_a_curve_joins_what_has_one_name_and_is_drawn(tmp_path: Path) -> None:
