@@ -244,7 +244,8 @@ class Planner:
             return outcome
 
         trained = _seconds(step, self._most(_TRAINING)) / (count * plan.batch_size)
-        needed = train.memory_analysis().temp_size_in_bytes * self.mesh.size / (plan.batch_size * plan.pixels)
+        memory = train.memory_analysis()  # None where XLA does not tell
+        needed = memory.temp_size_in_bytes * self.mesh.size / (plan.batch_size * plan.pixels) if memory else _STEP_BYTES
         times = [trained, evaluated, self._decode_seconds(plan), compilation, tracing]
         return self._of_the_first_process(plan, [*times, needed])
 
