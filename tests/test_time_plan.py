@@ -145,8 +145,7 @@ def test_batches_are_smaller_where_there_would_be_few_steps():
 def test_all_sizes_of_batches_can_be_trained(accumulate, batch_norm):
     fields = {"accumulate": accumulate, "batch_norm": batch_norm, "batch_norm_group_size": 8, "time_limit": "5m"}
     own = [(name, str(value)) for name, value in {**fields, "batch_size": 192}.items()]
-    unit = batch_unit(load_config("smoke", own), 2)
-    sizes = batch_sizes_of(192, unit)
+    sizes = batch_sizes_of(192, batch_unit(accumulate, batch_norm, 8, num_devices=2))
     assert len(sizes) > 1
     for size in sizes:
         config = load_config("smoke", [*own, ("batch_size", str(size))])

@@ -54,12 +54,17 @@ def loss_weights(config: ConfigDict) -> dict[str, float]:
     return {level: config.loss_weights.get(level, 1.0) for level in head_names(config)}
 
 
-def batch_unit(config: ConfigDict, num_devices: int = 1) -> int:
-    """Returns the number of images of which batch_size has to be a multiple, on so many devices."""
-    normalized = 2 if config.accumulate > 1 else 1  # images that share the statistics of BatchNorm, at least
-    if config.batch_norm == "group":
-        normalized = config.batch_norm_group_size
-    return config.accumulate * math.lcm(num_devices, normalized)
+def batch_unit(accumulate: int, batch_norm: str, group_size: int, num_devices: int = 1) -> int:
+    """Returns the number of images of which batch_size has to be a multiple.
+
+    Args:
+        accumulate: as in the config.
+        batch_norm: as in the config.
+        group_size: batch_norm_group_size of the config.
+        num_devices: over which a batch, or each part of it, is spread evenly.
+    """
+    least = 2 if accumulate > 1 else 1  # images whose statistics BatchNorm takes
+    return accumulate * math.lcm(num_devices, group_size if batch_norm == "group" else least)
 
 
 def _check_levels(config: ConfigDict) -> None:
@@ -145,10 +150,11 @@ def _check_sizes(config: ConfigDict) -> None:
             f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
             f"{config.batch_norm_group_size}, if batch_norm is group."
         )
-    if config.accumulate > 1 and config.batch_size % batch_unit(config):
+    unit = batch_unit(config.accumulate, config.batch_norm, config.batch_norm_group_size)
+    if config.accumulate > 1 and config.batch_size % unit:
         raise UserError(
             f"accumulate is {config.accumulate}, but batch_size, {config.batch_size}, must be a multiple of it, "
-            f"and a part a multiple of {batch_unit(config) // config.accumulate} images."
+            f"and a part a multiple of {unit // config.accumulate} images."
         )
     warmup = config.warmup_epochs
     if warmup >= config.num_epochs and not config.time_limit:  # which chooses more epochs than that

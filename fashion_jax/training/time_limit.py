@@ -141,7 +141,8 @@ class Planner:
             MIN_IMAGE_SIZE,
             canvas_shape(config, image_shape(config)) if canvas else None,
         )
-        batch_sizes = batch_sizes_of(config.batch_size, batch_unit(config, self.mesh.size))
+        unit = batch_unit(config.accumulate, config.batch_norm, config.batch_norm_group_size, self.mesh.size)
+        batch_sizes = batch_sizes_of(config.batch_size, unit)
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
         return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, math.floor(config.warmup_epochs) + 1)
 
