@@ -164,6 +164,8 @@ def test_a_time_that_is_too_short_is_refused_with_the_time_that_is_needed():
         choose(candidates(), measured(85), WORK, limit=60, elapsed=20)
     with pytest.raises(UserError, match="3 epochs"):
         choose(candidates(fewest_epochs=3), measured(85), WORK, limit=90, elapsed=20)
+    with pytest.raises(UserError, match="3 epochs"):  # of a plan that was timed, less is enough to refuse it
+        choose(candidates(fewest_epochs=3), measured(85), WORK, limit=150, elapsed=20, compiled=Plan((32, 32), 3, 64))
 
 
 def test_a_compiled_plan_stays_if_it_still_suits():

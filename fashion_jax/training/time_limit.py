@@ -34,6 +34,7 @@ from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task, Terminal
+from fashion_jax.training.dispatch import dispatches
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.time_plan import (
     MOST_PIXELS,
@@ -221,8 +222,8 @@ class Planner:
 
     def _measured(self, plan: Plan, program: Program, state: TrainState) -> Measured:
         """Compiles and times the steps of a plan."""
-        boundary = min(len(self.dataset.splits["train"]) // plan.batch_size, self.config.checkpoint.every_steps)
-        count = self.config.steps_per_dispatch if self.config.steps_per_dispatch <= boundary else 1
+        together, every = self.config.steps_per_dispatch, self.config.checkpoint.every_steps
+        _, count = next(dispatches(0, [len(self.dataset.splits["train"]) // plan.batch_size], together, every))
         jitted, batch = program.train_step, self._batch(plan.shape, plan.batch_size)
         dispatched = functools.partial(put_batch, batch, self.mesh)
         if count > 1:
