@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.command import create_parser, origin, parse, write_json
 from fashion_jax.command_line import Overrides, run_command
-from fashion_jax.config.loading import load_run_config
+from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.workdir.metrics_file import read_metrics
@@ -40,6 +40,8 @@ def _measure(arguments: list[str]) -> None:
     flags, overrides = _parse(arguments)
     study = read_study(flags.study)
     runs = list(runs_of(study, overrides, flags.workdirs / flags.study.stem))
+    for run in runs:
+        check_fields(run, study["config"])
     for run in runs:
         if flags.train:
             fields = [f"--config.{field}={value}" for field, value in run.overrides]
@@ -91,6 +93,24 @@ def runs_of(study: dict[str, Any], overrides: Overrides, folder: Path) -> Iterat
             yield Run(variant, seed, list(fields.items()), folder / f"{variant}_seed{seed}")
 
 
+def check_fields(run: Run, config: str) -> None:
+    """Checks that what is in the directory of a run has the fields of its variant; the data may have been moved.
+
+    Raises:
+        UserError: it was trained with others, which it would go on with, or be taken for the variant.
+    """
+    path = config_path(run.workdir)
+    if not path.exists():
+        return
+    wanted, found = flatten(load_config(config, run.overrides)), flatten(load_run_config(path))
+    for field, _ in run.overrides:
+        if field != "data.path" and wanted[field] != found[field]:
+            raise UserError(
+                f"{run.workdir} was trained with {field}={found[field]!r}, but {run.variant!r} has {wanted[field]!r}: "
+                "remove that directory, or name other --workdirs."
+            )
+
+
 def _call(module: str, *arguments: str, output: int | None = None) -> None:
     """Runs a command of the project; raises a RunError if it fails or is stopped."""
     status = subprocess.run([sys.executable, "-m", module, *arguments], check=False, stdout=output).returncode
@@ -140,13 +160,16 @@ def _summary(run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def seconds(lines: Sequence[dict[str, Any]], batch_size: int) -> float:
+def seconds(lines: Sequence[dict[str, Any]], batch_size: int) -> float | None:
     """Returns the time of all epochs, from the speed of each: of an epoch that was resumed, only a part was timed.
 
-    An epoch that has no speed, as it was resumed after its last step, counts with the mean speed of the others.
+    An epoch that has no speed, as it was resumed after its last step, counts with the mean speed of the others. None
+    means that no epoch has one.
     """
     steps = np.diff([0, *(line["step"] for line in lines)])
     per_image = np.array([1 / line["timing"].get("images_per_second", np.nan) for line in lines])
+    if np.isnan(per_image).all():
+        return None
     per_image[np.isnan(per_image)] = np.nanmean(per_image)
     validation = sum(line["timing"]["validation_seconds"] for line in lines)
     return float(np.sum(steps * batch_size * per_image) + validation)
@@ -190,8 +213,11 @@ def _difference(tests: Sequence[dict[str, Any]]) -> str:
 
 
 def _costs(runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> list[str]:
-    names = ("training_flops", "seconds")
-    return [f"{sum(run[name] for run in runs) / sum(run[name] for run in first):.2f} ×" for name in names]
+    def ratio(name: str) -> str:
+        own, others = ([run[name] for run in group] for group in (runs, first))
+        return "" if None in own + others else f"{sum(own) / sum(others):.2f} ×"
+
+    return [ratio("training_flops"), ratio("seconds")]
 
 
 def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:

@@ -117,7 +117,7 @@ def compile_step(config: ConfigDict, devices: list[jax.Device]) -> tuple[jax.sta
     from fashion_jax.step.train_state import abstract_batch
 
     mesh = create_mesh(devices)
-    check_batch_size(config.batch_size, mesh.size, config.accumulate)
+    check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
     program = create_program(config, taxonomy, mesh, num_images=1000 * config.batch_size)
     state = program.abstract_state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch
 from fashion_jax.step.program import Program, create_program
-from fashion_jax.step.train_state import TrainState
+from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Batch
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.dispatch import next_batch
@@ -74,35 +75,38 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     Raises:
         UserError: batch_size is not divisible by the number of devices.
     """
-    program, state, batches = _first_step(config)
+    program = _program(config)
+    _, paths = synthetic_taxonomy(list(config.data.levels))
+    state, batches = program.create_state(), random_batches(config, program.taxonomy, paths, program.mesh)
     steps, step_fn, given = config.steps_per_dispatch, program.train_step, batches
     if steps > 1:
         step_fn, given = program.train_steps, [next_batch(itertools.cycle(batches), steps)]
     began = time.perf_counter()
     compiled = step_fn.lower(state, given[0]).compile()
     seconds = time.perf_counter() - began
-    per_image = flops(program.train_step.trace(state, batches[0])) / config.batch_size
-    return CompiledStep(compiled, state, given, seconds, per_image, steps)
+    return CompiledStep(compiled, state, given, seconds, training_flops(config), steps)
 
 
 def training_flops(config: ConfigDict) -> float:
     """Returns the FLOPs of a training step of a checked config per image, by plain operations; compiles nothing."""
-    program, state, batches = _first_step(config)
-    return flops(program.train_step.trace(state, batches[0])) / config.batch_size
+    whole = copy.deepcopy(config)
+    whole.accumulate = 1  # parts are trained in a loop, whose body would be counted once
+    program = _program(whole)
+    canvas = canvas_shape(config, image_shape(config))
+    batch = abstract_batch(config.batch_size, program.taxonomy.levels, program.mesh, canvas)
+    return flops(program.train_step.trace(program.abstract_state, batch)) / config.batch_size
 
 
-def _first_step(config: ConfigDict) -> tuple[Program, TrainState, list[Batch]]:
-    """Returns the program of a config, its first state, and made-up batches on the devices."""
+def _program(config: ConfigDict) -> Program:
+    """Returns the program of a checked config over all devices, with made-up classes."""
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     mesh = create_mesh()
-    check_batch_size(config.batch_size, mesh.size)
-    taxonomy, paths = synthetic_taxonomy(list(config.data.levels))
+    check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
+    taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
     counts = {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels}
     num_images = _STEPS_PER_EPOCH * config.batch_size
-    program = create_program(config, taxonomy, mesh, num_images=num_images, counts=counts)
-    state = program.create_state()
-    return program, state, random_batches(config, taxonomy, paths, mesh)
+    return create_program(config, taxonomy, mesh, num_images=num_images, counts=counts)
 
 
 def synthetic_taxonomy(levels: list[str]) -> tuple[Taxonomy, list[list[str]]]:

@@ -90,7 +90,7 @@ def measure(config: ConfigDict, steps: int, counts: list[int]) -> dict[str, Any]
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     for count in counts:
-        check_batch_size(config.batch_size, count, config.accumulate)
+        check_batch_size(config.batch_size, count, config.accumulate, config.batch_norm)
     import_tensorflow()
     dataset = load_dataset(config)
     began = time.perf_counter()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ablation
-from fashion_jax.config.loading import load_config
+from fashion_jax.config.loading import config_to_json, load_config
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.paths import page_path, report_path
 
@@ -106,6 +106,24 @@ def test_every_variant_of_the_studies_is_a_config(path: Path) -> None:
     study = ablation.read_study(path)
     for variant in ablation.runs_of(study, [], Path("runs")):
         assert load_config(study["config"], variant.overrides).seed == variant.seed
+
+
+def test_a_run_of_other_fields_is_not_taken_for_a_variant(tmp_path: Path) -> None:
+    fields = [("num_epochs", "2"), ("data.path", "photos"), ("data.source", "csv")]
+    variant = ablation.Run("short", 0, fields, tmp_path)
+    ablation.check_fields(variant, "smoke")  # nothing is there yet
+    config = load_config("smoke", [*fields[:1], ("data.path", "moved"), ("data.source", "csv")])
+    (tmp_path / "config.json").write_text(config_to_json(config))
+    ablation.check_fields(variant, "smoke")
+    with pytest.raises(UserError, match="num_epochs=2, but 'long' has 3"):
+        ablation.check_fields(ablation.Run("long", 0, [("num_epochs", "3"), *fields[1:]], tmp_path), "smoke")
+
+
+def test_a_run_without_any_timed_epoch_has_no_time() -> None:
+    lines = [{"step": 10, "timing": {"validation_seconds": 1.0}}]
+    assert ablation.seconds(lines, 8) is None
+    timed = run("recipe", 0, 0.9, None)
+    assert cells(ablation.table([timed, timed | {"variant": "late", "seconds": None}]), "late")[-2:] == ["1.00 ×", ""]
 
 
 @pytest.mark.long

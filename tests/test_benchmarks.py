@@ -59,6 +59,11 @@ def test_train_step_counts_the_flops_of_plain_convolutions(result):
     assert result["flops_per_image"] == pytest.approx(2 * (2 * stem + 3 * (block + heads)), rel=0.3)
 
 
+def test_the_parts_of_a_batch_are_all_counted():
+    whole, parts = (compiled_step.training_flops(load_config("smoke", [("accumulate", x)])) for x in ("1", "2"))
+    assert parts == whole > 0
+
+
 def test_train_step_builds_the_trunk_and_both_heads(result):
     trunk = (7 * 7 * 3 + 2) * 64 + 2 * (9 * 64 + 2) * 64  # the small resnet10 has one block
     main = 65 * 128 + 2 * 128 + 129 * 4
