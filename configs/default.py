@@ -17,7 +17,8 @@ def get_config() -> ConfigDict:
     config.seed = 0  # everything random is a pure function of (seed, step) or (seed, epoch)
     # Such as 90s, 30m or 1h30m: the whole command, page included, takes about so long. image_size, num_epochs and
     # batch_size are chosen for the lowest error that can be expected, whatever they are set to: image_size gives the
-    # aspect ratio only, and batch_size the largest batch. Empty: no limit, and the three stay as they are.
+    # aspect ratio only, and batch_size the largest batch. learning_rate_decay follows num_epochs. Empty: no limit, and
+    # they stay as they are.
     config.time_limit = ""
     config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes

@@ -21,6 +21,7 @@ from fashion_jax.training.time_limit import Planner
 from fashion_jax.training.time_plan import (
     FEWEST_STEPS,
     SMALLEST_BATCH,
+    STEP_PIXELS,
     Candidates,
     Measured,
     Plan,
@@ -47,6 +48,7 @@ WORK = Work(
     num_processes=1,
     free_memory=math.inf,
     keeps_programs=True,
+    step_pixels=STEP_PIXELS["sgd"],
 )
 STREAMED = dataclasses.replace(WORK, most_cached=0)
 LIMITS = (300, 900, 2400, 14_400)
@@ -132,6 +134,17 @@ def test_more_time_is_expected_to_reach_a_lower_error():
     assert errors == sorted(errors, reverse=True) and 0 < errors[-1] < errors[0] < 0.5
 
 
+@pytest.mark.parametrize(("optimizer", "least", "most"), [("sgd", 1.1, 1.4), ("muon", 1.8, 2.0)])
+def test_a_step_of_muon_takes_nearly_as_long_for_half_of_the_images(optimizer, least, most):
+    work, speed = dataclasses.replace(WORK, step_pixels=STEP_PIXELS[optimizer]), measured(100)
+
+    def epoch(batch_size: int) -> float:
+        long, short = (seconds_of(Plan((48, 48), epochs, batch_size), speed, work) for epochs in (101, 1))
+        return (long - short) / 100 - 4000 * speed.evaluate * (48 / 64) ** 2
+
+    assert least < epoch(32) / epoch(64) < most
+
+
 def test_batches_are_smaller_where_there_would_be_few_steps():
     few = dataclasses.replace(WORK, num_images=3000, num_validation=300)
     plan = choose(candidates(batch_size=96, unit=8), measured(85), few, limit=300, elapsed=20)
@@ -141,7 +154,10 @@ def test_batches_are_smaller_where_there_would_be_few_steps():
     assert batch_sizes_of(8, 1) == [8]
 
 
-@pytest.mark.parametrize(("accumulate", "batch_norm"), [(1, "group"), (2, "global"), (4, "global"), (3, "group")])
+@pytest.mark.parametrize(
+    ("accumulate", "batch_norm"),
+    [(1, "group"), (2, "global"), (4, "global"), (3, "group"), (1, "local"), (2, "local")],
+)
 def test_all_sizes_of_batches_can_be_trained(accumulate, batch_norm):
     fields = {"accumulate": accumulate, "batch_norm": batch_norm, "batch_norm_group_size": 8, "time_limit": "5m"}
     own = [(name, str(value)) for name, value in {**fields, "batch_size": 192}.items()]
@@ -149,7 +165,7 @@ def test_all_sizes_of_batches_can_be_trained(accumulate, batch_norm):
     assert len(sizes) > 1
     for size in sizes:
         config = load_config("smoke", [*own, ("batch_size", str(size))])
-        check_batch_size(config.batch_size, 2, config.accumulate)
+        check_batch_size(config.batch_size, 2, config.accumulate, config.batch_norm)
         assert config.batch_size // accumulate % 2 == 0
 
 
@@ -208,7 +224,7 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, monkeypa
     tiny_config.schedule, tiny_config.learning_rate_decay = "exponential", 0.5
     planner = Planner(tiny_config, load_dataset(tiny_config), create_mesh(), Terminal(), began=time.monotonic())
     plan = {"image_size": 32, "num_epochs": 2, "batch_size": 16}
-    assert planner.fields() == plan | {"learning_rate_decay": 0.5**3.5}  # 7 epochs have 0.5 ** 7
+    assert planner.fields() == plan | {"learning_rate_decay": 0.5**6}  # as the last of 7 epochs has
     assert [x.plan.num_epochs for x in measured] == [7, 2]
     assert all(value > 0 for x in measured for value in x[1:])
     said = capsys.readouterr().out

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import rate
-from fashion_jax.config.combinations import batch_unit
+from fashion_jax.config.combinations import batch_unit, fewest_epochs
 from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.cache_mode import cache_mode, free_device_memory, free_memory
@@ -38,6 +38,7 @@ from fashion_jax.training.dispatch import dispatches
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.time_plan import (
     MOST_PIXELS,
+    STEP_PIXELS,
     Candidates,
     Measured,
     Plan,
@@ -65,7 +66,7 @@ _TRACING_BY_EVALUATION = 5.0  # time of tracing both steps, in that of the step 
 _COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
 _COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
 _STEP_BYTES = 8000  # memory of a training step for each pixel of its images; three times that of 64 px
-_USED_MEMORY = 0.8  # share of the free memory that a step may take
+_USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded images may take nearly as much
 _SAVED_BYTES = 300e6  # per second, by a checkpoint
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
@@ -145,7 +146,8 @@ class Planner:
         unit = batch_unit(config.accumulate, config.batch_norm, config.batch_norm_group_size, self.mesh.size)
         batch_sizes = batch_sizes_of(config.batch_size, unit)
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
-        return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, math.floor(config.warmup_epochs) + 1)
+        fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
+        return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, fewest)
 
     def _cache_mode(self, shape: Shape) -> str | None:
         """Returns where decoded images are kept if they are trained at a shape; None if too little memory is free."""
@@ -181,7 +183,8 @@ class Planner:
             most_cached=math.prod(candidates.shapes[cached - 1]) if cached else 0,
             num_processes=jax.process_count(),
             free_memory=decided("memory", lambda: self._free_memory()),
-            keeps_programs=keeps_programs(),
+            keeps_programs=decided("the compilation cache", keeps_programs),
+            step_pixels=STEP_PIXELS[self.config.optimizer],
         )
 
     def _free_memory(self) -> float:
@@ -193,9 +196,14 @@ class Planner:
         size = plan.shape[0] if isinstance(self.config.image_size, int) else list(plan.shape)
         changes = {"image_size": size, "num_epochs": plan.num_epochs, "batch_size": plan.batch_size}
         if self.config.schedule == "exponential":  # ends at the learning rate at which the config's own epochs end
-            factor = self.config.learning_rate_decay ** (self.config.num_epochs / plan.num_epochs)
-            changes["learning_rate_decay"] = factor
+            own, planned = (self._decays(epochs) for epochs in (self.config.num_epochs, plan.num_epochs))
+            changes["learning_rate_decay"] = self.config.learning_rate_decay ** (own / (planned or 1))
         return changes
+
+    def _decays(self, num_epochs: int) -> float:
+        """Returns how often a learning rate that changes per epoch decays, or about as often as one does per step."""
+        is_fixed = self.config.schedule_per == "epoch"  # for the first epoch after the warm-up
+        return max(num_epochs - self.config.warmup_epochs - is_fixed, 0)
 
     def _program(self, plan: Plan) -> Program:
         config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
@@ -217,7 +225,8 @@ class Planner:
         seconds = self._evaluate_seconds(plan, evaluate, state)
         passes = 2 if self.config.eval_flip else 1
         compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
-        times = [guessed_train_seconds(plan, seconds / passes), seconds, self._decode_seconds(plan), compilation]
+        train = guessed_train_seconds(plan, seconds / passes, STEP_PIXELS[self.config.optimizer])
+        times = [train, seconds, self._decode_seconds(plan), compilation]
         return self._of_the_first_process(plan, [*times, _TRACING_BY_EVALUATION * tracing, _STEP_BYTES])
 
     def _measured(self, plan: Plan, program: Program, state: TrainState) -> Measured:

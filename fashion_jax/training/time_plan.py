@@ -26,8 +26,10 @@ _MOST_EPOCHS = 1 << 16
 # that images of 68 px take a third more time for each of their pixels than those of 64 px.
 _STRIDES = {2: 0.03, 4: 0.19, 8: 0.24, 16: 0.36, 32: 0.18}
 # A step takes as long as so many more pixels would, for its update and for the transformation of its kernels: ResNet-34
-# on two cores, whose steps of 32 images take 291 ms at 64 px and 930 ms at 128 px (docs/speed.md).
-_STEP_PIXELS = 48_000
+# on two cores, whose steps of 32 images take 291 ms at 64 px and 930 ms at 128 px (docs/speed.md). Muon's update
+# multiplies the matrices of all kernels with themselves ("What each choice gains" in docs/recipes.md).
+STEP_PIXELS = {"sgd": 48_000, "adamw": 48_000, "muon": 1_200_000}
+_EVALUATED_STEP_PIXELS = 48_000
 _TRAIN_BY_EVALUATION = 3.3  # time of an image in training, in that of its evaluation, both without the part of the step
 
 
@@ -82,6 +84,7 @@ class Work:
         num_processes: which divide the images among themselves.
         free_memory: bytes that the devices have together for a step.
         keeps_programs: whether a program that has been compiled is found again in the compilation cache.
+        step_pixels: that would take as long as the part of a training step that does not depend on its images.
     """
 
     num_images: int
@@ -95,6 +98,7 @@ class Work:
     num_processes: int
     free_memory: float
     keeps_programs: bool
+    step_pixels: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +174,7 @@ def tolerance(limit: float) -> float:
 
 def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None = None) -> float:
     """Returns the seconds that a plan takes from now on; see `choose` for the arguments."""
-    train = measured.train * _cost(plan) / _cost(measured.plan)
+    train = measured.train * _cost(plan, work.step_pixels) / _cost(measured.plan, work.step_pixels)
     evaluate = measured.evaluate * _cost_of_evaluation(plan) / _cost_of_evaluation(measured.plan)
     steps, batch = work.num_images // plan.batch_size, eval_batch_size(plan.batch_size, 1)
     evaluation = batch * math.ceil(work.num_validation / batch) * evaluate  # the last batch is filled up
@@ -187,13 +191,13 @@ def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None
     return start + plan.num_epochs * (epoch + saves * work.save) + evaluation + work.end
 
 
-def _cost(plan: Plan) -> float:
+def _cost(plan: Plan, step_pixels: float) -> float:
     """Returns the time of an image in training, relative to that of other plans."""
-    return _computed_pixels(plan.shape) + _STEP_PIXELS / plan.batch_size
+    return _computed_pixels(plan.shape) + step_pixels / plan.batch_size
 
 
 def _cost_of_evaluation(plan: Plan) -> float:
-    return _computed_pixels(plan.shape) + _STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
+    return _computed_pixels(plan.shape) + _EVALUATED_STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
 
 
 def _computed_pixels(shape: Shape) -> float:
@@ -202,9 +206,9 @@ def _computed_pixels(shape: Shape) -> float:
     return sum(x * math.ceil(height / s) * math.ceil(width / s) * s**2 for s, x in _STRIDES.items())
 
 
-def guessed_train_seconds(plan: Plan, evaluate: float) -> float:
+def guessed_train_seconds(plan: Plan, evaluate: float, step_pixels: float) -> float:
     """Returns the seconds of an image in training, guessed from those of its evaluation, without its mirror image."""
-    return _TRAIN_BY_EVALUATION * evaluate * _cost(plan) / _cost_of_evaluation(plan)
+    return _TRAIN_BY_EVALUATION * evaluate * _cost(plan, step_pixels) / _cost_of_evaluation(plan)
 
 
 def choose(
