@@ -98,3 +98,6 @@ def test_parts_must_go_over_the_devices():
     check_batch_size(64, 8, accumulate=4)
     with pytest.raises(UserError, match=r"batch_size is 48, but must be a multiple of 32: each of the 4 parts"):
         check_batch_size(48, 8, accumulate=4)
+    check_batch_size(64, 8, accumulate=4, batch_norm="local")
+    with pytest.raises(UserError, match=r"batch_size is 32, but must be at least 64 if batch_norm is local"):
+        check_batch_size(32, 8, accumulate=4, batch_norm="local")

@@ -63,8 +63,16 @@ def batch_unit(accumulate: int, batch_norm: str, group_size: int, num_devices: i
         group_size: batch_norm_group_size of the config.
         num_devices: over which a batch, or each part of it, is spread evenly.
     """
-    least = 2 if accumulate > 1 else 1  # images whose statistics BatchNorm takes
-    return accumulate * math.lcm(num_devices, group_size if batch_norm == "group" else least)
+    together = {"group": group_size, "local": 2 * num_devices}  # images whose statistics BatchNorm takes, at least two
+    return accumulate * math.lcm(num_devices, together.get(batch_norm, 2 if accumulate > 1 else 1))
+
+
+def fewest_epochs(schedule: str, schedule_per: str, warmup_epochs: float) -> int:
+    """Returns the epochs in which a schedule of the learning rate has its highest value, and one after it.
+
+    The last value of a one-cycle schedule is nearly 0: changed once per epoch, it needs one more to have a fall.
+    """
+    return math.floor(warmup_epochs) + (2 if schedule == "one_cycle" and schedule_per == "epoch" else 1)
 
 
 def _check_levels(config: ConfigDict) -> None:
@@ -215,6 +223,8 @@ def _check_effects(config: ConfigDict) -> None:
         raise UserError(
             f"adam_beta2 is {config.adam_beta2}, but optimizer is sgd, which has none: set optimizer to adamw or muon."
         )
+    if config.optimizer != "sgd" and config.momentum == 1:
+        raise UserError(f"momentum is 1, but optimizer is {config.optimizer}, whose averages need less: set it to 0.9.")
     if rare.tau != 1.0 and "logit_adjustment" not in rare.loss.values():
         raise UserError(
             f"rare_classes.tau is {rare.tau}, but no level of rare_classes.loss has logit_adjustment: set one."

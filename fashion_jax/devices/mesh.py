@@ -39,8 +39,12 @@ def _slice_index(device: jax.Device) -> int:
     return getattr(device, "slice_index", 0)
 
 
-def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> None:
-    """Raises a UserError if a batch, or each of its `accumulate` parts, cannot be spread evenly over the devices."""
+def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1, batch_norm: str = "global") -> None:
+    """Checks that a batch, or each of its `accumulate` parts, can be spread evenly over the devices.
+
+    Raises:
+        UserError: it cannot, or with batch_norm = local a device would take the statistics of a single image.
+    """
     if accumulate > 1 and batch_size % (num_devices * accumulate):
         raise UserError(
             f"batch_size is {batch_size}, but must be a multiple of {num_devices * accumulate}: each of the "
@@ -49,6 +53,11 @@ def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1) -> 
     if batch_size % num_devices:
         raise UserError(
             f"batch_size is {batch_size}, but must be a multiple of the {num_devices} devices it is spread over."
+        )
+    if batch_norm == "local" and batch_size < 2 * num_devices * accumulate:
+        raise UserError(
+            f"batch_size is {batch_size}, but must be at least {2 * num_devices * accumulate} if batch_norm is local: "
+            "each device takes the statistics of its own images, of which it needs two at a time."
         )
 
 

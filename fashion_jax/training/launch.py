@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import quiet_tensorflow
-from fashion_jax.config.combinations import best_metric, head_names
+from fashion_jax.config.combinations import best_metric, fewest_epochs, head_names
 from fashion_jax.config.loading import check_config
+from fashion_jax.errors import UserError
 
 if TYPE_CHECKING:
     from fashion_jax.serving.classifier import Classifier
@@ -82,12 +83,18 @@ def check(config: ConfigDict, workdir: Path) -> None:
     """Checks what a checked config names, and sets the flags of the compiler, which it reads when JAX starts.
 
     Raises:
-        UserError: a path or a source of weights is wrong.
+        UserError: a path or a source of weights is wrong, or the schedule has too few epochs to train anything.
     """
     from fashion_jax.data.dataset import check_paths
     from fashion_jax.devices.compiler import deterministic_flags
 
     check_paths(config)
+    fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
+    if config.num_epochs < fewest and not config.time_limit:
+        raise UserError(
+            f"num_epochs is {config.num_epochs}, but the last epoch of {config.schedule} has hardly any learning rate "
+            f"if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest} or more."
+        )
     if config.model.init_from or config.model.init_heads_from:
         from fashion_jax.training.sources import check_heads, normalizations
 
@@ -105,12 +112,9 @@ def launch(config: ConfigDict, workdir: Path, began: float) -> list[dict[str, An
     import jax
 
     from fashion_jax.devices.compilation_cache import enable_compilation_cache
-    from fashion_jax.devices.mesh import check_batch_size
 
-    if config.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", config.dtype == "float64")
     enable_compilation_cache(config.data.cache_dir)
-    check_batch_size(config.batch_size, jax.device_count(), config.accumulate)
     from fashion_jax.training.train import train_and_evaluate
 
     return train_and_evaluate(config, workdir, began=began)
