@@ -451,6 +451,11 @@ def typed_command(name: str, *arguments: str) -> str:
     return shlex.join([own if near.startswith(os.pardir) else near, *words])
 
 
+def gibibytes(size: float) -> str:
+    """Formats bytes as 1.5 GiB."""
+    return f"{size / 2**30:.1f} GiB"
+
+
 def about(seconds: float) -> str:
     """Formats a rough duration as 45 s, 12 min, 3 h 20 min or 2 days 5 h."""
     if seconds < 99.5:

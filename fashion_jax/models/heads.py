@@ -8,6 +8,8 @@ from jax import Array, lax
 
 from fashion_jax.models.layers import linear, param_dtype
 
+LAST_LAYER = "logits"  # of each head
+
 
 class LinearHead(nn.Module):
     """A single linear layer."""
@@ -19,7 +21,7 @@ class LinearHead(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps features [batch, features] to logits [batch, num_classes]."""
         del train
-        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
+        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name=LAST_LAYER)
 
 
 class MainHead(nn.Module):
@@ -33,7 +35,7 @@ class MainHead(nn.Module):
         """Maps features [batch, features] to logits [batch, num_classes]."""
         x = linear(128, x, name="linear1")
         x = nn.relu(self.norm(name="bn1")(x, train=train))
-        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
+        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name=LAST_LAYER)
 
 
 class SubHead(nn.Module):
@@ -50,7 +52,7 @@ class SubHead(nn.Module):
             x = linear(features, x, name=f"linear{i + 1}")
             x = nn.relu(self.norm(name=f"bn{i + 1}")(x, train=train))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name="logits")
+        return linear(self.num_classes, x, dtype=param_dtype(x.dtype), name=LAST_LAYER)
 
 
 class ClassifierHead(nn.Module):
@@ -66,7 +68,7 @@ class ClassifierHead(nn.Module):
         for i in range(2):
             x = nn.relu(self._dense(4096, x.dtype, f"linear{i + 1}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return self._dense(self.num_classes, param_dtype(x.dtype), "logits")(x)
+        return self._dense(self.num_classes, param_dtype(x.dtype), LAST_LAYER)(x)
 
     def _dense(self, features: int, dtype: jnp.dtype, name: str) -> nn.Dense:
         return nn.Dense(

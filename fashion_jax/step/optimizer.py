@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from optax.contrib import MuonDimensionNumbers, muon
 
 from fashion_jax.models.factors import Factors
+from fashion_jax.models.heads import LAST_LAYER
 
-_LAST_LAYER = "logits"  # of the heads
 _MUON_RMS = 0.2  # root mean square of Muon's updates, that of AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2)
 
 
@@ -39,7 +39,7 @@ def create_optimizer(config: ConfigDict, factors: Factors) -> optax.GradientTran
         names = tuple(key.key for key in path)
         if factors.is_frozen(*names):
             return "frozen"
-        return "matrix" if "matrix" in rules and leaf.ndim > 1 and _LAST_LAYER not in names else "trained"
+        return "matrix" if "matrix" in rules and leaf.ndim > 1 and LAST_LAYER not in names else "trained"
 
     rules["frozen"] = optax.set_to_zero()
     return optax.partition(rules, lambda params: jax.tree.map_with_path(label, params))

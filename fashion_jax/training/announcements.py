@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from fashion_jax.command_line import typed_command
+from fashion_jax.command_line import gibibytes, typed_command
 from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.data.batches.cache_mode import free_memory
 from fashion_jax.data.dataset import Split
@@ -29,20 +29,16 @@ def device_text(mesh: Mesh) -> str:
     if devices[0].platform == "cpu":
         cores = usable_processors()
         text = "CPU" if len(devices) == 1 else f"{len(devices)} CPU devices"
-        return f"{text}, {cores} core{'' if cores == 1 else 's'}, {_gib(free_memory())} of memory free"
+        return f"{text}, {cores} core{'' if cores == 1 else 's'}, {gibibytes(free_memory())} of memory free"
     kinds = collections.Counter(device.device_kind for device in devices)
     text = ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
     limit = _memory_limit(mesh.local_devices[0])
-    return f"{text}, {_gib(limit)} of memory each" if limit else text
+    return f"{text}, {gibibytes(limit)} of memory each" if limit else text
 
 
 def _memory_limit(device: jax.Device) -> int:
     """Returns the bytes that JAX may use on a device; 0 if it does not say."""
     return (device.memory_stats() or {}).get("bytes_limit", 0)
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
 
 
 def first_rows(mesh: Mesh, splits: Mapping[str, Split], taxonomy: Taxonomy, steps: str, page: Path) -> Iterator[str]:

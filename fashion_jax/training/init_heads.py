@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import head_names
 from fashion_jax.config.loading import load_run_config
+from fashion_jax.models.heads import LAST_LAYER
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.init_from import ROOTS, Keys, stored_at
@@ -19,8 +20,6 @@ from fashion_jax.workdir.checkpoints.store import Say
 from fashion_jax.workdir.files import read_taxonomy
 from fashion_jax.workdir.paths import config_path
 from fashion_jax.workdir.trained import restore_parts
-
-_LAST_LAYER = "logits"  # of a head
 
 _MAX_NAMES = 5  # of new classes that are listed
 
@@ -56,7 +55,7 @@ def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], 
     for path in paths:
         level = _level(path)
         rows = _common(known.classes[level], taxonomy.classes[level])
-        leaves[path] = _kept(leaves[path], found[there[path]], rows) if _LAST_LAYER in path else found[there[path]]
+        leaves[path] = _kept(leaves[path], found[there[path]], rows) if LAST_LAYER in path else found[there[path]]
     say(f"The heads begin as in {workdir} after step {step}: {'; '.join(_told(levels, heads, known, taxonomy))}.")
     tree = unflatten_dict(leaves)
     return state.replace(params=tree["params"], model_state=tree.get("model_state", {}))
@@ -73,7 +72,7 @@ def _level(path: Keys) -> str:
 
 def _abstract(leaf: jax.Array, path: Keys, known: Taxonomy) -> jax.ShapeDtypeStruct:
     """Returns the shape of a leaf in the other run, whose last layers have its own number of classes."""
-    shape = (*leaf.shape[:-1], known.num_classes(_level(path))) if _LAST_LAYER in path else leaf.shape
+    shape = (*leaf.shape[:-1], known.num_classes(_level(path))) if LAST_LAYER in path else leaf.shape
     return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=leaf.sharding)
 
 

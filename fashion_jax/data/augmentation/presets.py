@@ -45,7 +45,7 @@ class Preset(NamedTuple):
     jitter: Jitter | None = None
     policy: Policy | None = None
     erase: float = 0.0  # share of the images that lose a rectangle
-    mix: float = 0.0  # share of the pairs of images that are mixed: mixup or CutMix
+    mix: float = 0.0  # share of the images that are mixed with another one: mixup or CutMix
 
 
 # Cubuk et al. 2020, two operations of strength 9 of 30.
@@ -66,7 +66,7 @@ PRESETS = {
         jitter=Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05),
     ),
     "trivial": Preset(crop=(0.5, 1.0), flip=True, policy=TRIVIAL_AUGMENT),
-    # Only half of the pairs are mixed: runs here are short and see each image only a few times.
+    # Only half of the images are mixed: runs here are short and see each image only a few times.
     "strong": Preset(crop=(0.35, 1.0), flip=True, policy=RAND_AUGMENT, erase=0.25, mix=0.5),
 }
 CROPPING = tuple(name for name, preset in PRESETS.items() if preset.crop)  # these need a canvas larger than the image

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
+from fashion_jax.command_line import gibibytes
 from fashion_jax.devices.host import container, machine
 from fashion_jax.devices.processes import exchange
 from fashion_jax.errors import UserError
@@ -58,7 +59,8 @@ def cache_mode(asked: str, size: int, mesh: Mesh | None) -> str:
         if needed > free * _ASKED_SHARE:
             each = f" for each of the {memory.sharers} processes of a machine" if memory.sharers > 1 else ""
             raise UserError(
-                f"data.cache is {asked!r}, but the decoded images take {_gib(needed)} and {_gib(free)} are free{each}: "
+                f"data.cache is {asked!r}, but the decoded images take {gibibytes(needed)} and {gibibytes(free)} are "
+                f"free{each}: "
                 "use data.cache=none, or lower image_size or data.canvas_size."
             )
     return asked
@@ -119,7 +121,3 @@ def free_device_memory(mesh: Mesh | None) -> int | None:
     if not all(stats):
         return None
     return min(x["bytes_limit"] - x["bytes_in_use"] for x in stats)
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
