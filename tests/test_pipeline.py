@@ -258,8 +258,10 @@ def test_the_first_50_batches_are_the_same_whatever_brings_them(tmp_path, monkey
 def test_the_shares_of_the_device_cache_lie_where_the_batch_is_spread(ten):
     split, _ = ten
     mesh = create_mesh()
-    images = open_images(split, config_of(batch_size=8, cache="device"), SHAPE, mesh)
+    decoded = []
+    images = open_images(split, config_of(batch_size=8, cache="device"), SHAPE, mesh, lambda: decoded.append(1))
     batch = put_batch(next(eval_batches(split, images, 8)), mesh)
+    assert decoded == [1]  # one chunk has all images
     assert batch["image"].sharding == batch["labels"]["sub"].sharding == batch_sharding(mesh)
     assert isinstance(images, DeviceImages)
 

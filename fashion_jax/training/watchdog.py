@@ -21,7 +21,8 @@ _STEPS = 20  # times the seconds of a step that are granted
 
 
 class Watchdog:
-    """Watches the loop of a run, which feeds it at every step and at every batch of an evaluation."""
+    """Watches the loop of a run, which feeds it at every step, at every batch of an evaluation, and while images
+    are decoded into the memory of devices."""
 
     def __init__(
         self,
@@ -41,10 +42,10 @@ class Watchdog:
         self._minutes, self._step_seconds, self._end, self._clock = minutes, step_seconds, end, clock
         self._fed, self._step = clock(), 0
 
-    def feed(self, step: int) -> None:
-        """Notes that the loop has reached a step, or has gone on within the evaluation after it."""
-        self._fed, self._step = self._clock(), step
-        processes.reached(step)
+    def feed(self, step: int | None = None) -> None:
+        """Notes that the loop has reached a step or, without one, has gone on with what it does after the last one."""
+        self._fed, self._step = self._clock(), self._step if step is None else step
+        processes.reached(self._step)
 
     @property
     def limit(self) -> float:

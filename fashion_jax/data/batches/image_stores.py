@@ -87,8 +87,16 @@ class DeviceImages:
     Each process decodes the part that it sends to its own devices; the devices exchange the parts.
     """
 
-    def __init__(self, images: Images, count: int, canvas: tuple[int, int], mesh: Mesh):
+    def __init__(
+        self,
+        images: Images,
+        count: int,
+        canvas: tuple[int, int],
+        mesh: Mesh,
+        decoded: Callable[[], None] = lambda: None,
+    ):
         self._images, self._count, self._canvas, self._mesh = images, count, canvas, mesh
+        self._decoded = decoded  # called while all images are decoded, before the first batch
         self._pixels: jax.Array | None = None
         self._take = jax.jit(
             lambda pixels, indices: jnp.take(pixels, indices, axis=0, mode="clip"),
@@ -112,6 +120,7 @@ class DeviceImages:
         chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
         for k, decoded in enumerate(self._images.batches(lambda: iter(chunks))):
             pixels[k * _CHUNK : k * _CHUNK + len(decoded)] = decoded
+            self._decoded()
         pixels[len(wanted) :] = pixels[len(wanted) - 1]
         parts = put_batch({"pixels": pixels}, self._mesh)["pixels"]
         return jax.device_put(parts, replicated(self._mesh))

@@ -5,7 +5,7 @@ The libraries that decode are imported where files are opened, so that steps can
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,21 @@ def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = 
     return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
 
 
-def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: Mesh | None = None) -> Images:
+def open_images(
+    split: Split,
+    config: ConfigDict,
+    shape: tuple[int, int],
+    mesh: Mesh | None = None,
+    decoded: Callable[[], None] = lambda: None,
+) -> Images:
     """Opens the images of a split on canvases for images of `shape`, streamed or cached as data.cache says.
 
-    With a mesh the cache may be on its devices, without one it is in host memory.
+    Args:
+        split: any split.
+        config: gives the canvas, and where decoded images are kept.
+        shape: (height, width) of the network's input.
+        mesh: on whose devices decoded images may be kept; without one they are in host memory.
+        decoded: called from time to time while all images are decoded before the first batch.
 
     Raises:
         UserError: the images do not fit into the memory that data.cache asks for; raised before any is decoded.
@@ -106,7 +117,7 @@ def open_images(split: Split, config: ConfigDict, shape: tuple[int, int], mesh: 
     if mode == "none":
         return streamed
     if mode == "device" and mesh is not None:
-        return DeviceImages(streamed, len(split), canvas, mesh)
+        return DeviceImages(streamed, len(split), canvas, mesh, decoded)
     return CachedImages(streamed, len(split), canvas)
 
 
