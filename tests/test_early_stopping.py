@@ -3,7 +3,7 @@ import math
 import jax
 import pytest
 
-from fashion_jax.scoring.early_stopping import progress
+from fashion_jax.scoring.early_stopping import is_defined, is_exhausted, progress
 from fashion_jax.training import train
 from fashion_jax.training.train import train_and_evaluate
 
@@ -12,10 +12,22 @@ METRIC = "validation/sub/accuracy"
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([], (-math.inf, 0)), ([0.5], (0.5, 0)), ([0.5, 0.4, 0.5], (0.5, 2)), ([math.nan, 0.1, math.nan], (0.1, 1))],
+    [
+        ([], (-math.inf, 0)),
+        ([0.5], (0.5, 0)),
+        ([0.5, 0.4, 0.5], (0.5, 2)),
+        ([math.nan, 0.1, math.nan], (0.1, 1)),
+        ([math.nan] * 3, (-math.inf, 0)),  # a level without known labels never stops a run
+    ],
 )
 def test_progress_counts_the_epochs_since_the_first_best_one(values, expected):
     assert progress([{METRIC: value} for value in values], METRIC) == expected
+
+
+def test_a_metric_that_no_epoch_has_stops_nothing():
+    lines = [{METRIC: None}] * 3
+    assert not is_defined(lines, METRIC) and not is_exhausted({"metric": METRIC, "patience": 2}, lines)
+    assert is_exhausted({"metric": METRIC, "patience": 2}, [{METRIC: 0.5}, *lines[1:]])
 
 
 def test_a_lower_loss_is_better():

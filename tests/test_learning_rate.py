@@ -80,6 +80,9 @@ def test_a_warm_up_may_be_a_part_of_an_epoch_and_its_peak_that_of_one_cycle():
     np.testing.assert_allclose(found, inputs.LEARNING_RATE * np.asarray([1 / 4, 2 / 4, 3 / 4] + 9 * [1]))
     peak = np.argmax(learning_rates(with_schedule("one_cycle", 10, warmup_epochs=5.0), 16).values)
     assert peak == 4
+    for warmup in (1.0, 0.3):  # a peak at the first unit, for 0.3 of an epoch of 4 steps too
+        found = learning_rates(with_schedule("one_cycle", 3, schedule_per="step", warmup_epochs=warmup / 4), 16).values
+        assert np.argmax(found) == 0 and found[0] == inputs.LEARNING_RATE
 
 
 @pytest.mark.parametrize("schedule_per", ["epoch", "step"])
@@ -91,4 +94,4 @@ def test_the_step_looks_up_its_position(schedule_per):
             found = rates.at(jnp.int32(epoch), jnp.int32(4 * step))
             expected = rates.values[epoch if schedule_per == "epoch" else 3 * epoch + step]
             assert float(found) == pytest.approx(expected, rel=1e-6)
-            assert rates.of(epoch + 1, steps_left=2 - step) == pytest.approx(expected)
+            assert rates.of(epoch, 4 * step) == pytest.approx(expected)

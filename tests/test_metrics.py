@@ -174,3 +174,8 @@ def test_accumulators_follow_the_dtype():
         added = add(accumulators, losses=-log_probs[:, 0], log_probs=log_probs, labels=jnp.array([0]))
     assert {name: value.dtype for name, value in added.items()} == {n: v.dtype for n, v in accumulators.items()}
     assert added["loss_sum"].dtype == jnp.float64
+
+
+def test_a_level_without_weight_adds_nothing_to_the_loss_even_if_it_has_none():
+    levels = {"main": {"loss": float("nan")}, "sub": {"loss": 0.5}}
+    assert metrics.named_metrics(levels, {"main": 0.0, "sub": 2.0})["loss"] == 1.0

@@ -134,5 +134,7 @@ def test_a_run_has_events_of_its_steps_its_epochs_and_its_images(finished_run):
     for name in ("loss", "learning_rate", "gradient_norm", "images_per_second"):
         ((step, value),) = points(train, f"step/{name}")
         assert step == 19 and value.expected > 0
+        if name == "learning_rate":  # that of the second epoch, to which step 19 belongs
+            assert value == lines[1]["learning_rate"] != lines[0]["learning_rate"]
     assert {"config", "augmentation"} <= set(train.Tags()["tensors"])
     assert "confusion_matrix/sub" in validation.Tags()["tensors"]

@@ -105,9 +105,13 @@ def test_other_numbers_of_training_images_are_told(finished_run, tiny_config, tm
     data["splits"]["train"] |= {"images": 1161, "ids_sha256": "0"}
     data["splits"]["validation"]["ids_sha256"] = "0"
     (workdir / "data.json").write_text(json.dumps(data))
+    training = "The training split has 160 images instead of 1,161, in another order"
+    train_and_evaluate(tiny_config, workdir)
+    assert f"{training}: without effect, since the run is complete." in capsys.readouterr().out
+    tiny_config.num_epochs = 3
     train_and_evaluate(tiny_config, workdir)
     out = capsys.readouterr().out
-    assert "The training split has 160 images instead of 1,161, in another order: from here on." in out
+    assert f"{training}: from here on." in out
     assert "The validation split has other images, which may have been trained on: from here on." in out
     train_and_evaluate(tiny_config, workdir)
     assert "from here on" not in capsys.readouterr().out

@@ -118,10 +118,13 @@ def test_metrics_of_the_best_epoch_agree_with_scikit_learn(finished):
 
 
 def test_running_again_says_that_the_run_is_complete(finished, tiny_config, capsys):
-    before = (finished / "metrics.jsonl").read_bytes()
+    before = [(finished / name).read_bytes() for name in ("metrics.jsonl", "config.json")]
     train_and_evaluate(tiny_config, finished)
-    assert "complete" in capsys.readouterr().out
-    assert (finished / "metrics.jsonl").read_bytes() == before
+    tiny_config.batch_size = 8  # of later steps, of which there are none
+    train_and_evaluate(tiny_config, finished)
+    out = capsys.readouterr().out
+    assert out.count(" is complete: ") == 2 and "batch_size is 8 instead of 16: without effect" in out
+    assert [(finished / name).read_bytes() for name in ("metrics.jsonl", "config.json")] == before
 
 
 @pytest.mark.usefixtures("no_report")

@@ -17,13 +17,23 @@ def progress(lines: Iterable[Mapping[str, Any]], metric: str) -> tuple[float, in
         metric: such as validation/sub/macro_f1. A score is higher where it is better: a loss is negated.
 
     Returns:
-        The score, -inf before the first epoch that has one, and the epochs after the first one that had it.
+        The score, and the epochs after the first one that had it; -inf and 0 before any epoch has a score.
     """
     best, count = -math.inf, 0
     for line in lines:
         found = score(line, metric)
-        best, count = (found, 0) if found > best else (best, count + 1)
+        best, count = (found, 0) if found > best else (best, count + math.isfinite(best))
     return best, count
+
+
+def is_defined(lines: Iterable[Mapping[str, Any]], metric: str) -> bool:
+    """Returns whether an epoch has a score of a metric, which a level without known labels has not."""
+    return math.isfinite(progress(lines, metric)[0])
+
+
+def is_exhausted(early_stopping: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> bool:
+    """Returns whether the epochs of some lines of metrics.jsonl exhaust the patience of the config's early_stopping."""
+    return bool(early_stopping) and progress(lines, early_stopping["metric"])[1] >= early_stopping["patience"]
 
 
 def stopped_early(early_stopping: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], num_epochs: int) -> str:
@@ -34,12 +44,9 @@ def stopped_early(early_stopping: Mapping[str, Any], lines: Sequence[Mapping[str
         lines: the lines of metrics.jsonl.
         num_epochs: of the config.
     """
-    if not early_stopping or not lines or lines[-1]["epoch"] >= num_epochs:
-        return ""
-    metric, patience = early_stopping["metric"], early_stopping["patience"]
-    if progress(lines, metric)[1] < patience:
+    if not lines or lines[-1]["epoch"] >= num_epochs or not is_exhausted(early_stopping, lines):
         return ""
     return (
-        f"the run stopped early, after epoch {lines[-1]['epoch']} of {num_epochs}: {metric} has not improved for "
-        f"{patience} epochs (early_stopping)"
+        f"the run stopped early, after epoch {lines[-1]['epoch']} of {num_epochs}: {early_stopping['metric']} has not "
+        f"improved for {early_stopping['patience']} epochs (early_stopping)"
     )

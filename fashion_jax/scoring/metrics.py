@@ -152,9 +152,12 @@ def split_metrics(
 
 
 def named_metrics(levels: dict[str, dict[str, float]], loss_weights: Mapping[str, float]) -> dict[str, float]:
-    """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels' losses."""
+    """Flattens level -> metric -> value, and adds the total loss: the weighted sum of the trained levels' losses.
+
+    A level of weight 0 adds nothing, even where its loss is undefined.
+    """
     metrics = {f"{level}/{name}": value for level, values in levels.items() for name, value in values.items()}
-    metrics["loss"] = sum(weight * levels[level]["loss"] for level, weight in loss_weights.items())
+    metrics["loss"] = sum(weight * levels[level]["loss"] for level, weight in loss_weights.items() if weight)
     return metrics
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,13 +33,15 @@ class LearningRates:
 
     def at(self, epoch: Array, seen: Array) -> Array:
         """Returns the learning rate of the step that follows `seen` images of an epoch, counted from 0; both int32."""
-        done = jnp.minimum(seen // self.batch_size, self.per_epoch - 1)
-        return jnp.asarray(self.values)[jnp.minimum(epoch * self.per_epoch + done, len(self.values) - 1)]
+        return jnp.asarray(self.values)[self._place(epoch, seen, jnp.minimum)]
 
-    def of(self, epoch: int, steps_left: int) -> float:
-        """Returns the learning rate of a step after which so many follow in its epoch, which is counted from 1."""
-        done = max(self.per_epoch - 1 - steps_left, 0)
-        return float(self.values[(epoch - 1) * self.per_epoch + done])
+    def of(self, epoch: int, seen: int) -> float:
+        """Returns what `at` does, for numbers of the host."""
+        return float(self.values[self._place(epoch, seen, min)])
+
+    def _place(self, epoch: Any, seen: Any, least: Callable[[Any, Any], Any]) -> Any:
+        done = least(seen // self.batch_size, self.per_epoch - 1)
+        return least(epoch * self.per_epoch + done, len(self.values) - 1)
 
 
 def learning_rates(config: ConfigDict, num_images: int) -> LearningRates:
@@ -58,7 +62,7 @@ def learning_rates(config: ConfigDict, num_images: int) -> LearningRates:
     if config.learning_rate_batch_size:
         highest *= config.batch_size / config.learning_rate_batch_size
     if config.schedule == "one_cycle":
-        values = highest * _one_cycle(count, warmup or _PEAK * count)
+        values = highest * _one_cycle(count, max(warmup, 1) if config.warmup_epochs else _PEAK * count)
         return LearningRates(values, per_epoch, config.batch_size, highest)
     units = np.arange(count - warmup)
     rising = highest * np.arange(1, warmup + 1) / (warmup + 1)
@@ -74,7 +78,7 @@ def learning_rates(config: ConfigDict, num_images: int) -> LearningRates:
 def _one_cycle(count: int, peak: float) -> np.ndarray:
     """Returns OneCycleLR's factors on the highest learning rate [count]; the peak is reached in `peak` units."""
     units, lowest = np.arange(count), 1 / _DIV_FACTOR
-    rising = _between(lowest, 1, units / max(peak - 1, 1e-9))
+    rising = _between(lowest, 1, units / (peak - 1)) if peak > 1 else 1.0
     falling = _between(1, lowest / _FINAL_DIV_FACTOR, (units - peak + 1) / max(count - peak, 1e-9))
     return np.where(units <= peak - 1, rising, falling)
 

@@ -62,7 +62,6 @@ class Program(StepParts):
             images,
             self.config.seed,
             is_averaged=self.config.average > 0,
-            stops_early=bool(self.config.early_stopping),
         )
         self.factors.tree(state.params)  # checks them
         return state

@@ -31,7 +31,6 @@ class TrainState(struct.PyTreeNode):
         metrics: the running epoch's sums by level, reset at an epoch's start.
         guard: counts of skipped updates, and sums of norms (see guard.py).
         average: params and model_state, averaged over the steps (see averaging.py); empty if nothing is averaged.
-        stopping: best score and epochs since then (see scoring/early_stopping.py); empty if it does not stop early.
     """
 
     step: Array
@@ -43,15 +42,14 @@ class TrainState(struct.PyTreeNode):
     metrics: Any
     guard: dict[str, Array]
     average: dict[str, Any] = struct.field(default_factory=dict)
-    stopping: dict[str, Array] = struct.field(default_factory=dict)
 
     def saved(self) -> dict[str, Any]:
-        """Returns the fields that a checkpoint has: average and stopping are absent where they are empty.
+        """Returns the fields that a checkpoint has: an empty average is absent.
 
-        So the checkpoints of runs without them are those of versions that had no such fields.
+        So the checkpoints of runs without one are those of versions that had no such field.
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in fields.items() if name not in ("average", "stopping") or value}
+        return {name: value for name, value in fields.items() if name != "average" or value}
 
     @property
     def used(self) -> tuple[Any, Any]:
@@ -69,7 +67,6 @@ def init_train_state(
     seed: int,
     *,
     is_averaged: bool = False,
-    stops_early: bool = False,
 ) -> TrainState:
     """Returns a new state, a pure function of the seed.
 
@@ -80,7 +77,6 @@ def init_train_state(
         images: [batch, height, width, 3], which give shapes and dtypes.
         seed: of the parameters.
         is_averaged: whether it holds averages of the parameters and statistics.
-        stops_early: whether it holds the progress of early stopping.
     """
     variables = dict(model.init({"params": jax.random.key(seed)}, images, train=False))
     params = variables.pop("params")
@@ -95,7 +91,6 @@ def init_train_state(
         metrics=init_accumulators(num_classes, jnp.promote_types(images.dtype, jnp.float32)),
         guard=init_guard(jnp.promote_types(images.dtype, jnp.float32)),
         average={"params": params, "model_state": variables} if is_averaged else {},
-        stopping={"best": jnp.asarray(-jnp.inf, jnp.float32), "count": none} if stops_early else {},
     )
 
 

@@ -113,7 +113,6 @@ def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[Tr
         metrics=guard.where(good, _next_metrics(metrics, log_probs, labels), metrics),
         guard=guard.count(state.guard, good, norm, update_norm, is_first),
         average=next_average(state.average, params, model_state, good=good, step=state.step, decay=config.average),
-        stopping=state.stopping,
     )
     return next_state, Outcome(loss, norm, next_state.guard["in_a_row"], next_state.guard["rollbacks"])
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fashion_jax.atomic import remove
 from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
-from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_everywhere
+from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows
 from fashion_jax.devices.processes import decided
-from fashion_jax.scoring.early_stopping import progress
+from fashion_jax.scoring.early_stopping import is_exhausted, progress
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
 from fashion_jax.step.guard import epoch_summary
 from fashion_jax.step.metrics import summarize
@@ -28,8 +28,8 @@ from fashion_jax.training.run import Run, Stopwatch
 from fashion_jax.workdir.paths import calibration_path, page_path, predictions_path, report_path
 
 
-def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> TrainState:
-    """Evaluates, saves, and writes the epoch's line; returns the state, with the progress of early stopping.
+def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
+    """Evaluates, saves, and writes the epoch's line.
 
     The order matters: on resume, a line without its checkpoint is cut off, and a checkpoint without its line gets one.
     """
@@ -50,22 +50,17 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> Train
     line["timing"] = timing
     line = decided("epoch", lambda: line)  # what the scores decide must be the same on processors of several kinds
     metric, lines = best_metric(config), [*run.metrics_file.lines, line]
-    is_best = progress(lines, metric)[1] == 0
-    if config.early_stopping:
-        best, count = progress(lines, config.early_stopping["metric"])
-        stopping = {"best": np.float32(best), "count": np.int32(count)}
-        state = state.replace(stopping=put_everywhere(stopping, run.program.mesh))
     run.checkpoints.add_score(step, score(line, metric))
     run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:
         run.events.write_epoch(line)
-    _say_epoch(run, line, is_best)
-    run.schedule.stop_early(state)
+    _say_epoch(run, line, is_best=progress(lines, metric)[1] == 0 and math.isfinite(score(line, metric)))
+    if is_exhausted(config.early_stopping, lines):
+        run.schedule.end_at(step)
     run.progress.pace.evaluated(timing["validation_seconds"], task.head_start())
     if estimate := run.progress.new_estimate(step, is_epochs_end=True):
         run.terminal.say(estimate)
-    return state
 
 
 def _say_epoch(run: Run, line: dict[str, Any], is_best: bool) -> None:

@@ -74,7 +74,7 @@ class Run:
 
     def learning_rate(self, step: int, rollbacks: int) -> float:
         """Returns the learning rate of a future step, counted from 1, or of the last one, after so many rollbacks."""
-        planned = self.program.learning_rates.of(self.schedule.epoch_of(step), self.schedule.end_of(step) - step)
+        planned = self.program.learning_rates.of(self.schedule.epoch_of(step) - 1, self.schedule.seen_before(step))
         return slowed(planned, self.config.nonfinite.learning_rate_factor, rollbacks)
 
 

@@ -11,7 +11,7 @@ import jax
 
 from fashion_jax.atomic import replacing_folder
 from fashion_jax.config.combinations import best_metric
-from fashion_jax.scoring.early_stopping import stopped_early
+from fashion_jax.scoring.early_stopping import is_defined, stopped_early
 from fashion_jax.scoring.metrics import score
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.train_state import TrainState
@@ -49,6 +49,8 @@ def _conclusion(run: Run, best: int) -> Iterator[str]:
     """Yields the last lines of a run: the scores of the best checkpoint, the page, and how to predict."""
     if reason := stopped_early(run.config.early_stopping, run.metrics_file.lines, run.config.num_epochs):
         yield f"{reason[:1].upper()}{reason[1:]}."
+    if run.config.early_stopping and not is_defined(run.metrics_file.lines, run.config.early_stopping["metric"]):
+        yield f"early_stopping had no effect, since {run.config.early_stopping['metric']} is undefined."
     line = next((line for line in run.metrics_file.lines if line["step"] == best), None)
     if line is None:  # it was saved within an epoch
         yield f"Done. Best checkpoint: step {best}"

@@ -18,13 +18,10 @@ class Schedule:
     position: Position
     epoch_ends: dict[int, int]
 
-    def __init__(self, num_images: int, batch_size: int, num_epochs: int, every_steps: int, patience: int = 0):
-        """Begins at step 0; steps are saved at multiples of every_steps and at the end of every epoch.
-
-        With a patience, the run ends after so many epochs without a better value of its metric.
-        """
+    def __init__(self, num_images: int, batch_size: int, num_epochs: int, every_steps: int):
+        """Begins at step 0; steps are saved at multiples of every_steps and at the end of every epoch."""
         self._num_images, self._batch_size, self._num_epochs = num_images, batch_size, num_epochs
-        self._every_steps, self._patience = every_steps, patience
+        self._every_steps = every_steps
         self.start_at(None)
 
     def start_at(self, state: TrainState | None) -> None:
@@ -38,14 +35,10 @@ class Schedule:
             step, epoch, seen = fetch((state.step, state.epoch, state.seen))
             self.position = Position(int(step), int(epoch), int(seen))
         self.epoch_ends = epoch_ends(self.position, self._num_images, self._batch_size, self._num_epochs)
-        if state is not None:
-            self.stop_early(state)
 
-    def stop_early(self, state: TrainState) -> None:
-        """Makes the step of a state the last one if its patience is at an end."""
-        if self._patience and int(fetch(state.stopping["count"])) >= self._patience:
-            last = int(fetch(state.step))
-            self.epoch_ends = {step: epoch for step, epoch in self.epoch_ends.items() if step <= last}
+    def end_at(self, last: int) -> None:
+        """Makes the end of an epoch that of the run."""
+        self.epoch_ends = {step: epoch for step, epoch in self.epoch_ends.items() if step <= last}
 
     @property
     def num_steps(self) -> int:
@@ -68,6 +61,13 @@ class Schedule:
     def end_of(self, step: int) -> int:
         """Returns the last step of the epoch that a future step belongs to."""
         return next(end for end in self.epoch_ends if step <= end)
+
+    def seen_before(self, step: int) -> int:
+        """Returns how many images of its epoch come before a future step, or before the last one."""
+        end = self.end_of(step)
+        if self.position.seen and end == min(self.epoch_ends):  # the epoch within which the run resumed
+            return self.position.seen + (step - self.position.step - 1) * self._batch_size
+        return (self.steps_per_epoch - 1 - (end - step)) * self._batch_size
 
     def is_scheduled(self, step: int) -> bool:
         """Returns whether a future step is saved in any case: at multiples of every_steps, and at ends of epochs."""

@@ -27,6 +27,7 @@ from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
 from fashion_jax.devices.processes import decided, meet
 from fashion_jax.errors import RunError, first_line
+from fashion_jax.scoring.early_stopping import is_exhausted
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.averaging import restart_average
 from fashion_jax.step.class_balance import class_counts
@@ -90,12 +91,12 @@ def train_and_evaluate(
     began = time.monotonic() if began is None else began
     check_config(config)
     mesh = create_mesh(devices)
-    check_batch_size(config.batch_size, mesh.size, config.accumulate)
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     check_workdir(workdir)
     config = copy.deepcopy(config)
     config.update(planned := planned_fields(workdir, config.time_limit))
+    check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.init_heads_from, workdir)
     changes = check_same_config(workdir, config)
@@ -174,15 +175,19 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
         step, state = start.checkpoints.restore_latest(start.program.abstract_state) or (0, None)
     schedule.start_at(state)
     metrics_file = _open_metrics(start, step)
+    if step in schedule.epoch_ends and is_exhausted(config.early_stopping, metrics_file.lines):
+        schedule.end_at(step)
+    is_trained = step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs
+    if is_trained and decided("results", lambda: has_results(workdir)):
+        for change in changes:
+            say(f"{change}: without effect, since the run is complete.")
+        say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
+        return metrics_file.lines
     if step < schedule.num_steps:
         start.checkpoints.check_room(start.program.abstract_state)
     write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
     for change in changes:
         say(f"{change}: from here on.")
-    is_trained = step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs
-    if is_trained and decided("results", lambda: has_results(workdir)):
-        say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
-        return metrics_file.lines
     _introduce(start, step)
     with contextlib.ExitStack() as stack:
         with start.terminal.doing(Task("Creating the model")):
@@ -222,12 +227,14 @@ def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, even
         start.terminal.say(f"Note: the lines below have no room for {', '.join(table.unshown)}; metrics.jsonl has all.")
     progress = TrainingProgress(start.schedule, config.num_epochs, config.batch_size)
     end = functools.partial(end_stalled, start.workdir)
+    watchdog = Watchdog(config.watchdog_minutes, lambda: progress.pace.step_seconds, end)
+    split, mesh = dataset.splits["validation"], start.program.mesh
     return Run(
         program=start.program,
         train_step=train_step,
         workdir=start.workdir,
         dataset=dataset,
-        validation=open_images(dataset.splits["validation"], config, image_shape(config), start.program.mesh),
+        validation=open_images(split, config, image_shape(config), mesh, watchdog.feed),
         schedule=start.schedule,
         checkpoints=start.checkpoints,
         metrics_file=metrics_file,
@@ -235,7 +242,7 @@ def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, even
         terminal=start.terminal,
         progress=progress,
         table=table,
-        watchdog=Watchdog(config.watchdog_minutes, lambda: progress.pace.step_seconds, end),
+        watchdog=watchdog,
     )
 
 
@@ -243,9 +250,10 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
     """Trains from the state of a step to the last step, and writes the results."""
     written = [line["step"] for line in run.metrics_file.lines]
     if step in run.schedule.epoch_ends and step not in written:
-        state = end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
+        end_epoch(run, state, step, Stopwatch())  # killed between an epoch's last step and its line
     if step < run.schedule.num_steps:
-        images = open_images(run.dataset.splits["train"], run.config, image_shape(run.config), run.program.mesh)
+        split, mesh = run.dataset.splits["train"], run.program.mesh
+        images = open_images(split, run.config, image_shape(run.config), mesh, run.watchdog.feed)
         with run.terminal.doing(run.progress), run.watchdog.watching():
             state = _train(run, state, images)
     write_results(run, state)
@@ -290,8 +298,7 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = class_counts(dataset.splits["train"], dataset.taxonomy)
-    patience = config.early_stopping.get("patience", 0)
-    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, patience)
+    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     return _Start(
         program=create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts),
@@ -366,7 +373,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
                 stop(run, state, step)
             if step in run.schedule.epoch_ends:
                 pace.measure(step, watch.waited, is_last=True)
-                state = ready(end_epoch(run, state, step, watch))
+                end_epoch(run, state, step, watch)
                 watch = Stopwatch()
                 if step == run.schedule.num_steps:
                     break
@@ -385,7 +392,7 @@ def _report_progress(run: Run, step: int, outcome: Outcome, watch: Stopwatch) ->
     if run.events:
         scalars = {
             "loss": float(fetched.loss),
-            "learning_rate": run.learning_rate(run.schedule.epoch_of(step), int(fetched.rollbacks)),
+            "learning_rate": run.learning_rate(step, int(fetched.rollbacks)),
             "gradient_norm": float(fetched.gradient_norm),
             "images_per_second": watch.lap(run.config.batch_size),
         }

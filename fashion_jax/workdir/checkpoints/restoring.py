@@ -41,7 +41,7 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
     item = ocp.args.PyTreeRestore(
         item=tree,
         restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
-        partial_restore=isinstance(like, dict),
+        partial_restore=True,  # what else was saved is not read
     )
     try:
         handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone())
