@@ -45,9 +45,11 @@ def test_without_an_average_the_state_has_none(tiny_config):
 
 
 def test_a_checkpoint_of_before_there_were_averages_is_restored(tiny_config, tmp_path):
+    """Another one of before has the progress of early stopping, which follows from metrics.jsonl now."""
     state = build(tiny_config, jax.devices()[:1])[2]
     before = {name: getattr(state, name) for name in ("step", "epoch", "seen", "params", "model_state", "opt_state")}
     before |= {"metrics": state.metrics, "guard": state.guard}
+    before |= {"stopping": {"best": np.float32(0.5), "count": np.int32(1)}}
     with contextlib.closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
         checkpoints.save_now(0, before)
         step, restored = checkpoints.restore_latest(state)
