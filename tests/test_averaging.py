@@ -49,7 +49,7 @@ def test_a_checkpoint_of_before_there_were_averages_is_restored(tiny_config, tmp
     state = build(tiny_config, jax.devices()[:1])[2]
     before = {name: getattr(state, name) for name in ("step", "epoch", "seen", "params", "model_state", "opt_state")}
     before |= {"metrics": state.metrics, "guard": state.guard}
-    before |= {"stopping": {"best": np.float32(0.5), "count": np.int32(1)}}
+    before |= {"stopping": {"best": jnp.float32(0.5), "count": jnp.int32(1)}}
     with contextlib.closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
         checkpoints.save_now(0, before)
         step, restored = checkpoints.restore_latest(state)
