@@ -595,3 +595,14 @@ def test_a_path_alone_says_what_the_source_is(tmp_path, files, overrides, source
         config = load_config(str(ROOT / "configs" / "mtl.py"), [("data.path", str(path)), *overrides])
         assert config.data.source == source
         assert get_config("mtl", **{"data.path": path}, **dict(overrides)).data.source == source
+
+
+def test_a_path_in_a_config_file_says_what_the_source_is(tmp_path):
+    (tmp_path / "shop" / "Boots").mkdir(parents=True)
+    lines = ["from configs import default", "", "", "def get_config():", "    config = default.get_config()"]
+    lines += [f"    config.data.path = {str(tmp_path / 'shop')!r}", "    return config"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    config = load_config(str(tmp_path / "mine.py"), [])
+    assert config.data.source == "folder"
+    (tmp_path / "config.json").write_text(config_to_json(config).replace('"folder"', '"catalogue"'))
+    assert load_config(str(tmp_path / "config.json"), []).data.source == "catalogue"  # a run has what it was trained on

@@ -164,10 +164,12 @@ def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> C
 
     The source of the data is found where only its path is named.
     """
-    config, fields = _read_json(name) if name.endswith(".json") else _run(name), list(fields)
+    is_of_a_run, fields = name.endswith(".json"), list(fields)
+    config = _read_json(name) if is_of_a_run else _run(name)
     for field, value in fields:
         _set(config, field, value, is_text=is_text)
-    if _names_only_a_path(config.data.source, [field for field, _ in fields]):
+    named = [field for field, _ in fields] + ([] if is_of_a_run else ["data.path"])  # a config file may set it
+    if _names_only_a_path(config.data.source, named):
         config.data.source = _source_at(config.data.path, config.data.csv)
     check_config(config)
     _check_is_read(config.data.source, fields)
