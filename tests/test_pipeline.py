@@ -353,7 +353,9 @@ def test_processes_of_a_machine_divide_its_memory_and_those_of_a_container_its_l
 
 
 def test_the_free_memory_is_that_of_the_container(tmp_path, monkeypatch):
+    (tmp_path / "own").write_text("0::/\n")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "own")
     whole = memory.free_memory()
     assert whole > 1 << 20
     for name, text in (
@@ -364,4 +366,27 @@ def test_the_free_memory_is_that_of_the_container(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     assert memory.free_memory() > 1 << 20
     (tmp_path / "memory.max").write_text("1500\n")
+    assert memory.free_memory() == 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/slurm/job_1/step_0", "slurm/job_1", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:cpu,memory:/slurm/job_1/step_0",
+            "memory/slurm/job_1",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_the_free_memory_is_that_of_the_batch_job(tmp_path, monkeypatch, line, folder, names):
+    """Its limit is that of the job, whose steps have none of their own."""
+    (tmp_path / "own").write_text(f"1:pids:/elsewhere\n{line}\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "own")
+    (tmp_path / folder).mkdir(parents=True)
+    limit, used, cached = names
+    for name, text in ((limit, "1500\n"), (used, "700\n"), ("memory.stat", f"anon 1\n{cached} 200\n")):
+        (tmp_path / folder / name).write_text(text)
     assert memory.free_memory() == 1000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,10 @@ _AUTO_SHARE = 1 / 4  # of the free memory: training and validation each take one
 
 _ASKED_SHARE = 0.8
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# Of the two versions of Linux's control groups: the folder, the limit, what is used, and the cached file pages in it.
+_UNIFIED = "", "memory.max", "memory.current", "inactive_file"
+_FIRST_VERSION = "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
 
 
 class Memory(NamedTuple):
@@ -60,8 +64,7 @@ def cache_mode(asked: str, size: int, mesh: Mesh | None) -> str:
             each = f" for each of the {memory.sharers} processes of a machine" if memory.sharers > 1 else ""
             raise UserError(
                 f"data.cache is {asked!r}, but the decoded images take {gibibytes(needed)} and {gibibytes(free)} are "
-                f"free{each}: "
-                "use data.cache=none, or lower image_size or data.canvas_size."
+                f"free{each}: use data.cache=none, or lower image_size or data.canvas_size."
             )
     return asked
 
@@ -92,21 +95,31 @@ def free_memory() -> int:
 
 
 def free_by_place() -> dict[str, int]:
-    """Returns the bytes that are free on this machine, and those within the limit of its container if there is one.
+    """Returns the bytes that are free on this machine, and those within the limits of its container or batch job.
 
     The keys are equal in processes that share the memory.
     """
     import psutil
 
     free = {machine(): psutil.virtual_memory().available}
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())  # ValueError where it is "max"
-        used = int((_CGROUP / "memory.current").read_text())
-        files = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        # the kernel drops cached file pages when memory is needed
-        return free | {f"container {container()}": limit - used + int(files["inactive_file"])}
-    except (OSError, ValueError, KeyError):
-        return free
+    for group, (folder, limit, used, cached) in _control_groups():
+        place = _CGROUP / folder / group
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a limit may be "max"
+            most, now = (int((place / name).read_text()) for name in (limit, used))
+            files = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+            # the kernel drops cached file pages when memory is needed
+            free[f"group {container()} {group}"] = most - now + int(files[cached])
+    return free
+
+
+def _control_groups() -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
+    """Yields this process's control groups and those above them, whose limits hold too, and where their files are."""
+    with contextlib.suppress(OSError):
+        for line in _OWN_CGROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            own = Path(path.lstrip("/"))
+            if not controllers or "memory" in controllers.split(","):
+                yield from ((group, _FIRST_VERSION if controllers else _UNIFIED) for group in (own, *own.parents))
 
 
 def _num_processes(mesh: Mesh) -> int:
