@@ -53,8 +53,8 @@ def directory(fields: list[tuple[int, int, int, int]]) -> bytes:
     return struct.pack("<H", len(fields)) + b"".join(struct.pack("<HHII", *field) for field in fields) + bytes(4)
 
 
-def tiff(*fields: tuple[int, int, int, int], rest: bytes = b"") -> bytes:
-    start = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+def tiff(*fields: tuple[int, int, int, int], rest: bytes = b"", bits: int = 8, white: int = 1) -> bytes:
+    start = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, bits), (259, 3, 1, 8), (262, 3, 1, white), (277, 3, 1, 1)]
     return (b"II*\0\x08\0\0\0" + directory(start + list(fields))).ljust(400, b"\0") + rest
 
 
@@ -77,6 +77,8 @@ COSTLY = {
         f"tiff with a {name} tile": (tiff((322, kind, 1, 20000), (323, kind, 1, 20000)), "400 MB once it is unpacked")
         for name, kind in TILE.items()
     },
+    "tiff of 12 bits": (tiff(bits=12), "values of 12 bits"),
+    "tiff of 16 bits where 0 is white": (tiff(bits=16, white=0), "where 0 is white"),
     "tiff with one field twice": (tiff((322, 4, 1, 20000), (322, 4, 1, 64)), "damaged"),
     "tiff with more strips than rows": (tiff((273, 4, 90000, 8), (278, 4, 1, 63), rest=bytes(360_000)), "damaged"),
     "tiff with fields over each other": (tiff(*claims(20, 90), rest=bytes(900)), "values, more than the file"),

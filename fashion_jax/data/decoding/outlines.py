@@ -150,6 +150,10 @@ def _tiff(data: bytes) -> Outline:
         raise ValueError("its tiles have no size")
     across, down = math.ceil(width / tile_width), math.ceil(height / tile_height)
     bits = fields.get(258, (1, 1))
+    if max(bits[1:]) == 12:
+        raise Undecodable("the TIFF image has values of 12 bits, which are not supported: convert it to 8 or 16 bits")
+    if max(bits[1:]) == 16 and fields.get(262, (1, 1))[1] == 0:
+        raise Undecodable("the TIFF image has 16-bit values where 0 is white, which is not supported: convert it")
     samples = max(fields.get(277, (1, 1))[1], bits[0])
     planes = samples if fields.get(284, (1, 1))[1] == 2 else 1
     if any(fields.get(tag, (0,))[0] > across * down * planes for tag in (273, 324)):
