@@ -138,7 +138,7 @@ def get_config() -> ConfigDict:
         group_column="",  # rows with the same value stay in one split
         min_images_per_class=1,  # classes with fewer training images are rare
         rare_classes="drop",  # drop (leave their images out) | merge (into "Other" of the same parent)
-        max_bad_fraction=0.01,  # the run stops if a larger share of images is missing or unusable
+        max_bad_fraction=0.01,  # the run stops if a larger share of the rows has no usable image
         drop_leaks=False,  # leave out training images that another split has too; otherwise only warn
         resize="stretch",  # how images fit the canvas: stretch | crop (the centre) | letterbox (white bars)
         canvas_size=0,  # size of decoded images, from which crops are taken; 0: 1.25 x image_size if augment crops

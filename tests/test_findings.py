@@ -70,6 +70,11 @@ def test_a_label_that_cannot_be_seen_is_named():
     assert "'\\u200b', which is blank" in warning
 
 
+def test_what_programs_write_into_empty_cells_is_named():
+    (warning,) = label_warnings(TWO, [("Apparel", "nan"), ("Apparel", "Tops"), ("<NA>", "Nancy")])
+    assert warning.startswith("'<NA>' and 'nan' are names of classes") and "Nancy" not in warning
+
+
 def test_few_groups_are_named_and_the_rest_counted():
     (warning,) = label_warnings(["kind"], [(x,) for i in range(20) for x in (f"kind {i}", f"KIND {i}")])
     assert "and 15 more" in warning and warning.count("'") == 5 * 4

@@ -1,13 +1,23 @@
 """Labels that cannot be right: of one product or file in two classes, missing, or one of a kind."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.label_checks import check_classes_repeat, empty_labels, file_conflicts, id_conflicts
+from fashion_jax.data.label_checks import (
+    check_classes_repeat,
+    empty_labels,
+    file_conflicts,
+    id_conflicts,
+    name_conflicts,
+    unknown_labels,
+)
 from fashion_jax.data.sources.table import LabelPaths, Table
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
+from fashion_jax.taxonomy import Taxonomy
 from tests.shop import products, shop_config, write_shop
 
 LEVELS = {"main": "category", "sub": "type"}
@@ -34,6 +44,24 @@ def test_equal_files_with_two_labels_are_named():
     (warning,) = file_conflicts(make_table(paths), np.array([7, 7, 8, 8], np.uint64))
     assert warning == "1 image has two labels in equal files: 'a/b' as id 0 (line 2) and 'a/c' as id 1 (line 3)"
     assert file_conflicts(make_table(paths), np.array([7, 9, 7, 7], np.uint64)) == []
+
+
+def test_a_file_that_two_products_name_with_two_labels_is_named():
+    table = make_table([("a", "b"), ("a", "c"), ("a", "b"), ("a", "d")], ["1", "2", "3", "3"])
+    table = dataclasses.replace(table, files=Files("", Strings(["x.jpg", "x.jpg", "y.jpg", "y.jpg"])))
+    (warning,) = name_conflicts(table)  # the id 3 has its own warning
+    assert warning == "1 file has two labels, such as 'x.jpg': 'a/b' (line 2) and 'a/c' (line 3)"
+
+
+def test_labels_that_are_no_class_of_the_run_are_counted_by_split():
+    table = make_table([("a", "b"), ("a", ""), ("a", "c"), ("x", "c"), ("x", "")])
+    taxonomy = Taxonomy.from_paths(["main", "sub"], [("a", "b")])
+    assigned = {"train": np.array([0, 1, 2]), "validation": np.array([0, 3, 4])}
+    first, second = unknown_labels(table, assigned, taxonomy)
+    assert first.startswith("2 validation images have labels that are no class of the run, such as 'x'")
+    assert first.endswith("at the level 'main' they are not scored")
+    assert second.startswith("1 train image has a label that is no class of the run, such as 'a/c'")
+    assert second.endswith("at the level 'sub' it is trained without it")
 
 
 def test_rows_without_a_label_are_named_by_their_line_and_column():

@@ -20,7 +20,14 @@ from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.fingerprint import split_digests
-from fashion_jax.data.label_checks import check_classes_repeat, empty_labels, file_conflicts, id_conflicts
+from fashion_jax.data.label_checks import (
+    check_classes_repeat,
+    empty_labels,
+    file_conflicts,
+    id_conflicts,
+    name_conflicts,
+    unknown_labels,
+)
 from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.records.record_images import RecordNames
@@ -174,6 +181,7 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     contents = table.files.contents() if isinstance(table.files, RecordNames) else digests
     splits = {name: _split(table.select(images), taxonomy, contents[images]) for name, images in assigned.items()}
     _check_trained(data, taxonomy, table.paths, splits["train"])
+    warnings += unknown_labels(table, assigned, taxonomy)
     return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
 
 
@@ -223,7 +231,7 @@ def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_div
     """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
     listed, left_out, folder = _listed(data, taxonomy)
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
-    warnings += id_conflicts(listed)
+    warnings += [*id_conflicts(listed), *name_conflicts(listed)]
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
     good, bad, digests = _usable(data, table, folder, is_divided)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)

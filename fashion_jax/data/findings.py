@@ -13,6 +13,8 @@ from fashion_jax.taxonomy import Taxonomy, class_name
 
 FEW_IMAGES = 10  # training images; a class with fewer is hardly learned
 
+_EMPTY_CELLS = ("nan", "none", "null", "<na>", "nat", "n/a", "na", "#n/a")  # as pandas, databases and Excel write them
+
 _MAX_NAMED = 5
 _MAX_LETTERS = 60  # characters of a name that are shown
 
@@ -25,7 +27,7 @@ def label_warnings(levels: Sequence[str], paths: Iterable[Sequence[str]]) -> lis
         paths: a label per level, "" if not known; of the images of all splits.
     """
     children = _children(len(levels), paths)
-    return [*_look_alikes(children), *_wrong_orders(levels, children)]
+    return [*_look_alikes(children), *_empty_cells(children), *_wrong_orders(levels, children)]
 
 
 def count_notes(
@@ -105,6 +107,17 @@ def _look_alikes(children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list
     if not groups:
         return []
     return [f"classes look alike: {_listed(groups, '; ')}; write those that are one class in one way"]
+
+
+def _empty_cells(children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list[str]:
+    """Returns a sentence if classes are called as programs write empty cells."""
+    labels = sorted({x for level in children for names in level.values() for x in names if look(x) in _EMPTY_CELLS})
+    if not labels:
+        return []
+    are = "is the name of a class" if len(labels) == 1 else "are names of classes"
+    return [
+        f"{_listed(list(map(_name, labels)), ' and ')} {are}: empty these cells if they mean that there is no label"
+    ]
 
 
 def _wrong_orders(levels: Sequence[str], children: Sequence[Mapping[tuple[str, ...], set[str]]]) -> list[str]:

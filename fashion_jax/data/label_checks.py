@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from fashion_jax.data.sources.table import Labels, Table
-from fashion_jax.data.strings import Strings
+from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
-from fashion_jax.taxonomy import class_name
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_name
 
 _MOST = 0.9  # share of the classes with one product from which on the column of labels may be the wrong one
 
@@ -58,6 +58,20 @@ def id_conflicts(table: Table) -> list[str]:
     return [f"{ids} two labels, such as {table.ids[one]!r}: {labels}"]
 
 
+def name_conflicts(table: Table) -> list[str]:
+    """Warns of files that rows of a table with different ids name with two labels; the first row counts."""
+    if not table.unit or not isinstance(table.files, Files):
+        return []
+    pairs = _conflicts(table, table.files.names.codes())
+    found = [(one, other) for one, other in pairs if table.ids[one] != table.ids[other]]
+    if not found:
+        return []
+    one, other = found[0]
+    files = "1 file has" if len(found) == 1 else f"{len(found):,} files have"
+    labels = " and ".join(f"{_label(table, i)} ({table.place(i)})" for i in (one, other))
+    return [f"{files} two labels, such as {table.files.names[one]!r}: {labels}"]
+
+
 def file_conflicts(table: Table, digests: np.ndarray) -> list[str]:
     """Warns of equal files with two labels; digests are uint64 [images], of the files' contents."""
     if not (found := _conflicts(table, digests)):
@@ -80,6 +94,32 @@ def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:
             rows = "1 row has" if len(empty) == 1 else f"{len(empty):,} rows have"
             place = f"{'' if len(empty) == 1 else 'such as '}{table.place(int(empty[0]))}"
             warnings.append(f"{rows} no {column!r} ({place}), and so no label at the level {level!r}")
+    return warnings
+
+
+def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> list[str]:
+    """Warns of labels that are no class of a run: their images are trained without them, or are not scored.
+
+    Args:
+        table: the images with their labels.
+        assigned: split -> its images (int [n]).
+        taxonomy: the classes of the run.
+    """
+    distinct, warnings = table.paths.distinct, []
+    ids = taxonomy.label_ids(distinct)
+    for i, level in enumerate(taxonomy.levels):
+        above = ids[taxonomy.levels[i - 1]] != UNKNOWN if i else np.ones(len(distinct), bool)
+        strange = np.array([bool(path[i]) for path in distinct], bool) & (ids[level] == UNKNOWN) & above
+        for split, images in assigned.items():
+            found = np.flatnonzero(strange[table.paths.codes[images]])
+            if len(found):
+                have = "image has a label that is" if len(found) == 1 else "images have labels that are"
+                label = repr(class_name(table.paths[int(images[found[0]])][: i + 1]))
+                effect = "trained without it" if split == "train" else "not scored"
+                warnings.append(
+                    f"{len(found):,} {split} {have} no class of the run, such as {label}: at the level {level!r} "
+                    f"{'it is' if len(found) == 1 else 'they are'} {effect}"
+                )
     return warnings
 
 

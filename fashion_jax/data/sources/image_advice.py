@@ -37,7 +37,8 @@ def image_advice(data: DataFields, folder: Path) -> str:
 
     A suggested data.image has been tried on rows of the table.
     """
-    patterns = [composed(x) for x in ([data.image] if isinstance(data.image, str) else data.image)]
+    named = [data.image] if isinstance(data.image, str) else data.image
+    patterns = [composed(os.path.expanduser(pattern)) for pattern in named]
     used = pattern_columns(patterns)
     wanted = {**dict.fromkeys(used, "data.image"), **dict.fromkeys(map(composed, data.levels.values()), "data.levels")}
     columns = next(read_columns(table_file(data.csv, folder), wanted, [])).columns

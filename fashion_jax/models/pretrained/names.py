@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -129,8 +128,3 @@ def _batch_norm(name: str, path: tuple[str, ...], features: int) -> Iterator[Lea
 def _linear(name: str, path: str, features: int) -> Iterator[Leaf]:
     yield Leaf(f"{name}.weight", "params", (path, "kernel"), (VGG_HIDDEN, features))
     yield Leaf(f"{name}.bias", "params", (path, "bias"), (VGG_HIDDEN,))
-
-
-def num_values(leaves: list[Leaf]) -> int:
-    """Returns the number of values of some arrays."""
-    return sum(math.prod(leaf.shape) for leaf in leaves)
