@@ -60,6 +60,25 @@ def test_what_has_no_temperature():
     assert np.isfinite(fit_temperature(certain, labels))
 
 
+def test_a_label_that_cannot_be_predicted_has_no_part_in_the_fit():
+    log_probs, labels = overconfident(500, 0)
+    impossible = np.concatenate([log_probs, np.full((500, 1), -np.inf)], 1)
+    strange = np.where(np.arange(500) % 50 == 0, 8, labels)  # of a class without children, at a level without a head
+    some = np.flatnonzero(strange < 8)
+    assert fit_temperature(impossible, strange) == pytest.approx(fit_temperature(log_probs[some], labels[some]))
+    assert fit_temperature(impossible, np.full(500, 8)) == 1
+
+
+@pytest.mark.parametrize(("images", "surest"), [(20, 0.97), (300, 0.997)])
+def test_images_that_are_all_right_do_not_make_every_answer_certain(images, surest):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(4, 1, images).clip(1.6)  # the surest image of the split is as sure as its number allows
+    log_probs = -np.logaddexp(0, np.stack([-odds, odds], 1))
+    temperature = fit_temperature(log_probs, np.zeros(images, int))
+    assert 0.9 < np.exp(apply_temperature(log_probs, temperature))[:, 0].mean() < surest
+    assert np.exp(apply_temperature(np.log([[0.55, 0.45]]), temperature))[0, 0] < 0.6
+
+
 def test_a_reliability_diagram_by_hand():
     probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55], [0.5, 0.5], [0.5, 0.5]])
     diagram = reliability(np.log(probs), np.array([0, 1, 1, 0, -1]), bins=4)
@@ -112,8 +131,10 @@ def test_answers_stop_where_they_are_no_longer_sure():
 def test_thresholds_for_a_wanted_precision():
     probabilities, predicted = decoded_shop()
     labels = {"main": np.array([0, 0, 0, 1]), "sub": np.array([0, 1, -1, -1])}
-    abstention = Abstention.of_precision(probabilities, predicted, labels, 1.0)
+    abstention = Abstention.of_precision(probabilities, predicted, labels, 1.0, SHOP)
     assert abstention.thresholds["sub"] == pytest.approx(probabilities["sub"][0])
     assert abstention.thresholds["main"] == pytest.approx(probabilities["main"][1])
     sure = abstention.sure(probabilities, predicted, SHOP)
     assert answers(sure, SHOP) == ["Apparel/Dress", "Apparel", "unsure", "Gift"]
+    labels = {"main": np.array([1, 1, 1, 1]), "sub": np.full(4, -1)}  # gifts have no sub: such an answer is wrong
+    assert Abstention.of_precision(probabilities, predicted, labels, 0.5, SHOP).thresholds["sub"] == np.inf

@@ -133,6 +133,7 @@ class Abstention:
         candidates: Mapping[str, np.ndarray],
         labels: Mapping[str, np.ndarray],
         precision: float,
+        taxonomy: Taxonomy,
     ) -> Abstention:
         """Chooses thresholds at which the answers of each level reach a precision on images such as these.
 
@@ -142,8 +143,10 @@ class Abstention:
         Args:
             probabilities: level -> [images], of the candidates.
             candidates: level -> int [images], the class that would be answered, UNKNOWN (-1) for none.
-            labels: level -> int [images].
+            labels: level -> int [images]. An answer is wrong too if only a coarser label is known, and is another
+                class than the answer's ancestor.
             precision: the precision to reach, from 0 to 1.
+            taxonomy: the classes.
         """
         thresholds = {}
         left = np.ones(len(next(iter(candidates.values()))), bool)
@@ -151,7 +154,7 @@ class Abstention:
             classes = candidates[level]
             probability = probabilities[level]
             answerable = left & (classes != UNKNOWN)
-            counted = answerable & (labels[level] != UNKNOWN)
+            counted = answerable & ((labels[level] != UNKNOWN) | _contradict(level, classes, labels, taxonomy))
             correct = classes[counted] == labels[level][counted]
             thresholds[level] = threshold_for_precision(probability[counted], correct, precision)
             left &= ~(answerable & (probability >= thresholds[level]))
@@ -188,6 +191,17 @@ class Abstention:
                 sure[above] = np.where(answered, known, sure[above])
             left &= ~answered
         return sure
+
+
+def _contradict(
+    level: str, classes: np.ndarray, labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> np.ndarray:
+    """Returns bool [images]: whether a coarser level has a label that is no ancestor of the class at a level."""
+    found = np.zeros(len(classes), bool)
+    for above in taxonomy.levels[: taxonomy.levels.index(level)]:
+        ancestors = taxonomy.ancestors(above, of=level)[classes]  # of UNKNOWN, -1, those of the last class
+        found |= (classes != UNKNOWN) & (labels[above] != UNKNOWN) & (labels[above] != ancestors)
+    return found
 
 
 def path_probabilities(log_probs: Table, classes: np.ndarray) -> np.ndarray:

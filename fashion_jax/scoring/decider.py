@@ -89,7 +89,7 @@ class Decider:
         """Returns a decider that abstains so that the answers at each level reach a precision on these images."""
         parts = map_levels(self._answerable, {level: log_probs[level] for level in self.taxonomy.levels})
         probabilities, candidates = (stacked(columns) for columns in zip(*parts, strict=True))
-        abstention = Abstention.of_precision(probabilities, candidates, labels, precision)
+        abstention = Abstention.of_precision(probabilities, candidates, labels, precision, self.taxonomy)
         return dataclasses.replace(self, abstention=abstention)
 
     def _answerable(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -53,9 +53,13 @@ def calibrated_levels(log_probs: Mapping[str, np.ndarray], temperatures: Mapping
 def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
     """Fits the temperature of least mean negative log-likelihood (Guo et al. 2017), between 0.02 and 50.
 
+    Of n images, a share of 1 / (n + 2) counts as being of the strongest other class, as in Platt's scaling (1999), so
+    that a few images that are all right do not make every answer certain.
+
     Args:
         log_probs: [images, classes].
-        labels: int [images]; images whose label is UNKNOWN (-1) are left out.
+        labels: int [images]; images are left out whose label is UNKNOWN (-1), or whose label the model cannot predict
+            at all, as it has a log-probability of -inf.
 
     Returns:
         The temperature; 1 if no image has a label, or if a log-probability is NaN.
@@ -74,11 +78,6 @@ def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
 
     bounds = math.log(_LOWEST), math.log(_HIGHEST)
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
-
-
-def fit_temperatures(log_probs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Fits the temperature of each level."""
-    return {level: fit_temperature(x, labels[level]) for level, x in log_probs.items()}
 
 
 def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float, folds: int = 5) -> LazyRows:
@@ -111,7 +110,7 @@ class _Scores(NamedTuple):
         log_probs: [all images, classes].
         images: int [images], the rows that count.
         tops: [images], the log-probability of the likeliest class, which is subtracted.
-        own: [images], the relative log-probability of the image's label.
+        own: [images], the relative log-probability of the image's label, mixed with that of the strongest other class.
     """
 
     log_probs: np.ndarray
@@ -122,8 +121,20 @@ class _Scores(NamedTuple):
     @classmethod
     def of(cls, log_probs: np.ndarray, labels: np.ndarray) -> _Scores:
         images = np.flatnonzero(labels != UNKNOWN)
-        tops = finite(log_probs.max(1))[images]
-        return cls(log_probs, images, tops, finite(log_probs[images, labels[images]]) - tops)
+        images = images[~np.isneginf(log_probs[images, labels[images]])]
+        if not len(images):
+            return cls(log_probs, images, np.zeros(0), np.zeros(0))
+
+        def values(places: np.ndarray) -> np.ndarray:
+            block, label = np.array(log_probs[images[places]], np.float64), labels[images[places]]
+            every = np.arange(len(block))
+            own = block[every, label]
+            block[every, label] = -np.inf
+            other = block.max(1)
+            return np.stack([np.maximum(own, other), own, np.where(np.isneginf(other), own, other)])
+
+        tops, own, other = np.concatenate(map_blocks(values, row_blocks(len(images), log_probs.shape[1])), axis=1)
+        return cls(log_probs, images, tops, own + (other - own) / (len(images) + 2) - tops)
 
     @property
     def can_be_fitted(self) -> bool:
