@@ -73,6 +73,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     return flags, overrides
 
 
+_TRAINED_ON = "some of these images were trained on, so that these scores do not say how new images are classified."
+
 _EPILOG = (
     "The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, or "
     f"--config.data.source=csv --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the "
@@ -208,6 +210,8 @@ def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrid
         with output(flags.label_errors) as file:
             said = write_suspects(file, runs)
         print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
+        if _is_trained_on(flags, overrides):
+            print(f"Note: {_TRAINED_ON} A model has learnt their wrong labels: take a split that it was kept from.")
     if flags.report:
         _write_report(runs, found, flags, arguments)
 
@@ -386,7 +390,12 @@ def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> t
         thresholds=flags.shots,
         cross_fit=cross_fit,
     )
-    return assessment, note(calibration, trained.step, otherwise, on_own, should_be_own)
+    words = note(calibration, trained.step, otherwise, on_own, should_be_own)
+    return assessment, f"{words} {_TRAINED_ON}".strip() if _is_trained_on(flags, overrides) else words
+
+
+def _is_trained_on(flags: argparse.Namespace, overrides: Overrides) -> bool:
+    return flags.split in ("train", ALL) and not any(field.startswith("data.") for field, _ in overrides)
 
 
 def compare_with(first: _Run, run: _Run) -> Comparison:

@@ -90,7 +90,9 @@ def test_data_that_has_changed_since_training_is_told(run, tmp_path, capsys):
     written.write_text(written.read_text().replace('"ids_sha256": "', '"ids_sha256": "0'))
     for flags, is_told in (([], True), (["--config.data.cache=none"], False), (["--split=all"], False)):
         assert main(["--workdir", str(tmp_path / "run"), *flags]) == 0
-        assert ("the data has changed since" in capsys.readouterr().out) == is_told
+        out = capsys.readouterr().out
+        assert ("the data has changed since" in out) == is_told
+        assert ("some of these images were trained on" in out) == (flags == ["--split=all"])
 
 
 def test_runs_are_compared_with_the_first(run, tmp_path, capsys):

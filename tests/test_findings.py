@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fashion_jax.data.findings import count_notes, label_warnings, left_out_note, never_predicted
+from fashion_jax.data.findings import count_notes, label_warnings, left_out_note, never_predicted, unpredictable
 from fashion_jax.letters import composed, look
 from fashion_jax.taxonomy import Taxonomy
+from tests.trees import SHOP
 
 TWO = ["main", "sub"]
 
@@ -68,6 +69,12 @@ def test_labels_that_differ_to_the_eye_are_left_alone(one, other):
 def test_a_label_that_cannot_be_seen_is_named():
     (warning,) = label_warnings(["kind"], [("\u200b",), ("hat",)])
     assert "'\\u200b', which is blank" in warning
+
+
+def test_a_class_without_children_at_a_level_without_a_head_is_never_predicted():
+    (warning,) = unpredictable(SHOP, ["sub"])  # main has Apparel, Gift and Shoes, and gifts have no sub
+    assert "'main' has no head and 'Gift' no class at 'sub'" in warning
+    assert unpredictable(SHOP, ["main", "sub"]) == []
 
 
 def test_what_programs_write_into_empty_cells_is_named():

@@ -159,6 +159,11 @@ def test_a_run_without_calibration_says_so(finished_run, tmp_path, capsys):
     arguments = ["--workdir", str(run), "--input", str(tmp_path / "1.jpg"), "--output", str(tmp_path / "p.csv")]
     assert main(arguments) == 0
     assert "has no calibration.json" in capsys.readouterr().err
+    assert main([*arguments, "--checkpoint=latest", "--precision=0.9"]) == 2
+    assert "from predictions of the best checkpoint, but checkpoint is 'latest'" in capsys.readouterr().err
+    shutil.copy(finished_run / "calibration.json", run)
+    assert main([*arguments, "--config.eval_flip=true"]) == 0
+    assert "calibrated as those of predictions with a different eval_flip" in capsys.readouterr().err
     (run / "calibration.json").write_text("{}")
     assert main(arguments) == 2 and "calibration.json cannot be read" in capsys.readouterr().err
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,24 @@ def label_warnings(levels: Sequence[str], paths: Iterable[Sequence[str]]) -> lis
     """
     children = _children(len(levels), paths)
     return [*_look_alikes(children), *_empty_cells(children), *_wrong_orders(levels, children)]
+
+
+def unpredictable(taxonomy: Taxonomy, heads: Collection[str]) -> list[str]:
+    """Warns of classes that a model can never predict: of a level without a head, and without a class below.
+
+    Args:
+        taxonomy: the classes.
+        heads: the levels that have one; the finest level must.
+    """
+    warnings, can_be = [], np.ones(taxonomy.num_classes(taxonomy.levels[-1]), bool)
+    for level, finer in reversed([*itertools.pairwise(taxonomy.levels)]):
+        parents = np.asarray(taxonomy.parents[finer])
+        has_child = np.bincount(parents[can_be], minlength=taxonomy.num_classes(level)) > 0
+        can_be = has_child | (level in heads)
+        if not can_be.all():
+            named = _listed([_name(taxonomy.classes[level][i]) for i in np.flatnonzero(~can_be)])
+            warnings.append(f"the level {level!r} has no head and {named} no class at {finer!r}: it is never predicted")
+    return warnings
 
 
 def count_notes(

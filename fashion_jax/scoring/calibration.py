@@ -193,9 +193,7 @@ class Abstention:
         return sure
 
 
-def _contradict(
-    level: str, classes: np.ndarray, labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
-) -> np.ndarray:
+def _contradict(level: str, classes: np.ndarray, labels: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
     """Returns bool [images]: whether a coarser level has a label that is no ancestor of the class at a level."""
     found = np.zeros(len(classes), bool)
     for above in taxonomy.levels[: taxonomy.levels.index(level)]:

@@ -185,6 +185,8 @@ def _load_run(
     enable_compilation_cache(config.data.cache_dir)
     trained = load_trained(workdir, checkpoint, overrides)
     _check_calibration(workdir, calibration, trained.step, checkpoint, precision)
+    if calibration and otherwise:
+        _say(f"Probabilities are calibrated as those of predictions with a different {', '.join(otherwise)}.")
     return RunEngine(trained, batch_size, calibration.temperatures if calibration else {})
 
 
@@ -194,9 +196,14 @@ def _check_calibration(
     """Says how the probabilities of a checkpoint are calibrated if they are not, or not by its own predictions.
 
     Raises:
-        UserError: the thresholds of `precision` would be those of another checkpoint.
+        UserError: the thresholds of `precision` would be those of another checkpoint, or may be.
     """
     if not calibration:
+        if precision is not None and checkpoint != "best":
+            raise UserError(
+                f"precision takes its thresholds from predictions of the best checkpoint, but checkpoint is "
+                f"{checkpoint!r}: use the best one, or min_probability."
+            )
         _say(f"{workdir} has no calibration.json: probabilities are as the model has them.")
     elif calibration.step != step:
         if precision is not None:

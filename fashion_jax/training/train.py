@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
-from fashion_jax.data.findings import count_notes, left_out_note
+from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
@@ -110,7 +110,7 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        for warning in _warnings(dataset, config.data.drop_leaks):
+        for warning in _warnings(dataset, config.data.drop_leaks, head_names(config)):
             terminal.say(warning)
         if config.time_limit and not planned:
             config.update(Planner(config, dataset, mesh, terminal, began).fields())
@@ -279,11 +279,11 @@ def _new_state(program: Program, say: Say) -> TrainState:
     return restart_average(begun)
 
 
-def _warnings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:
-    """Yields what may be wrong with the data."""
+def _warnings(dataset: Dataset, drop_leaks: bool, heads: Collection[str]) -> Iterator[str]:
+    """Yields what may be wrong with the data, for a model with heads at some levels."""
     if warning := leak_warning(dataset.leaks, drop_leaks):
         yield warning
-    for warning in dataset.warnings:
+    for warning in [*dataset.warnings, *unpredictable(dataset.taxonomy, heads)]:
         yield f"Warning: {warning}."
 
 
