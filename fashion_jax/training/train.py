@@ -178,16 +178,16 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     if step in schedule.epoch_ends and is_exhausted(config.early_stopping, metrics_file.lines):
         schedule.end_at(step)
     is_trained = step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs
-    if is_trained and decided("results", lambda: has_results(workdir)):
-        for change in changes:
-            say(f"{change}: without effect, since the run is complete.")
-        say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
-        return metrics_file.lines
+    is_complete = is_trained and decided("results", lambda: has_results(workdir))
     if step < schedule.num_steps:
         start.checkpoints.check_room(start.program.abstract_state)
-    write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
+    if not (is_complete and changes):  # a file that is missing is brought back
+        write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
     for change in changes:
-        say(f"{change}: from here on.")
+        say(f"{change}: {'without effect, since the run is complete' if is_complete else 'from here on'}.")
+    if is_complete:
+        say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
+        return metrics_file.lines
     _introduce(start, step)
     with contextlib.ExitStack() as stack:
         with start.terminal.doing(Task("Creating the model")):
