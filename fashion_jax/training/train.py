@@ -64,7 +64,7 @@ from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
-from fashion_jax.workdir.start import check_same_config, planned_fields, write_run_files
+from fashion_jax.workdir.start import check_is_whole, check_same_config, planned_fields, write_run_files
 
 
 def train_and_evaluate(
@@ -99,7 +99,7 @@ def train_and_evaluate(
     check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.init_heads_from, workdir)
-    changes = check_same_config(workdir, config)
+    lost, changes = check_is_whole(workdir), check_same_config(workdir, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
         stack.enter_context(opened(workdir, terminal.say, leads=jax.process_index() == 0))
@@ -118,7 +118,7 @@ def train_and_evaluate(
         start = _prepare(config, place, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
-        return _resume(start, changes)
+        return _resume(start, lost, changes)
 
 
 def _record(fields: Mapping[str, Any], dataset: Dataset, workdir: Path) -> dict[str, Any]:
@@ -168,8 +168,17 @@ def _others_may_end() -> Iterator[None]:
         ) from error
 
 
-def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
-    """Trains from the run's position to its end and writes all files; `changes` tells in words what has changed."""
+def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[dict[str, Any]]:
+    """Trains from the run's position to its end and writes all files.
+
+    Args:
+        start: the parts of the start.
+        lost: tells in words what was missing in the work directory.
+        changes: tells in words what has changed in the config and in the data.
+
+    Returns:
+        The lines of metrics.jsonl.
+    """
     say, schedule, config, workdir = start.terminal.say, start.schedule, start.config, start.workdir
     with start.terminal.doing(Task("Looking for checkpoints")):
         step, state = start.checkpoints.restore_latest(start.program.abstract_state) or (0, None)
@@ -181,10 +190,11 @@ def _resume(start: _Start, changes: Sequence[str]) -> list[dict[str, Any]]:
     is_complete = is_trained and decided("results", lambda: has_results(workdir))
     if step < schedule.num_steps:
         start.checkpoints.check_room(start.program.abstract_state)
-    if not (is_complete and changes):  # a file that is missing is brought back
-        write_run_files(workdir, config, start.dataset, schedule.position, start.identity, changes)
-    for change in changes:
-        say(f"{change}: {'without effect, since the run is complete' if is_complete else 'from here on'}.")
+    if not (is_complete and changes):
+        write_run_files(workdir, config, start.dataset, schedule.position, start.identity, [*lost, *changes])
+    effect = "without effect, since the run is complete" if is_complete else "from here on"
+    for words in [*(f"{x}: from here on" for x in lost), *(f"{change}: {effect}" for change in changes)]:
+        say(f"{words}.")
     if is_complete:
         say(f"The run in {workdir} is complete: {page_path(report_path(workdir))}")
         return metrics_file.lines

@@ -37,7 +37,18 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     Raises:
         UserError: a field has changed that would make it another run.
     """
-    return _check_is_whole(workdir) + _check_same_config(config_path(workdir), flatten(config))
+    path, now = config_path(workdir), flatten(config)
+    if not os.path.lexists(path):
+        return []
+    before = _read_fields(path)
+    changed = [field for field, value in now.items() if before[field] != value]
+    for field in changed:
+        if field not in FREE_FIELDS:
+            raise UserError(
+                f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
+                "set it back, or use another --workdir."
+            )
+    return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
 
 
 def planned_fields(workdir: Path, time_limit: str) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def _for_limit(time_limit: str) -> str:
     return f"for {time_limit!r}" if time_limit else "without one"
 
 
-def _check_is_whole(workdir: Path) -> list[str]:
+def check_is_whole(workdir: Path) -> list[str]:
     """Checks that the files that identify a run with checkpoints exist; returns what else is missing, in words."""
     metrics = metrics_path(workdir)
     if not has_checkpoint(workdir):
@@ -112,20 +123,6 @@ def write_run_files(
     run = {"id": identity.run, "since": identity.since}
     history = {"run": run, "starts": [*read_environment(workdir).get("starts", []), start]}
     write_text(environment_path(workdir), json.dumps(environment() | history, indent=1))
-
-
-def _check_same_config(path: Path, now: Mapping[str, Any]) -> list[str]:
-    if not os.path.lexists(path):
-        return []
-    before = _read_fields(path)
-    changed = [field for field, value in now.items() if before[field] != value]
-    for field in changed:
-        if field not in FREE_FIELDS:
-            raise UserError(
-                f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
-                "set it back, or use another --workdir."
-            )
-    return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
