@@ -43,7 +43,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
         usage="%(prog)s --config FILE --output DIR [--config.FIELD=VALUE ...] [--runner=... and Beam's other options]",
         description="Reads, checks and decodes the images of any source once, and writes them as a TFDS directory of "
         "ArrayRecord files; run again with the same config, it goes on where it was stopped. To train on it: "
-        "--config.data.source=tfds --config.data.path=DIR.",
+        "the same config, and --config.data.source=tfds --config.data.path=DIR.",
         epilog="On two cores: --direct_num_workers=2. Other runners: Beam's --runner and its options; the data and DIR "
         "must be where its workers can reach them.",
         allow_abbrev=False,
@@ -106,8 +106,12 @@ def prepare(
     from fashion_jax.data.batches.pipeline import canvas_shape
     from fashion_jax.data.dataset import load_dataset
     from fashion_jax.data.preparing import describe, is_complete, plan_shards
+    from fashion_jax.data.records.prepared_index import is_prepared
+    from fashion_jax.data.records.prepared_use import check_use
 
     options = options or _beam_options([])
+    if not is_prepared(folder):
+        check_use(config)
     dataset = load_dataset(config)
     shards = plan_shards(config, dataset, folder, shape, images_per_shard)
     if is_complete(folder):
@@ -121,8 +125,8 @@ def prepare(
             _run(missing, len(shards), options)
         describe(config_to_json(config), dataset, folder, shards, canvas_shape(config, shape))
     size = sum(shard.file.stat().st_size for shard in shards)
-    print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them: --config.data.source=tfds", end=" ")
-    print(f"--config.data.path={folder}")
+    print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them, with the same config otherwise:", end=" ")
+    print(f"--config.data.source=tfds --config.data.path={folder}")
 
 
 def _beam_options(options: list[str]) -> Any:

@@ -1,6 +1,7 @@
 """Prepared directories: the same batches as the source, resumable, the same bytes whatever the workers."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from fashion_jax.data.batches.pipeline import canvas_shape, decode_rows, eval_ba
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
-from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.training.launch import check
+from fashion_jax.training.train import _warnings, train_and_evaluate
 from tests.shop import batches_of_steps, products, shop_config, write_image, write_shop, write_table
 
 beam = pytest.importorskip("apache_beam", reason="Apache Beam, the extra prepare, is not installed")
@@ -73,6 +75,47 @@ def test_other_levels_than_it_was_prepared_with_are_told(prepared, tiny_config, 
     tiny_config.data.levels = levels
     with pytest.raises(UserError, match=r"data\.levels is .* was prepared with main, sub: name these, in order"):
         load_dataset(on(tiny_config, prepared))
+
+
+def test_another_resize_than_it_was_prepared_with_is_refused(prepared, tiny_config, tmp_path):
+    """Its pixels stay as they are, but the run's config would tell prediction to decode photos otherwise."""
+    config = on(tiny_config, prepared)
+    check(config, tmp_path / "run")
+    config.data.resize = "letterbox"
+    sentence = r"data\.resize is 'letterbox', but .* was prepared with 'stretch'.*: set it to 'stretch'"
+    with pytest.raises(UserError, match=sentence):
+        check(config, tmp_path / "run")
+    with pytest.raises(UserError, match=sentence):
+        prepare(config, tmp_path / "again", SHAPE)
+
+
+def test_a_run_that_was_begun_with_another_resize_goes_on_with_a_warning(prepared, tiny_config, tmp_path):
+    config = on(tiny_config, prepared)
+    config.data.resize = "letterbox"
+    (tmp_path / "config.json").touch()
+    check(config, tmp_path)
+    (warning,) = _warnings(config, load_dataset(config))
+    assert warning.startswith("Warning: data.resize is 'letterbox', but")
+
+
+def test_a_set_of_an_earlier_version_says_nothing_of_what_it_does_not_know(prepared, tiny_config, tmp_path):
+    old = Path(shutil.copytree(prepared, tmp_path / "old"))
+    plan = json.loads((old / "prepare.json").read_text())
+    del plan["source"]["data"]["resize"], plan["canvas"]
+    (old / "prepare.json").write_text(json.dumps(plan))
+    config = on(tiny_config, old)
+    config.data.resize, config.image_size = "letterbox", 48
+    check(config, tmp_path / "run")
+    assert list(_warnings(config, load_dataset(config))) == []
+
+
+@pytest.mark.parametrize("fields", [{"image_size": 48}, {"augment": "light"}])
+def test_prepared_images_that_are_enlarged_are_told(prepared, tiny_config, fields):
+    config = on(tiny_config, prepared)
+    assert list(_warnings(config, load_dataset(config))) == []
+    config.update(fields)
+    (warning,) = _warnings(config, load_dataset(config))
+    assert re.search(r"prepared at 32 × 32 pixels and are enlarged to (48 × 48|40 × 40): .* prepare them anew", warning)
 
 
 def test_its_splits_keep_the_groups_it_was_prepared_with(tmp_path):

@@ -23,6 +23,7 @@ from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
+from fashion_jax.data.records.prepared_use import enlarged, misuse
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
 from fashion_jax.devices.processes import decided, meet
@@ -110,7 +111,7 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        for warning in _warnings(dataset, config.data.drop_leaks, head_names(config)):
+        for warning in _warnings(config, dataset):
             terminal.say(warning)
         if config.time_limit and not planned:
             config.update(Planner(config, dataset, mesh, terminal, began).fields())
@@ -289,12 +290,12 @@ def _new_state(program: Program, say: Say) -> TrainState:
     return restart_average(begun)
 
 
-def _warnings(dataset: Dataset, drop_leaks: bool, heads: Collection[str]) -> Iterator[str]:
-    """Yields what may be wrong with the data, for a model with heads at some levels."""
-    if warning := leak_warning(dataset.leaks, drop_leaks):
+def _warnings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
+    """Yields what may be wrong with the data."""
+    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
         yield warning
-    for warning in [*dataset.warnings, *unpredictable(dataset.taxonomy, heads)]:
-        yield f"Warning: {warning}."
+    small = enlarged(config, canvas_shape(config, image_shape(config)))
+    yield from (f"Warning: {warning}." for warning in [*dataset.warnings, *unpredictable(dataset.taxonomy, head_names(config)), *misuse(config), small] if warning)
 
 
 def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
