@@ -198,6 +198,24 @@ def test_it_goes_on_where_it_was_stopped_and_ends_with_the_same_bytes(prepared, 
     assert "is complete" in capsys.readouterr().out
 
 
+def test_another_file_of_an_image_is_told(tmp_path, capsys):
+    write_shop(tmp_path / "shop", products(40))
+    config, folder = shop_config(tmp_path / "shop"), tmp_path / "set"
+    prepare(config, folder, SHAPE)
+    write_image(tmp_path / "shop" / "images" / "7.jpg")
+    with pytest.raises(UserError, match=r"begun with other data .image files of the split '\w+' have changed.: name a"):
+        prepare(config, folder, SHAPE)
+    plan = json.loads((folder / "prepare.json").read_text())
+    for split in plan["images"].values():
+        del split["contents"]  # as earlier versions wrote it
+    (folder / "prepare.json").write_text(json.dumps(plan))
+    prepare(config, folder, SHAPE)
+    assert "is complete" in capsys.readouterr().out
+    write_shop(tmp_path / "shop", products(41))
+    with pytest.raises(UserError, match="the source has changed"):
+        prepare(config, folder, SHAPE)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -106,7 +106,7 @@ def plan_shards(
         "decoder": DECODER,
         "canvas": list(canvas),
         "images_per_shard": each,
-        "images": {name: {"count": len(split), "digest": _digest(split)} for name, split in dataset.splits.items()},
+        "images": _images(dataset),
     }
     _open_folder(folder, plan)
     shards = []
@@ -128,6 +128,30 @@ def _check_features(levels: Iterable[str]) -> None:
         raise UserError(
             f"data.levels has {sorted(taken)[0]!r}, which a prepared dataset uses for another feature: rename it."
         )
+
+
+def _images(dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Returns split -> the number of its images, a digest of their ids and labels, and one of their files' contents."""
+    images = {}
+    for name, split in dataset.splits.items():
+        assert split.contents is not None  # load_dataset gives every split digests
+        contents = hashlib.sha256(np.ascontiguousarray(split.contents, "<u8").tobytes()).hexdigest()
+        images[name] = {"count": len(split), "digest": _digest(split), "contents": contents}
+    return images
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Says what has changed between the images of two plans; "" if nothing has.
+
+    Earlier versions stored no digests of the files' contents, which are then not compared.
+    """
+    listed = [{name: (split["count"], split["digest"]) for name, split in images.items()} for images in (before, now)]
+    if listed[0] != listed[1]:
+        return "the source has changed"
+    for name, split in now.items():
+        if before[name].get("contents", split["contents"]) != split["contents"]:
+            return f"image files of the split {name!r} have changed"
+    return ""
 
 
 def _digest(split: Split) -> str:
@@ -152,8 +176,10 @@ def _open_folder(folder: Path, plan: dict[str, Any]) -> None:
             raise unwritable(folder / INDEX, error) from error
     before = read_json(folder / PLAN)
     for name, value in json.loads(json.dumps(plan)).items():
-        if before.get(name) != value:
-            what = "the source has changed" if name == "images" else f"{name} is {_difference(before.get(name), value)}"
+        what = f"{name} is {_difference(before.get(name), value)}" if before.get(name) != value else ""
+        if name == "images":
+            what = _changed(before.get(name, {}), value)
+        if what:
             raise UserError(
                 f"--output is {str(folder)!r}, which was begun with other data ({what}): name a new directory."
             )
