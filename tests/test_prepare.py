@@ -216,6 +216,34 @@ def test_another_file_of_an_image_is_told(tmp_path, capsys):
         prepare(config, folder, SHAPE)
 
 
+def test_labels_that_are_corrected_between_two_calls_are_read_anew(tmp_path):
+    rows = products(40)
+    write_shop(tmp_path / "shop", rows)
+    config = shop_config(tmp_path / "shop")
+    prepare(config, tmp_path / "one", SHAPE)
+    write_table(tmp_path / "shop" / "styles.csv", [*rows[:-1], ("39", "Apparel", "Dress")])
+    prepare(config, tmp_path / "two", SHAPE)
+    assert load_dataset(on(config, tmp_path / "two")).digests == load_dataset(config).digests
+
+
+@pytest.mark.parametrize("change", ["rows", "labels", "files"])
+def test_data_that_changes_before_its_shards_are_written_is_told(tmp_path, change):
+    """A worker reads the data again, where the images of a shard may have other places."""
+    shop, rows = tmp_path / "shop", products(40)
+    write_shop(shop, rows)
+    config = shop_config(shop)
+    planned = shards.plan_shards(config, load_dataset(config), tmp_path / "set", SHAPE, 0)
+    if change == "rows":
+        write_shop(shop, products(41))
+    elif change == "labels":
+        write_table(shop / "styles.csv", [*rows[:-1], ("39", "Apparel", "Dress")])
+    else:
+        write_image(shop / "images" / "39.jpg")
+    with pytest.raises(UserError, match=r"The data has changed since '.*set' was begun.*: restore it"):
+        shards.write_shard(planned[0])
+    assert not planned[0].is_done
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

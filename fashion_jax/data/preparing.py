@@ -99,6 +99,7 @@ def plan_shards(
         UserError: the folder holds something else, or cannot be written.
     """
     _check_features(config.data.levels)
+    _dataset.cache_clear()  # what an earlier call in this process has read may have changed
     canvas = canvas_shape(config, shape)
     each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
     plan = {
@@ -201,13 +202,14 @@ def write_shard(shard: Shard) -> int:
     Both files are written under a temporary name first.
 
     Raises:
-        UserError: an image cannot be read and decoded.
+        UserError: the data has changed since the shards were planned, or an image cannot be read and decoded.
     """
     if shard.is_done:
         return shard.stop - shard.start
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    split, config = _part(shard), read_config(shard.config, "--config")
+    split = _dataset(shard.config, shard.folder).splits[shard.split].part(slice(shard.start, shard.stop))
+    config = read_config(shard.config, "--config")
     config.data.cache = "none"
     images = open_images(split, config, shard.shape)
     with replacing(shard.file) as temporary:
@@ -222,17 +224,19 @@ def write_shard(shard: Shard) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(config: str) -> Dataset:
-    """Loads the dataset, once in each process that writes shards."""
-    return load_dataset(read_config(config, "--config"))
+def _dataset(config: str, folder: str) -> Dataset:
+    """Loads the dataset, once in each process that writes shards of a folder, and compares it with the plan there.
 
-
-def _part(shard: Shard) -> Split:
-    """Returns the images of a shard."""
-    split, part = _dataset(shard.config).splits[shard.split], slice(shard.start, shard.stop)
-    labels = {level: ids[part] for level, ids in split.labels.items()}
-    assert split.contents is not None  # load_dataset gives every split digests
-    return Split(split.ids[part], split.files[part], labels, split.contents[part])
+    Raises:
+        UserError: the data has changed since the shards were planned.
+    """
+    dataset = load_dataset(read_config(config, "--config"))
+    if what := _changed(read_json(Path(folder, PLAN))["images"], _images(dataset)):
+        raise UserError(
+            f"The data has changed since {folder!r} was begun, or is another where its workers read it ({what}): "
+            "restore it and run the same again, or name a new directory in --output."
+        )
+    return dataset
 
 
 def _records(split: Split, images: Images) -> Iterator[bytes]:
