@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from ml_collections import ConfigDict
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
-from fashion_jax.data.dataset import check_paths
+from fashion_jax.data.dataset import Dataset, check_paths
+from fashion_jax.data.findings import left_out_note
+from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.workdir.lock import locked
 
@@ -113,6 +115,8 @@ def prepare(
     if not is_prepared(folder):
         check_use(config)
     dataset = load_dataset(config)
+    for line in _findings(dataset, config.data.drop_leaks):
+        print(line)
     shards = plan_shards(config, dataset, folder, shape, images_per_shard)
     if is_complete(folder):
         print(f"{folder} is complete.")
@@ -127,6 +131,15 @@ def prepare(
     size = sum(shard.file.stat().st_size for shard in shards)
     print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them, with the same config otherwise:", end=" ")
     print(f"--config.data.source=tfds --config.data.path={folder}")
+
+
+def _findings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:
+    """Yields what may be wrong with the data, as training does, which cannot find it again in the prepared set."""
+    if warning := leak_warning(dataset.leaks, drop_leaks):
+        yield warning
+    yield from (f"Warning: {warning}." for warning in dataset.warnings)
+    if note := left_out_note(dataset.left_out, "all named in left_out.json"):
+        yield f"Note: {note}."
 
 
 def _beam_options(options: list[str]) -> Any:

@@ -287,6 +287,28 @@ def test_unknown_labels_and_images_left_out_stay_so(tmp_path):
     assert copy.left_out == {"there is no such file": ["gone (line 42)"]}
 
 
+def test_what_may_be_wrong_with_the_data_is_told_as_training_tells_it(tmp_path, capsys):
+    """Training on the set sees no files and no table, and so cannot find it again."""
+    rows = products(60)
+    rows[4] = ("4", "", "")
+    write_shop(tmp_path / "shop", rows)
+    for row in rows:  # all files are equal
+        write_image(tmp_path / "shop" / "images" / f"{row[0]}.jpg")
+    write_table(tmp_path / "shop" / "styles.csv", [*rows, ("gone", "Apparel", "Dress")])
+    config = shop_config(tmp_path / "shop", max_bad_fraction=0.1)
+    expected = (
+        r"Warning: the same image stands in two splits: .*set data\.drop_leaks to leave out",
+        r"Warning: 1 row has no 'masterCategory' \(line 6\)",
+        "Warning: 1 image has two labels in equal files",
+        r"Note: left out, all named in left_out\.json: 1 because of “there is no such file”",
+    )
+    for said in ("Done: 60 images", "is complete"):
+        prepare(config, tmp_path / "set", SHAPE)
+        out = capsys.readouterr().out
+        assert said in out
+        assert all(re.search(f"^{line}", out, re.M) for line in expected)
+
+
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     rows = products(40)
     write_shop(tmp_path, rows)
