@@ -17,7 +17,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
 from fashion_jax.training.launch import check
 from fashion_jax.training.train import _warnings, train_and_evaluate
-from tests.shop import batches_of_steps, products, shop_config, write_image, write_shop, write_table
+from tests.shop import HEADER, batches_of_steps, products, shop_config, write_image, write_shop, write_table
 
 beam = pytest.importorskip("apache_beam", reason="Apache Beam, the extra prepare, is not installed")
 
@@ -126,9 +126,38 @@ def test_its_splits_keep_the_groups_it_was_prepared_with(tmp_path):
     expected = load_dataset(config)
     found = load_dataset(on(config, tmp_path / "set"))
     assert [list(split.ids) for split in found.splits.values()] == [list(s.ids) for s in expected.splits.values()]
-    config.data.folds = 2
-    with pytest.raises(UserError, match=r"data\.group_column is 'product', but a TFDS set has no columns"):
+    expected_splits, config.data.folds = config.data.splits, 2
+    with pytest.raises(UserError, match=r"group_column is 'product', .* no columns: set data\.splits to .*folds to 0"):
         load_dataset(on(config, tmp_path / "set"))
+    config.data.folds, config.data.group_column = 0, ""
+    check(on(config, tmp_path / "set"), tmp_path / "run")
+    config.data.splits = {"train": 0.7, "validation": 0.3}
+    with pytest.raises(UserError, match=r"data\.splits is .* prepared with data\.group_column 'product', whose images"):
+        check(on(config, tmp_path / "set"), tmp_path / "run")
+    config.data.splits, config.data.group_column = expected_splits, "size"
+    with pytest.raises(UserError, match=r"data\.group_column is 'size', but .* was prepared with 'product'"):
+        check(on(config, tmp_path / "set"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("header", [("id", *HEADER[1:]), ("code", *HEADER[1:])])
+def test_other_splits_do_not_part_the_images_of_a_row(tmp_path, header):
+    shop, rows = tmp_path / "shop", products(40)
+    shop.mkdir()
+    write_table(shop / "styles.csv", rows, header)
+    for row in rows:
+        for i in range(2):
+            write_image(shop / "images" / f"{row[0]}_{i}.jpg", seed=2 * int(row[0]) + i)
+    config = shop_config(shop, image=f"images/{{{header[0]}}}_*.jpg")
+    prepare(config, tmp_path / "set", SHAPE)
+    config = on(config, tmp_path / "set")
+    sentence = r"data\.splits is .* prepared with several images of one id, such as .* name whole splits of train, val"
+    for splits in ({"train": 0.7, "validation": 0.3}, {"train": "train[:33]", "validation": "train[33:]"}):
+        config.data.splits = splits
+        with pytest.raises(UserError, match=sentence):
+            check(config, tmp_path / "run")
+    config.data.splits = {"train": "validation", "validation": "train"}
+    check(config, tmp_path / "run")
+    assert len(load_dataset(config).splits["validation"]) == 64
 
 
 def test_some_of_its_images_are_shown_as_those_of_the_source(prepared, tiny_config):

@@ -46,9 +46,14 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read ({error}): prepare the directory anew.") from error
 
 
+def made_splits(folder: Path) -> Any:
+    """Returns the data.splits that a prepared directory was made with."""
+    return read_json(folder / PLAN)["source"]["data"]["splits"]
+
+
 def made_from(splits: Any, folder: Path) -> bool:
     """Returns whether data.splits asks for the splits that a prepared directory was made with."""
-    return read_json(folder / PLAN)["source"]["data"]["splits"] == json.loads(json.dumps(splits))
+    return made_splits(folder) == json.loads(json.dumps(splits))
 
 
 def index_file(folder: Path, split: str, shard: int, num_shards: int) -> Path:

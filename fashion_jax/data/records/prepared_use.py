@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from fashion_jax.data.records.prepared_index import PLAN, is_prepared, read_json
+from fashion_jax.config.fields import split_column
+from fashion_jax.data.records.prepared_index import ID, PLAN, is_prepared, made_from, made_splits, read_index, read_json
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.errors import UserError
 
@@ -21,14 +24,22 @@ def misuse(config: ConfigDict) -> list[str]:
     Raises:
         UserError: the description of the set cannot be read.
     """
-    folder, made = _prepared(config)
-    faults = []
+    folder, plan = _prepared(config)
+    if not plan:
+        return []
+    made = plan["source"]["data"]
+    faults = [_torn(config.data.splits, folder, plan)]
     if (resize := made.get("resize", config.data.resize)) != config.data.resize:
         faults.append(
             f"data.resize is {config.data.resize!r}, but {str(folder)!r} was prepared with {resize!r}, which "
             f"prediction would not know: set it to {resize!r}, or prepare the images anew"
         )
-    return faults
+    if (groups := config.data.group_column) and groups != made.get("group_column", groups):
+        faults.append(
+            f"data.group_column is {groups!r}, but {str(folder)!r} was prepared with {made['group_column']!r}, and has "
+            "no columns by which to keep groups in one split: prepare the images anew, or leave it empty"
+        )
+    return [fault for fault in faults if fault]
 
 
 def check_use(config: ConfigDict) -> None:
@@ -48,8 +59,8 @@ def enlarged(config: ConfigDict, canvas: tuple[int, int]) -> str:
         config: names the set.
         canvas: (height, width) in pixels that the config asks for.
     """
-    folder, made = _prepared(config)
-    height, width = made.get("canvas", canvas)
+    folder, plan = _prepared(config)
+    height, width = plan.get("canvas", canvas)
     if height >= canvas[0] and width >= canvas[1]:
         return ""
     return (
@@ -58,11 +69,32 @@ def enlarged(config: ConfigDict, canvas: tuple[int, int]) -> str:
     )
 
 
+def _torn(splits: Any, folder: Path, plan: Mapping[str, Any]) -> str:
+    """Returns a sentence, without its full stop, if data.splits may part images that the set keeps in one split."""
+    names = list(plan["images"])
+    if split_column(splits) or made_from(splits, folder):
+        return ""
+    parts = [part.strip() for text in splits.values() for part in str(text).split("+")]
+    if set(parts) <= set(names):  # whole splits
+        return ""
+    groups = plan["source"]["data"].get("group_column")
+    reason = f"data.group_column {groups!r}" if groups else _several(folder, names)
+    return reason and (
+        f"data.splits is {splits!r}, but {str(folder)!r} was prepared with {reason}, whose images would come into "
+        f"several splits: set it to {made_splits(folder)!r}, with which it was prepared, or name whole splits of "
+        f"{', '.join(names)}, or prepare the images anew"
+    )
+
+
+def _several(folder: Path, names: Sequence[str]) -> str:
+    """Returns, in words, that images share an id, as those of a row do; "" if they do not."""
+    counts = Counter(image_id for name in names for image_id in read_index(folder, name, [ID])[ID].tolist())
+    shared = next((image_id for image_id, count in counts.items() if count > 1), None)
+    return "" if shared is None else f"several images of one id, such as {shared.decode('utf-8', 'replace')!r}"
+
+
 def _prepared(config: ConfigDict) -> tuple[Path, dict[str, Any]]:
-    """Returns the folder, and what it was prepared with: the fields of data, and its "canvas"; empty if it is none."""
+    """Returns the folder of the prepared set that a config names, and its plan (prepare.json); empty if it is none."""
     folder = stored_path(Path(os.path.expanduser(config.data.path)).absolute())
-    if config.data.source != "tfds" or not config.data.path or not is_prepared(folder):
-        return folder, {}
-    plan = read_json(folder / PLAN)
-    canvas = {"canvas": plan["canvas"]} if "canvas" in plan else {}
-    return folder, plan["source"]["data"] | canvas
+    is_one = config.data.source == "tfds" and config.data.path and is_prepared(folder)
+    return folder, read_json(folder / PLAN) if is_one and (folder / "dataset_info.json").is_file() else {}

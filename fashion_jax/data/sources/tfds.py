@@ -9,7 +9,15 @@ import numpy as np
 
 from fashion_jax.config.fields import split_column
 from fashion_jax.data.fields import DataFields
-from fashion_jax.data.records.prepared_index import CONTENTS, ID, LEFT_OUT, is_prepared, made_from, read_json
+from fashion_jax.data.records.prepared_index import (
+    CONTENTS,
+    ID,
+    LEFT_OUT,
+    is_prepared,
+    made_from,
+    made_splits,
+    read_json,
+)
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.records.record_set import RecordSet
 from fashion_jax.data.records.tfds_set import open_tfds_set
@@ -65,10 +73,12 @@ def read_records(data: DataFields, path: Path | None, taxonomy: Taxonomy | None)
 def _check_fields(data: DataFields, folder: Path, prepared: bool) -> None:
     levels = list(data.levels)
     if data.group_column and (data.folds or not (prepared and made_from(data.splits, folder))):
-        raise UserError(
-            f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: leave it empty, or set it "
-            "when preparing the images by fractions, which keeps each group in one split."
-        )
+        way_out = "leave it empty"
+        if prepared:
+            way_out = (
+                f"set data.splits to {made_splits(folder)!r}, by which its groups were prepared, and data.folds to 0"
+            )
+        raise UserError(f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: {way_out}.")
     if prepared and levels != (made := read_json(folder / "taxonomy.json")["levels"]):
         raise UserError(
             f"data.levels is {data.levels!r}, but {str(folder)!r} was prepared with {', '.join(made)}: name these, in "
