@@ -73,6 +73,13 @@ def test_levels_may_be_features_of_the_set(sets, config_of):
     assert dataset.taxonomy.classes["sub"] == ("apparel/coat", "apparel/shirt", "footwear/shoe")
 
 
+def test_the_feature_that_a_level_names_wins_over_one_that_is_called_like_the_level(sets, config_of):
+    levels = {"label": "group", "group": "label"}
+    dataset = load_dataset(config_of(sets["array_record"], levels=levels, taxonomy=""))
+    assert dataset.taxonomy.classes["label"] == ("apparel", "footwear")
+    assert dataset.taxonomy.classes["group"] == ("apparel/coat", "apparel/shirt", "footwear/shoe")
+
+
 def test_splits_may_be_slices_or_fractions(sets, config_of):
     slices = {"train": "train[10:]", "validation": "train[:10]+test[50%:]", "rest": "test[:50%]"}
     dataset = load_dataset(config_of(sets["tfrecord"], splits=slices))

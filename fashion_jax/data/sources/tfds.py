@@ -107,7 +107,7 @@ def _rows(data: DataFields, records: RecordSet, prepared: bool) -> tuple[np.ndar
 def _label_features(data: DataFields, records: RecordSet, taxonomy: Taxonomy | None) -> list[str]:
     """Returns the feature of each level, or only that of the finest level if a taxonomy gives its parents."""
     levels = data.levels
-    named = [next((n for n in (level, value) if n in records.classes), "") for level, value in levels.items()]
+    named = [next((n for n in (value, level) if n in records.classes), "") for level, value in levels.items()]
     if all(named):
         return named
     labels = [name for name in records.classes if name not in _IDS]
