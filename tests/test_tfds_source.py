@@ -84,10 +84,14 @@ def test_splits_may_be_slices_or_fractions(sets, config_of):
     slices = {"train": "train[10:]", "validation": "train[:10]+test[50%:]", "rest": "test[:50%]"}
     dataset = load_dataset(config_of(sets["tfrecord"], splits=slices))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "validation": 16, "rest": 6}
+    assert dataset.warnings == []
     assert len({image_id for split in dataset.splits.values() for image_id in split.ids}) == 52
     config = config_of(sets["tfrecord"], splits={"train": 0.75, "validation": 0.25})
     dataset = load_dataset(config)
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 39, "validation": 13}
+    (warning,) = dataset.warnings
+    assert "the splits test and train of tiny_fashion/1.0.0 of TFDS as if they were one" in warning
+    assert warning.endswith("name them there, such as {'train': 'train', 'validation': 'test'}")
     assert len(load_split(config, dataset.taxonomy, "all")) == 52
 
 

@@ -231,7 +231,7 @@ def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_div
     """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
     listed, left_out, folder = _listed(data, taxonomy)
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
-    warnings += [*id_conflicts(listed), *name_conflicts(listed)]
+    warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
     good, bad, digests = _usable(data, table, folder, is_divided)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)

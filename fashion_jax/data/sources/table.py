@@ -68,6 +68,7 @@ class Table:
         columns: further columns that the config names.
         unit: what the numbers of rows count for the user: "line" (of a CSV) or "row" (of a Parquet file); "" if there
             is no table.
+        warnings: sentences, without their full stops, on what may be wrong with all images; a selection has none.
     """
 
     ids: Strings
@@ -76,6 +77,7 @@ class Table:
     rows: np.ndarray
     columns: dict[str, Strings]
     unit: str = ""
+    warnings: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,6 +21,7 @@ from fashion_jax.data.records.prepared_index import (
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.records.record_set import RecordSet
 from fashion_jax.data.records.tfds_set import open_tfds_set
+from fashion_jax.data.sources.split_names import by_usual_split
 from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
 from fashion_jax.data.splits import LeftOut
@@ -67,7 +68,8 @@ def read_records(data: DataFields, path: Path | None, taxonomy: Taxonomy | None)
     contents = _contents(records, rows) if prepared else None
     names = RecordNames(records.records, rows, records.format, records.title, contents)
     left_out = read_json(records.folder / LEFT_OUT) if prepared else {}
-    return Table(_ids(records, rows), names, paths, np.arange(len(rows)), columns), left_out
+    warnings = [] if of else _merged(records)
+    return Table(_ids(records, rows), names, paths, np.arange(len(rows)), columns, warnings=warnings), left_out
 
 
 def _check_fields(data: DataFields, folder: Path, prepared: bool) -> None:
@@ -102,6 +104,18 @@ def _rows(data: DataFields, records: RecordSet, prepared: bool) -> tuple[np.ndar
         raise UserError(f"data.splits is {splits!r}, two of which share images: name parts that do not overlap.")
     of = np.repeat(np.arange(len(rows)), [len(part) for part in rows.values()])
     return together, Strings(list(rows)).select(of)
+
+
+def _merged(records: RecordSet) -> list[str]:
+    """Warns that fractions divide the images of several splits, such as published test images, as if they were one."""
+    names = list(records.splits)
+    if len(names) == 1:
+        return []
+    usual = {split: alike[0] for split, alike in by_usual_split(names).items()}
+    own = {"train": usual.get("train"), "validation": usual.get("validation", usual.get("test"))}
+    advice = f", such as {own!r}" if all(own.values()) else ""
+    listed = f"{', '.join(names[:-1])} and {names[-1]} of {records.title}"
+    return [f"data.splits divides the splits {listed} as if they were one: to keep them apart, name them there{advice}"]
 
 
 def _label_features(data: DataFields, records: RecordSet, taxonomy: Taxonomy | None) -> list[str]:
