@@ -98,7 +98,10 @@ def _create_parser() -> Parser:
         "--workdir", metavar="DIR", action="append", type=Path, help="of a run; give several to compare"
     )
     parser.add_argument(
-        "--split", metavar="NAME", default="validation", help=f"of data.splits, or {ALL} for every row of the table"
+        "--split",
+        metavar="NAME",
+        default="validation",
+        help=f"of data.splits, or {ALL} for every row of a table or image of the splits",
     )
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_outputs(parser)

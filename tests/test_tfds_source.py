@@ -85,6 +85,8 @@ def test_splits_may_be_slices_or_fractions(sets, config_of):
     dataset = load_dataset(config_of(sets["tfrecord"], splits=slices))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "validation": 16, "rest": 6}
     assert dataset.warnings == []
+    few = config_of(sets["tfrecord"], splits={"train": "train[10:]", "validation": "train[:10]"})
+    assert len(load_split(few, dataset.taxonomy, "all")) == 40  # docs/predicting.md: those that data.splits selects
     assert len({image_id for split in dataset.splits.values() for image_id in split.ids}) == 52
     config = config_of(sets["tfrecord"], splits={"train": 0.75, "validation": 0.25})
     dataset = load_dataset(config)

@@ -44,7 +44,9 @@ from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
-ALL = "all"  # stands for every image where a split's name is expected
+# Stands, where a split's name is expected, for every row of a table or image of a folder, and, where these are divided
+# into splits already (a TFDS set by their names, or folders of splits), for every image of the splits in data.splits.
+ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
