@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import Dataset, check_paths
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError
@@ -113,7 +114,7 @@ def prepare(
 
     options = options or _beam_options([])
     if not is_prepared(folder):
-        check_use(config)
+        check_use(data_fields(config), config.data.resize)
     dataset = load_dataset(config)
     for line in _findings(dataset, config.data.drop_leaks):
         print(line)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.config.loading import load_config
+from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data import preparing as shards
 from fashion_jax.data.batches.pipeline import canvas_shape, decode_rows, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
+from fashion_jax.data.fields import data_fields
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import main, parse, prepare
 from fashion_jax.training.launch import check
@@ -40,6 +41,12 @@ def on(config, folder: Path):
     config = config.copy_and_resolve_references()
     config.data.source, config.data.path = "tfds", str(folder)
     return config
+
+
+def said_by_training(config) -> list[str]:
+    """Returns the warnings of a training before its first step."""
+    data, canvas = data_fields(config), canvas_shape(config, image_shape(config))
+    return list(_warnings(load_dataset(config), data, config.data.resize, canvas))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,7 +101,7 @@ def test_a_run_that_was_begun_with_another_resize_goes_on_with_a_warning(prepare
     config.data.resize = "letterbox"
     (tmp_path / "config.json").touch()
     check(config, tmp_path)
-    (warning,) = _warnings(config, load_dataset(config))
+    (warning,) = said_by_training(config)
     assert warning.startswith("Warning: data.resize is 'letterbox', but")
 
 
@@ -106,15 +113,15 @@ def test_a_set_of_an_earlier_version_says_nothing_of_what_it_does_not_know(prepa
     config = on(tiny_config, old)
     config.data.resize, config.image_size = "letterbox", 48
     check(config, tmp_path / "run")
-    assert list(_warnings(config, load_dataset(config))) == []
+    assert said_by_training(config) == []
 
 
 @pytest.mark.parametrize("fields", [{"image_size": 48}, {"augment": "light"}])
 def test_prepared_images_that_are_enlarged_are_told(prepared, tiny_config, fields):
     config = on(tiny_config, prepared)
-    assert list(_warnings(config, load_dataset(config))) == []
+    assert said_by_training(config) == []
     config.update(fields)
-    (warning,) = _warnings(config, load_dataset(config))
+    (warning,) = said_by_training(config)
     assert re.search(r"prepared at 32 × 32 pixels and are enlarged to (48 × 48|40 × 40): .* prepare them anew", warning)
 
 

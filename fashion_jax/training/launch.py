@@ -86,13 +86,14 @@ def check(config: ConfigDict, workdir: Path) -> None:
         UserError: a path or a source of weights is wrong, or the schedule has too few epochs to train anything.
     """
     from fashion_jax.data.dataset import check_paths
+    from fashion_jax.data.fields import data_fields
     from fashion_jax.data.records.prepared_use import check_use
     from fashion_jax.devices.compiler import deterministic_flags
     from fashion_jax.workdir.paths import config_path
 
     check_paths(config)
     if not os.path.lexists(config_path(workdir)):  # a run that an earlier version began goes on, with a warning
-        check_use(config)
+        check_use(data_fields(config), config.data.resize)
     fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
     if config.num_epochs < fewest and not config.time_limit:
         raise UserError(

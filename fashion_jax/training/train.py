@@ -20,6 +20,7 @@ from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
+from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
@@ -111,7 +112,8 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        for warning in _warnings(config, dataset):
+        canvas = canvas_shape(config, image_shape(config))
+        for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
         if config.time_limit and not planned:
             config.update(Planner(config, dataset, mesh, terminal, began).fields())
@@ -290,12 +292,22 @@ def _new_state(program: Program, say: Say) -> TrainState:
     return restart_average(begun)
 
 
-def _warnings(config: ConfigDict, dataset: Dataset) -> Iterator[str]:
-    """Yields what may be wrong with the data."""
-    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
+def _warnings(
+    dataset: Dataset, data: DataFields, resize: str, canvas: tuple[int, int], heads: Collection[str]
+) -> Iterator[str]:
+    """Yields what may be wrong with the data of a config.
+
+    Args:
+        dataset: read with these fields of the data.
+        data: the fields.
+        resize: data.resize.
+        canvas: (height, width) of the decoded images.
+        heads: the levels that have one.
+    """
+    if warning := leak_warning(dataset.leaks, data.drop_leaks):
         yield warning
-    small = enlarged(config, canvas_shape(config, image_shape(config)))
-    yield from (f"Warning: {warning}." for warning in [*dataset.warnings, *unpredictable(dataset.taxonomy, head_names(config)), *misuse(config), small] if warning)
+    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize), enlarged(data, canvas)]
+    yield from (f"Warning: {warning}." for warning in found if warning)
 
 
 def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:

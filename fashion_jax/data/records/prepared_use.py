@@ -1,4 +1,4 @@
-"""Compares a config with the prepared set that it names: what of it the set cannot give."""
+"""Compares the fields of the data with the prepared set that they name: what of them the set cannot give."""
 
 from __future__ import annotations
 
@@ -8,33 +8,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from fashion_jax.config.fields import split_column
+from fashion_jax.data.fields import DataFields
 from fashion_jax.data.records.prepared_index import ID, PLAN, is_prepared, made_from, made_splits, read_index, read_json
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.errors import UserError
 
 
-def misuse(config: ConfigDict) -> list[str]:
-    """Returns sentences, without their full stops, on what a checked config asks of a prepared set in vain.
+def misuse(data: DataFields, resize: str) -> list[str]:
+    """Returns sentences, without their full stops, on what is asked of a prepared set in vain.
 
-    It is empty if the config names no prepared set. A run that an earlier version began with such a config may go on.
+    It is empty if `data` names no prepared set. A run that an earlier version began with such a config may go on.
+
+    Args:
+        data: of a checked config.
+        resize: its data.resize.
 
     Raises:
         UserError: the description of the set cannot be read.
     """
-    folder, plan = _prepared(config)
+    folder, plan = _prepared(data)
     if not plan:
         return []
     made = plan["source"]["data"]
-    faults = [_torn(config.data.splits, folder, plan)]
-    if (resize := made.get("resize", config.data.resize)) != config.data.resize:
+    faults = [_torn(data.splits, folder, plan)]
+    if (before := made.get("resize", resize)) != resize:
         faults.append(
-            f"data.resize is {config.data.resize!r}, but {str(folder)!r} was prepared with {resize!r}, which "
-            f"prediction would not know: set it to {resize!r}, or prepare the images anew"
+            f"data.resize is {resize!r}, but {str(folder)!r} was prepared with {before!r}, which prediction would not "
+            f"know: set it to {before!r}, or prepare the images anew"
         )
-    if (groups := config.data.group_column) and groups != made.get("group_column", groups):
+    if (groups := data.group_column) and groups != made.get("group_column", groups):
         faults.append(
             f"data.group_column is {groups!r}, but {str(folder)!r} was prepared with {made['group_column']!r}, and has "
             "no columns by which to keep groups in one split: prepare the images anew, or leave it empty"
@@ -42,24 +45,24 @@ def misuse(config: ConfigDict) -> list[str]:
     return [fault for fault in faults if fault]
 
 
-def check_use(config: ConfigDict) -> None:
-    """Refuses a checked config that asks of a prepared set what this cannot give, see `misuse`.
+def check_use(data: DataFields, resize: str) -> None:
+    """Refuses what a prepared set cannot give; takes what `misuse` takes.
 
     Raises:
         UserError: names the field, and what it must be for this set.
     """
-    for fault in misuse(config):
+    for fault in misuse(data, resize):
         raise UserError(f"{fault}.")
 
 
-def enlarged(config: ConfigDict, canvas: tuple[int, int]) -> str:
+def enlarged(data: DataFields, canvas: tuple[int, int]) -> str:
     """Returns a sentence, without its full stop, if a set was prepared smaller than the canvas; "" otherwise.
 
     Args:
-        config: names the set.
-        canvas: (height, width) in pixels that the config asks for.
+        data: names the set.
+        canvas: (height, width) in pixels of the images that are trained on.
     """
-    folder, plan = _prepared(config)
+    folder, plan = _prepared(data)
     height, width = plan.get("canvas", canvas)
     if height >= canvas[0] and width >= canvas[1]:
         return ""
@@ -93,8 +96,8 @@ def _several(folder: Path, names: Sequence[str]) -> str:
     return "" if shared is None else f"several images of one id, such as {shared.decode('utf-8', 'replace')!r}"
 
 
-def _prepared(config: ConfigDict) -> tuple[Path, dict[str, Any]]:
-    """Returns the folder of the prepared set that a config names, and its plan (prepare.json); empty if it is none."""
-    folder = stored_path(Path(os.path.expanduser(config.data.path)).absolute())
-    is_one = config.data.source == "tfds" and config.data.path and is_prepared(folder)
+def _prepared(data: DataFields) -> tuple[Path, dict[str, Any]]:
+    """Returns the folder that data.path names, and its plan (prepare.json); empty if it is no prepared set."""
+    folder = stored_path(Path(os.path.expanduser(data.path)).absolute())
+    is_one = data.source == "tfds" and data.path and is_prepared(folder)
     return folder, read_json(folder / PLAN) if is_one and (folder / "dataset_info.json").is_file() else {}
