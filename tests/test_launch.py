@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.training.launch import train
+from fashion_jax.training.launch import check, train
 from tests.run_files import without_timing
 from tests.shop import write_image
 
@@ -46,3 +46,15 @@ def test_a_wrong_config_is_refused_before_anything_is_written(tiny_config, tmp_p
     with pytest.raises(UserError, match="nothing"):
         train(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_single_epoch_of_one_cycle_is_refused_unless_an_earlier_version_began_it(tiny_config, tmp_path):
+    tiny_config.schedule, tiny_config.num_epochs = "one_cycle", 1
+    with pytest.raises(
+        UserError, match="num_epochs is 1, but the last epoch of one_cycle has hardly any learning rate"
+    ):
+        check(tiny_config, tmp_path / "run")
+    (tmp_path / "config.json").touch()
+    check(tiny_config, tmp_path)
+    tiny_config.schedule_per = "step"
+    check(tiny_config, tmp_path / "run")
