@@ -52,6 +52,8 @@ def program(module: str) -> str:
 
 _NOT_PATHS = ("study",)  # flags whose values may be addresses
 
+_SPACE = "\0"  # stands for a space; no argument of a process holds it
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are UserErrors."""
@@ -69,12 +71,18 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: a flag is unknown or lacks its value.
         """
-        flags, rest = self.parse_known_args(arguments)
+        flags, rest = self.parse_known_args([self._without_spaces(argument) for argument in arguments])
+        rest = [argument.replace(_SPACE, " ") for argument in rest]
         self._check_paths(flags)
         known = list(self._option_string_actions)
         return flags, parse_overrides(
             rest, lambda name, value: suggest(name, value, known) if suggest else close_flag(name, known)
         )
+
+    def _without_spaces(self, argument: str) -> str:
+        """Replaces the spaces of an unknown flag, with which argparse would take it for a value of the flag before."""
+        is_unknown = argument.startswith("--") and argument.partition("=")[0] not in self._option_string_actions
+        return argument.replace(" ", _SPACE) if is_unknown else argument
 
     def _check_paths(self, flags: argparse.Namespace) -> None:
         """Checks that no flag names a file of a remote store: `gs://bucket/run` would become a local folder gs:."""

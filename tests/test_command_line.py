@@ -174,3 +174,16 @@ def test_paths_of_this_machine_are_no_addresses(tmp_path):
     parser.add_argument("--workdir", type=Path)
     for value in (str(tmp_path), "runs/a:b", "C:/runs", "~/x", "a/gs:/b"):
         assert parser.parse(["--workdir", value])[0].workdir == Path(value)
+
+
+def test_a_flag_with_a_space_is_no_value_of_the_flag_before_it():
+    parser = Parser(prog="x", allow_abbrev=False)
+    parser.add_argument("--input", nargs="+", action="extend")
+    parser.add_argument("--output")
+    arguments = ["--input", "my photos", "--config.data.cache_dir=/mnt/my cache", "--output=my out.csv"]
+    flags, overrides = parser.parse(arguments)
+    assert (flags.input, flags.output) == (["my photos"], "my out.csv")
+    assert overrides == [("data.cache_dir", "/mnt/my cache")]
+    assert parser.parse(["--input", "a", "--config.x", "b c"])[1] == [("x", "b c")]
+    with pytest.raises(UserError, match=r"^There is no flag '--outpt'; did you mean --output\?"):
+        parser.parse(["--input", "a", "--outpt=/tmp/my file.csv"])
