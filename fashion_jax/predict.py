@@ -351,7 +351,8 @@ def _predict_table(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
     with output(path) as file, doing("Predicting", total, "images") as task:
         answers = prediction.answers(explained.followed(inputs) if explained else inputs, task)
         answers = _at_least_one(explained.kept(answers) if explained else answers, flags)
-        write_table(file, prediction.table.columns, map(prediction.table.row, answers), prediction.table.metadata)
+        rows = map(prediction.table.row, answers)
+        write_table(file, prediction.table.columns, rows, prediction.table.metadata, suffix=path.suffix)
     _say(prediction, path, _pace(prediction.tally))
     if explained:
         _say_explained(explained, flags)

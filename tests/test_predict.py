@@ -257,6 +257,9 @@ def test_three_formats_hold_the_same(finished_run, tmp_path):
     arguments = ["--workdir", str(finished_run), "--input", str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg")]
     for suffix in ("csv", "jsonl", "parquet"):
         assert main([*arguments, "--output", str(tmp_path / f"p.{suffix}")]) == 0
+    (tmp_path / "link.csv").symlink_to("3f9a")
+    assert main([*arguments, "--output", str(tmp_path / "link.csv")]) == 0
+    assert (tmp_path / "3f9a").read_bytes() == (tmp_path / "p.csv").read_bytes()
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.to_pylist() == lines and table.column_names == COLUMNS

@@ -74,6 +74,7 @@ def test_the_table_of_the_parts_is_that_of_all_rows(tmp_path, name):
     table = PredictionTable(LABELS, True, 2, not is_flat, not is_flat, is_flat)
     path, folder = tmp_path / name, parts_beside(tmp_path / name)
     folder.mkdir()
+    path.symlink_to("3f9a")  # whose name says no format
     for index in range(3):  # each as if it had planned before the others have written
         plan = plan_parts(inputs, folder, SETTINGS, Place())
         mine = share_of(plan.parts, Place(index, 3))
@@ -87,6 +88,7 @@ def test_the_table_of_the_parts_is_that_of_all_rows(tmp_path, name):
     join_parts(path, folder, plan.parts, table)
     write_table(tmp_path / f"one-{name}", table.columns, map(table.row, map(answer, inputs)), table.metadata)
     assert path.read_bytes() == (tmp_path / f"one-{name}").read_bytes() and not folder.exists()
+    assert path.is_symlink()
 
 
 def test_the_pace_is_told_once_there_is_one():

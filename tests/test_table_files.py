@@ -74,3 +74,9 @@ def test_other_formats_keep_names_as_they_are(tmp_path):
     lines = (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["path"] for line in lines] == names
     assert pq.read_table(tmp_path / "t.parquet")["path"].to_pylist() == names
+
+
+def test_the_format_may_be_that_of_the_link_to_the_file(tmp_path):
+    for suffix, text in ((".CSV", "path\na\n"), (".jsonl", '{"path": "a"}\n')):
+        write_table(tmp_path / "3f9a", {"path": str}, [["a"]], suffix=suffix)
+        assert (tmp_path / "3f9a").read_text() == text

@@ -104,5 +104,5 @@ def wait_for_parts(folder: Path, parts: Sequence[Part]) -> None:
 def join_parts(path: Path, folder: Path, parts: Sequence[Part], table: PredictionTable) -> None:
     """Writes the table of the rows of all parts, and removes their folder."""
     with output(path) as file:
-        write_table(file, table.columns, read_rows(folder, parts), table.metadata)
+        write_table(file, table.columns, read_rows(folder, parts), table.metadata, suffix=path.suffix)
     shutil.rmtree(folder, ignore_errors=True)

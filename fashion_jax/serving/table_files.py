@@ -82,8 +82,10 @@ def write_table(
     rows: Iterable[Sequence[Cell]],
     metadata: Mapping[bytes, bytes] = _NONE,
     metadata_at_end: Callable[[], Mapping[bytes, bytes]] = dict,
+    *,
+    suffix: str = "",
 ) -> None:
-    """Writes a table in the format of TABLES that the path's suffix names; the file is replaced atomically.
+    """Writes a table in the format of TABLES that a suffix names; the file is replaced atomically.
 
     Rows are written as they come, so that a table of any length takes little memory.
 
@@ -93,8 +95,10 @@ def write_table(
         rows: a cell for each column; None is an empty cell of any type. What they raise leaves no file.
         metadata: of Parquet's schema.
         metadata_at_end: returns what the metadata of Parquet's file say besides; called after the last row.
+        suffix: one of TABLES, in upper or lower case, if the path is one that a link with this suffix leads to; "" for
+            that of the path.
     """
-    suffix = path.suffix.lower()
+    suffix = (suffix or path.suffix).lower()
     if suffix == ".csv":
         write_csv(path, list(columns), rows)
         return
