@@ -181,6 +181,11 @@ def test_an_earlier_export_is_replaced_and_nothing_else(exports, finished_run, t
             ["--workdir", "RUN", "--output", "x", "--format", "tflite", "--int8", "--config.data.source=csv"],
             "data.path",
         ),
+        (["--workdir", "RUN", "--output", "x", "--format", "tflite", "--images", "a.png", "b"], "--images is a.png b,"),
+        (
+            ["--workdir", "RUN", "--output", "x", "--format", "tflite", "--images", "RUN"],
+            "where no image can be decoded",
+        ),
     ],
 )
 def test_a_wrong_call_is_told_in_a_sentence(finished_run, monkeypatch, tmp_path, capsys, flags, said):

@@ -50,9 +50,14 @@ def find_check_images(
         taxonomy: its classes.
         canvas: (height, width).
         count: number of images.
-        paths: files, folders and zips of the user.
+        paths: files, folders and zips of the user, of --images.
+
+    Raises:
+        UserError: none of the paths exists, or none of their files can be decoded.
     """
     resize, cache_dir, why_not = config.data.resize, config.data.cache_dir, ""
+    if paths and not Inputs(paths, cache_dir).any_exists:
+        raise UserError(f"--images is {' '.join(paths)}, where there are no files: name images or their folder.")
     parts, words = [np.zeros((0, *canvas, 3), np.uint8)], []
     labels = {level: np.zeros(0, np.int32) for level in taxonomy.levels}
     try:
@@ -73,6 +78,10 @@ def find_check_images(
         if len(canvases):
             parts.append(canvases)
             words.append(f"{len(canvases):,} {name}")
+        elif paths and missing and name == "of --images":
+            raise UserError(
+                f"--images is {' '.join(paths)}, where no image can be decoded: name others, or leave it out."
+            )
     return CheckImages(np.concatenate(parts), labels, " and ".join(words), why_not)
 
 
