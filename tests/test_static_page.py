@@ -10,6 +10,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.serving.demo.description import describe
 from fashion_jax.serving.demo.static_page import check_static_folder, find_runtime, write_static_page
 from fashion_jax.taxonomy import Taxonomy
+from tests.untrained import make_config, make_trained, shrink_all_trunks
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("Apparel", "Dress"), ("Shoes", "Boot")])
 MODEL = describe("mine", TAXONOMY, (8, 8), "crop", {"main": 0.8, "sub": 0.8}, has_heat_maps=False, is_calibrated=True)
@@ -71,3 +72,20 @@ def test_a_failure_leaves_the_earlier_page(tmp_path, package):
 def test_a_folder_without_the_runtime_is_told(tmp_path):
     with pytest.raises(UserError, match=r"npm pack onnxruntime-web"):
         find_runtime(tmp_path)
+
+
+def test_a_run_in_bfloat16_is_compared_in_float32(tmp_path, monkeypatch):
+    for library in ("onnx", "onnxruntime"):
+        pytest.importorskip(library)
+    from fashion_jax.scoring.decider import Decider
+    from fashion_jax.serving.classifier import Classifier
+    from fashion_jax.serving.demo import static_model
+    from fashion_jax.serving.engine import RunEngine
+
+    monkeypatch.setattr(static_model, "_IMAGES", 4)
+    shrink_all_trunks(monkeypatch)
+    trained = make_trained(make_config({"model.name": "resnet18", "dtype": "bfloat16"}))
+    engine = RunEngine(trained, 4)
+    classifier = Classifier(engine, Decider(engine.taxonomy, engine.temperatures, "conditional"))
+    static_model.write_static_model(classifier, tmp_path, tmp_path)
+    assert (tmp_path / "model.onnx").is_file()

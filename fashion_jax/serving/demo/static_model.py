@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from fashion_jax.data.catalogue.generator import catalogue_folder
@@ -13,6 +14,7 @@ from fashion_jax.serving.classifier import Classifier
 from fashion_jax.serving.engine import RunEngine
 from fashion_jax.serving.exports import onnx_file
 from fashion_jax.serving.exports.graph import probabilities_name
+from fashion_jax.serving.exports.making import in_float32
 from fashion_jax.serving.exports.network import build_network
 from fashion_jax.serving.images import to_canvas
 
@@ -39,7 +41,7 @@ def write_static_model(classifier: Classifier, workdir: Path, folder: Path) -> N
         folder: exists.
 
     Raises:
-        RunError: the model does not answer as the classifier does.
+        RunError: the model does not answer as the classifier does in float32.
     """
     engine = classifier.engine
     if isinstance(engine, RunEngine):
@@ -53,10 +55,21 @@ def _compare(classifier: Classifier, folder: Path) -> None:
     engine = classifier.engine
     files = sorted((catalogue_folder("", _IMAGES, 0, 0.0) / "images").iterdir())[:_IMAGES]
     canvases = np.stack([to_canvas(file, engine.canvas, engine.resize) for file in files])
-    found, expected = onnx_file.read(folder)(canvases), classifier.probabilities(canvases)
+    found = onnx_file.read(folder)(canvases)
+    with jax.default_matmul_precision("highest"):  # otherwise GPUs and TPUs compute in less than float32
+        expected = _in_float32(classifier).probabilities(canvases)
     worst = max(float(np.abs(found[probabilities_name(level)] - x).max()) for level, x in expected.items())
     if not worst <= _MOST_DIFFERENCE:
         raise RunError(
             f"The model as ONNX does not answer as the run does: a probability differs by {worst:.2g}, more than "
             f"{_MOST_DIFFERENCE:g}. Nothing was written; please report it, with the run's config.json."
         )
+
+
+def _in_float32(classifier: Classifier) -> Classifier:
+    """Returns a classifier that computes in float32, as the model as ONNX does, whatever the dtype of the run."""
+    engine = classifier.engine
+    if not isinstance(engine, RunEngine):
+        return classifier
+    engine = RunEngine(in_float32(engine.trained), engine.batch_size, engine.temperatures)
+    return Classifier(engine, classifier.decider, batch_size=classifier.batch_size)
