@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -494,13 +495,23 @@ def _settings(flags: argparse.Namespace, overrides: Overrides, classifier: Class
         "temperatures": dict(classifier.engine.temperatures),
         "fields": {field: text for field, text in overrides if field != "data.cache_dir"},
         "decode": classifier.decider.how,
-        "costs": flags.costs and (flags.costs if flags.costs == "tree" else Path(flags.costs).read_text("utf-8")),
+        "costs": _identified(flags.costs),
         "min_probability": flags.min_probability,
         "precision": flags.precision,
         "top_k": flags.top_k,
         "all_probabilities": flags.all_probabilities,
         "embeddings": flags.embeddings,
     }
+
+
+def _identified(costs: str) -> str:
+    """Returns what tells the value of --costs from others: the text of a table, or its SHA-256 if it is not UTF-8."""
+    if not costs or costs == "tree":
+        return costs
+    try:
+        return Path(costs).read_text("utf-8")  # also known to jobs that earlier versions have begun
+    except UnicodeDecodeError:  # Parquet, or text in UTF-16
+        return f"of a table with the SHA-256 {hashlib.sha256(Path(costs).read_bytes()).hexdigest()}"
 
 
 def _say_begun(folder: Path, parts: Sequence[Part]) -> None:

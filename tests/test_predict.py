@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -118,6 +119,20 @@ def test_costs_change_the_choice(finished_run, validation_files, predict, tmp_pa
     (tmp_path / "costs.csv").write_text("\n".join(["true,predicted,cost", *lines]))
     rows = predict(*validation_files, options=["--costs", str(tmp_path / "costs.csv")])
     assert {row["sub"] for row in rows} == {names[3]}
+
+
+def test_a_job_knows_its_costs_in_any_format(finished_run, validation_files, tmp_path, capsys):
+    leaf = read_taxonomy(finished_run).classes["sub"]
+    rows = f"true,predicted,cost\n{leaf[0]},{leaf[1]},50\n"
+    (tmp_path / "c.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "utf16.csv").write_text(rows, encoding="utf-16")
+    pq.write_table(pa.table({"true": [leaf[0]], "predicted": [leaf[1]], "cost": [50.0]}), tmp_path / "c.parquet")
+    arguments = ["--workdir", str(finished_run), "--input", str(validation_files[0])]
+    for number, name in enumerate(("c.csv", "utf16.csv", "c.parquet")):
+        job = [*arguments, "--output", f"{tmp_path}/{number}/", "--costs"]
+        assert main([*job, str(tmp_path / name)]) == main([*job, str(tmp_path / name)]) == 0
+        assert main([*job, "tree"]) == 2 and "not tree" in capsys.readouterr().err
+    assert json.loads((tmp_path / "0" / "_job.json").read_text())["costs"] == rows, "as in jobs of earlier versions"
 
 
 def test_answers_stop_at_the_deepest_sure_class(finished_run, validation_files, predict, capsys):
