@@ -40,6 +40,21 @@ def test_files_folders_and_patterns_in_their_order(photos):
     assert not Inputs(["none", "no*"], "").any_exists
 
 
+def test_a_folder_of_predictions_among_images_is_no_input(photos):
+    """It stays so from the lock on, so that a job finds the same inputs each time."""
+    expected = names("photos")
+    out = photos / "photos" / "out"
+    out.mkdir()
+    for made in ("_lock-1-of-2", "_lock-2-of-2", "_job.json", "part-000000.parquet"):
+        (out / made).touch()
+        assert names("photos") == expected
+    assert len(names("photos/out")) == 4, "unless it is named itself"
+    (photos / "photos" / "_lock.jpg").touch()
+    (photos / "photos" / "locked").mkdir()
+    (photos / "photos" / "locked" / "_lock.jpg").touch()
+    assert {"photos/_lock.jpg", "photos/locked/_lock.jpg"} <= set(names("photos"))
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
 def test_a_table_names_images_relative_to_its_folder(photos, suffix):
     rows = [("1", "a.jpg", "Red"), ("2", "deep\\c.PNG", "Blue"), ("3", "", "Green"), ("4", "none.jpg", "Red")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -38,7 +39,11 @@ _MADE_IN_A_WORKDIR = {"checkpoints", "predictions", "report"}
 
 _REPORT = {"index.html", "label_errors.csv"}  # names in a report page, which evaluate may write anywhere
 
-_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", "lock"} | _REPORT
+_JOB = "_job.json"  # in a folder of predictions
+
+_JOB_LOCK = re.compile(r"_lock(-\d+-of-\d+)?")
+
+_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", "lock", _JOB} | _REPORT
 
 _END = ("end", "", "")
 
@@ -58,9 +63,10 @@ class Found(NamedTuple):
 def walk(folder: str) -> Iterator[Found]:
     """Yields the files in a folder and below it, ordered by name, without hidden files and files of operating systems.
 
-    A subfolder that is the work directory or the report of a run is yielded as one entry, without its content. A link
-    to a file is a file. A link to a folder is followed once, and only to folders that are neither in the folder walked,
-    nor above it, nor in or above one that was already followed. So no folder is read twice, and cycles are not walked.
+    A subfolder that is the work directory or the report of a run, or that has its predictions, is yielded as one entry,
+    without its content. A link to a file is a file. A link to a folder is followed once, and only to folders that are
+    neither in the folder walked, nor above it, nor in or above one that was already followed. So no folder is read
+    twice, and cycles are not walked.
     """
     links = _Links(folder)
     opened = [_entries(folder, "")]  # the folder that is being read, below those that it lies in
@@ -130,7 +136,7 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
         for entry in scanned:
             if not is_hidden(entry.name):
                 count += 1
-                if entry.name in _TELLING:
+                if entry.name in _TELLING or _JOB_LOCK.fullmatch(entry.name):
                     told.add(entry.name)
                 yield f"{entry.name}\0{_kind(entry)}"  # a name has no NUL, which comes before all other characters
 
@@ -141,7 +147,7 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
         yield "file", path, f"the folder cannot be read ({error.strerror})"
         return
     is_workdir = _is_workdir(told, count)
-    if path and (is_workdir or told >= _REPORT):
+    if path and (is_workdir or told >= _REPORT or _is_job(told, count)):
         yield "folder", path, OF_A_RUN
         return
     for entry in entries:
@@ -174,8 +180,13 @@ def _is_workdir(told: set[str], count: int) -> bool:
     """Whether a folder is the work directory of a run, which has only its lock when it begins.
 
     Args:
-        told: the names of _TELLING that it has.
+        told: the names that it has of _TELLING and of locks of a job.
         count: how many names it has.
     """
     has_run = "checkpoints" in told or {"taxonomy.json", "data.json"} <= told
     return (told == {"lock"} and count == 1) or ("config.json" in told and has_run)
+
+
+def _is_job(told: set[str], count: int) -> bool:
+    """Whether a folder has the parts of predictions, or only locks, as when it begins; its arguments are as above."""
+    return _JOB in told or (0 < count == len(told) and all(map(_JOB_LOCK.fullmatch, told)))
