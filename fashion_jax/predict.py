@@ -354,6 +354,7 @@ def _predict_table(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
         answers = _at_least_one(explained.kept(answers) if explained else answers, flags)
         rows = map(prediction.table.row, answers)
         write_table(file, prediction.table.columns, rows, prediction.table.metadata, suffix=path.suffix)
+    _check_any(prediction.tally, path)
     _say(prediction, path, _pace(prediction.tally))
     if explained:
         _say_explained(explained, flags)
@@ -401,11 +402,14 @@ def _predict_job(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs
         with doing("Predicting", sum(part.count for part in mine), "images") as task:
             write_parts(folder, mine, inputs, prediction.part_answers(task), prediction.table, digest)
         (folder / lock).unlink(missing_ok=True)
+    missing = missing_parts(folder, parts)
+    if not missing:
+        _check_any(_tally_of(prediction, folder, parts), folder, parts)
     if mine:
         _say(prediction, folder, _pace(prediction.tally))
     else:
         Terminal().say(f"Shard {shard} has no part left to do.")
-    _say_parts(folder, parts, missing_parts(folder, parts), shard)
+    _say_parts(folder, parts, missing, shard)
 
 
 class _Shared(NamedTuple):
@@ -464,22 +468,30 @@ def _locked_by_first(folder: Path, place: Place) -> Iterator[None]:
 
 def _joined(prediction: _Prediction, folder: Path, parts: Sequence[Part], flags: argparse.Namespace) -> _Prediction:
     """Makes one table of the parts, unless the folder itself is wanted; returns the prediction of all their answers."""
-    from fashion_jax.serving.jobs import add_counts
     from fashion_jax.serving.shared_parts import join_parts, wait_for_parts
-    from fashion_jax.serving.tally import Tally
 
-    tally = Tally(prediction.classifier.labels, prediction.classifier.batch_size)
     wait_for_parts(folder, parts)
-    add_counts(tally, folder, parts)
+    tally = _tally_of(prediction, folder, parts)
     if not _is_job(flags):
         with doing("Joining the parts"):
             join_parts(Path(flags.output), folder, parts, prediction.table)
     return prediction._replace(tally=tally)
 
 
+def _tally_of(prediction: _Prediction, folder: Path, parts: Sequence[Part]) -> Tally:
+    """Returns the counts of the answers that parts hold, whoever has predicted them."""
+    from fashion_jax.serving.jobs import add_counts
+    from fashion_jax.serving.tally import Tally
+
+    tally = Tally(prediction.classifier.labels, prediction.classifier.batch_size)
+    add_counts(tally, folder, parts)
+    return tally
+
+
 def _say_shared(shared: _Shared, path: Path) -> None:
     """Prints what all processes have predicted."""
     if shared.prediction.tally.count:
+        _check_any(shared.prediction.tally, path, shared.parts)
         _say(shared.prediction, path, shared.pace)
     if shared.parts:
         _say_parts(path, shared.parts, (), Shard())
@@ -533,13 +545,8 @@ def _pace(tally: Tally) -> str:
 
 
 def _say(prediction: _Prediction, path: Path, pace: str) -> None:
-    """Prints what was predicted, at which pace, and how.
-
-    Raises:
-        UserError: no input has a prediction.
-    """
+    """Prints what was predicted, at which pace, and how."""
     tally, decider = prediction.tally, prediction.classifier.decider
-    _check_any(tally, path)
     say = Terminal().say
     said = f"{path}: {tally.predicted:,} {'prediction' if tally.predicted == 1 else 'predictions'}."
     say(f"{said} {pace}." if pace else said)
@@ -547,6 +554,8 @@ def _say(prediction: _Prediction, path: Path, pace: str) -> None:
         files = "1 file has" if tally.failed == 1 else f"{tally.failed:,} files have"
         example = f"{tally.first_failed.path} ({tally.first_failed.error})"
         say(f"{files} no prediction, such as {example}: the column error has the reasons.")
+    if not tally.predicted:
+        return
     if prediction.classifier.engine.decode is None:
         share = f"{tally.contradictions / tally.predicted:.2%}"
         say(f"Decode: {decider.how}. Each level by itself would contradict another on {share} of the images.")
@@ -554,8 +563,18 @@ def _say(prediction: _Prediction, path: Path, pace: str) -> None:
         say(_answered_words(decider.abstention, tally))
 
 
-def _check_any(tally: Tally, path: Path) -> None:
-    if tally.predicted or not tally.first_failed:
+def _check_any(tally: Tally, path: Path, parts: Sequence[Part] = ()) -> None:
+    """Checks that an input has a prediction.
+
+    Args:
+        tally: counts the answers.
+        path: where they are.
+        parts: of the folder that holds them; those that earlier versions have written are not counted.
+
+    Raises:
+        UserError: none has.
+    """
+    if tally.predicted or not tally.first_failed or tally.count < sum(part.count for part in parts):
         return
     first, others = tally.first_failed, tally.failed - 1
     found = f"{first.path} is no image that can be predicted ({first.error})"

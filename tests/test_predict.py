@@ -357,6 +357,21 @@ def test_a_folder_of_parts(finished_run, validation_files, predict, tmp_path, ca
         assert words in capsys.readouterr().err
 
 
+def test_a_job_is_judged_by_all_of_its_parts(finished_run, validation_files, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("no image")
+    arguments = ["--workdir", str(finished_run), "--part-size=1", "--input", str(tmp_path / "a.txt")]
+    photo, job = str(validation_files[0]), f"{tmp_path}/job/"
+    assert main([*arguments, photo, "--output", job, "--shard=2/2"]) == 0
+    assert main([*arguments, photo, "--output", job]) == 0
+    out = capsys.readouterr().out
+    assert "1 file has no prediction, such as" in out and "is complete: 2 rows in 2 parts" in out
+    assert main([*arguments, photo, "--output", job]) == 0
+    job, other = f"{tmp_path}/none/", str(tmp_path / "b.txt")
+    assert main([*arguments, other, "--output", job, "--shard=1/2"]) == 0, "others may have predictions"
+    assert main([*arguments, other, "--output", job]) == main([*arguments, other, "--output", job]) == 2
+    assert capsys.readouterr().err.count("nor is the other file") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
