@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fashion_jax.command_line import Overrides, Parser, printable, program, run_command
 from fashion_jax.errors import UserError
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe
+from fashion_jax.serving.exports.engines import check_installed
+from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.terminal import doing
 
 if TYPE_CHECKING:
@@ -177,6 +179,7 @@ def _say(url: str) -> None:
 def _write_static(flags: argparse.Namespace, overrides: Overrides) -> None:
     from fashion_jax.serving.demo.static_page import check_static_folder, find_runtime, write_static_page
 
+    check_installed("onnx", to_write=not is_export(flags.workdir))  # an export's model is copied
     check_static_folder(flags.static)
     runtime = find_runtime(flags.runtime)
     with doing("Loading the model"):

@@ -292,6 +292,8 @@ def test_a_missing_library_is_told(monkeypatch, capsys):
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
     assert demo.main(["--workdir", "nothing"]) == 2
     assert "fashion_jax[demo]" in capsys.readouterr().err
+    assert demo.main(["--workdir", "nothing", "--static", "page", "--runtime", "package"]) == 2
+    assert "fashion_jax[onnx]" in capsys.readouterr().err
 
 
 # The command for runs of conftest.py, whose network is smaller than its name says.
