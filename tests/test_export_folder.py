@@ -13,6 +13,7 @@ from fashion_jax.serving.exports.engines import load_engine
 from fashion_jax.serving.exports.folder import (
     INDEX,
     Export,
+    check_replaceable,
     read_export,
     read_export_taxonomy,
     read_test_vectors,
@@ -131,6 +132,14 @@ def test_an_export_is_replaced_as_a_whole(folder):
         raise RuntimeError("stopped")
     read_export(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["shop"]
+
+
+def test_a_damaged_export_is_not_replaced_and_the_way_out_is_another(folder):
+    (folder / "export.json").write_text("{")
+    with pytest.raises(UserError, match=r"export\.json cannot be read .*: remove the folder, or name another --output"):
+        check_replaceable(folder)
+    with pytest.raises(UserError, match="export the run again"):
+        read_export(folder)
 
 
 def test_a_config_leaves_without_paths(tmp_path):

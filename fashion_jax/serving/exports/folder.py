@@ -121,7 +121,7 @@ def check_replaceable(directory: Path) -> None:
         return
     if not is_export(directory):
         raise UserError(f"--output is {str(directory)!r}, which exists and is no export: {way_out}.")
-    ours = {INDEX, *read_index(directory).files}
+    ours = {INDEX, *read_index(directory, f"remove the folder, or {way_out}").files}
     if others := sorted(_files_in(directory) - ours):
         raise UserError(
             f"--output is {str(directory)!r}, an export that would be replaced, but {others[0]} in it is no part of "
@@ -177,8 +177,12 @@ def read_export(directory: Path) -> Export:
     return export
 
 
-def read_index(directory: Path) -> Export:
+def read_index(directory: Path, way_out: str = _AGAIN) -> Export:
     """Reads export.json, without looking at the other files.
+
+    Args:
+        directory: of the export.
+        way_out: what the error advises.
 
     Raises:
         UserError: the folder is no export, or the file is damaged.
@@ -188,7 +192,7 @@ def read_index(directory: Path) -> Export:
         _check_size(path, _MOST_TEXT)
         return _parsed(parse_json(read_text(path)))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise unreadable(path, error, _AGAIN) from error
+        raise unreadable(path, error, way_out) from error
 
 
 def _parsed(tree: dict[str, Any]) -> Export:
