@@ -1,6 +1,7 @@
 """The demo in a real browser, with and without a server: answers, refusals, tables, tabs, keyboard, narrow screens."""
 
 import base64
+import contextlib
 import csv
 import functools
 import http.server
@@ -20,6 +21,7 @@ from PIL import Image
 from fashion_jax.serving.demo.description import describe
 from fashion_jax.serving.images import to_canvas
 from fashion_jax.serving.loading import load
+from tests.conftest import ROOT
 from tests.zoo import encoded, exact, exif, lossy, photo, write_zoo
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -85,6 +87,16 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@contextlib.contextmanager
+def served_from(root: Path):
+    """Yields the URL of a folder on a plain web server."""
+    handler = functools.partial(Quiet, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def static(classifier, description, finished_run, tmp_path_factory):
     """Yields the URL of the page without a server, below a path of a plain web server."""
@@ -98,11 +110,8 @@ def static(classifier, description, finished_run, tmp_path_factory):
         description(has_heat_maps=False),
         lambda folder: write_static_model(classifier, finished_run, folder),
     )
-    handler = functools.partial(Quiet, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/some/path/"
-        server.shutdown()
+    with served_from(root) as url:
+        yield f"{url}some/path/"
 
 
 @pytest.fixture(params=PAGES)
@@ -232,6 +241,21 @@ def test_a_broken_zip_gets_a_sentence(page, tmp_path):
     page.find_element("id", "choose-many").send_keys(str(tmp_path / "broken.zip"))
     until(page, "document.querySelector('#counted.refusal')")
     assert "no zip" in text(page, "#counted")
+
+
+def test_a_model_that_cannot_be_loaded_is_told_where_the_images_were_chosen(browser, tmp_path):
+    assets = ROOT / "fashion_jax" / "serving" / "demo" / "assets"
+    shutil.copytree(assets, tmp_path / "web")
+    shutil.copy(assets / "engine_of_server.js", tmp_path / "web" / "engine.js")  # asks for an API that is not there
+    with served_from(tmp_path / "web") as url:
+        browser.get(url)
+        until(browser, "document.querySelector('#verdict .refusal')")
+        for name in ("a.jpg", "b.jpg"):
+            write_photo(tmp_path / name)
+        browser.find_element("id", "choose-many").send_keys(f"{tmp_path}/a.jpg\n{tmp_path}/b.jpg")
+        until(browser, "document.querySelector('#no-batch .refusal')")
+        assert "The model cannot be loaded: " in text(browser, "#no-batch") == text(browser, "#verdict")
+    browser.get_log("browser")
 
 
 def test_heat_maps_are_drawn_on_demand(browser, served, tmp_path):

@@ -16,8 +16,9 @@ async function start() {
     model = await engine.open((text) => (byId("model").textContent = text));
   } catch (error) {
     byId("model").replaceChildren();
-    showRefusal(byId("verdict"), `the model cannot be loaded: ${error.message}`);
-    throw error;
+    const failure = new Error(`the model cannot be loaded: ${error.message}`, { cause: error });
+    showRefusal(byId("verdict"), failure.message);
+    throw failure;
   }
   const counts = model.levels.map((level) => `${model.labels[level].length} ${level}`);
   byId("model").textContent = `${model.name} knows ${counts.join(" and ")} classes`;
@@ -120,7 +121,11 @@ const take = (files) => {
 const takeMany = async (files) => {
   if (!files.length) return;
   select(byId("tab-many"));
-  await ready;
+  try {
+    await ready;
+  } catch (error) {
+    return showRefusal(byId("no-batch"), error.message);
+  }
   classifyBatch(files, model);
 };
 
