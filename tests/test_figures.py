@@ -14,12 +14,13 @@ from fashion_jax.report.figures import style as drawing
 HOSTILE = [
     "$x^{",
     "<script>alert(1)</script>/=1+1",
-    "<script>alert(1)</script>/\u8863\u7c7b $\\frac$",
+    "<script>alert(1)</script>/\u8863\u7c7b $\\\\frac$",
     "a\\/b/c\\/d",
     "very " * 30 + "/" + "long " * 40,
     "line\nbreak/\x1b[31mred",
     "\udcff/x",
     "\U0001f457/@SUM(A1)",
+    "C:\\\\/a\\\\",
 ]
 
 
@@ -155,7 +156,8 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path, drawn):
     assert len(labels[4]) <= 28 and "\u2026" in labels[4]
     assert labels[5] == " [31mred"
     groups = [text.get_text() for text in drawn[0].axes[0].texts]
-    assert {"<script>alert(1)</script>", "a/b", "\\udcff"} <= set(groups)
+    assert {"<script>alert(1)</script>", "a/b", "\\udcff", "C:\\"} <= set(groups)
+    assert labels[8] == "a\\"
     _assert_text_is_inside(drawn[0])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.report.figures.style import GREY, INK, LINE, create_figure, save_figure, shown, style, text_width
+from fashion_jax.taxonomy import class_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +27,9 @@ _MAX_TITLE = 60  # characters
 
 MAX_CLASSES = 150  # more would not be readable
 
-_PATH_SEPARATOR = re.compile(r"(?<!\\)/")
-
 
 def write_confusion(matrix: np.ndarray | csr_array, names: Sequence[str], title: str, path: Path) -> None:
-    r"""Draws a confusion matrix, coloured by the share of the true class, with the accuracy in the title.
+    """Draws a confusion matrix, coloured by the share of the true class, with the accuracy in the title.
 
     Classes show the last label of their path, grouped by what stands before it. Up to 30 classes, the cells
     show their counts; beyond, the figure is larger than a screen so that the names can be read. If there are more than
@@ -39,7 +37,7 @@ def write_confusion(matrix: np.ndarray | csr_array, names: Sequence[str], title:
 
     Args:
         matrix: int [C, C], rows true, columns predicted.
-        names: of the C classes, paths whose labels are joined by "/" ("\/" inside a label).
+        names: of the C classes, as class_name() makes them.
         title: name of the level and the split.
         path: of the PNG.
     """
@@ -121,8 +119,8 @@ def _draw_cells(ax: Axes, matrix: np.ndarray, support: np.ndarray, cell: float) 
 
 def _draw_names(ax: Axes, names: Sequence[str], cell: float) -> np.ndarray:
     """Draws the classes' labels and groups; returns the margins, left and below, in inches."""
-    paths = [_PATH_SEPARATOR.split(name) for name in names]
-    labels = [shown(path[-1].replace("\\/", "/")) for path in paths]
+    paths = [class_labels(name) for name in names]
+    labels = [shown(path[-1]) for path in paths]
     centres = np.arange(len(names)) + 0.5
     font_size = min(9, 72 * cell * 0.85)
     ax.set_yticks(centres, labels, fontsize=font_size)
@@ -130,7 +128,7 @@ def _draw_names(ax: Axes, names: Sequence[str], cell: float) -> np.ndarray:
     ax.tick_params(length=0, labelcolor=INK)
     depth = max(text_width(label) for label in ax.get_yticklabels()) + 0.12
     depths = np.array([depth, depth])  # taken on the left, and below
-    parents = ["/".join(path[:-1]).replace("\\/", "/") for path in paths]
+    parents = ["/".join(path[:-1]) for path in paths]
     if any(parents):
         depths += _draw_groups(ax, parents, depth, cell, max(font_size, 6))
     side = cell * len(names)
