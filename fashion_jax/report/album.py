@@ -69,10 +69,6 @@ class Album:
         """Lets a cell of a level's confusion matrix lead to an anchor; the first anchor of a cell is kept."""
         self._cells.setdefault(level, {}).setdefault((true, predicted), anchor)
 
-    def linked(self, level: str, true: int, predicted: int) -> str | None:
-        """Returns the anchor of the images of a cell, or None if the page shows none of them."""
-        return self._cells.get(level, {}).get((true, predicted))
-
     def links(self, level: str, places: Mapping[int, int]) -> list[tuple[int, int, str]]:
         """Returns (row, column, anchor) of the cells that lead to images.
 

@@ -14,10 +14,9 @@ from fashion_jax.command_line import duration
 from fashion_jax.config.loading import flatten
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.figures import charts
-from fashion_jax.report.figures.curves import file_stem
+from fashion_jax.report.figures.curves import file_stem, series
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.sections.classes import MAX_ROWS
-from fashion_jax.report.sections.curves import series
 from fashion_jax.report.sections.run import devices
 from fashion_jax.report.sections.scores import (
     METRICS,

@@ -68,7 +68,7 @@ def _draw_curves(ax: Axes, lines: Sequence[Mapping[str, Any]], level: str, metri
 
     epochs = np.array([line["epoch"] for line in lines], float)
     for split, color in (("train", _TRAIN), ("validation", _VALIDATION)):
-        values = _values(lines, f"{split}/{level}/{metric}")
+        values = series(lines, f"{split}/{level}/{metric}")
         ax.plot(epochs, values, color=color, linewidth=1.6, marker="o", markersize=3.5, markevery=_dots(values))
     ax.set_title(METRIC_TITLES[metric], loc="left", fontsize=10)
     if np.isfinite(values).any():
@@ -82,7 +82,7 @@ def _draw_curves(ax: Axes, lines: Sequence[Mapping[str, Any]], level: str, metri
     ax.ticklabel_format(useOffset=False)
 
 
-def _values(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+def series(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
     """Returns float64 [lines]; NaN for what is missing, None or infinite."""
     values = np.array([line.get(key) for line in lines], np.float64)  # None becomes NaN
     return np.where(np.isfinite(values), values, np.nan)

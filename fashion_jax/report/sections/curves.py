@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import charts
+from fashion_jax.report.figures.curves import series
 from fashion_jax.scoring.scores import variability
 
 _JUMP = 10  # times the loss of the next epoch
@@ -65,9 +66,3 @@ def has_batch_norm(model: str, heads: Collection[str]) -> bool:
         heads: the names in the config's model.heads; without any, the model has the recipe's heads.
     """
     return model != "vgg16" or not heads or not _HEADS_WITH_BATCH_NORM.isdisjoint(heads)
-
-
-def series(lines: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """Returns float64 [lines]; NaN for what is missing, None or infinite."""
-    values = np.array([line.get(key) for line in lines], np.float64)
-    return np.where(np.isfinite(values), values, np.nan)

@@ -20,7 +20,6 @@ from fashion_jax.taxonomy import Taxonomy
 if TYPE_CHECKING:
     from fashion_jax.serving.engine import Engine
 
-IMAGES = 1000  # that an export is compared on
 PROBABILITY = 1e-4  # the largest difference of a probability that is allowed
 MARGIN = 1e-3  # where the two likeliest paths differ by less, either one may be the answer
 FEATURE = 1e-3  # the largest difference of a feature that is allowed, as a share of the largest feature
