@@ -357,6 +357,14 @@ def test_a_folder_of_parts(finished_run, validation_files, predict, tmp_path, ca
         assert words in capsys.readouterr().err
 
 
+def test_a_job_may_lie_inside_of_its_inputs(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "1.jpg", seed=1)
+    for _ in range(2):
+        assert main(["--workdir", str(finished_run), "--input", ".", "--output", "out/"]) == 0
+    assert "out is complete: 1 row in 1 part" in capsys.readouterr().out
+
+
 def test_a_job_is_judged_by_all_of_its_parts(finished_run, validation_files, tmp_path, capsys):
     (tmp_path / "a.txt").write_text("no image")
     arguments = ["--workdir", str(finished_run), "--part-size=1", "--input", str(tmp_path / "a.txt")]
