@@ -94,7 +94,12 @@ def check(config: ConfigDict, workdir: Path) -> None:
     check_paths(config)
     if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
         check_use(data_fields(config), config.data.resize)
-        _check_epochs(config)
+        fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
+        if config.num_epochs < fewest and not config.time_limit:
+            raise UserError(
+                f"num_epochs is {config.num_epochs}, but the last epoch of {config.schedule} has hardly any learning "
+                f"rate if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest}."
+            )
     if config.model.init_from or config.model.init_heads_from:
         from fashion_jax.training.sources import check_heads, normalizations
 
@@ -102,15 +107,6 @@ def check(config: ConfigDict, workdir: Path) -> None:
         normalizations(config.model.init_from, config.model.normalization, workdir)  # checks the sources
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
-
-
-def _check_epochs(config: ConfigDict) -> None:
-    fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
-    if config.num_epochs < fewest and not config.time_limit:
-        raise UserError(
-            f"num_epochs is {config.num_epochs}, but the last epoch of {config.schedule} has hardly any learning rate "
-            f"if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest} or more."
-        )
 
 
 def launch(config: ConfigDict, workdir: Path, began: float) -> list[dict[str, Any]]:
