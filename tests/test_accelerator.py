@@ -56,6 +56,7 @@ def entries(result: dict) -> Iterator[tuple[str, dict]]:
         yield from part["items"].items()
 
 
+@pytest.mark.long
 def test_items_of_both_parts_are_done_without_the_libraries_that_gpu_machines_lack(tmp_path):
     """The long tests do all items of both parts."""
     names = ["donation", "batch_norm_pooled_first", "device_cache"]

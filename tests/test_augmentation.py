@@ -89,6 +89,7 @@ def test_the_strongest_is_pure_in_the_key():
     assert 0.3 < (share == 1).mean() < 0.7
 
 
+@pytest.mark.long
 def test_the_devices_number_changes_nothing_and_no_images_are_sent():
     results = [jax.device_get(prepare(images, 3)) for prepare, images in map(compiled_strong, (1, 8))]
     jax.tree.map(lambda one, eight: np.testing.assert_allclose(one, eight, atol=1e-4), *results)

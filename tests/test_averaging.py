@@ -26,6 +26,7 @@ def test_the_average_is_the_formulas():
     assert float(same["params"]["w"]) == float(state["params"]["w"])
 
 
+@pytest.mark.long
 def test_the_step_averages_parameters_and_statistics(tiny_config):
     tiny_config.update(batch_size=8, average=0.5)
     mesh, _, state, step = build(tiny_config, jax.devices()[:1])

@@ -128,6 +128,7 @@ def test_help_is_no_failure(capsys):
     assert "--warmup N" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_saving_writes_what_a_save_costs(tmp_path, capsys):
     path = tmp_path / "saving.json"
     assert saving.main([*TINY, "--steps=2", "--rounds=2", "--every=10", "--json", str(path)]) == 0

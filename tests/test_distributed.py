@@ -81,6 +81,12 @@ jax.make_mesh = lambda *arguments, devices, **options: make_mesh(
 """
 
 
+WITHOUT_PAGE = """
+from fashion_jax.training import run_end
+run_end._write_report = lambda run, directory, *results: (directory / "index.html").touch()
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "before"),
     [
@@ -90,9 +96,9 @@ jax.make_mesh = lambda *arguments, devices, **options: make_mesh(
     ],
     ids=["resnet10", "resnet10 interleaved", "resnet34"],
 )
-def test_two_processes_train_as_one(tmp_path, catalogue_cache, name, before):
+def test_two_processes_train_as_one(tmp_path, catalogue_cache, no_report, name, before):
     fields = overrides(name, catalogue_cache)
-    processes = start_run(tmp_path / "two", fields, before)
+    processes = start_run(tmp_path / "two", fields, before + WITHOUT_PAGE)
     config = load_config(str(ROOT / "configs" / "smoke.py"), [(k, str(v)) for k, v in fields.items()])
     with jax.enable_x64(True):
         (line,) = train_and_evaluate(config, tmp_path / "one", devices=jax.devices()[:1])

@@ -214,7 +214,8 @@ def test_a_skipped_update_is_counted_and_the_run_goes_on(config, tmp_path, poiso
 
 
 @pytest.mark.parametrize(
-    ("policy", "limit", "others", "saved"), [("stop", 1, "skip or rollback", [3]), ("skip", 3, "rollback", [3, 6])]
+    ("policy", "limit", "others", "saved"),
+    [("stop", 1, "skip or rollback", [3]), pytest.param("skip", 3, "rollback", [3, 6], marks=pytest.mark.long)],
 )
 def test_the_run_stops_where_it_may_not_go_on(config, tmp_path, poisoned, policy, limit, others, saved):
     poisoned(5, 5 + limit - 1)

@@ -46,7 +46,7 @@ def on(config, folder: Path):
 def said_by_training(config) -> list[str]:
     """Returns the warnings of a training before its first step."""
     data, canvas = data_fields(config), canvas_shape(config, image_shape(config))
-    return list(_warnings(load_dataset(config), data, config.data.resize, canvas))
+    return list(_warnings(load_dataset(config), data, config.data.resize, canvas, ["main", "sub"]))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

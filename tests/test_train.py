@@ -128,7 +128,7 @@ def test_running_again_says_that_the_run_is_complete(finished, tiny_config, caps
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("stop", [4, 10, 13])
+@pytest.mark.parametrize("stop", [4, pytest.param(10, marks=pytest.mark.long), 13])
 def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_path, monkeypatch, stop):
     """The steps after the last checkpoint (every 3 steps) are lost and done again."""
     tiny_config.checkpoint.every_steps = 3

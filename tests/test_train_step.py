@@ -103,6 +103,7 @@ def test_eight_images_can_be_over_fitted(config):
     assert float(outcome.loss) < 0.5
 
 
+@pytest.mark.long
 def test_bfloat16_computes_in_it_and_keeps_float32(config):
     config.model.name, config.dtype = "resnet10", "bfloat16"
     mesh, model, state, step = build(config)
@@ -140,6 +141,7 @@ def test_loss_is_the_mean_over_known_labels():
     assert float(soft_cross_entropy(logits, soft_targets(jnp.asarray([-1, -1, -1]), jnp.ones(3), 2))) == 0
 
 
+@pytest.mark.long
 def test_mixed_images_count_in_the_metrics_by_their_larger_share(config):
     config.model.name, config.augment = "resnet10", "strong"
     mesh, _, state, step = build(config, jax.devices()[:1])
