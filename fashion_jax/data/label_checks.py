@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,12 +50,7 @@ def id_conflicts(table: Table) -> list[str]:
         return []
     has_id = table.ids.places(Strings([""])) < 0
     found = _conflicts(table, np.where(has_id, table.ids.codes(), -1 - np.arange(len(table))))
-    if not found:
-        return []
-    one, other = found[0]
-    ids = "1 id has" if len(found) == 1 else f"{len(found):,} ids have"
-    labels = " and ".join(f"{_label(table, i)} ({table.place(i)})" for i in (one, other))
-    return [f"{ids} two labels, such as {table.ids[one]!r}: {labels}"]
+    return _two_labels(table, found, "id", table.ids)
 
 
 def name_conflicts(table: Table) -> list[str]:
@@ -64,12 +59,7 @@ def name_conflicts(table: Table) -> list[str]:
         return []
     pairs = _conflicts(table, table.files.names.codes())
     found = [(one, other) for one, other in pairs if table.ids[one] != table.ids[other]]
-    if not found:
-        return []
-    one, other = found[0]
-    files = "1 file has" if len(found) == 1 else f"{len(found):,} files have"
-    labels = " and ".join(f"{_label(table, i)} ({table.place(i)})" for i in (one, other))
-    return [f"{files} two labels, such as {table.files.names[one]!r}: {labels}"]
+    return _two_labels(table, found, "file", table.files.names)
 
 
 def file_conflicts(table: Table, digests: np.ndarray) -> list[str]:
@@ -133,6 +123,15 @@ def _conflicts(table: Table, groups: np.ndarray) -> list[tuple[int, int]]:
         if one not in found and _contradict(distinct[codes[one]], distinct[codes[i]]):
             found[one] = (one, i)
     return list(found.values())
+
+
+def _two_labels(table: Table, found: Sequence[tuple[int, int]], kind: str, names: Sequence[str]) -> list[str]:
+    """Returns a sentence on pairs of images that have one name, of an id or a file, and two labels."""
+    if not found:
+        return []
+    have = f"1 {kind} has" if len(found) == 1 else f"{len(found):,} {kind}s have"
+    labels = " and ".join(f"{_label(table, i)} ({table.place(i)})" for i in found[0])
+    return [f"{have} two labels, such as {names[found[0][0]]!r}: {labels}"]
 
 
 def _contradict(one: Labels, other: Labels) -> bool:

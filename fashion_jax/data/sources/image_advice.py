@@ -14,7 +14,7 @@ from fashion_jax.config.image_patterns import Value
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.sources.columns import Columns, read_columns
 from fashion_jax.data.sources.image_names import ImageNames, pattern_columns
-from fashion_jax.data.sources.table import table_file
+from fashion_jax.data.sources.table import image_patterns, table_file
 from fashion_jax.data.sources.walk import is_image, walk
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
@@ -37,8 +37,7 @@ def image_advice(data: DataFields, folder: Path) -> str:
 
     A suggested data.image has been tried on rows of the table.
     """
-    named = [data.image] if isinstance(data.image, str) else data.image
-    patterns = [composed(os.path.expanduser(pattern)) for pattern in named]
+    patterns = image_patterns(data)
     used = pattern_columns(patterns)
     wanted = {**dict.fromkeys(used, "data.image"), **dict.fromkeys(map(composed, data.levels.values()), "data.levels")}
     columns = next(read_columns(table_file(data.csv, folder), wanted, [])).columns

@@ -159,10 +159,9 @@ class _Columns(NamedTuple):
 
     @classmethod
     def of(cls, data: DataFields) -> _Columns:
-        patterns = [data.image] if isinstance(data.image, str) else data.image
         extra = dict.fromkeys(name for name in (data.group_column, split_column(data.splits)) if name)
         return cls(
-            [composed(os.path.expanduser(pattern)) for pattern in patterns],
+            image_patterns(data),
             [composed(column) for column in data.levels.values()],
             list(extra),
         )
@@ -254,6 +253,12 @@ def _ids_of_names(names: Sequence[str], of: np.ndarray) -> Strings:
     """Returns for each image the name of the first image of its row."""
     _, first, row = np.unique(of, return_index=True, return_inverse=True)
     return Strings(all_composed([printable_name(names[i]) for i in first])).select(row)
+
+
+def image_patterns(data: DataFields) -> list[str]:
+    """Returns the patterns of data.image with ~ expanded and composed accents."""
+    patterns = [data.image] if isinstance(data.image, str) else data.image
+    return [composed(os.path.expanduser(pattern)) for pattern in patterns]
 
 
 def table_file(csv: str, folder: Path) -> Path:
