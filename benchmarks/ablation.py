@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, origin, parse, write_json
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.environment import commit
 from fashion_jax.workdir.metrics_file import read_metrics
 from fashion_jax.workdir.paths import config_path, page_path, report_path
 
@@ -46,15 +48,15 @@ def _measure(arguments: list[str]) -> None:
         if flags.train:
             fields = [f"--config.{field}={value}" for field, value in run.overrides]
             _call("fashion_jax.main", "--config", study["config"], "--workdir", str(run.workdir), *fields)
-    complete = comparable(runs)
-    if not complete:
+    complete, earlier = complete_runs(runs), earlier_runs(flags.json)
+    if not any(run.variant == runs[0].variant for run in complete) and not earlier:
         raise UserError(f"No run of {runs[0].variant!r}, the first variant, is complete: leave out --no-train.")
-    result = {"benchmark": "ablation", "study": study, **origin(), "runs": measured(complete)}
-    print(table(result["runs"]))
+    found = in_order(study, [*earlier, *({**run, "commit": commit()} for run in measured(complete, runs[0].variant))])
+    print(table(found))
     if flags.json:
-        write_json(flags.json, result)
+        write_json(flags.json, {"benchmark": "ablation", "study": study, **origin(), "runs": found})
     if flags.plot:
-        draw(result["runs"], flags.plot)
+        draw(found, flags.plot)
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
@@ -118,18 +120,40 @@ def _call(module: str, *arguments: str, output: int | None = None) -> None:
         raise RunError(f"{module} ended with status {status}, as it says above. What is trained is kept.")
 
 
-def comparable(runs: Sequence[Run]) -> list[Run]:
-    """Returns the complete runs of the seeds whose run of the first variant is complete."""
-    complete = [run for run in runs if page_path(report_path(run.workdir)).exists()]
-    seeds = {run.seed for run in complete if run.variant == runs[0].variant}
-    return [run for run in complete if run.seed in seeds]
+def complete_runs(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs that are complete."""
+    return [run for run in runs if page_path(report_path(run.workdir)).exists()]
 
 
-def measured(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Evaluates runs by `fashion_jax.evaluate`, those of a seed together, each against the first of its seed."""
+def earlier_runs(path: Path | None) -> list[dict[str, Any]]:
+    """Returns the runs that a result has already, which may have been trained elsewhere; none if there is no result.
+
+    Raises:
+        UserError: the file is something else.
+    """
+    if path is None or not path.exists():
+        return []
+    try:
+        result = parse_json(path.read_text(encoding="utf-8"))
+        return [{"commit": result["commit"], **run} for run in result["runs"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no result of this benchmark ({error}): name another file after --json.") from error
+
+
+def in_order(study: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the runs of a study seed by seed, in the order of its variants; of two the same, the later one.
+
+    Runs of variants that the study no longer has are left out.
+    """
+    by_name = {(run["seed"], run["variant"]): run for run in runs}
+    names = [(seed, variant) for seed in study["seeds"] for variant in study["variants"]]
+    return [by_name[name] for name in names if name in by_name]
+
+
+def measured(runs: Sequence[Run], first: str) -> list[dict[str, Any]]:
+    """Evaluates runs by `fashion_jax.evaluate`, each against the first variant with the same seed, if that is there."""
     found = []
-    for seed in dict.fromkeys(run.seed for run in runs):
-        together = [run for run in runs if run.seed == seed]
+    for together in _compared(runs, first):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "evaluation.json")
             named = [text for run in together for text in ("--workdir", str(run.workdir))]
@@ -139,10 +163,15 @@ def measured(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
+def _compared(runs: Sequence[Run], first: str) -> Iterator[list[Run]]:
+    """Yields the runs that are evaluated together: those of a seed, or each alone if its first variant is missing."""
+    for seed in dict.fromkeys(run.seed for run in runs):
+        together = [run for run in runs if run.seed == seed]
+        yield from [together] if together[0].variant == first else [[run] for run in together]
+
+
 def _summary(run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
     """Returns what the JSON says about a run, from what evaluate says about it."""
-    from benchmarks.compiled_step import training_flops
-
     config, lines = load_run_config(config_path(run.workdir), []), read_metrics(run.workdir)
     levels = {
         level: {name: scores[name] for name in ("accuracy", "macro_f1", "auroc", "tail", "ece", "calibrated")}
@@ -154,10 +183,22 @@ def _summary(run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
         "levels": levels,
         "tests": evaluation["tests"],
         "epochs": lines[-1]["epoch"],
-        "training_flops": training_flops(config) * config.batch_size * lines[-1]["step"],
+        "training_flops": _training_flops(config, lines),
         "seconds": seconds(lines, config.batch_size),
         "parameters": evaluation["parameters"],
     }
+
+
+def _training_flops(config: ConfigDict, lines: Sequence[dict[str, Any]]) -> float:
+    """Returns the FLOPs of all training steps of a run, given the lines of its epochs."""
+    from benchmarks.compiled_step import training_flops
+
+    steps = lines[-1]["step"]
+    early = max((line["step"] for line in lines if line["epoch"] <= config.progressive.epochs), default=0)
+    flops = training_flops(config) * (steps - early)
+    if early:
+        flops += training_flops(config, progressive=True) * early
+    return flops * config.batch_size
 
 
 def seconds(lines: Sequence[dict[str, Any]], batch_size: int) -> float | None:
@@ -181,14 +222,15 @@ _HEADINGS = ("variant", "seeds", "{level} accuracy", "difference", "macro-F1", "
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Returns the results at the finest level as a Markdown table: a row per variant, with means over its seeds.
 
-    FLOPs and time are those of the training relative to the first variant's, with the seeds that both have.
+    FLOPs and time are those of the training relative to the first variant's, with the seeds that both have, and the
+    time only where all runs were measured together with those.
     """
     finest = list(runs[0]["levels"])[-1]
-    first = {run["seed"]: run for run in runs if run["variant"] == runs[0]["variant"]}
+    first = [run for run in runs if run["variant"] == runs[0]["variant"]]
     rows = [[heading.format(level=finest) for heading in _HEADINGS], ["---"] * len(_HEADINGS)]
     for variant in dict.fromkeys(run["variant"] for run in runs):
         own = [run for run in runs if run["variant"] == variant]
-        rows.append([variant, str(len(own)), *_scores(own, finest), *_costs(own, [first[run["seed"]] for run in own])])
+        rows.append([variant, str(len(own)), *_scores(own, finest), *_costs(own, first)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -213,11 +255,17 @@ def _difference(tests: Sequence[dict[str, Any]]) -> str:
 
 
 def _costs(runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> list[str]:
-    def ratio(name: str) -> str:
-        own, others = ([run[name] for run in group] for group in (runs, first))
-        return "" if None in own + others else f"{sum(own) / sum(others):.2f} ×"
+    """Returns the cells of a variant's FLOPs and time, relative to those of the runs of the first variant."""
+    by_seed = {run["seed"]: run for run in first}
+    both = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
+    timed = [(a, b) for a, b in both if (a["tests"] or a is b) and None not in (a["seconds"], b["seconds"])]
 
-    return [ratio("training_flops"), ratio("seconds")]
+    def ratio(name: str, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+        own, others = (sum(run[name] for run in group) for group in zip(*pairs, strict=True))
+        return f"{own / others:.2f} ×"
+
+    times = ratio("seconds", timed) if len(timed) == len(runs) else ""
+    return [ratio("training_flops", both or [(runs[0], first[0])]), times]
 
 
 def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:

@@ -87,11 +87,14 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     return CompiledStep(compiled, state, given, seconds, training_flops(config), steps)
 
 
-def training_flops(config: ConfigDict) -> float:
-    """Returns the FLOPs of a training step of a checked config per image, by plain operations; compiles nothing."""
+def training_flops(config: ConfigDict, *, progressive: bool = False) -> float:
+    """Returns the FLOPs of a training step of a checked config per image, by plain operations; compiles nothing.
+
+    The images have image_size or, if progressive, the progressive.image_size of the first epochs.
+    """
     whole = copy.deepcopy(config)
     whole.accumulate = 1  # parts are trained in a loop, whose body would be counted once
-    program = _program(whole)
+    program = _program(whole).progressive if progressive else _program(whole)
     canvas = canvas_shape(config, image_shape(config))
     batch = abstract_batch(config.batch_size, program.taxonomy.levels, program.mesh, canvas)
     return flops(program.train_step.trace(program.abstract_state, batch)) / config.batch_size

@@ -60,7 +60,7 @@ def test_a_seed_of_the_command_line_is_refused(tmp_path: Path) -> None:
         ablation._parse([str(tmp_path / "study.json"), "--config.seed=5"])
 
 
-def test_seeds_without_the_first_variant_are_not_compared(tmp_path: Path) -> None:
+def test_runs_of_a_seed_are_measured_together_if_its_first_variant_is_complete(tmp_path: Path) -> None:
     study = {"seeds": [0, 1], "overrides": {}, "variants": {"recipe": {}, "adamw": {}, "muon": {}}}
     runs = list(ablation.runs_of(study, [], tmp_path))
     for run in runs:
@@ -68,7 +68,32 @@ def test_seeds_without_the_first_variant_are_not_compared(tmp_path: Path) -> Non
             page = page_path(report_path(run.workdir))
             page.parent.mkdir(parents=True)
             page.touch()
-    assert [(x.variant, x.seed) for x in ablation.comparable(runs)] == [("recipe", 1), ("adamw", 1)]
+    together = ablation._compared(ablation.complete_runs(runs), "recipe")
+    assert [[(x.variant, x.seed) for x in group] for group in together] == [
+        [("adamw", 0)],
+        [("muon", 0)],
+        [("recipe", 1), ("adamw", 1)],
+    ]
+
+
+def test_a_result_keeps_runs_that_were_trained_elsewhere(tmp_path: Path) -> None:
+    path, study = tmp_path / "result.json", {"seeds": [0, 1], "variants": {"recipe": {}, "adamw": {}}}
+    old = [run("recipe", 0, 0.9, None), run("muon", 0, 0.9, 0.0), run("adamw", 0, 0.91, 0.01, flops=3.0)]
+    path.write_text(json.dumps({"commit": "abc", "runs": old}))
+    new = [run("adamw", 1, 0.93, None, flops=3.0) | {"commit": "def"}, run("recipe", 0, 0.92, None) | {"commit": "def"}]
+    runs = ablation.in_order(study, [*ablation.earlier_runs(path), *new])
+    assert [(x["variant"], x["seed"], x["commit"]) for x in runs] == [
+        ("recipe", 0, "def"),
+        ("adamw", 0, "abc"),
+        ("adamw", 1, "def"),
+    ]
+    row = cells(ablation.table(runs), "adamw")
+    assert row[1:4] == ["2", "92.00%", "+1.00 (-1.00 to +3.00)"], "one of them has a partner"
+    assert row[-2:] == ["1.50 ×", ""], "the times are of two machines"
+    assert ablation.earlier_runs(None) == ablation.earlier_runs(tmp_path / "new.json") == []
+    path.write_text("[]")
+    with pytest.raises(UserError, match=r"result\.json is no result"):
+        ablation.earlier_runs(path)
 
 
 def test_the_time_of_an_epoch_that_was_resumed_follows_from_its_speed() -> None:

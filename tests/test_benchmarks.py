@@ -64,6 +64,12 @@ def test_the_parts_of_a_batch_are_all_counted():
     assert parts == whole > 0
 
 
+def test_the_images_of_progressive_epochs_take_fewer_flops():
+    config = load_config("smoke", [("image_size", "64"), ("progressive.image_size", "32")])
+    early, late = (compiled_step.training_flops(config, progressive=x) for x in (True, False))
+    assert early == pytest.approx(late / 4, rel=0.05)
+
+
 def test_train_step_builds_the_trunk_and_both_heads(result):
     trunk = (7 * 7 * 3 + 2) * 64 + 2 * (9 * 64 + 2) * 64  # the small resnet10 has one block
     main = 65 * 128 + 2 * 128 + 129 * 4

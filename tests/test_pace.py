@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fashion_jax.training.pace import Pace
-from fashion_jax.training.schedule import Schedule
+from fashion_jax.training.schedule import Resizing, Schedule
 from tests.clock import Clock
 
 
@@ -53,6 +53,16 @@ def test_what_lies_between_epochs_is_not_measured(pace, clock):
     clock.now += 1000
     train(pace, clock, 100, 120, 0.5)
     assert pace.step_seconds == pytest.approx(0.5)
+
+
+def test_the_time_left_follows_from_the_pixels_of_the_epochs(clock):
+    schedule = Schedule(num_images=800, batch_size=8, num_epochs=3, every_steps=500, resizing=Resizing(1, 0.25))
+    pace = Pace(schedule, clock)
+    train(pace, clock, 1, 21, 0.5)
+    assert pace.step_seconds == 0.5 and pace.left(21) == 79 * 0.5 + 200 * 2 and pace.epoch_seconds() == 150
+    train(pace, clock, 21, 100, 0.5, is_last=True)
+    train(pace, clock, 100, 120, 2.0)
+    assert pace.step_seconds == pytest.approx(2.0) and pace.left(120) == pytest.approx(180 * 2)
 
 
 def test_recent_steps_count_more(pace, clock):

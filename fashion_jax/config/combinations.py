@@ -153,6 +153,7 @@ def _check_sizes(config: ConfigDict) -> None:
     size, canvas = ([x, x] if isinstance(x, int) else list(x) for x in (config.image_size, config.data.canvas_size))
     if config.data.canvas_size and any(c < s for c, s in zip(canvas, size, strict=True)):
         raise UserError(f"data.canvas_size is {canvas}, but must not be smaller than image_size, {size}.")
+    _check_progressive(config)
     if config.batch_norm == "group" and config.batch_size % config.batch_norm_group_size:
         raise UserError(
             f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
@@ -173,6 +174,24 @@ def _check_sizes(config: ConfigDict) -> None:
         )
     if config.remat == "blocks" and config.model.name in ("vgg16", "vgg16_bn"):
         raise UserError(f"remat is 'blocks', but {config.model.name} has none: set it to dots.")
+
+
+def _check_progressive(config: ConfigDict) -> None:
+    epochs, size = config.progressive.epochs, config.progressive.image_size
+    if not epochs:
+        return
+    small, whole = ([x, x] if isinstance(x, int) else list(x) for x in (size, config.image_size))
+    if any(s > w for s, w in zip(small, whole, strict=True)):
+        raise UserError(
+            f"progressive.image_size is {size}, but must not be larger than image_size, {config.image_size}."
+        )
+    if config.time_limit:
+        raise UserError(
+            f"progressive.epochs is {epochs}, but time_limit chooses one image size for all epochs: set one of them to "
+            "nothing."
+        )
+    if epochs >= config.num_epochs:
+        raise UserError(f"progressive.epochs is {epochs}, but must be below num_epochs, {config.num_epochs}: lower it.")
 
 
 def _check_source(data: ConfigDict) -> None:

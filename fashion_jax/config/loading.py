@@ -312,9 +312,14 @@ def _check_tables(config: ConfigDict, prefix: str = "") -> None:
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:
-    """Returns (height, width) of the network's input."""
-    size = config.image_size
-    return (size, size) if isinstance(size, int) else tuple(size)
+    """Returns (height, width) of the network's input, in evaluation and in all but the progressive epochs."""
+    return as_shape(config.image_size)
+
+
+def as_shape(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns (height, width) of an image_size."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _run(name: str) -> ConfigDict:

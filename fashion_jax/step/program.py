@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.loading import image_shape
+from fashion_jax.config.loading import as_shape, image_shape
 from fashion_jax.models.classifier import create_model
 from fashion_jax.models.factors import create_factors
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
@@ -37,6 +37,11 @@ class Program(StepParts):
     def train_steps(self) -> jax.stages.Wrapped:
         """The jitted function of (state, batches [steps, batch, ...]), which runs several steps in one dispatch."""
         return jit_train_step(self, self.mesh, stacked=True)
+
+    @cached_property
+    def progressive(self) -> Program:
+        """The program of the progressive epochs, in which images are trained at progressive.image_size."""
+        return dataclasses.replace(self, shape=as_shape(self.config.progressive.image_size))
 
     @cached_property
     def eval_step(self) -> jax.stages.Wrapped:
@@ -94,5 +99,6 @@ def create_program(
         factors=factors,
         balance=NO_BALANCE if counts is None else create_class_balance(config, counts),
         num_images=num_images,
+        shape=image_shape(config),
         mesh=mesh,
     )

@@ -63,6 +63,7 @@ class StepParts:
         factors: on the learning rates of the parameters.
         balance: weights and shifts for rare classes.
         num_images: images of an epoch; 0 if nothing is trained.
+        shape: (height, width) of the images that are trained.
     """
 
     config: ConfigDict
@@ -72,6 +73,7 @@ class StepParts:
     factors: Factors
     balance: ClassBalance
     num_images: int
+    shape: tuple[int, int]
 
     @functools.cached_property
     def learning_rates(self) -> LearningRates:
@@ -192,9 +194,7 @@ def _differentiate(
     """Computes the loss of a batch, its logits, the next model_state, the gradient, and the labels of the metrics."""
     config, balance = parts.config, parts.balance
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
-    images, share = prepare_train(
-        batch["image"], augment_key, config.augment, image_shape(config), jnp.dtype(config.dtype)
-    )
+    images, share = prepare_train(batch["image"], augment_key, config.augment, parts.shape, jnp.dtype(config.dtype))
     sizes = {level: parts.taxonomy.num_classes(level) for level in batch["labels"]}
     targets = {level: soft_targets(x, share, sizes[level]) for level, x in batch["labels"].items()}
     smoothed = {level: smooth(x, config.label_smoothing.get(level, 0)) for level, x in targets.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 
@@ -20,12 +21,11 @@ class Pace:
     """The seconds of a step and of an evaluation, in this process.
 
     Steps are measured in intervals that end where their outcome is fetched anyway, so that the device never waits for
-    the measurement.
+    the measurement. The seconds of a step are taken to be in proportion to the pixels of its images.
 
     Attributes:
         began: when the first interval began, after the compilation; None before.
         measured: steps of all intervals.
-        step_seconds: of recent steps; NaN before the first interval has ended.
         wait_share: the share of recent time spent waiting for data.
         evaluation_seconds: of the last evaluation, without compilation; None if not known yet.
     """
@@ -34,13 +34,18 @@ class Pace:
         self._schedule, self._clock = schedule, clock
         self.began: float | None = None
         self.measured = 0
-        self.step_seconds = math.nan
+        self._seconds, self._pixels = math.nan, 1.0  # of a step with all pixels; of the images of the last step
         self.wait_share = 0.0
         self.evaluation_seconds: float | None = None
         self._has_evaluated = False
         self._interval: tuple[float, int, float] | None = None
         self._expected_end: float | None = None
         self._is_corrected = False
+
+    @property
+    def step_seconds(self) -> float:
+        """Returns the seconds of recent steps; NaN before the first interval has ended."""
+        return self._seconds * self._pixels
 
     def start(self, step: int, waited: float) -> None:
         """Begins an interval after a step, unless one has begun; `waited` is the seconds waited for data so far."""
@@ -56,8 +61,10 @@ class Pace:
         (began, first, waited_before), now = self._interval, self._clock()
         steps, seconds = step - first, max(now - began, 1e-9)
         weight = steps / (steps + min(self.measured, _REMEMBERED))
-        before = seconds / steps if math.isnan(self.step_seconds) else self.step_seconds
-        self.step_seconds = before + weight * (seconds / steps - before)
+        self._pixels = self._schedule.pixels_of(self._schedule.epoch_of(step))
+        measured = seconds / steps / self._pixels
+        before = measured if math.isnan(self._seconds) else self._seconds
+        self._seconds = before + weight * (measured - before)
         self.wait_share += weight * ((waited - waited_before) / seconds - self.wait_share)
         self.measured += steps
         self._interval = None if is_last else (now, step, waited)
@@ -72,13 +79,14 @@ class Pace:
 
     def left(self, step: int) -> float:
         """Returns the seconds that the steps after `step` and the evaluations will take, NaN if not known yet."""
-        steps = self._schedule.num_steps - step
         evaluations = sum(end > step for end in self._schedule.epoch_ends)
-        return steps * self.step_seconds + evaluations * (self.evaluation_seconds or 0)
+        return self._schedule.pixels_left(step) * self._seconds + evaluations * (self.evaluation_seconds or 0)
 
     def epoch_seconds(self) -> float:
-        """Returns the seconds of a whole epoch with its evaluation, NaN if not known yet."""
-        return self._schedule.steps_per_epoch * self.step_seconds + (self.evaluation_seconds or 0)
+        """Returns the mean seconds of the future epochs, as whole ones, with their evaluation; NaN if not known yet."""
+        epochs = [epoch for end, epoch in self._schedule.epoch_ends.items() if end > self._schedule.position.step]
+        steps = self._schedule.steps_per_epoch * statistics.fmean(map(self._schedule.pixels_of, epochs))
+        return steps * self._seconds + (self.evaluation_seconds or 0)
 
     @property
     def has_estimated(self) -> bool:

@@ -36,6 +36,7 @@ class Run:
     Attributes:
         program: the jitted steps and their static parts.
         train_step: program.train_step, or the function that it is compiled to in the background.
+        progressive_step: likewise of program.progressive, for the epochs whose images have progressive.image_size.
         workdir: the directory of the run's files.
         dataset: the images and labels of each split.
         validation: the opened images of the validation split.
@@ -51,6 +52,7 @@ class Run:
 
     program: Program
     train_step: StepFn
+    progressive_step: StepFn
     workdir: Path
     dataset: Dataset
     validation: Images
@@ -71,6 +73,13 @@ class Run:
     def rows(self) -> np.ndarray:
         """Returns the rows of a batch that this process reads."""
         return local_rows(self.program.mesh, self.config.batch_size)
+
+    def step_function(self, step: int, count: int) -> StepFn:
+        """Returns the function of a dispatch of so many steps of an epoch, of which `step` is the last."""
+        is_progressive = self.schedule.is_progressive(self.schedule.epoch_of(step))
+        if count > 1:
+            return (self.program.progressive if is_progressive else self.program).train_steps
+        return self.progressive_step if is_progressive else self.train_step
 
     def learning_rate(self, step: int, rollbacks: int) -> float:
         """Returns the learning rate of a future step, counted from 1, or of the last one, after so many rollbacks."""

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
+
+
+class Resizing(NamedTuple):
+    """The epochs of progressive resizing: the first ones, and how many pixels their images have, 1 being all."""
+
+    epochs: int
+    pixels: float
+
+
+NO_RESIZING = Resizing(0, 1.0)
 
 
 class Schedule:
@@ -18,8 +30,11 @@ class Schedule:
     position: Position
     epoch_ends: dict[int, int]
 
-    def __init__(self, num_images: int, batch_size: int, num_epochs: int, every_steps: int):
+    def __init__(
+        self, num_images: int, batch_size: int, num_epochs: int, every_steps: int, resizing: Resizing = NO_RESIZING
+    ):
         """Begins at step 0; steps are saved at multiples of every_steps and at the end of every epoch."""
+        self._resizing = resizing
         self._num_images, self._batch_size, self._num_epochs = num_images, batch_size, num_epochs
         self._every_steps = every_steps
         self.start_at(None)
@@ -57,6 +72,22 @@ class Schedule:
     def epoch_of(self, step: int) -> int:
         """Returns the epoch, counted from 1, that a future step belongs to."""
         return self.epoch_ends[self.end_of(step)]
+
+    def is_progressive(self, epoch: int) -> bool:
+        """Returns whether the images of an epoch, counted from 1, are trained at progressive.image_size."""
+        return epoch <= self._resizing.epochs
+
+    def pixels_of(self, epoch: int) -> float:
+        """Returns how many pixels the images of an epoch have, 1 being those of image_size."""
+        return self._resizing.pixels if self.is_progressive(epoch) else 1.0
+
+    def pixels_left(self, step: int) -> float:
+        """Returns the number of steps after `step`, each counted by the pixels of its images."""
+        steps, left = step, 0.0
+        for end, epoch in self.epoch_ends.items():
+            left += max(end - steps, 0) * self.pixels_of(epoch)
+            steps = max(steps, end)
+        return left
 
     def end_of(self, step: int) -> int:
         """Returns the last step of the epoch that a future step belongs to."""

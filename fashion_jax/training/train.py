@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import functools
 import io
+import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import best_metric, head_names
-from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
+from fashion_jax.config.loading import as_shape, check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.fields import DataFields, data_fields
@@ -49,7 +50,7 @@ from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import write_results
-from fashion_jax.training.schedule import Schedule
+from fashion_jax.training.schedule import Resizing, Schedule
 from fashion_jax.training.sources import check_heads, normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
@@ -204,7 +205,7 @@ def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[
     _introduce(start, step)
     with contextlib.ExitStack() as stack:
         with start.terminal.doing(Task("Creating the model")):
-            train_step = _compiling(start.program) if step < schedule.num_steps else start.program.train_step
+            progressive, train_step = _step_functions(start.program, schedule)
             start_beside(import_tensorflow)  # seconds of Python, as tracing is: after it, beside the compiler
             state = _new_state(start.program, say) if state is None else state
             start.checkpoints.check_place()  # TensorFlow makes the directory of its events where there is none
@@ -212,7 +213,7 @@ def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[
             if events:
                 stack.callback(events.close)
                 events.write_config(step, config_to_json(config))
-            run = _open_run(start, train_step, metrics_file, events)
+            run = _open_run(start, train_step, progressive, metrics_file, events)
         _train_and_write(run, state, step)
     return metrics_file.lines
 
@@ -233,7 +234,9 @@ def _introduce(start: _Start, step: int) -> None:
         start.terminal.say(note)
 
 
-def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, events: EventWriter | None) -> Run:
+def _open_run(
+    start: _Start, train_step: StepFn, progressive: StepFn, metrics_file: MetricsFile, events: EventWriter | None
+) -> Run:
     config, dataset = start.config, start.dataset
     table = EpochTable(dataset.taxonomy.levels, config.num_epochs, start.terminal.columns)
     if table.unshown:
@@ -245,6 +248,7 @@ def _open_run(start: _Start, train_step: StepFn, metrics_file: MetricsFile, even
     return Run(
         program=start.program,
         train_step=train_step,
+        progressive_step=progressive,
         workdir=start.workdir,
         dataset=dataset,
         validation=open_images(split, config, image_shape(config), mesh, watchdog.feed),
@@ -273,11 +277,22 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
     meet("the results are written")  # by the first process, for which the others wait
 
 
+def _step_functions(program: Program, schedule: Schedule) -> list[StepFn]:
+    """Returns the train steps of the progressive epochs and of the others.
+
+    Those that are needed compile in the background, in this order, if steps are dispatched one at a time.
+    """
+    needed = {
+        schedule.is_progressive(epoch) for end, epoch in schedule.epoch_ends.items() if end > schedule.position.step
+    }
+    programs = {True: program.progressive, False: program}
+    compiles = needed if program.config.steps_per_dispatch == 1 else set()
+    return [_compiling(programs[x]) if x in compiles else programs[x].train_step for x in (True, False)]
+
+
 def _compiling(program: Program) -> StepFn:
-    """Returns the train step, which compiles in the background if steps are dispatched one at a time."""
+    """Returns the train step, which compiles in the background."""
     config = program.config
-    if config.steps_per_dispatch > 1:
-        return program.train_step
     canvas = canvas_shape(config, image_shape(config))
     batch = abstract_batch(config.batch_size, program.taxonomy.levels, program.mesh, canvas)
     return Compiling(program.train_step, program.abstract_state, batch)
@@ -321,7 +336,9 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = class_counts(dataset.splits["train"], dataset.taxonomy)
-    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps)
+    small = as_shape(config.progressive.image_size)
+    resizing = Resizing(config.progressive.epochs, math.prod(small) / math.prod(image_shape(config)))
+    schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     return _Start(
         program=create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts),
@@ -377,7 +394,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
         asked = time.monotonic()
         if before is not None:  # the first step is compiled, and not measured
             pace.start(step - count, watch.waited)
-        put, step_fn = (put_batch, run.train_step) if count == 1 else (put_batches, run.program.train_steps)
+        put, step_fn = put_batch if count == 1 else put_batches, run.step_function(step, count)
         batch = put(next_batch(batches, count), run.program.mesh)
         watch.waited += time.monotonic() - asked
         with jax.transfer_guard("disallow"):
