@@ -15,13 +15,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.kept_runs import fields_of, merged, read_kept
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
-from fashion_jax.workdir.environment import commit
 from fashion_jax.workdir.metrics_file import read_metrics
 from fashion_jax.workdir.paths import config_path, page_path, report_path
+from fashion_jax.workdir.run_identity import read_environment
 
 
 class Run(NamedTuple):
@@ -44,14 +45,16 @@ def _measure(arguments: list[str]) -> None:
     runs = list(runs_of(study, overrides, flags.workdirs / flags.study.stem))
     for run in runs:
         check_fields(run, study["config"])
+    wanted = {(run.variant, run.seed): fields_of(dict(run.overrides)) for run in runs}
+    kept = read_kept(flags.json, wanted)
+    elsewhere = {(run["variant"], run["seed"]) for run in kept}
     for run in runs:
-        if flags.train:
+        if flags.train and ((run.variant, run.seed) not in elsewhere or config_path(run.workdir).exists()):
             fields = [f"--config.{field}={value}" for field, value in run.overrides]
             _call("fashion_jax.main", "--config", study["config"], "--workdir", str(run.workdir), *fields)
-    complete, earlier = complete_runs(runs), earlier_runs(flags.json)
-    if not any(run.variant == runs[0].variant for run in complete) and not earlier:
+    found = merged(list(wanted), kept, measured(complete_runs(runs), runs[0].variant))
+    if not found or found[0]["variant"] != runs[0].variant:
         raise UserError(f"No run of {runs[0].variant!r}, the first variant, is complete: leave out --no-train.")
-    found = in_order(study, [*earlier, *({**run, "commit": commit()} for run in measured(complete, runs[0].variant))])
     print(table(found))
     if flags.json:
         write_json(flags.json, {"benchmark": "ablation", "study": study, **origin(), "runs": found})
@@ -88,9 +91,9 @@ def read_study(path: Path) -> dict[str, Any]:
 
 
 def runs_of(study: dict[str, Any], overrides: Overrides, folder: Path) -> Iterator[Run]:
-    """Yields the runs of a study, seed by seed; the overrides of the command line are applied to all of them."""
-    for seed in study["seeds"]:
-        for variant, own in study["variants"].items():
+    """Yields the runs of a study, variant by variant; the overrides of the command line are applied to all of them."""
+    for variant, own in study["variants"].items():
+        for seed in study["seeds"]:
             fields = {**study["overrides"], **own, "seed": str(seed), **dict(overrides)}
             yield Run(variant, seed, list(fields.items()), folder / f"{variant}_seed{seed}")
 
@@ -125,31 +128,6 @@ def complete_runs(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if page_path(report_path(run.workdir)).exists()]
 
 
-def earlier_runs(path: Path | None) -> list[dict[str, Any]]:
-    """Returns the runs that a result has already, which may have been trained elsewhere; none if there is no result.
-
-    Raises:
-        UserError: the file is something else.
-    """
-    if path is None or not path.exists():
-        return []
-    try:
-        result = parse_json(path.read_text(encoding="utf-8"))
-        return [{"commit": result["commit"], **run} for run in result["runs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no result of this benchmark ({error}): name another file after --json.") from error
-
-
-def in_order(study: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the runs of a study seed by seed, in the order of its variants; of two the same, the later one.
-
-    Runs of variants that the study no longer has are left out.
-    """
-    by_name = {(run["seed"], run["variant"]): run for run in runs}
-    names = [(seed, variant) for seed in study["seeds"] for variant in study["variants"]]
-    return [by_name[name] for name in names if name in by_name]
-
-
 def measured(runs: Sequence[Run], first: str) -> list[dict[str, Any]]:
     """Evaluates runs by `fashion_jax.evaluate`, each against the first variant with the same seed, if that is there."""
     found = []
@@ -180,6 +158,8 @@ def _summary(run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
     return {
         "variant": run.variant,
         "seed": run.seed,
+        "fields": fields_of(dict(run.overrides)),
+        "commits": sorted({start["commit"] for start in read_environment(run.workdir).get("starts", [])}),
         "levels": levels,
         "tests": evaluation["tests"],
         "epochs": lines[-1]["epoch"],
@@ -222,8 +202,9 @@ _HEADINGS = ("variant", "seeds", "{level} accuracy", "difference", "macro-F1", "
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Returns the results at the finest level as a Markdown table: a row per variant, with means over its seeds.
 
-    FLOPs and time are those of the training relative to the first variant's, with the seeds that both have, and the
-    time only where all runs were measured together with those.
+    The difference to the first variant is that of the runs that were evaluated together with it. FLOPs and time are
+    those of the training relative to the first variant's, with the seeds that both have; the time is left out if not
+    all of these were evaluated together, since they may have been trained on different machines.
     """
     finest = list(runs[0]["levels"])[-1]
     first = [run for run in runs if run["variant"] == runs[0]["variant"]]

@@ -42,6 +42,7 @@ _PLAIN = {
     "accumulate": 1,
     "steps_per_dispatch": 1,
     "early_stopping": {},
+    "progressive.epochs": 0,
 }
 
 

@@ -75,9 +75,10 @@ def get_config() -> ConfigDict:
     # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 0.35
     # to 1, RandAugment, erasing, mixup and CutMix).
     config.augment = "flip"
-    # Progressive resizing: in so many of the first epochs, images are trained at this smaller size, which takes less
-    # time. Evaluation always has image_size.
-    config.progressive = section(epochs=0, image_size=32)
+    config.progressive = section(  # progressive resizing: small images first, which takes less time
+        epochs=0,  # how many of the first epochs are trained on smaller images; evaluation always has image_size
+        image_size=32,  # their size: an int, or (height, width) with about the aspect ratio of image_size
+    )
     config.eval_flip = False  # average the probabilities of an image and its mirror image
 
     config.model = section(

@@ -42,13 +42,29 @@ def test_several_seeds_have_means_and_costs_are_compared_on_the_seeds_that_both_
     assert row[-2] == "2.00 ×"  # (4 + 6) / (2 + 3)
 
 
+def test_the_time_is_compared_only_among_runs_that_were_evaluated_together() -> None:
+    first, alone = run("recipe", 0, 0.9, None), run("adamw", 1, 0.93, None, flops=3.0)
+    row = cells(ablation.table([first, run("adamw", 0, 0.91, 0.01, flops=3.0), alone]), "adamw")
+    assert row[1:4] == ["2", "92.00%", "+1.00 (-1.00 to +3.00)"] and row[-2:] == ["1.50 ×", ""]
+    row = cells(ablation.table([first, alone]), "adamw")
+    assert row[1:4] == ["1", "93.00%", ""] and row[-2:] == ["1.50 ×", ""]
+
+
+def test_progressive_epochs_count_with_their_smaller_images() -> None:
+    fields = [("image_size", "64"), ("num_epochs", "3"), ("progressive.epochs", "2")]
+    config = load_config("smoke", fields)
+    whole = ablation._training_flops(load_config("smoke", fields[:1]), [{"epoch": 1, "step": 10}])
+    lines = [{"epoch": epoch, "step": 10 * epoch} for epoch in (1, 2, 3)]
+    assert ablation._training_flops(config, lines) == pytest.approx(whole * (1 + 2 / 4), rel=0.05)
+
+
 def test_the_command_line_overrides_all_variants_and_each_seed_is_a_run(tmp_path: Path) -> None:
     study = {"seeds": [3, 4], "overrides": {"num_epochs": "2"}, "variants": {"a": {}, "b": {"num_epochs": "5"}}}
     runs = list(ablation.runs_of(study, [("data.path", "photos")], tmp_path))
     assert [(x.variant, x.seed, dict(x.overrides)["num_epochs"]) for x in runs] == [
         ("a", 3, "2"),
-        ("b", 3, "5"),
         ("a", 4, "2"),
+        ("b", 3, "5"),
         ("b", 4, "5"),
     ]
     assert all(dict(x.overrides)["data.path"] == "photos" and dict(x.overrides)["seed"] == str(x.seed) for x in runs)
@@ -70,30 +86,10 @@ def test_runs_of_a_seed_are_measured_together_if_its_first_variant_is_complete(t
             page.touch()
     together = ablation._compared(ablation.complete_runs(runs), "recipe")
     assert [[(x.variant, x.seed) for x in group] for group in together] == [
+        [("recipe", 1), ("adamw", 1)],
         [("adamw", 0)],
         [("muon", 0)],
-        [("recipe", 1), ("adamw", 1)],
     ]
-
-
-def test_a_result_keeps_runs_that_were_trained_elsewhere(tmp_path: Path) -> None:
-    path, study = tmp_path / "result.json", {"seeds": [0, 1], "variants": {"recipe": {}, "adamw": {}}}
-    old = [run("recipe", 0, 0.9, None), run("muon", 0, 0.9, 0.0), run("adamw", 0, 0.91, 0.01, flops=3.0)]
-    path.write_text(json.dumps({"commit": "abc", "runs": old}))
-    new = [run("adamw", 1, 0.93, None, flops=3.0) | {"commit": "def"}, run("recipe", 0, 0.92, None) | {"commit": "def"}]
-    runs = ablation.in_order(study, [*ablation.earlier_runs(path), *new])
-    assert [(x["variant"], x["seed"], x["commit"]) for x in runs] == [
-        ("recipe", 0, "def"),
-        ("adamw", 0, "abc"),
-        ("adamw", 1, "def"),
-    ]
-    row = cells(ablation.table(runs), "adamw")
-    assert row[1:4] == ["2", "92.00%", "+1.00 (-1.00 to +3.00)"], "one of them has a partner"
-    assert row[-2:] == ["1.50 ×", ""], "the times are of two machines"
-    assert ablation.earlier_runs(None) == ablation.earlier_runs(tmp_path / "new.json") == []
-    path.write_text("[]")
-    with pytest.raises(UserError, match=r"result\.json is no result"):
-        ablation.earlier_runs(path)
 
 
 def test_the_time_of_an_epoch_that_was_resumed_follows_from_its_speed() -> None:

@@ -340,8 +340,13 @@ def test_a_good_value_passes(field, value):
         ({"progressive.epochs": 8}, "progressive.epochs is 8, but must be below num_epochs, 8"),
         (
             {"progressive.epochs": 1, "progressive.image_size": [48, 80]},
-            r"progressive.image_size is \[48, 80\], .* larger than image_size, 64",
+            r"progressive.image_size is \[48, 80\], .* smaller than image_size, 64",
         ),
+        (
+            {"progressive.epochs": 1, "progressive.image_size": 64},
+            "progressive.image_size is 64, .* smaller than image_si",
+        ),
+        ({"progressive.image_size": 48}, "progressive.image_size is 48, but no epoch has it"),
         (
             {"progressive.epochs": 1, "time_limit": "5m"},
             "progressive.epochs is 1, but time_limit chooses one image size",

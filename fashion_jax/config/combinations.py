@@ -153,7 +153,7 @@ def _check_sizes(config: ConfigDict) -> None:
     size, canvas = ([x, x] if isinstance(x, int) else list(x) for x in (config.image_size, config.data.canvas_size))
     if config.data.canvas_size and any(c < s for c, s in zip(canvas, size, strict=True)):
         raise UserError(f"data.canvas_size is {canvas}, but must not be smaller than image_size, {size}.")
-    _check_progressive(config)
+    _check_progressive(config.progressive, config.image_size, config.num_epochs, config.time_limit)
     if config.batch_norm == "group" and config.batch_size % config.batch_norm_group_size:
         raise UserError(
             f"batch_size is {config.batch_size}, but must be a multiple of batch_norm_group_size, "
@@ -176,22 +176,25 @@ def _check_sizes(config: ConfigDict) -> None:
         raise UserError(f"remat is 'blocks', but {config.model.name} has none: set it to dots.")
 
 
-def _check_progressive(config: ConfigDict) -> None:
-    epochs, size = config.progressive.epochs, config.progressive.image_size
+def _check_progressive(progressive: Mapping[str, Any], image_size: Any, num_epochs: int, time_limit: str) -> None:
+    epochs, size = progressive["epochs"], progressive["image_size"]
     if not epochs:
+        if size != 32:
+            raise UserError(f"progressive.image_size is {size}, but no epoch has it: set progressive.epochs.")
         return
-    small, whole = ([x, x] if isinstance(x, int) else list(x) for x in (size, config.image_size))
-    if any(s > w for s, w in zip(small, whole, strict=True)):
+    if time_limit:
         raise UserError(
-            f"progressive.image_size is {size}, but must not be larger than image_size, {config.image_size}."
+            f"progressive.epochs is {epochs}, but time_limit chooses one image size for all epochs: set "
+            "progressive.epochs to 0, or leave time_limit empty."
         )
-    if config.time_limit:
+    small, whole = ([x, x] if isinstance(x, int) else list(x) for x in (size, image_size))
+    if small == whole or any(s > w for s, w in zip(small, whole, strict=True)):
+        raise UserError(f"progressive.image_size is {size}, but must be smaller than image_size, {image_size}.")
+    if epochs >= num_epochs:
         raise UserError(
-            f"progressive.epochs is {epochs}, but time_limit chooses one image size for all epochs: set one of them to "
-            "nothing."
+            f"progressive.epochs is {epochs}, but must be below num_epochs, {num_epochs}: raise num_epochs, or "
+            "lower it in a new run."
         )
-    if epochs >= config.num_epochs:
-        raise UserError(f"progressive.epochs is {epochs}, but must be below num_epochs, {config.num_epochs}: lower it.")
 
 
 def _check_source(data: ConfigDict) -> None:

@@ -313,11 +313,11 @@ def _check_tables(config: ConfigDict, prefix: str = "") -> None:
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:
     """Returns (height, width) of the network's input, in evaluation and in all but the progressive epochs."""
-    return as_shape(config.image_size)
+    return shape_of(config.image_size)
 
 
-def as_shape(size: int | Sequence[int]) -> tuple[int, int]:
-    """Returns (height, width) of an image_size."""
+def shape_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns (height, width) of the images that a field such as image_size describes."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 

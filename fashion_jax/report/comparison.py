@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -232,14 +231,13 @@ def cost(runs: Runs) -> dict[str, Any]:
 def _cost(run: PageContents, name: str) -> dict[str, Any]:
     timings = [line["timing"] for line in run.lines]
     finest = run.taxonomy.levels[-1]
-    rates = [timing["images_per_second"] for timing in timings if "images_per_second" in timing]
     return {
         "letter": name,
         "model": run.config.model.name,
         "image_size": run.config.image_size,
         "epochs": len(run.lines),
         "accuracy": run.assessment.levels[finest].scores["accuracy"],
-        "training_rate": statistics.median(rates) if rates else None,
+        "training_rate": run.training_rate,
         "time": duration(sum(timing.get("train_seconds", 0) for timing in timings)),
         "devices": devices(run),
         **{key: run.cost.get(key) for key in ("parameters", "flops_per_image", "images_per_second")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,13 @@ class PageContents:
     def calibrated(self) -> dict[str, LazyRows]:
         """Returns level -> calibrated log-probabilities, [images, classes]."""
         return calibrated_levels(self.log_probs, self.temperatures)
+
+    @property
+    def training_rate(self) -> float | None:
+        """Returns the images per second at image_size, the median of the epochs; None if no epoch has one."""
+        lines = [line for line in self.lines if line["epoch"] > self.config.progressive.epochs]
+        rates = [line["timing"]["images_per_second"] for line in lines if "images_per_second" in line["timing"]]
+        return statistics.median(rates) if rates else None
 
     @functools.cached_property
     def likeliest(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

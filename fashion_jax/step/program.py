@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.loading import as_shape, image_shape
+from fashion_jax.config.loading import image_shape, shape_of
 from fashion_jax.models.classifier import create_model
 from fashion_jax.models.factors import create_factors
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
@@ -41,7 +41,7 @@ class Program(StepParts):
     @cached_property
     def progressive(self) -> Program:
         """The program of the progressive epochs, in which images are trained at progressive.image_size."""
-        return dataclasses.replace(self, shape=as_shape(self.config.progressive.image_size))
+        return dataclasses.replace(self, shape=shape_of(self.config.progressive.image_size))
 
     @cached_property
     def eval_step(self) -> jax.stages.Wrapped:

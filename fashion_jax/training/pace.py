@@ -21,7 +21,8 @@ class Pace:
     """The seconds of a step and of an evaluation, in this process.
 
     Steps are measured in intervals that end where their outcome is fetched anyway, so that the device never waits for
-    the measurement. The seconds of a step are taken to be in proportion to the pixels of its images.
+    the measurement. Until steps of another image size have been measured, their seconds are taken to be in proportion
+    to the pixels, which is too long for larger images if it is their reading that takes the time.
 
     Attributes:
         began: when the first interval began, after the compilation; None before.
@@ -34,7 +35,8 @@ class Pace:
         self._schedule, self._clock = schedule, clock
         self.began: float | None = None
         self.measured = 0
-        self._seconds, self._pixels = math.nan, 1.0  # of a step with all pixels; of the images of the last step
+        self._seconds = math.nan  # of a step whose images have image_size
+        self._pixels = 1.0  # the share of these pixels that the images of the last step had
         self.wait_share = 0.0
         self.evaluation_seconds: float | None = None
         self._has_evaluated = False
@@ -61,9 +63,10 @@ class Pace:
         (began, first, waited_before), now = self._interval, self._clock()
         steps, seconds = step - first, max(now - began, 1e-9)
         weight = steps / (steps + min(self.measured, _REMEMBERED))
-        self._pixels = self._schedule.pixels_of(self._schedule.epoch_of(step))
-        measured = seconds / steps / self._pixels
-        before = measured if math.isnan(self._seconds) else self._seconds
+        pixels = self._schedule.pixel_share(self._schedule.epoch_of(step))
+        measured = seconds / steps / pixels
+        before = measured if math.isnan(self._seconds) or pixels != self._pixels else self._seconds
+        self._pixels = pixels
         self._seconds = before + weight * (measured - before)
         self.wait_share += weight * ((waited - waited_before) / seconds - self.wait_share)
         self.measured += steps
@@ -80,12 +83,12 @@ class Pace:
     def left(self, step: int) -> float:
         """Returns the seconds that the steps after `step` and the evaluations will take, NaN if not known yet."""
         evaluations = sum(end > step for end in self._schedule.epoch_ends)
-        return self._schedule.pixels_left(step) * self._seconds + evaluations * (self.evaluation_seconds or 0)
+        return self._schedule.weighted_steps(step) * self._seconds + evaluations * (self.evaluation_seconds or 0)
 
     def epoch_seconds(self) -> float:
         """Returns the mean seconds of the future epochs, as whole ones, with their evaluation; NaN if not known yet."""
         epochs = [epoch for end, epoch in self._schedule.epoch_ends.items() if end > self._schedule.position.step]
-        steps = self._schedule.steps_per_epoch * statistics.fmean(map(self._schedule.pixels_of, epochs))
+        steps = self._schedule.steps_per_epoch * statistics.fmean(map(self._schedule.pixel_share, epochs))
         return steps * self._seconds + (self.evaluation_seconds or 0)
 
     @property

@@ -10,10 +10,15 @@ from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
 
 
 class Resizing(NamedTuple):
-    """The epochs of progressive resizing: the first ones, and how many pixels their images have, 1 being all."""
+    """Progressive resizing.
+
+    Attributes:
+        epochs: how many of the first epochs are trained on smaller images.
+        pixel_share: how many pixels these have, relative to images of image_size.
+    """
 
     epochs: int
-    pixels: float
+    pixel_share: float
 
 
 NO_RESIZING = Resizing(0, 1.0)
@@ -77,17 +82,17 @@ class Schedule:
         """Returns whether the images of an epoch, counted from 1, are trained at progressive.image_size."""
         return epoch <= self._resizing.epochs
 
-    def pixels_of(self, epoch: int) -> float:
-        """Returns how many pixels the images of an epoch have, 1 being those of image_size."""
-        return self._resizing.pixels if self.is_progressive(epoch) else 1.0
+    def pixel_share(self, epoch: int) -> float:
+        """Returns how many pixels the images of an epoch, counted from 1, have, relative to images of image_size."""
+        return self._resizing.pixel_share if self.is_progressive(epoch) else 1.0
 
-    def pixels_left(self, step: int) -> float:
-        """Returns the number of steps after `step`, each counted by the pixels of its images."""
-        steps, left = step, 0.0
+    def weighted_steps(self, step: int) -> float:
+        """Returns the number of steps after `step`, each weighted by the pixel share of its images."""
+        total = 0.0
         for end, epoch in self.epoch_ends.items():
-            left += max(end - steps, 0) * self.pixels_of(epoch)
-            steps = max(steps, end)
-        return left
+            total += max(end - step, 0) * self.pixel_share(epoch)
+            step = max(step, end)
+        return total
 
     def end_of(self, step: int) -> int:
         """Returns the last step of the epoch that a future step belongs to."""

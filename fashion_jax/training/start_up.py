@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-_POOL = ThreadPoolExecutor(2, "start-up")  # the process waits for its threads when it ends
+_POOL = ThreadPoolExecutor(3, "start-up")  # the process waits for its threads when it ends
 
 
 def start(function: Callable[[], Any]) -> None:

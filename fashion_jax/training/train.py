@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import best_metric, head_names
-from fashion_jax.config.loading import as_shape, check_config, config_to_json, flatten, image_shape
+from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape, shape_of
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.fields import DataFields, data_fields
@@ -226,6 +226,10 @@ def _introduce(start: _Start, step: int) -> None:
     else:
         lines = [f"Training {config.model.name} in {workdir}"]
     steps = f"{config.num_epochs} epochs of {schedule.steps_per_epoch:,} steps, {config.batch_size} images each"
+    if config.progressive.epochs:
+        steps += ", the first {} at {}×{} px".format(
+            config.progressive.epochs, *shape_of(config.progressive.image_size)
+        )
     page = page_path(report_path(workdir))
     lines += first_rows(start.program.mesh, dataset.splits, dataset.taxonomy, steps, page)
     start.terminal.say("\n".join(lines), as_is=True)
@@ -280,7 +284,7 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
 def _step_functions(program: Program, schedule: Schedule) -> list[StepFn]:
     """Returns the train steps of the progressive epochs and of the others.
 
-    Those that are needed compile in the background, in this order, if steps are dispatched one at a time.
+    Those that are needed compile in the background if steps are dispatched one at a time.
     """
     needed = {
         schedule.is_progressive(epoch) for end, epoch in schedule.epoch_ends.items() if end > schedule.position.step
@@ -336,7 +340,7 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = class_counts(dataset.splits["train"], dataset.taxonomy)
-    small = as_shape(config.progressive.image_size)
+    small = shape_of(config.progressive.image_size)
     resizing = Resizing(config.progressive.epochs, math.prod(small) / math.prod(image_shape(config)))
     schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0

@@ -51,9 +51,9 @@ def devices(contents: PageContents) -> str:
 def _throughput(contents: PageContents) -> list[tuple[str, str]]:
     """Says in words how fast the run was, and what a prediction costs."""
     timings, cost = [line["timing"] for line in contents.lines], contents.cost
-    rates = [timing["images_per_second"] for timing in timings if "images_per_second" in timing]
     waits = [timing["data_wait_fraction"] for timing in timings if "data_wait_fraction" in timing]
-    rows = [("training", f"{statistics.median(rates):,.0f} images/s (median of the epochs)")] if rates else []
+    speed = contents.training_rate
+    rows = [] if speed is None else [("training", f"{speed:,.0f} images/s (median of the epochs)")]
     rows += [("waiting for images", f"{statistics.median(waits):.1%} of that time")] if waits else []
     for name, key in (("training in all", "train_seconds"), ("validation in all", "validation_seconds")):
         seconds = sum(timing.get(key, 0) for timing in timings)
