@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ablation
-from fashion_jax.config.loading import config_to_json, load_config
+from fashion_jax.config.loading import config_to_json, flatten, load_config
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.paths import page_path, report_path
 
@@ -127,6 +127,12 @@ def test_every_variant_of_the_studies_is_a_config(path: Path) -> None:
     study = ablation.read_study(path)
     for variant in ablation.runs_of(study, [], Path("runs")):
         assert load_config(study["config"], variant.overrides).seed == variant.seed
+
+
+def test_the_study_of_compute_trains_what_best_half_does() -> None:
+    study = ablation.read_study(Path("benchmarks", "studies", "accuracy_for_compute.json"))
+    overrides = list(study["variants"]["progressive_at_0.5"].items())
+    assert flatten(load_config(study["config"], overrides)) == flatten(load_config("configs/best_half.py"))
 
 
 def test_a_run_of_other_fields_is_not_taken_for_a_variant(tmp_path: Path) -> None:

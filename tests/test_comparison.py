@@ -72,6 +72,18 @@ def test_runs_of_other_classes_and_levels_can_stand_side_by_side(tmp_path, runs)
     assert "compare_classes" not in [a["id"] for a in page.of("section")]
 
 
+def test_none_is_the_best_at_a_level_where_the_classes_differ(tmp_path, runs):
+    other = make_contents(tmp_path, levels=("main", "sub", "type"), classes=5, copies=20)
+    assert other.taxonomy.classes["sub"] != runs[0].taxonomy.classes["sub"]
+    assert list(other.split.ids) == list(runs[0].split.ids)
+    marked = {
+        x["level"]: any(cell[2] for row in x["rows"] for cell in row["cells"])
+        for x in comparison.scores([runs[0], other])["tables"]
+    }
+    assert not marked["sub"]
+    assert "different classes at this level" in page_of(tmp_path, [runs[0], other]).text
+
+
 def test_runs_are_held_against_each_other_at_the_levels_that_both_have(tmp_path, runs):
     deeper = make_contents(tmp_path, levels=("main", "sub", "type"), classes=5, copies=20)
     for pair in ([runs[0], deeper], [deeper, runs[0]]):
@@ -83,7 +95,7 @@ def test_runs_are_held_against_each_other_at_the_levels_that_both_have(tmp_path,
 
 def test_a_level_that_a_run_lacks_has_no_scores_there(tmp_path, runs):
     alone = make_contents(tmp_path, levels=("main",), classes=5, copies=20)
-    tables = dict(comparison.scores([runs[0], alone, runs[1]])["tables"])
+    tables = {x["level"]: x["rows"] for x in comparison.scores([runs[0], alone, runs[1]])["tables"]}
     assert list(tables) == ["sub", "main"]
     (accuracy,) = [row["cells"] for row in tables["sub"] if row["metric"].key == "accuracy"]
     assert accuracy[1] == ("–", "", False) and accuracy[2][2] and "–" not in (accuracy[0][0], accuracy[2][0])

@@ -78,6 +78,8 @@ PARSED = {
         "scripts/train": INSTALLS,
         "scripts/test": INSTALLS,
         "pip install": INSTALLS,
+        "python -m fashion_jax.export": "docs/exporting.md runs it",
+        "python -m fashion_jax.demo": "serves until it is ended",
         "python -m fashion_jax.main --config configs/finetune.py": "needs weights that have to be downloaded",
     },
     "CONTRIBUTING.md": {"scripts/bootstrap": INSTALLS, "scripts/test": INSTALLS},
@@ -85,7 +87,9 @@ PARSED = {
         "python -m fashion_jax.main": "needs two trained runs, and trains two large trunks for hours",
         "python -m benchmarks.ablation": DOWNLOAD,
     },
+    "docs/exporting.md": {"pip install": INSTALLS},
     "docs/pretrained.md": {
+        "pip install": INSTALLS,
         "python -m fashion_jax.main": "needs weights that have to be downloaded",
         "python -m fashion_jax.models.pretrained": "needs weights that have to be downloaded",
     },

@@ -78,7 +78,7 @@ def test_rows_have_no_suspicion_that_is_withheld():
         levels = {"main": np.zeros(500, int), "sub": labels}
         ranked = rank_levels({"main": np.ones((500, 1)), "sub": probs}, levels, taxonomy)
         assert list(ranked) == ["sub"], "where there is one class, there is nothing to suggest"
-        rows = label_error_rows([str(i) for i in range(500)], ranked, levels, taxonomy)
+        rows = list(label_error_rows([str(i) for i in range(500)], ranked, levels, taxonomy))
         assert len(rows) == 500 and [row[COLUMNS.index("rank")] for row in rows] == list(range(1, 501))
         assert sum(row[COLUMNS.index("suspected")] for row in rows) == ranked["sub"].suspected.sum()
         assert ranked["sub"].suspected.any() == (strength == 4.0)

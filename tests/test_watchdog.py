@@ -40,6 +40,19 @@ def test_food_keeps_it_quiet():
     assert dog.said[0].startswith("The run has made no step for 1 minutes after step 4")
 
 
+def test_a_process_that_was_suspended_has_not_hung():
+    dog = Dog(1)
+    with dog.watchdog.watching():
+        time.sleep(1.1)
+        dog.now += 3600  # as after Ctrl-Z
+        time.sleep(2.1)
+        assert dog.said == []
+        for _ in range(3):  # the loop hangs while the process runs
+            dog.now += 25
+            time.sleep(1.1)
+    assert len(dog.said) >= 1
+
+
 def test_it_watches_only_within_the_block():
     dog = Dog(1)
     with dog.watchdog.watching():

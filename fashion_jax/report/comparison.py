@@ -81,7 +81,10 @@ def scores(runs: Runs) -> dict[str, Any]:
     for level in reversed(_shared_levels(runs)):
         found = [_figures_at(run, level) for run in runs]
         metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(_value(metric, x) is not None for x in found)]
-        tables.append((level, [_row(metric, found, same) for metric in metrics_told]))
+        classes = [run.taxonomy.classes[level] for run in runs if level in run.taxonomy.levels]
+        has_same_classes = all(names == classes[0] for names in classes)
+        rows = [_row(metric, found, same and has_same_classes) for metric in metrics_told]
+        tables.append({"level": level, "rows": rows, "has_same_classes": has_same_classes})
     decodes = [decode_figures(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
     has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
     same_tree = same and all(run.taxonomy == runs[0].taxonomy for run in runs)

@@ -63,7 +63,7 @@ def write_figures(directory: Path, contents: PageContents) -> None:
 def write_label_errors(path: Path, contents: PageContents) -> None:
     """Writes a row for each label of each level that is suspected to be wrong, the most suspicious first."""
     rows = label_error_rows(contents.split.ids, contents.label_errors, contents.split.labels, contents.taxonomy)
-    write_csv(path, COLUMNS, [row for row in rows if row[COLUMNS.index("suspected")]])
+    write_csv(path, COLUMNS, (row for row in rows if row[COLUMNS.index("suspected")]))
 
 
 def evaluated_contents(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,8 +139,8 @@ def rank_levels(
 
 def label_error_rows(
     ids: Sequence[str], errors: Mapping[str, LabelErrors], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
-) -> list[list[Any]]:
-    """Returns a row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
+) -> Iterator[list[Any]]:
+    """Yields a row of COLUMNS per image and level with a label, level by level from rank 1 on; suspected is 1 or 0.
 
     Args:
         ids: of the images, [images].
@@ -148,12 +148,9 @@ def label_error_rows(
         labels: level -> int [images].
         taxonomy: the classes of both.
     """
-    rows = []
     for level, ranked in errors.items():
         names = taxonomy.classes[level]
         for rank, image in enumerate(ranked.images):
             confidence, margin = float(ranked.self_confidence[rank]), float(ranked.margin[rank])
             given, suggested = names[labels[level][image]], names[ranked.suggested[rank]]
-            row = [ids[image], level, given, suggested, confidence, margin, rank + 1, int(ranked.suspected[rank])]
-            rows.append(row)
-    return rows
+            yield [ids[image], level, given, suggested, confidence, margin, rank + 1, int(ranked.suspected[rank])]

@@ -247,7 +247,8 @@ def _open_run(
         start.terminal.say(f"Note: the lines below have no room for {', '.join(table.unshown)}; metrics.jsonl has all.")
     progress = TrainingProgress(start.schedule, config.num_epochs, config.batch_size)
     end = functools.partial(end_stalled, start.workdir)
-    watchdog = Watchdog(config.watchdog_minutes, lambda: progress.pace.step_seconds, end)
+    together = config.steps_per_dispatch
+    watchdog = Watchdog(config.watchdog_minutes, lambda: together * progress.pace.step_seconds, end)
     split, mesh = dataset.splits["validation"], start.program.mesh
     return Run(
         program=start.program,

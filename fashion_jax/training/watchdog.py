@@ -18,6 +18,7 @@ from fashion_jax.workdir.paths import stacks_path
 
 _LEAST = 600.0  # seconds that are granted at least, if the config does not say: programs are compiled in this time
 _STEPS = 20  # times the seconds of a step that are granted
+_STOOD_STILL = 30.0  # seconds between two looks at the clock, a second apart, from which on the process was suspended
 
 
 class Watchdog:
@@ -35,7 +36,7 @@ class Watchdog:
 
         Args:
             minutes: without food after which the run ends; 0: as many as 20 steps take, at least 10.
-            step_seconds: returns the seconds of a step, NaN if they are not known yet.
+            step_seconds: returns the seconds of a dispatch of steps, NaN if they are not known yet.
             end: ends the run, given a sentence.
             clock: for tests.
         """
@@ -70,7 +71,12 @@ class Watchdog:
         self._fed = self._clock()
 
         def watch() -> None:
+            before = self._clock()
             while not is_over.wait(1):
+                now = self._clock()
+                if now - before > _STOOD_STILL:  # the whole process, as after Ctrl-Z, and not its loop alone
+                    self._fed = min(self._fed + now - before, now)
+                before = now
                 self.check()
 
         threading.Thread(target=watch, daemon=True, name="watchdog").start()

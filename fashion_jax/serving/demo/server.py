@@ -174,6 +174,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(_BACKLOG)  # of two processes that bind the same address, only one can
     except OSError as error:
         bound.close()
         raise UserError(
@@ -193,7 +194,6 @@ def serve(app: App, bound: socket.socket, say: Callable[[str], None]) -> None:
         lifespan="off",
         timeout_graceful_shutdown=_SECONDS_TO_END,
     )
-    bound.listen(_BACKLOG)
     say(url(*bound.getsockname()[:2]))
     uvicorn.Server(config).run(sockets=[bound])
 

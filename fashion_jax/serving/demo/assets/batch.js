@@ -15,6 +15,7 @@ let current = 0; // the batch that is under way; an earlier one ends when it see
 
 export const classifyBatch = async (files, model) => {
   const mine = ++current;
+  stopped = 0; // what is left of a batch that was stopped must not end this one
   const isEnded = () => mine !== current;
   const answers = [];
   let failure = "";

@@ -6,8 +6,11 @@ import { Undecodable, decode } from "./pixels.js";
 let model;
 let session;
 
+// The server is asked whether a file in the browser's cache is still the newest: the files of two models do not mix.
+const newest = (address) => fetch(address, { cache: "no-cache" });
+
 const fetched = async (address, said) => {
-  const response = await fetch(address);
+  const response = await newest(address);
   if (!response.ok) throw new Error(`${address} has been answered with status ${response.status}`);
   const total = Number(response.headers.get("Content-Length"));
   const parts = [];
@@ -21,7 +24,7 @@ const fetched = async (address, said) => {
 };
 
 const open = async (said) => {
-  model = await (await fetch("model.json", { cache: "no-cache" })).json();
+  model = await (await newest("model.json")).json();
   ort.env.wasm.numThreads = 1; // more threads need a page that the server isolates by its headers
   ort.env.wasm.wasmBinary = (await fetched("runtime/ort.wasm", () => {})).buffer;
   const onnx = await fetched("model.onnx", (count, total) => {
