@@ -89,7 +89,6 @@ PARSED = {
     },
     "docs/exporting.md": {"pip install": INSTALLS},
     "docs/pretrained.md": {
-        "pip install": INSTALLS,
         "python -m fashion_jax.main": "needs weights that have to be downloaded",
         "python -m fashion_jax.models.pretrained": "needs weights that have to be downloaded",
     },

@@ -38,7 +38,7 @@ def test_the_folder_has_all_that_the_page_loads_at_relative_addresses(tmp_path, 
     named = re.findall(r'(?:src|href)="([^"#]+)"', (folder / "index.html").read_text())
     texts = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in (".js", ".html", ".css")}
     for name, text in texts.items():
-        named += re.findall(r'(?:from|Worker\(|fetch\(|fetched\() ?"([^"]+)"', text)
+        named += re.findall(r'(?:from|Worker\(|newest\(|fetched\() ?"([^"]+)"', text)
         assert not re.search(r"https?:", text), name
     assert {"app.js", "style.css", "./engine.js", "worker.js", "model.json", "model.onnx", "runtime/ort.wasm"} <= {
         *named
