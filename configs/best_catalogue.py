@@ -1,4 +1,4 @@
-"""The training of configs/best.py on the generated catalogue, for about the compute of configs/mtl.py."""
+"""The training of configs/best.py on the generated catalogue, small images first, for the compute of configs/mtl.py."""
 
 from ml_collections import ConfigDict
 
@@ -7,9 +7,11 @@ from configs import best, default
 
 def get_config() -> ConfigDict:
     config = default.get_config()
-    config.image_size = 56
+    config.image_size = 64
     config.batch_size = 32
-    config.num_epochs = 12
+    config.num_epochs = 15
+    config.progressive.epochs = 6
+    config.progressive.image_size = 32
     config.eval_flip = True
     best.set_training(config)
     return config
