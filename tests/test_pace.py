@@ -55,7 +55,7 @@ def test_what_lies_between_epochs_is_not_measured(pace, clock):
     assert pace.step_seconds == pytest.approx(0.5)
 
 
-def test_the_time_left_follows_from_the_pixels_of_the_epochs(clock):
+def test_the_time_left_follows_from_the_cost_of_the_epochs(clock):
     schedule = Schedule(num_images=800, batch_size=8, num_epochs=3, every_steps=500, resizing=Resizing(1, 0.25))
     pace = Pace(schedule, clock)
     train(pace, clock, 1, 21, 0.5)
@@ -69,7 +69,7 @@ def test_steps_of_another_image_size_are_measured_anew(clock):
     schedule = Schedule(num_images=800, batch_size=8, num_epochs=3, every_steps=500, resizing=Resizing(1, 0.25))
     pace = Pace(schedule, clock)
     train(pace, clock, 1, 100, 0.5, is_last=True)
-    train(pace, clock, 100, 120, 0.6)  # the time of a step is not in proportion to the pixels
+    train(pace, clock, 100, 120, 0.6)  # they take less time than was expected
     assert pace.step_seconds == pytest.approx(0.6) and pace.left(120) == pytest.approx(180 * 0.6)
 
 

@@ -22,7 +22,7 @@ class Pace:
 
     Steps are measured in intervals that end where their outcome is fetched anyway, so that the device never waits for
     the measurement. Until steps of another image size have been measured, their seconds are taken to be in proportion
-    to the pixels, which is too long for larger images if it is their reading that takes the time.
+    to their cost, which is too long for larger images if it is their reading that takes the time.
 
     Attributes:
         began: when the first interval began, after the compilation; None before.
@@ -36,7 +36,7 @@ class Pace:
         self.began: float | None = None
         self.measured = 0
         self._seconds = math.nan  # of a step whose images have image_size
-        self._pixels = 1.0  # the share of these pixels that the images of the last step had
+        self._cost = 1.0  # of the last step, relative to such a step
         self.wait_share = 0.0
         self.evaluation_seconds: float | None = None
         self._has_evaluated = False
@@ -47,7 +47,7 @@ class Pace:
     @property
     def step_seconds(self) -> float:
         """Returns the seconds of recent steps; NaN before the first interval has ended."""
-        return self._seconds * self._pixels
+        return self._seconds * self._cost
 
     def start(self, step: int, waited: float) -> None:
         """Begins an interval after a step, unless one has begun; `waited` is the seconds waited for data so far."""
@@ -63,10 +63,10 @@ class Pace:
         (began, first, waited_before), now = self._interval, self._clock()
         steps, seconds = step - first, max(now - began, 1e-9)
         weight = steps / (steps + min(self.measured, _REMEMBERED))
-        pixels = self._schedule.pixel_share(self._schedule.epoch_of(step))
-        measured = seconds / steps / pixels
-        before = measured if math.isnan(self._seconds) or pixels != self._pixels else self._seconds
-        self._pixels = pixels
+        cost = self._schedule.cost(self._schedule.epoch_of(step))
+        measured = seconds / steps / cost
+        before = measured if math.isnan(self._seconds) or cost != self._cost else self._seconds
+        self._cost = cost
         self._seconds = before + weight * (measured - before)
         self.wait_share += weight * ((waited - waited_before) / seconds - self.wait_share)
         self.measured += steps
@@ -88,7 +88,7 @@ class Pace:
     def epoch_seconds(self) -> float:
         """Returns the mean seconds of the future epochs, as whole ones, with their evaluation; NaN if not known yet."""
         epochs = [epoch for end, epoch in self._schedule.epoch_ends.items() if end > self._schedule.position.step]
-        steps = self._schedule.steps_per_epoch * statistics.fmean(map(self._schedule.pixel_share, epochs))
+        steps = self._schedule.steps_per_epoch * statistics.fmean(map(self._schedule.cost, epochs))
         return steps * self._seconds + (self.evaluation_seconds or 0)
 
     @property

@@ -14,11 +14,11 @@ class Resizing(NamedTuple):
 
     Attributes:
         epochs: how many of the first epochs are trained on smaller images.
-        pixel_share: how many pixels these have, relative to images of image_size.
+        cost: the time of a step of these epochs, relative to that of the others, as it is expected.
     """
 
     epochs: int
-    pixel_share: float
+    cost: float
 
 
 NO_RESIZING = Resizing(0, 1.0)
@@ -82,15 +82,15 @@ class Schedule:
         """Returns whether the images of an epoch, counted from 1, are trained at progressive.image_size."""
         return epoch <= self._resizing.epochs
 
-    def pixel_share(self, epoch: int) -> float:
-        """Returns how many pixels the images of an epoch, counted from 1, have, relative to images of image_size."""
-        return self._resizing.pixel_share if self.is_progressive(epoch) else 1.0
+    def cost(self, epoch: int) -> float:
+        """Returns the expected time of a step of an epoch, counted from 1, relative to one at image_size."""
+        return self._resizing.cost if self.is_progressive(epoch) else 1.0
 
     def weighted_steps(self, step: int) -> float:
-        """Returns the number of steps after `step`, each weighted by the pixel share of its images."""
+        """Returns the number of steps after `step`, each weighted by its cost."""
         total = 0.0
         for end, epoch in self.epoch_ends.items():
-            total += max(end - step, 0) * self.pixel_share(epoch)
+            total += max(end - step, 0) * self.cost(epoch)
             step = max(step, end)
         return total
 

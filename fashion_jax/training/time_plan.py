@@ -191,9 +191,19 @@ def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None
     return start + plan.num_epochs * (epoch + saves * work.save) + evaluation + work.end
 
 
+def image_cost(shape: Shape, batch_size: int, step_pixels: float) -> float:
+    """Returns the time of an image in training, relative to that of images of other shapes or in other batches.
+
+    Args:
+        shape: (height, width) of the image.
+        batch_size: images of a step.
+        step_pixels: what a step costs besides its images, in pixels: see STEP_PIXELS.
+    """
+    return _computed_pixels(shape) + step_pixels / batch_size
+
+
 def _cost(plan: Plan, step_pixels: float) -> float:
-    """Returns the time of an image in training, relative to that of other plans."""
-    return _computed_pixels(plan.shape) + step_pixels / plan.batch_size
+    return image_cost(plan.shape, plan.batch_size, step_pixels)
 
 
 def _cost_of_evaluation(plan: Plan) -> float:

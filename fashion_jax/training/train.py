@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import io
-import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +54,7 @@ from fashion_jax.training.sources import check_heads, normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.time_limit import Planner
+from fashion_jax.training.time_plan import STEP_PIXELS, image_cost
 from fashion_jax.training.watchdog import Watchdog, end_stalled
 from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
@@ -341,8 +341,11 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = class_counts(dataset.splits["train"], dataset.taxonomy)
-    small = shape_of(config.progressive.image_size)
-    resizing = Resizing(config.progressive.epochs, math.prod(small) / math.prod(image_shape(config)))
+    small, whole = (
+        image_cost(shape, config.batch_size, STEP_PIXELS[config.optimizer])
+        for shape in (shape_of(config.progressive.image_size), image_shape(config))
+    )
+    resizing = Resizing(config.progressive.epochs, small / whole)
     schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     return _Start(
