@@ -11,6 +11,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.training import train
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
+from tests.cutting import cut_after
 from tests.run_files import without_timing
 
 
@@ -38,20 +39,6 @@ def test_an_epoch_goes_on_with_batches_of_another_size():
 def test_a_run_that_cannot_go_on_from_where_it_is_is_told_so(position, batch_size, sentence):
     with pytest.raises(UserError, match=sentence):
         epoch_ends(position, 100, batch_size, 2)
-
-
-def cut_after(monkeypatch, steps, config, workdir):
-    """Trains, and interrupts the run when a further batch is asked for."""
-    real, batches = train.put_batch, iter(range(10**6))
-
-    def interrupt(batch, mesh):
-        if next(batches) == steps:
-            raise KeyboardInterrupt
-        return real(batch, mesh)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "put_batch", interrupt)
-        train_and_evaluate(config, workdir)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -6,8 +6,8 @@ import pytest
 
 from fashion_jax.devices.mesh import create_mesh, put_batch
 from fashion_jax.step.program import create_program
-from fashion_jax.training import train
 from fashion_jax.training.train import train_and_evaluate
+from tests.cutting import cut_after
 from tests.run_files import digests, without_timing
 from tests.steps import TAXONOMY, random_batch
 
@@ -59,16 +59,7 @@ def test_the_first_epochs_are_those_of_a_run_at_the_smaller_size(config, small, 
 def test_a_run_resumes_within_an_epoch_of_either_size(config, tmp_path, monkeypatch, stop):
     config.checkpoint.every_steps, one = 3, jax.devices()[:1]
     train_and_evaluate(config, tmp_path / "whole", one)
-    real, calls = train.put_batch, iter(range(10**6))
-
-    def interrupt(batch, mesh):
-        if next(calls) == stop:
-            raise KeyboardInterrupt
-        return real(batch, mesh)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "put_batch", interrupt)
-        train_and_evaluate(config, tmp_path / "cut", one)
+    cut_after(monkeypatch, stop, config, tmp_path / "cut", one)
     train_and_evaluate(config, tmp_path / "cut", one)
     assert without_timing(tmp_path / "cut") == without_timing(tmp_path / "whole")
     assert digests(tmp_path / "cut", 20) == digests(tmp_path / "whole", 20)

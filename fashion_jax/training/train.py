@@ -292,15 +292,18 @@ def _step_functions(program: Program, schedule: Schedule) -> list[StepFn]:
     }
     programs = {True: program.progressive, False: program}
     compiles = needed if program.config.steps_per_dispatch == 1 else set()
-    return [_compiling(programs[x]) if x in compiles else programs[x].train_step for x in (True, False)]
+    return [
+        _compiling(programs[x], program.abstract_state) if x in compiles else programs[x].train_step
+        for x in (True, False)
+    ]
 
 
-def _compiling(program: Program) -> StepFn:
-    """Returns the train step, which compiles in the background."""
+def _compiling(program: Program, state: TrainState) -> StepFn:
+    """Returns the train step, which compiles in the background for an abstract state."""
     config = program.config
     canvas = canvas_shape(config, image_shape(config))
     batch = abstract_batch(config.batch_size, program.taxonomy.levels, program.mesh, canvas)
-    return Compiling(program.train_step, program.abstract_state, batch)
+    return Compiling(program.train_step, state, batch)
 
 
 def _new_state(program: Program, say: Say) -> TrainState:
