@@ -20,6 +20,7 @@ from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training import epoch_end, rollback, train
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
+from tests.cutting import cut_after
 from tests.run_files import digests, without_timing
 
 MIXED = {"augment": "strong", "eval_flip": True, "rare_classes.draw": {"sub": "class_balanced"}}
@@ -132,19 +133,7 @@ def test_running_again_says_that_the_run_is_complete(finished, tiny_config, caps
 def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_path, monkeypatch, stop):
     """The steps after the last checkpoint (every 3 steps) are lost and done again."""
     tiny_config.checkpoint.every_steps = 3
-    real = train.put_batch
-    calls = iter(range(10**6))
-
-    def interrupt(batch, mesh):
-        if batch["labels"]["sub"].shape == (16,) and next(calls) == limit:
-            raise KeyboardInterrupt
-        return real(batch, mesh)
-
-    limit = stop
-    monkeypatch.setattr(train, "put_batch", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train_and_evaluate(tiny_config, tmp_path)
-    monkeypatch.setattr(train, "put_batch", real)
+    cut_after(monkeypatch, stop, tiny_config, tmp_path)
     assert len(without_timing(tmp_path)) == stop // 10
     train_and_evaluate(tiny_config, tmp_path)
     assert without_timing(tmp_path) == without_timing(finished)
@@ -164,17 +153,7 @@ def test_runs_with_many_options_resume_bit_identically(tiny_config, tmp_path, mo
     tiny_config.update_from_flattened_dict(fields)
     tiny_config.checkpoint.every_steps = 3
     train_and_evaluate(tiny_config, tmp_path / "whole", one)
-    real, calls = train.put_batch, iter(range(10**6))
-
-    def interrupt(batch, mesh):
-        if batch["labels"]["sub"].shape == (16,) and next(calls) == 5:
-            raise KeyboardInterrupt
-        return real(batch, mesh)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train, "put_batch", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(tiny_config, tmp_path / "cut", one)
+    cut_after(monkeypatch, 5, tiny_config, tmp_path / "cut", one)
     train_and_evaluate(tiny_config, tmp_path / "cut", one)
     assert without_timing(tmp_path / "cut") == without_timing(tmp_path / "whole")
     assert digests(tmp_path / "cut", 20) == digests(tmp_path / "whole", 20)

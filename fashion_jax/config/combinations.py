@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fashion_jax.config.fields import MEAN, STD, split_column
+from fashion_jax.config.fields import MEAN, STD, shape_of, split_column
 from fashion_jax.errors import UserError
 
 LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")  # of each level, in every line of metrics.jsonl
@@ -150,9 +150,9 @@ def _check_rare_classes(config: ConfigDict) -> None:
 
 
 def _check_sizes(config: ConfigDict) -> None:
-    size, canvas = ([x, x] if isinstance(x, int) else list(x) for x in (config.image_size, config.data.canvas_size))
+    size, canvas = shape_of(config.image_size), shape_of(config.data.canvas_size)
     if config.data.canvas_size and any(c < s for c, s in zip(canvas, size, strict=True)):
-        raise UserError(f"data.canvas_size is {canvas}, but must not be smaller than image_size, {size}.")
+        raise UserError(f"data.canvas_size is {list(canvas)}, but must not be smaller than image_size, {list(size)}.")
     _check_progressive(config.progressive, config.image_size, config.num_epochs, config.time_limit)
     if config.batch_norm == "group" and config.batch_size % config.batch_norm_group_size:
         raise UserError(
@@ -187,7 +187,7 @@ def _check_progressive(progressive: Mapping[str, Any], image_size: Any, num_epoc
             f"progressive.epochs is {epochs}, but time_limit chooses one image size for all epochs: set "
             "progressive.epochs to 0, or leave time_limit empty."
         )
-    small, whole = ([x, x] if isinstance(x, int) else list(x) for x in (size, image_size))
+    small, whole = shape_of(size), shape_of(image_size)
     if small == whole or any(s > w for s, w in zip(small, whole, strict=True)):
         raise UserError(f"progressive.image_size is {size}, but must be smaller than image_size, {image_size}.")
     if epochs >= num_epochs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fashion_jax.command_line import remote
@@ -176,6 +176,12 @@ def _image_size(x: Any) -> str:
 
 def _canvas_size(x: Any) -> str:
     return "" if x == 0 and type(x) is int else _image_size(x) and "0, or " + _image_size(x)
+
+
+def shape_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns (height, width) of the images that a field such as image_size describes."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def seconds_in(time_limit: str) -> float:

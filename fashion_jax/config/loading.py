@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
-from fashion_jax.config.fields import ADDED, CHECKS, literal, split_column
+from fashion_jax.config.fields import ADDED, CHECKS, literal, shape_of, split_column
 from fashion_jax.config.files import find_config, run_config_file
 from fashion_jax.config.suggestions import meant_field, suggestion
 from fashion_jax.errors import UserError
@@ -314,12 +314,6 @@ def _check_tables(config: ConfigDict, prefix: str = "") -> None:
 def image_shape(config: ConfigDict) -> tuple[int, int]:
     """Returns (height, width) of the network's input, in evaluation and in all but the progressive epochs."""
     return shape_of(config.image_size)
-
-
-def shape_of(size: int | Sequence[int]) -> tuple[int, int]:
-    """Returns (height, width) of the images that a field such as image_size describes."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
 
 
 def _run(name: str) -> ConfigDict:

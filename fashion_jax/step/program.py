@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.loading import image_shape, shape_of
+from fashion_jax.config.fields import shape_of
+from fashion_jax.config.loading import image_shape
 from fashion_jax.models.classifier import create_model
 from fashion_jax.models.factors import create_factors
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance

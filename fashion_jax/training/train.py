@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fashion_jax.config.combinations import best_metric, head_names
-from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape, shape_of
+from fashion_jax.config.fields import shape_of
+from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.fields import DataFields, data_fields
