@@ -21,7 +21,7 @@ from pathlib import Path
 from fashion_jax.errors import RunError, UserError, first_line
 
 _MAX_STEM = 48  # characters of the destination's name kept in a temporary's name, which is limited to 255 bytes
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 _NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there, and run the same command again")
 _NOT_ALLOWED = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable, or name another place")
@@ -166,12 +166,13 @@ def remove_temporaries(folder: Path, name: str = "", older_than: float = 0.0) ->
 
     Args:
         folder: the folder that was written to.
-        name: name of the destination; "" means any.
+        name: name of the destination, whose temporary files alone are removed; "" means any.
         older_than: minimum age in seconds; younger files may be in use if no lock keeps other processes away.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            is_wanted = _TEMPORARY.fullmatch(entry.name) and entry.name.startswith(f".{name[:_MAX_STEM]}")
+            found = _TEMPORARY.fullmatch(entry.name)
+            is_wanted = found and (not name or found[1] == name[:_MAX_STEM])
             if is_wanted and time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_than:
                 with contextlib.suppress(OSError):
                     remove(Path(entry.path))

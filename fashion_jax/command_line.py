@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         """
         flags, rest = self.parse_known_args([self._without_spaces(argument) for argument in arguments])
         rest = [argument.replace(_SPACE, " ") for argument in rest]
-        self._check_paths(flags)
+        self.check_paths(flags)
         known = list(self._option_string_actions)
         return flags, parse_overrides(
             rest, lambda name, value: suggest(name, value, known) if suggest else close_flag(name, known)
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
         is_unknown = argument.startswith("--") and argument.partition("=")[0] not in self._option_string_actions
         return argument.replace(" ", _SPACE) if is_unknown else argument
 
-    def _check_paths(self, flags: argparse.Namespace) -> None:
+    def check_paths(self, flags: argparse.Namespace) -> None:
         """Checks that no flag names a file of a remote store: `gs://bucket/run` would become a local folder gs:."""
         for action in self._actions:
             given = getattr(flags, action.dest, None)

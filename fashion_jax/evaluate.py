@@ -405,17 +405,31 @@ def compare_with(first: _Run, run: _Run) -> Comparison:
     """Tests whether a run differs from the first one, on the images and at the levels that both have."""
     from fashion_jax.scoring.evaluation import Comparison
     from fashion_jax.scoring.pairing import Measured, compare_shared
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
 
     if run is first:
         return Comparison()
     taxonomy = first.trained.taxonomy.common(run.trained.taxonomy)
     if taxonomy is None:
         return Comparison(untested="has other classes than the first run")
-    here, there = (Measured(x.split.ids, x.split.labels, x.calibrated) for x in (first, run))
+    decode = next((x.trained.decode for x in (first, run) if isinstance(x.trained, EvaluatedExport)), "")
+    here, there = (Measured(x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run))
     count, tests = compare_shared(here, there, taxonomy)
     if not count:
         return Comparison(untested="has no image in common with the first run")
-    return Comparison(tests, count)
+    return Comparison(tests, count, decode=decode)
+
+
+def _agreeing(run: _Run, decode: str) -> dict[str, Any]:
+    """Returns the calibrated log-probabilities after `decode` has made the levels agree; an export's agree already."""
+    from fashion_jax.scoring import tree_decoding
+    from fashion_jax.scoring.blocks import map_levels, stacked
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
+
+    if not decode or isinstance(run.trained, EvaluatedExport):
+        return run.calibrated
+    taxonomy = run.trained.taxonomy
+    return stacked(map_levels(lambda block: tree_decoding.decode(block, taxonomy, decode), run.calibrated))
 
 
 def _without_nan(value: Any) -> Any:

@@ -58,6 +58,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
+    parser.check_paths(flags)
     overrides, options = _divide(rest)
     for name in ("config", "output"):
         if not str(getattr(flags, name) or ""):

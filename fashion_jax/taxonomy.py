@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fashion_jax.errors import UserError
+from fashion_jax.errors import UserError, first_line
 from fashion_jax.json_text import parse_json
 from fashion_jax.letters import composed
 
@@ -113,11 +113,11 @@ class Taxonomy:
         )
 
     @classmethod
-    def from_json(cls, text: str, name: str) -> Taxonomy:
+    def from_json(cls, text: str, name: str, way_out: str = "write it as a run's taxonomy.json is") -> Taxonomy:
         """Reads what to_json wrote.
 
         Raises:
-            UserError: text is not a taxonomy; the message calls it `name`.
+            UserError: text is not a taxonomy; the message calls it `name`, and ends with `way_out`.
         """
         try:
             tree = parse_json(text)
@@ -129,7 +129,7 @@ class Taxonomy:
             )
             taxonomy._check()
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UserError(f"{name} is not a taxonomy ({error!r}): write it as a run's taxonomy.json is.") from error
+            raise UserError(f"{name} is not a taxonomy ({first_line(error)}): {way_out}.") from error
         return taxonomy
 
     def _check(self) -> None:

@@ -146,6 +146,22 @@ def test_an_other_that_is_too_small_itself_is_left_out(tmp_path):
     assert len(load_split(config, dataset.taxonomy, "validation")) == len(dataset.splits["validation"]) == 9
 
 
+def test_evaluation_drops_what_training_has_dropped_with_its_other(tmp_path):
+    """Gloves are of validation alone, and were dropped with Apparel/Other, which is too small."""
+    rows = changed(few(Hats=2, Scarves=1) | {31: {"masterCategory": "Apparel", "subCategory": "Gloves"}})
+    dataset = load(tmp_path, rows, min_images_per_class=4, rare_classes="merge")
+    config = shop_config(tmp_path, splits="fold", min_images_per_class=4, rare_classes="merge")
+    found = load_split(config, dataset.taxonomy, "validation")
+    assert list(found.ids) == list(dataset.splits["validation"].ids) and "31" not in found.ids
+
+
+def test_all_images_need_no_columns_of_splits_and_groups(tmp_path):
+    dataset = load(tmp_path)
+    write_table(tmp_path / "more.csv", [("1", "Footwear", "Shoes")], HEADER[:3])
+    config = shop_config(tmp_path, splits="fold", group_column="product", csv="more.csv")
+    assert len(load_split(config, dataset.taxonomy, ALL)) == 1
+
+
 def test_a_merged_class_is_one_of_the_taxonomy(tmp_path):
     """Two images are too few for Apparel/Other; and one of a validation class alone makes no class."""
     for rows, minimum in ((few(Hats=2, Scarves=1), 4), ({30: {"subCategory": "Hats"}}, 1)):

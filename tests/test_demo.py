@@ -23,7 +23,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.demo.description import describe
 from fashion_jax.serving.demo.limits import Limits
-from fashion_jax.serving.demo.server import create_app
+from fashion_jax.serving.demo.server import create_app, url
 from fashion_jax.serving.loading import load
 from fashion_jax.taxonomy import Taxonomy
 from tests.zoo import encoded, picture, write_zoo
@@ -86,6 +86,7 @@ def test_this_computer_is_answered(host):
 def test_other_names_are_refused_unless_the_server_is_for_others(host):
     refused = client().get("/api/model", headers={"Host": host})
     assert refused.status_code == 403 and "this computer only" in refused.json()["detail"]
+    assert "open http://127.0.0.1:8000, or start the demo with --host 0.0.0.0" in refused.json()["detail"]
     assert client(host="0.0.0.0").get("/api/model", headers={"Host": host}).status_code == 200
 
 
@@ -258,8 +259,8 @@ def test_odd_files_are_answered_as_in_python_or_get_a_reason(served, classifier,
 def test_what_speaks_for_the_classes_is_drawn(served):
     answer = served.post("/api/explain", files=files(encoded(picture(), "PNG"))).json()
     assert set(answer["heat_maps"]) == set(answer["classes"]) == {"main", "sub"}
-    for url in answer["heat_maps"].values():
-        drawn = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))))
+    for drawing in answer["heat_maps"].values():
+        drawn = Image.open(io.BytesIO(base64.b64decode(drawing.removeprefix("data:image/jpeg;base64,"))))
         assert drawn.width == drawn.height >= 256
     broken = served.post("/api/explain", files=files(b"no image at all")).json()
     assert "no image" in broken["error"] and broken["heat_maps"] == {}
@@ -286,6 +287,16 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded(capsys):
         port = other.getsockname()[1]
         assert demo.main(["--workdir", "nothing", "--port", str(port)]) == 2
     assert f"--port {port}" in capsys.readouterr().err
+
+
+def test_a_host_that_is_no_name_is_told(capsys):
+    assert demo.main(["--workdir", "nothing", "--host", "127.0.0..1"]) == 2
+    assert "which is no address (it is no name of a host)" in capsys.readouterr().err
+
+
+def test_the_address_of_a_server_for_others_has_a_name():
+    assert url("0.0.0.0", 8000) == url("::", 8000) == f"http://{socket.gethostname()}:8000"
+    assert url("::1", 8000) == "http://[::1]:8000"
 
 
 def test_a_missing_library_is_told(monkeypatch, capsys):

@@ -14,6 +14,8 @@ from fashion_jax.command_line import rate
 from fashion_jax.evaluate import main
 from fashion_jax.report import text_tables
 from fashion_jax.scoring.label_errors import COLUMNS
+from fashion_jax.scoring.tree_decoding import decode
+from fashion_jax.serving.exports.evaluated import EvaluatedExport
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.pages import read_page
@@ -257,6 +259,22 @@ def test_runs_on_other_images_or_classes_are_told():
     assert "run1 has no image in common with the first run: not tested." in text
     assert "run2 has other classes" in text and "run3: tested on the 1 images that both have." in text
     assert compared[3].tested_images == 1 and set(compared[3].tests) == {"main", "sub", "path"}
+
+
+def test_an_export_is_compared_after_the_levels_of_both_agree():
+    """A true copy of a run differs from it at no level, however often the run's heads contradict each other."""
+    run = measured([str(i) for i in range(200)], SHOP)
+    run.split.labels.update(run_labels := {level: x.argmax(1) for level, x in random_log_probs(SHOP, 200, 1).items()})
+    agreeing = decode(run.calibrated, SHOP, "conditional")
+    engine = SimpleNamespace(taxonomy=SHOP, export=SimpleNamespace(decode="conditional"))
+    split = SimpleNamespace(ids=run.split.ids, labels=run_labels)
+    export = SimpleNamespace(trained=EvaluatedExport(Path("export"), engine), split=split, calibrated=agreeing)
+    for pair in ((run, export), (export, run)):
+        compared = evaluate.compare_with(*pair)
+        assert {(test["only_a"], test["only_b"]) for test in compared.tests.values()} == {(0, 0)}
+        assert compared.decode == "conditional" and set(compared.tests) == {*SHOP.levels, "path"}
+    contradicting = {level: x.argmax(1) for level, x in run.calibrated.items()}
+    assert any((contradicting[level] != agreeing[level].argmax(1)).any() for level in SHOP.levels)
 
 
 def test_runs_are_tested_at_the_levels_that_both_have():

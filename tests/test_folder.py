@@ -257,6 +257,41 @@ def test_no_link_multiplies_files(tmp_path):
     assert list(walk(str(tmp_path / "none"))) == [Found("", "the folder cannot be read (No such file or directory)")]
 
 
+def test_links_into_a_hidden_folder_are_followed_once(tmp_path):
+    write_tree(tmp_path, ".store/boots/1.jpg", ".store/x/2.jpg", "a/3.jpg")
+    for name in ("boots", "again"):
+        os.symlink(tmp_path / ".store" / "boots", tmp_path / name)
+    found = {path: error for path, error in walk(str(tmp_path))}
+    assert found == {"a/3.jpg": "", "again/1.jpg": "", "boots": READ_ANYWAY}
+
+
+def test_links_of_splits_may_lead_beside_them(tmp_path):
+    """Each split's folder is walked as if it were alone, also if it is a link itself."""
+    folder = write_tree(tmp_path, *(f"all/{name}/{i}.jpg" for name in ("a", "b", "c") for i in range(20)))
+    write_tree(tmp_path, "test/b/1.jpg", "test/c/2.jpg")
+    (folder / "train").mkdir()
+    for name in ("b", "c"):
+        os.symlink(f"../all/{name}", folder / "train" / name)
+    os.symlink("test", folder / "val")
+    dataset = load(folder, levels={"class": ""})
+    assert len(dataset.splits["train"]) == 40 and sorted(dataset.splits["validation"].ids) == [
+        "val/b/1.jpg",
+        "val/c/2.jpg",
+    ]
+    assert "a link" not in str(dataset.left_out)
+
+
+def test_a_class_called_lock_is_read(tmp_path):
+    write_tree(tmp_path, "Security/lock/1.jpg", "run/lock")
+    assert [path for path, error in walk(str(tmp_path)) if not error] == ["Security/lock/1.jpg"]
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match="which you may not read: change its permissions"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("names", "data", "sentence"),
     [

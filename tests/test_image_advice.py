@@ -37,6 +37,8 @@ def advice(folder, values, files, image="{value}"):
         ("{value}.jpg", ("123", "456"), ("123_a.jpg", "456_a.jpg"), "{value}_a.jpg"),
         ("{value}", ("C:\\p\\a\\1.jpg", "C:\\p\\b\\2.jpg"), ("a/1.jpg", "b/2.jpg"), "{value[5:]}"),
         ("{value}", ("https://x.y/1.jpg?v=1", "https://x.y/2.jpg?v=2"), ("i/1.jpg", "i/2.jpg"), "i/{value[12:-4]}"),
+        ("i/{value}.jpg", ("3f-01", "3f-02"), ("i/{3f-01}.jpg", "i/{3f-02}.jpg"), "i/{{{value}}}.jpg"),
+        ("{value}.jpg", ("123", "456"), ("}a/123.jpg", "}a/456.jpg"), "}}a/{value}.jpg"),
         ("{value}", ("/data/i/1.jpg", "/data/i/2.jpg"), ("i/1.jpg", "i/2.jpg"), "{value[6:]}"),
     ],
 )

@@ -40,6 +40,15 @@ def test_files_folders_and_patterns_in_their_order(photos):
     assert not Inputs(["none", "no*"], "").any_exists
 
 
+def test_a_pattern_of_any_depth_finds_each_image_once(photos):
+    found = names("photos")
+    os.symlink(".", photos / "photos" / "self")
+    for pattern in ("photos/**", "photos/**/*"):
+        assert sorted(names(pattern)) == found
+    assert names("photos/**/*.jpg") == found[:2], "although the link leads around in a circle"
+    assert sorted(names("photos/**/*.jpg", "photos/deep/**")) == found[:3]
+
+
 def test_a_folder_of_predictions_among_images_is_no_input(photos):
     """It stays so from the lock on, so that a job finds the same inputs each time."""
     expected = names("photos")

@@ -64,6 +64,7 @@ def test_jobs_are_found(variables, job, monkeypatch):
     [
         ({}, "found no job to join: start this on Slurm or a TPU, or set JAX_COORDINATOR_ADDRESS"),
         (JAX | {"JAX_NUM_PROCESSES": "four"}, "^JAX_NUM_PROCESSES is 'four', but must be a whole number"),
+        (JAX | {"JAX_NUM_PROCESSES": "0"}, "number of processes is 0, but must be at least 1: see JAX_NUM_PROCESSES"),
         (JAX | {"JAX_PROCESS_ID": "4"}, "number 4 of 4, but numbers go from 0 to 3"),
         (JAX | {"JAX_COORDINATOR_ADDRESS": "10.0.0.1"}, "'10.0.0.1', but must be HOST:PORT"),
         (JAX | {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:99999"}, "must be HOST:PORT"),

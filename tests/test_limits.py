@@ -180,6 +180,14 @@ def test_whether_a_jpeg_is_decoded_does_not_depend_on_what_is_wanted(height, wid
     assert len(set(answers)) == 1 and (answers[0] == "good") == (height == 6144 or not progressive)
 
 
+@pytest.mark.parametrize("turned", [1, 3, 6, 8])
+def test_a_turned_jpeg_is_decoded_as_small_as_the_upright_one(turned):
+    shape = (1024, 256) if turned >= 5 else (256, 1024)
+    data = with_size(jpeg(exif=exif(turned)), *shape, 0xC0)
+    assert cost_of(data, read_header(data), (256, 64))[0] == 1
+    assert cost_of(data, read_header(data), (64, 256))[0] == 4
+
+
 def test_scans_are_counted_and_pictures_inside_of_a_description_are_not():
     thumbnail = with_scans(jpeg(progressive=True), 200)
     data = jpeg(progressive=True)

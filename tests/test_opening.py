@@ -88,6 +88,16 @@ def test_a_start_that_fails_leaves_a_folder_that_was_there_as_it_was(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_a_start_removes_the_temporary_files_of_the_run_alone(tmp_path):
+    """Another command may be writing its results into the same folder."""
+    left = [f".{name}.{'0f' * 8}.tmp" for name in ("report", "metrics.jsonl", "reports", "predictions.csv", "onnx")]
+    for name in left:
+        (tmp_path / name).touch()
+    with opened(tmp_path, print):
+        pass
+    assert set(left).intersection(os.listdir(tmp_path)) == set(left[2:])
+
+
 def test_what_has_been_saved_stays(tmp_path):
     for name in ("checkpoints/4", "metrics.jsonl"):
         workdir = tmp_path / name.partition("/")[0]

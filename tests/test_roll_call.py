@@ -64,7 +64,12 @@ def test_a_port_in_use(port):
 
 
 @pytest.mark.parametrize(
-    ("host", "reason"), [("127.0.0.1", "nothing answers there"), ("nowhere.invalid", "its name is not known")]
+    ("host", "reason"),
+    [
+        ("127.0.0.1", "nothing answers there"),
+        ("nowhere.invalid", "its name is not known"),
+        ("node..cluster", "it is no name of a host"),
+    ],
 )
 def test_process_0_cannot_be_reached(port, host, reason):
     (one,) = called(jobs_of(port, host=host)[1], timeout=1.0)

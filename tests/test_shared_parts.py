@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.sources.inputs import Input
+from fashion_jax.errors import UserError
 from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.jobs import PART_SIZE, Part, add_counts, write_parts
 from fashion_jax.serving.predictions import PredictionTable
@@ -89,6 +90,21 @@ def test_the_table_of_the_parts_is_that_of_all_rows(tmp_path, name):
     write_table(tmp_path / f"one-{name}", table.columns, map(table.row, map(answer, inputs)), table.metadata)
     assert path.read_bytes() == (tmp_path / f"one-{name}").read_bytes() and not folder.exists()
     assert path.is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("levels", "fields", "name"),
+    [
+        (["kind", "kind_top"], {"top_k": 2}, "kind_top"),
+        (["kind", "kind_top_1"], {"top_k": 2, "is_flat": True}, "kind_top_1"),
+        (["embedding"], {"embeddings": True}, "embedding"),
+    ],
+)
+def test_levels_called_as_a_column_are_told(levels, fields, name):
+    labels = {level: ["A"] for level in levels}
+    assert PredictionTable(labels).columns
+    with pytest.raises(UserError, match=f"would have two columns '{name}'"):
+        PredictionTable(labels, **fields)
 
 
 def test_the_pace_is_told_once_there_is_one():

@@ -147,6 +147,26 @@ def test_a_surplus_in_front_of_any_wanted_cell_leaves_the_row_out(tmp_path):
     assert read_named(tmp_path, b"1000,x,Apparel,Topwear, long\n", two_columns)[1]  # "Topwear, long" is a label too
 
 
+def test_a_torn_row_with_an_empty_last_cell_gets_no_other_rows_image(tmp_path):
+    """The id comes after the labels, and would be 12."""
+    table = b"main,sub,name,id,note\n" + b"".join(b"A,x,s,%d,n\nB,z,s,%d,n\n" % (i, i + 50) for i in range(20, 60))
+    rows = b"A,x,size 11,12,1,\n"
+    read, left_out = read_named(tmp_path, rows, table, image="{id}.jpg")
+    assert len(read) == 80 and sum(map(len, left_out.values())) == 1
+    every = table.replace(b",n\n", b",,\n")  # every line ends in a delimiter that the header lacks
+    assert len(read_named(tmp_path, b"", every, image="{id}.jpg")[0]) == 80
+    wanted = table.replace(b",note", b"").replace(b",n\n", b"\n")
+    read, left_out = read_named(tmp_path, b"A,x,s,12,\n", wanted, image="{id}.jpg")
+    assert left_out == {} and read.ids[-1] == "12", "the last column is the id, which a torn row would leave empty"
+
+
+def test_a_table_for_levels_without_columns_is_told(tmp_path):
+    (tmp_path / "styles.csv").write_text("id,kind\n1,A\n")
+    config = shop_config(tmp_path, levels={"class": ""})
+    with pytest.raises(UserError, match=r"needs a column for each level.*'class': 'id'"):
+        read_table(data_fields(config), tmp_path)
+
+
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     rows = b'200,"two\r\nlines",Apparel,Topwear,x\r\n\r\n201,a,b,Apparel,Topwear,x\r\n202,"one\rmore",a,b,c,d\r\n'
     _, left_out = read_named(tmp_path, rows)
@@ -210,7 +230,7 @@ def test_accents_in_columns_of_groups_and_splits(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"", r"no column 'masterCategory', which data\.levels needs; it has: none:"),
+        (b"", "is empty: let its first line name the columns"),
         (
             b"id,masterCategory\n1,Apparel\n",
             r"'subCategory', which data\.levels needs; it has: id, masterCategory:",

@@ -362,10 +362,10 @@ def _set(config: ConfigDict, field: str, value: Any, *, is_text: bool) -> None:
 def _read(field: str, text: str, is_string: bool) -> Any:
     """Returns the value that a text stands for.
 
-    A field whose default is a string takes the text as it is, or a list if it may be one; others take a literal.
+    A field that has a string takes the text as it is, or a list or table if it may be one; others take a literal.
     """
     value = literal(text)
-    return text if is_string and not (isinstance(value, list) and not CHECKS[field](value)) else value
+    return text if is_string and not (isinstance(value, list | dict) and not CHECKS[field](value)) else value
 
 
 def _unknown(field: str, text: str | None = None) -> UserError:

@@ -231,6 +231,8 @@ class _Usable(NamedTuple):
 
 def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_divided: bool = False) -> _Usable:
     """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
+    if also == ALL and data.source == "csv":  # its table need not have the columns of groups and splits
+        data = dataclasses.replace(data, group_column="", splits={"train": 0.8, "validation": 0.2})
     listed, left_out, folder = _listed(data, taxonomy)
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]

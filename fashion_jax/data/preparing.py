@@ -99,6 +99,7 @@ def plan_shards(
         UserError: the folder holds something else, or cannot be written.
     """
     _check_features(config.data.levels)
+    _check_names(dataset.taxonomy)
     _dataset.cache_clear()  # what an earlier call in this process has read may have changed
     canvas = canvas_shape(config, shape)
     each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
@@ -121,7 +122,12 @@ def plan_shards(
 
 
 def is_complete(folder: Path) -> bool:
-    return (folder / _COMPLETE).is_file()
+    """Returns whether a folder has all that makes it a TFDS directory; TFDS leaves half of a file on a full disk."""
+    try:
+        json.loads((folder / _COMPLETE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _check_features(levels: Iterable[str]) -> None:
@@ -129,6 +135,17 @@ def _check_features(levels: Iterable[str]) -> None:
         raise UserError(
             f"data.levels has {sorted(taken)[0]!r}, which a prepared dataset uses for another feature: rename it."
         )
+
+
+def _check_names(taxonomy: Taxonomy) -> None:
+    """Refuses names that TFDS, which writes one on each line and strips them, would read as others."""
+    for level in taxonomy.levels:
+        for name in taxonomy.classes[level]:
+            if name.splitlines() != [name.strip()]:
+                raise UserError(
+                    f"The class {name!r} has a line break, or a space at an end, which a TFDS set cannot hold: rename "
+                    "it in the data."
+                )
 
 
 def _images(dataset: Dataset) -> dict[str, dict[str, Any]]:

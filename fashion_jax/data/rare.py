@@ -32,17 +32,12 @@ def merge_rare(table: Table, train: np.ndarray, num_levels: int, min_images: int
 def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
     """Returns the table with classes that a run has merged or never seen renamed to "Other" of their parents.
 
-    Only an "Other" that the taxonomy has is used.
+    They are renamed even where the run has dropped its "Other" as rare: their images were then dropped with it.
     """
     known = {composed(name) for names in taxonomy.classes.values() for name in names}
     distinct = table.paths.distinct
     for depth in range(1, len(taxonomy.levels) + 1):
-        distinct = [
-            path
-            if class_name(path[:depth]) in known or class_name(_merged(path, depth)[:depth]) not in known
-            else _merged(path, depth)
-            for path in distinct
-        ]
+        distinct = [path if class_name(path[:depth]) in known else _merged(path, depth) for path in distinct]
     return dataclasses.replace(table, paths=LabelPaths(distinct, table.paths.codes))
 
 

@@ -63,6 +63,8 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
     if address is None or count is None or index is None:
         where = ", as scripts/launch/jobset.yaml does" if "KUBERNETES_SERVICE_HOST" in variables else ""
         raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}{where}.")
+    if count < 1:
+        raise UserError(f"The number of processes is {count}, but must be at least 1: see {_COUNTS[0]}.")
     if not 0 <= index < count:
         raise UserError(
             f"This process has the number {index} of {count}, but numbers go from 0 to {count - 1}: see {_INDICES[0]}."

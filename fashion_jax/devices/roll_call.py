@@ -195,6 +195,8 @@ def _report(
                     return str(answer["verdict"]), {0: connection}
         except socket.gaierror as error:
             reason = f"its name is not known: {error.strerror}"
+        except UnicodeError:
+            reason = "it is no name of a host"
         except OSError as error:
             reason = f"nothing answers there: {error.strerror or 'no answer in time'}"
         stack.close()

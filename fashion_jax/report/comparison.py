@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.command_line import duration
-from fashion_jax.config.loading import flatten
+from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.figures import charts
 from fashion_jax.report.figures.curves import file_stem, series
@@ -234,10 +234,12 @@ def cost(runs: Runs) -> dict[str, Any]:
 def _cost(run: PageContents, name: str) -> dict[str, Any]:
     timings = [line["timing"] for line in run.lines]
     finest = run.taxonomy.levels[-1]
+    height, width = image_shape(run.config)
     return {
         "letter": name,
         "model": run.config.model.name,
-        "image_size": run.config.image_size,
+        "image_size": f"{height} × {width}",
+        "pixels": height * width,
         "epochs": len(run.lines),
         "accuracy": run.assessment.levels[finest].scores["accuracy"],
         "training_rate": run.training_rate,

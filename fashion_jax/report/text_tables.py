@@ -154,6 +154,11 @@ def difference_table(runs: Sequence[Evaluation]) -> str:
         count = run.comparison.tested_images
         if count is not None and not count == run.images == runs[0].images:
             said.append(f"{run.workdir}: tested on the {count:,} images that both have.")
+    said += [
+        f"{run.workdir}: the levels of both were made to agree ({run.comparison.decode}), as an export's always are."
+        for run in runs
+        if run.comparison.decode
+    ]
     words = (
         "p is the p-value of McNemar's exact test; paths are decoded by the default decode, down to the finest level "
         "that both runs have."

@@ -18,11 +18,14 @@ class Comparison:
         tests: level -> `paired_test`, and, if there are several levels, PATH -> `paired_test`; None if not tested.
         tested_images: number of images that both runs have; None if not tested.
         untested: why a further run was not tested, in words that follow its name; empty if it was.
+        decode: how the levels of both were made to agree before the tests, as those of an export are; empty if each
+            head was tested by itself.
     """
 
     tests: Mapping[str, Any] | None = None
     tested_images: int | None = None
     untested: str = ""
+    decode: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the comparison's part of a run's object in the JSON of evaluate."""
@@ -31,6 +34,8 @@ class Comparison:
             found["untested"] = self.untested
         if self.tested_images is not None:
             found["tested_images"] = self.tested_images
+        if self.decode:
+            found["decode"] = self.decode
         return found
 
 

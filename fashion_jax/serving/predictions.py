@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from fashion_jax.errors import UserError
 from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.table_files import Cell, Columns
 from fashion_jax.taxonomy import class_labels
@@ -35,24 +37,36 @@ class PredictionTable:
     embeddings: bool = False
     is_flat: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises a UserError if two columns would have the same name."""
+        for name, count in Counter(name for name, _ in self._columns()).items():
+            if count > 1:
+                raise UserError(
+                    f"The table would have two columns {name!r}, since a level of the run is called so: leave out "
+                    "--top-k, --all-probabilities or --embeddings, or give the level another name in a new run."
+                )
+
     @property
     def columns(self) -> Columns:
         """Name -> type of the cells, in order."""
-        columns: dict[str, type] = {"path": str}
+        return dict(self._columns())
+
+    def _columns(self) -> Iterator[tuple[str, type]]:
+        yield "path", str
         for level in self.labels:
-            columns |= {level: str, f"{level}_name": str, f"{level}_probability": float}
+            yield from ((level, str), (f"{level}_name", str), (f"{level}_probability", float))
             if self.top_k and not self.is_flat:
-                columns |= {f"{level}_top": list[str], f"{level}_top_probabilities": list[float]}
+                yield from ((f"{level}_top", list[str]), (f"{level}_top_probabilities", list[float]))
             elif self.top_k:
                 for place in range(1, self.top_k + 1):
-                    columns |= {f"{level}_top_{place}": str, f"{level}_top_{place}_probability": float}
+                    yield from ((f"{level}_top_{place}", str), (f"{level}_top_{place}_probability", float))
             if self.all_probabilities:
-                columns[f"{level}_probabilities"] = np.ndarray
+                yield f"{level}_probabilities", np.ndarray
         if self.embeddings:
-            columns["embedding"] = np.ndarray
+            yield "embedding", np.ndarray
         if self.has_answers:
-            columns["answer"] = str
-        return columns | {"error": str}
+            yield "answer", str
+        yield "error", str
 
     @property
     def metadata(self) -> Mapping[bytes, bytes]:

@@ -33,9 +33,14 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Returns the commit of the code, with -dirty if files differ from it; None outside of a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    """Returns the commit of the code, with -dirty if files differ from it; None unless a git checkout has this file."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # the checkout around a virtual environment has not
+        return _git("describe", "--always", "--dirty", "--abbrev=40")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

@@ -69,4 +69,4 @@ def read_taxonomy(workdir: Path) -> Taxonomy:
     """
     path = taxonomy_path(workdir)
     with reading(path):
-        return Taxonomy.from_json(read_text(path), str(path))
+        return Taxonomy.from_json(read_text(path), str(path), "restore it from a copy, or use another --workdir")

@@ -91,8 +91,8 @@ def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Ite
 @contextlib.contextmanager
 def _unchanged_if_it_fails(workdir: Path) -> Iterator[None]:
     """Restores the files of a run if the block fails without a new checkpoint or line of metrics."""
-    for folder in (workdir, workdir / PREDICTIONS):
-        remove_temporaries(folder)
+    for path in (*(workdir / name for name in (*_FILES, *_FOLDERS)), workdir / PREDICTIONS / VALIDATION):
+        remove_temporaries(path.parent, path.name)  # other commands may be writing other files there
     here, names, steps = workdir.stat(), set(os.listdir(workdir)), set(list_steps(workdir / CHECKPOINTS))
     events = _event_files(workdir)
     with contextlib.ExitStack() as stack:

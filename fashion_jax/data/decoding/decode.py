@@ -24,7 +24,7 @@ from fashion_jax.devices.host import usable_processors
 
 NO_FILE = "there is no such file"  # the reason of `unreadable` and `obstacle` for a file that is missing
 
-DECODER = 3  # changes when the same file may give other pixels than before
+DECODER = 4  # changes when the same file may give other pixels than before
 
 _ENOUGH = 2  # times the canvas: the minimum size of a JPEG decoded at a reduced scale
 _SMOOTHED = 1.5  # times the canvas: above it, resizing smooths colors as well as interpolation would

@@ -106,6 +106,8 @@ def cost_of(data: bytes, header: Header, least: tuple[int, int]) -> tuple[int, i
     fixed = _coefficients(data, header) + len(data)
     per_pixel = 7 if header.orientation == 1 else 11  # bytes in Pillow, which decodes what libjpeg-turbo refuses
 
+    if header.orientation >= 5:  # the image is turned by a quarter after it is decoded
+        least = least[::-1]
     wanted = 1
     for ratio in ratios:
         if height // least[0] >= ratio and width // least[1] >= ratio:

@@ -309,10 +309,17 @@ def _names(path: Path, header: Sequence[str], wanted: Mapping[str, str], optiona
     """Checks and returns the names of the columns to read."""
     if missing := [name for name in wanted if name not in header]:
         named = list(filter(None, header))
+        if not named:
+            raise UserError(f"The table {str(path)!r} is empty: let its first line name the columns.")
+        if not missing[0]:
+            raise UserError(
+                f"The table {str(path)!r} needs a column for each level, but {wanted['']} names none for one: name "
+                f"them, e.g. --config.data.levels=\"{{'class': {named[0]!r}}}\"."
+            )
         more = f" and {len(named) - _MAX_NAMES:,} more" if len(named) > _MAX_NAMES else ""
         raise UserError(
             f"The table {str(path)!r} has no column {missing[0]!r}, which {wanted[missing[0]]} needs; it has: "
-            f"{', '.join(named[:_MAX_NAMES]) or 'none'}{more}{_hint(missing[0], named)}"
+            f"{', '.join(named[:_MAX_NAMES])}{more}{_hint(missing[0], named)}"
         )
     names = [*wanted, *(name for name in optional if name in header and name not in wanted)]
     if twice := [name for name in names if header.count(name) > 1]:

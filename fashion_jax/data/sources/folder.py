@@ -53,7 +53,7 @@ def read_folder(data: DataFields, folder: Path, taxonomy: Taxonomy | None) -> tu
     places = _Places(list(data.levels), split_folders(data.splits, folder), taxonomy)
     names, codes = [], []
     left_out: LeftOut = {}
-    for path, error in walk(str(folder)):
+    for path, error in walk(str(folder), places.splits):
         parent, _, name = path.rpartition(os.sep)
         reason, code = (error, -1) if error else places.of(parent) if is_image(name) else (_NO_IMAGE, -1)
         if reason:

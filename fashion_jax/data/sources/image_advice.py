@@ -115,8 +115,8 @@ def _patterns(row: Mapping[str, str], used: Sequence[str], file: str) -> Iterato
             text = value.of(row[column])
             if not text or text not in path.name:
                 continue
-            before, _, after = path.name.partition(text)
-            for folders in dict.fromkeys((_folders(row, used, path), str(path.parent))):
+            before, after = map(_literal, path.name.split(text, 1))
+            for folders in dict.fromkeys((_folders(row, used, path), _literal(str(path.parent)))):
                 place = "" if folders == "." else f"{folders}/"
                 yield f"{place}{before}{_written(value)}{after}"
                 if after == path.suffix and after:
@@ -128,7 +128,7 @@ def _tails(text: str, column: str, path: PurePosixPath) -> Iterator[str]:
     for count in range(len(path.parts), 0, -1):
         end, place = "/".join(path.parts[-count:]), "".join(f"{part}/" for part in path.parts[:-count])
         if text.replace("\\", "/").endswith(f"/{end}"):
-            yield place + _written(Value(column, len(text) - len(end)))
+            yield _literal(place) + _written(Value(column, len(text) - len(end)))
 
 
 def _parts(text: str, column: str) -> Iterator[Value]:
@@ -147,13 +147,18 @@ def _folders(row: Mapping[str, str], used: Sequence[str], path: PurePosixPath) -
 def _folder(row: Mapping[str, str], used: Sequence[str], name: str) -> str:
     if column := next((column for column, value in row.items() if value == name), ""):
         return _written(Value(column))
-    digits = name.lstrip("0")
+    digits = name.lstrip("0")  # what is written literally below are zeros
     for column in used:
         if digits and digits != row[column] and row[column].startswith(digits):
             return name[: len(name) - len(digits)] + _written(Value(column, None, len(digits)))
         if name and row[column].startswith(name):
             return _written(Value(column, None, len(name)))
-    return name
+    return _literal(name)
+
+
+def _literal(text: str) -> str:
+    """Writes a part of a file's name as in a pattern, where a brace is doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _written(value: Value) -> str:

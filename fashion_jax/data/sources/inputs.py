@@ -107,6 +107,8 @@ class Inputs:
                 yield path, file
                 continue
             found = Strings.sort(glob.iglob(file, recursive=True))
+            if "**" in file:
+                found = _once(found)
             yield from zip(found, found, strict=True) if found else [(path, file)]
 
     def _of_list(self) -> Iterator[Input]:
@@ -148,6 +150,39 @@ class Inputs:
         if "\\" in path and not os.path.lexists(file):
             file = os.path.join(folder, path.replace("\\", "/"))
         return file if file.isascii() or os.path.lexists(file) else self._stored.find(file)
+
+
+def _once(found: Strings) -> Strings:
+    """Returns the paths that a pattern with ** finds, without those that a folder found has in it, and without repeats.
+
+    Such a pattern finds a folder beside all that is in it, and follows links around a cycle up to 40 times: of the
+    paths of a file the one with the fewest folders is kept.
+    """
+    folders = {path.rstrip(os.sep) for path in found if os.path.isdir(path)}
+    places: dict[str, str] = {}  # folder without links -> its shortest name
+    for place in dict.fromkeys(os.path.dirname(path.rstrip(os.sep)) for path in found):
+        real = os.path.realpath(place)
+        places[real] = min(places.get(real, place), place, key=lambda x: (x.count(os.sep), x))
+    shortest = set(places.values())
+
+    def is_kept(path: str) -> bool:
+        place = os.path.dirname(path.rstrip(os.sep))
+        leads_back = path in folders and os.path.islink(path) and _is_in(place, os.path.realpath(path))
+        return place in shortest and not leads_back and not any(above in folders for above in _above(place))
+
+    return Strings(path for path in found if is_kept(path))
+
+
+def _is_in(place: str, folder: str) -> bool:
+    """Returns whether a path is a folder without links, or lies in it."""
+    return os.path.commonpath([os.path.realpath(place), folder]) == folder
+
+
+def _above(place: str) -> Iterator[str]:
+    """Yields a folder and those that it lies in, as its path names them."""
+    while place:
+        yield place
+        place = os.path.dirname(place) if place != os.path.dirname(place) else ""
 
 
 def _inside(name: str, folder: str) -> Iterator[Input]:

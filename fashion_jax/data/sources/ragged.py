@@ -12,7 +12,8 @@ def misplaced(rows: Sequence[RaggedRow], levels: Sequence[str], whole: Iterable[
 
     The surplus or missing cells can be anywhere: "Shirt, slim fit" without quotes is two cells. A row is accepted if
     its labels, read from the left, also occur in whole rows, no other shift gives labels that do, and no wanted cell
-    comes after the labels.
+    comes after the labels. Surplus cells that are empty are no sign of a torn cell if all rows have them, or if the
+    last column is a wanted one, which a torn row would leave empty.
 
     Args:
         rows: rows with more or fewer cells than the header.
@@ -20,10 +21,11 @@ def misplaced(rows: Sequence[RaggedRow], levels: Sequence[str], whole: Iterable[
         whole: paths of labels of rows that have as many cells as the header.
     """
     paths = set(whole)
-    if not paths:  # every line may end in a delimiter that the header lacks
+    has_whole = bool(paths)
+    if not has_whole:  # every line may end in a delimiter that the header lacks
         paths = {_labels(row, levels) for row in rows if has_blank_end(row)}
     known = {(*path[:depth], *[""] * (len(path) - depth)) for path in paths for depth in range(1, len(path) + 1)}
-    return [row for row in rows if not _is_in_place(row, levels, known)]
+    return [row for row in rows if not _is_in_place(row, levels, known, all_ragged=not has_whole)]
 
 
 def has_blank_end(row: RaggedRow) -> bool:
@@ -31,11 +33,11 @@ def has_blank_end(row: RaggedRow) -> bool:
     return len(row.cells) > row.width and not any(row.cells[row.width :])
 
 
-def _is_in_place(row: RaggedRow, levels: Sequence[str], known: set[tuple[str, ...]]) -> bool:
+def _is_in_place(row: RaggedRow, levels: Sequence[str], known: set[tuple[str, ...]], *, all_ragged: bool) -> bool:
     labels = _labels(row, levels)
     if labels not in known or any(other in known and other != labels for other in _other_labels(row, levels)):
         return False
-    if has_blank_end(row):
+    if has_blank_end(row) and (all_ragged or max(row.places.values()) == row.width - 1):
         return True
     last = max(row.places[level] for level in levels)
     is_torn = last == row.width - 1 < len(row.cells) - 1  # the finest label itself could be split into several cells

@@ -281,9 +281,11 @@ def table_file(csv: str, folder: Path) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises a UserError if data.path is not a folder."""
+    """Raises a UserError if data.path is not a folder that can be read."""
     if not os.path.isdir(folder):
         raise UserError(f"data.path is {str(folder)!r}, which is not a folder or a zip: name the one with the images.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"data.path is {str(folder)!r}, which you may not read: change its permissions (chmod u+rx).")
 
 
 FOLDERS = ""  # name of the column of splits that folders define; no config can name it

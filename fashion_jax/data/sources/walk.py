@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from fashion_jax.data.decoding.decode import obstacle
@@ -60,21 +60,28 @@ class Found(NamedTuple):
     error: str = ""
 
 
-def walk(folder: str) -> Iterator[Found]:
+def walk(folder: str, apart: Collection[str] = ()) -> Iterator[Found]:
     """Yields the files in a folder and below it, ordered by name, without hidden files and files of operating systems.
 
     A subfolder that is the work directory or the report of a run, or that has its predictions, is yielded as one entry,
     without its content. A link to a file is a file. A link to a folder is followed once, and only to folders that are
-    neither in the folder walked, nor above it, nor in or above one that was already followed. So no folder is read
-    twice, and cycles are not walked.
+    not above the folder walked, and that are not read anyway: in the folder walked (unless they are in a hidden one
+    there), or in or above one that was already followed. So no folder is read twice, and cycles are not walked.
+
+    Args:
+        folder: the folder to walk.
+        apart: names of folders directly in it, each of which is walked as if it were walked alone: its links may lead
+            to folders beside it, and those of two such folders to the same one.
     """
-    links = _Links(folder)
+    links = {name: _Links(os.path.join(folder, name)) for name in apart}
+    others = _Links(folder)
     opened = [_entries(folder, "")]  # the folder that is being read, below those that it lies in
     while opened:
         kind, path, error = next(opened[-1], _END)
+        top = path.partition(os.sep)[0]
         if kind == "end":
             opened.pop()
-        elif kind == "link" and not links.follow(os.path.join(folder, path)):
+        elif kind == "link" and path not in links and not links.get(top, others).follow(os.path.join(folder, path)):
             yield Found(path, READ_ANYWAY)
         elif kind == "file" or error:
             yield Found(path, error)
@@ -108,10 +115,19 @@ class _Links:
     def follow(self, link: str) -> bool:
         """Returns whether to follow a link, and remembers that it was followed."""
         target = os.path.realpath(link)
-        if target in self._above or not self._read.isdisjoint((target, *_ancestors(target))):
+        if target in self._above or self._is_read(target):
             return False
         self._add(target)
         return True
+
+    def _is_read(self, target: str) -> bool:
+        """Returns whether a folder is one that is read, or below one with no hidden folder between them."""
+        for folder in (target, *_ancestors(target)):
+            if folder in self._read:
+                return True
+            if is_hidden(os.path.basename(folder)):
+                return False
+        return False
 
     def _add(self, folder: str) -> None:
         self._read.add(folder)
@@ -136,9 +152,11 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
         for entry in scanned:
             if not is_hidden(entry.name):
                 count += 1
-                if entry.name in _TELLING or _JOB_LOCK.fullmatch(entry.name):
+                kind = _kind(entry)
+                is_lock = (entry.name == "lock" or _JOB_LOCK.fullmatch(entry.name)) and kind == "file"
+                if is_lock or entry.name in _TELLING - {"lock"}:
                     told.add(entry.name)
-                yield f"{entry.name}\0{_kind(entry)}"  # a name has no NUL, which comes before all other characters
+                yield f"{entry.name}\0{kind}"  # a name has no NUL, which comes before all other characters
 
     try:
         with os.scandir(os.path.join(folder, path)) as scanned:

@@ -154,6 +154,11 @@ def _compare(trunk: Trunk) -> None:
     if lacking := [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]:
         print(f"features are not compared with PyTorch's: {' and '.join(lacking)} cannot be imported")
         return
+    from torchvision import models
+
+    if not hasattr(models, trunk.architecture):
+        print(f"features are not compared with PyTorch's: torchvision has no {trunk.architecture}")
+        return
     pixels = np.random.default_rng(0).uniform(0, 255, _SHAPE).astype(np.float32)
     difference = max(
         float(np.abs(ours - theirs).max() / np.abs(theirs).max())
@@ -192,7 +197,7 @@ def _torch_features(trunk: Trunk, pixels: np.ndarray) -> list[np.ndarray]:
     model = getattr(models, trunk.architecture)(weights=None).eval()
     state = {name: torch.from_numpy(x.astype(np.float32)) for name, x in _state_dict(trunk).items()}
     model.load_state_dict(state, strict=False)
-    mean, std = (np.asarray(x, np.float32) for x in trunk.normalization.values())
+    mean, std = (np.asarray(trunk.normalization[name], np.float32) for name in ("mean", "std"))
     images = torch.from_numpy((pixels / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
     with torch.inference_mode():
         if trunk.architecture.startswith("resnet"):

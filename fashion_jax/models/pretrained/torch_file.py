@@ -33,7 +33,7 @@ _DAMAGES = (
     TypeError,
     AttributeError,
     ArithmeticError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
 )
 _MAX_PICKLE = 1 << 24  # bytes; that of a ResNet-152 has 0.1 million

@@ -53,8 +53,8 @@ def _is_loopback(host: str) -> bool:
 class Protection:
     """An ASGI application around another one, which checks where requests come from and adds headers to answers."""
 
-    def __init__(self, app: App, names: frozenset[str] | None):
-        self._app, self._names = app, names
+    def __init__(self, app: App, names: frozenset[str] | None, port: int):
+        self._app, self._names, self._port = app, names, port
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,7 +76,10 @@ class Protection:
         """Returns why a request is refused, or ""."""
         name = _host_name(headers.get("host", ""))
         if self._names is not None and name not in self._names:
-            return f"This server is for this computer only, not for the host {name[:100]!r}: open http://127.0.0.1."
+            return (
+                f"This server is for this computer only, not for the host {name[:100]!r}: open "
+                f"http://127.0.0.1:{self._port}, or start the demo with --host 0.0.0.0."
+            )
         if method == "POST" and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return "Another site's page has sent this request, which this server does not answer."
         return ""

@@ -23,6 +23,7 @@ from fashion_jax.serving.demo.page import Asset, served_assets
 from fashion_jax.serving.demo.protection import App, Protection, host_names
 from fashion_jax.serving.demo.uploads import Upload, check_request_size, discarding, read_uploads
 
+_ANY = ("0.0.0.0", "::")  # hosts that stand for all addresses of this computer
 _BACKLOG = 128  # connections that wait to be accepted
 
 _SECONDS_TO_END = 3  # that requests under way have after Ctrl-C
@@ -75,7 +76,7 @@ def create_app(
         if name == "index.html":
             _add_asset(app, "/", asset)
     _add_asset(app, "/docs", Asset(api_page(app.openapi(), url(host, port)), "text/html; charset=utf-8"))
-    return Protection(app, host_names(host))
+    return Protection(app, host_names(host), port)
 
 
 def _add_asset(app: FastAPI, path: str, asset: Asset) -> None:
@@ -169,8 +170,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise UserError(f"--host is {host!r}, which is no address ({error.strerror}): try 127.0.0.1.") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        raise UserError(f"--host is {host!r}, which is no address ({reason}): try 127.0.0.1.") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
@@ -199,5 +201,7 @@ def serve(app: App, bound: socket.socket, say: Callable[[str], None]) -> None:
 
 
 def url(host: str, port: int) -> str:
-    """Returns the URL of a server."""
+    """Returns the URL of a server, with the name of this computer if it listens at all of its addresses."""
+    if host in _ANY:
+        host = socket.gethostname()
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -277,7 +277,7 @@ def read_export_taxonomy(directory: Path, export: Export) -> Taxonomy:
         UserError: the file is no taxonomy, or one of other levels.
     """
     path = directory / TAXONOMY
-    taxonomy = Taxonomy.from_json(read_text(path), str(path))
+    taxonomy = Taxonomy.from_json(read_text(path), str(path), "export the run again")
     sizes = {level: len(counts) for level, counts in export.train_counts.items()}
     if sizes != {level: taxonomy.num_classes(level) for level in taxonomy.levels}:
         raise _damaged(directory, f"{TAXONOMY} and {INDEX} are of different classes")

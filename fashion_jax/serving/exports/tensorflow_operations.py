@@ -45,7 +45,7 @@ def tf_outputs(network: Network, images: Tensor, change: Change = unchanged) -> 
     for layer in network.layers:
         value = compute(layer.operation, tf, *(values[name] for name in layer.inputs))
         values[layer.name] = change(layer.name, value)
-    return {name: tf.identity(values[name], name) for name in network.outputs}
+    return {name: tf.identity(values[name]) for name in network.outputs}
 
 
 @singledispatch
