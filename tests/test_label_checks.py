@@ -8,6 +8,7 @@ import pytest
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.label_checks import (
     check_classes_repeat,
+    divided_ids,
     empty_labels,
     file_conflicts,
     id_conflicts,
@@ -27,6 +28,16 @@ def make_table(paths, ids=None, unit="line", rows=None) -> Table:
     ids = Strings(ids or [f"id {i}" for i in range(len(paths))])
     rows = np.arange(2, len(paths) + 2) if rows is None else np.array(rows)
     return Table(ids, Files("", ids), LabelPaths.of(paths), rows, {}, unit)
+
+
+def test_ids_of_which_two_splits_have_images_are_told():
+    paths = [("a", "b")] * 6
+    assigned = {"train": np.array([0, 1, 4]), "validation": np.array([2, 5])}
+    (warning,) = divided_ids(make_table(paths, ["1", "1", "1", "2", "", ""]), assigned)
+    assert warning.startswith("1 id stands in two splits, such as '1': set data.group_column to the column of the ids")
+    (warning,) = divided_ids(make_table(paths, ["1", "3", "1", "2", "2", "3"]), assigned)
+    assert warning.startswith("2 ids stand in two splits, such as '1'")
+    assert divided_ids(make_table(paths), assigned) == divided_ids(make_table(paths, ["1"] * 6), {}) == []
 
 
 def test_an_id_with_two_labels_is_named_with_its_lines():

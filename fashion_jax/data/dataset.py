@@ -22,6 +22,7 @@ from fashion_jax.data.findings import label_warnings
 from fashion_jax.data.fingerprint import split_digests
 from fashion_jax.data.label_checks import (
     check_classes_repeat,
+    divided_ids,
     empty_labels,
     file_conflicts,
     id_conflicts,
@@ -242,7 +243,7 @@ def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_div
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
     table, digests = table.select(np.flatnonzero(good)), digests[good]
-    warnings += file_conflicts(table, digests)
+    warnings += [*divided_ids(table, assigned), *file_conflicts(table, digests)]
     return _Usable(table, _joined(left_out, repeated, bad, unassigned), digests, assigned, warnings)
 
 

@@ -53,6 +53,28 @@ def id_conflicts(table: Table) -> list[str]:
     return _two_labels(table, found, "id", table.ids)
 
 
+def divided_ids(table: Table, assigned: Mapping[str, np.ndarray]) -> list[str]:
+    """Warns of ids, such as a product's in several rows, of which splits have different images.
+
+    Args:
+        table: the images.
+        assigned: split -> its images (int [n]).
+    """
+    if not table.unit or not assigned:
+        return []
+    codes, blank = table.ids.codes(), table.ids.places(Strings([""])) >= 0
+    groups = [codes[images[~blank[images]]] for images in assigned.values()]
+    values, counts = np.unique(np.concatenate([np.unique(group) for group in groups]), return_counts=True)
+    if not len(found := values[counts > 1]):
+        return []
+    stand = "1 id stands" if len(found) == 1 else f"{len(found):,} ids stand"
+    name = table.ids[int(np.flatnonzero(codes == found[0])[0])]
+    return [
+        f"{stand} in two splits, such as {name!r}: set data.group_column to the column of the ids, so that all images "
+        "of one are in one split"
+    ]
+
+
 def name_conflicts(table: Table) -> list[str]:
     """Warns of files that rows of a table with different ids name with two labels; the first row counts."""
     if not table.unit or not isinstance(table.files, Files):
