@@ -109,6 +109,8 @@ def check_fields(run: Run, config: str) -> None:
         return
     wanted, found = flatten(load_config(config, run.overrides)), flatten(load_run_config(path))
     for field, _ in run.overrides:
+        while field not in wanted and "." in field:  # a part of a table, which is one field
+            field = field.rpartition(".")[0]
         if field != "data.path" and wanted[field] != found[field]:
             raise UserError(
                 f"{run.workdir} was trained with {field}={found[field]!r}, but {run.variant!r} has {wanted[field]!r}: "

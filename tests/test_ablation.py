@@ -146,6 +146,16 @@ def test_a_run_of_other_fields_is_not_taken_for_a_variant(tmp_path: Path) -> Non
         ablation.check_fields(ablation.Run("long", 0, [("num_epochs", "3"), *fields[1:]], tmp_path), "smoke")
 
 
+def test_a_part_of_a_table_is_compared_as_a_field(tmp_path: Path) -> None:
+    study = {"seeds": [0], "overrides": {}, "variants": {"a": {"loss_weights.sub": "2.0"}, "b": {}}}
+    one, _ = ablation.runs_of(study, [], tmp_path)
+    one.workdir.mkdir()
+    (one.workdir / "config.json").write_text(config_to_json(load_config("configs/smoke.py", one.overrides)))
+    ablation.check_fields(one, "configs/smoke.py")
+    with pytest.raises(UserError, match=r"loss_weights=\{'sub': 2.0\}, but 'a' has \{'sub': 3.0\}"):
+        ablation.check_fields(one._replace(overrides=[("loss_weights.sub", "3.0")]), "configs/smoke.py")
+
+
 def test_a_run_without_any_timed_epoch_has_no_time() -> None:
     lines = [{"step": 10, "timing": {"validation_seconds": 1.0}}]
     assert ablation.seconds(lines, 8) is None

@@ -180,12 +180,15 @@ def _check_progressive(progressive: Mapping[str, Any], image_size: Any, num_epoc
     epochs, size = progressive["epochs"], progressive["image_size"]
     if not epochs:
         if size != 32:
-            raise UserError(f"progressive.image_size is {size}, but no epoch has it: set progressive.epochs.")
+            raise UserError(
+                f"progressive.image_size is {size}, but no epoch has it: set progressive.epochs, or set "
+                "progressive.image_size to 32, which it is without such epochs."
+            )
         return
     if time_limit:
         raise UserError(
             f"progressive.epochs is {epochs}, but time_limit chooses one image size for all epochs: set "
-            "progressive.epochs to 0, or leave time_limit empty."
+            "progressive.epochs to 0 and progressive.image_size to 32, or leave time_limit empty."
         )
     small, whole = shape_of(size), shape_of(image_size)
     if small == whole or any(s > w for s, w in zip(small, whole, strict=True)):

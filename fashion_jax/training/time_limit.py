@@ -38,15 +38,14 @@ from fashion_jax.training.dispatch import dispatches
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.time_plan import (
     MOST_PIXELS,
-    STEP_PIXELS,
     Candidates,
     Measured,
+    Network,
     Plan,
     Shape,
     Work,
     batch_sizes_of,
     choose,
-    guessed_train_seconds,
     in_words,
     seconds_of,
     shapes_of,
@@ -67,7 +66,7 @@ _COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
 _COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
 _STEP_BYTES = 8000  # memory of a training step for each pixel of its images; three times that of 64 px
 _USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded images may take nearly as much
-_SAVED_BYTES = 300e6  # per second, by a checkpoint
+_SAVE, _SAVED_BYTES = 0.1, 500e6  # seconds of a checkpoint without its bytes, and bytes per second
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
 _END_PER_IMAGE = 0.001  # more, for each validation image
@@ -121,10 +120,11 @@ class Planner:
         plan = choose(candidates, measured, work, limit=limit, elapsed=self._elapsed(), compiled=compiled)
         end = time.localtime(time.time() + seconds_of(plan, measured, work, compiled))
         speed = f"{rate(1 / measured.train)} images/s at {in_words(compiled.shape)}"
+        day = "" if end[:3] == time.localtime()[:3] else "%A, %d %B, "
         epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
         self.terminal.say(
             f"Planned for {self.config.time_limit}, by {speed}: {in_words(plan.shape)}, {epochs}, batches of "
-            f"{plan.batch_size}, expected to end at {time.strftime('%H:%M', end)}."
+            f"{plan.batch_size}, expected to end at {time.strftime(day + '%H:%M', end)}."
         )
         return self._changes(plan)
 
@@ -149,10 +149,12 @@ class Planner:
         fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
         return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, fewest)
 
-    def _cache_mode(self, shape: Shape) -> str | None:
+    def _cache_mode(self, shape: Shape, split: str = "train") -> str | None:
         """Returns where decoded images are kept if they are trained at a shape; None if too little memory is free."""
         height, width = canvas_shape(self.config, shape)
-        size = len(self.dataset.splits["train"]) * height * width * 3
+        size = len(self.dataset.splits[split]) * height * width * 3
+        if self.config.data.cache != "auto":  # which leaves room for a step by itself
+            size *= 2
         try:
             return cache_mode(self.config.data.cache, size, self.mesh)
         except UserError:
@@ -171,21 +173,33 @@ class Planner:
 
     def _work(self, state: TrainState, candidates: Candidates) -> Work:
         splits = self.dataset.splits
-        cached = bisect.bisect_left(candidates.shapes, True, key=lambda shape: self._cache_mode(shape) == "none")
+
+        def most_pixels(split: str, modes: tuple[str, ...]) -> int:
+            """Returns the pixels of the largest shape whose decoded images are kept so; 0 if there is none."""
+            shapes = candidates.shapes
+            kept = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape, split) not in modes)
+            return math.prod(shapes[kept - 1]) if kept else 0
+
         return Work(
             num_images=len(splits["train"]),
             num_validation=len(splits["validation"]),
             every_steps=self.config.checkpoint.every_steps,
-            save=sum(x.nbytes for x in jax.tree.leaves(state)) / _SAVED_BYTES,
+            save=_SAVE + sum(x.nbytes for x in jax.tree.leaves(state)) / _SAVED_BYTES,
             start=_START,
             end=_END + _END_PER_IMAGE * len(splits["validation"]),
             is_shared=self.mesh.devices.flat[0].platform == "cpu",
-            most_cached=math.prod(candidates.shapes[cached - 1]) if cached else 0,
+            most_cached=most_pixels("train", ("host", "device")),
+            most_on_devices=most_pixels("train", ("device",)),
+            most_cached_validation=most_pixels("validation", ("host", "device")),
             num_processes=jax.process_count(),
             free_memory=decided("memory", lambda: self._free_memory()),
             keeps_programs=decided("the compilation cache", keeps_programs),
-            step_pixels=STEP_PIXELS[self.config.optimizer],
+            network=self._network,
         )
+
+    @property
+    def _network(self) -> Network:
+        return Network(self.config.model.name, self.config.optimizer)
 
     def _free_memory(self) -> float:
         """Returns the bytes that all devices together have for a step."""
@@ -225,7 +239,7 @@ class Planner:
         seconds = self._evaluate_seconds(plan, evaluate, state)
         passes = 2 if self.config.eval_flip else 1
         compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
-        train = guessed_train_seconds(plan, seconds / passes, STEP_PIXELS[self.config.optimizer])
+        train = self._network.guessed_train_seconds(plan, seconds / passes)
         times = [train, seconds, self._decode_seconds(plan), compilation]
         return self._of_the_first_process(plan, [*times, _TRACING_BY_EVALUATION * tracing, _STEP_BYTES])
 

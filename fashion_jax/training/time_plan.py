@@ -22,13 +22,15 @@ MOST_PIXELS = 224 * 224
 _GRID = 4  # pixels between the longer sides of two candidates
 _NEAR = 8  # pixels between the longer sides of a measured size and one that is chosen without another measurement
 _MOST_EPOCHS = 1 << 16
-# The shares of ResNet-34's operations by the stride of the maps that they compute. The sides of maps are rounded up, so
-# that images of 68 px take a third more time for each of their pixels than those of 64 px.
+# The shares of a network's operations by the stride of the maps that they compute. ResNet-34 rounds the sides of its
+# maps up, so that images of 68 px take a third more time for each of their pixels than those of 64 px; VGG-16, which
+# also does most of the work of the hybrid, rounds them down.
 _STRIDES = {2: 0.03, 4: 0.19, 8: 0.24, 16: 0.36, 32: 0.18}
+_STRIDES_OF_VGG = {1: 0.13, 2: 0.18, 4: 0.30, 8: 0.30, 16: 0.09}
 # A step takes as long as so many more pixels would, for its update and for the transformation of its kernels: ResNet-34
 # on two cores, whose steps of 32 images take 291 ms at 64 px and 930 ms at 128 px (docs/speed.md). Muon's update
 # multiplies the matrices of all kernels with themselves ("What each choice gains" in docs/recipes.md).
-STEP_PIXELS = {"sgd": 48_000, "adamw": 48_000, "muon": 1_200_000}
+_STEP_PIXELS = {"sgd": 48_000, "adamw": 48_000, "muon": 1_200_000}
 _EVALUATED_STEP_PIXELS = 48_000
 _TRAIN_BY_EVALUATION = 3.3  # time of an image in training, in that of its evaluation, both without the part of the step
 
@@ -44,6 +46,46 @@ class Plan(NamedTuple):
     def pixels(self) -> int:
         """The pixels of an image."""
         return self.shape[0] * self.shape[1]
+
+
+class Network(NamedTuple):
+    """What is trained, by which the times of all sizes follow from the time of one.
+
+    Attributes:
+        model: the field model.name.
+        optimizer: the field.
+    """
+
+    model: str
+    optimizer: str
+
+    def image_cost(self, shape: Shape, batch_size: int) -> float:
+        """Returns the time of an image in training, relative to that of images of other shapes or in other batches.
+
+        Args:
+            shape: (height, width) of the image.
+            batch_size: images of a step.
+        """
+        return self._computed_pixels(shape) + _STEP_PIXELS[self.optimizer] / batch_size
+
+    def cost(self, plan: Plan) -> float:
+        """Returns `image_cost` of a plan."""
+        return self.image_cost(plan.shape, plan.batch_size)
+
+    def cost_of_evaluation(self, plan: Plan) -> float:
+        """Returns the time of an image in evaluation, relative to that of other plans."""
+        return self._computed_pixels(plan.shape) + _EVALUATED_STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
+
+    def guessed_train_seconds(self, plan: Plan, evaluate: float) -> float:
+        """Returns the seconds of an image in training, guessed from those of its evaluation without mirror images."""
+        return _TRAIN_BY_EVALUATION * evaluate * self.cost(plan) / self.cost_of_evaluation(plan)
+
+    def _computed_pixels(self, shape: Shape) -> float:
+        """Returns the pixels of an image, as many as its maps would have without rounding."""
+        is_vgg = self.model in ("vgg16", "vgg16_bn", "hybrid")
+        strides, rounded = (_STRIDES_OF_VGG, math.floor) if is_vgg else (_STRIDES, math.ceil)
+        height, width = shape
+        return sum(share * rounded(height / s) * rounded(width / s) * s**2 for s, share in strides.items())
 
 
 class Measured(NamedTuple):
@@ -80,11 +122,14 @@ class Work:
         start: seconds from the choice of the plan to the first step, without tracing, compilation and decoding.
         end: seconds from the last evaluation to the end of the program: scores, figures and the page.
         is_shared: whether the processors that decode also train, so that the times add up.
-        most_cached: pixels of the largest images that are decoded once and kept; larger ones are decoded every epoch.
+        most_cached: pixels of the largest training images that are decoded once and kept; larger ones are decoded every
+            epoch.
+        most_on_devices: likewise, of those that are kept on the devices.
+        most_cached_validation: likewise, of validation images that are decoded once and kept.
         num_processes: which divide the images among themselves.
         free_memory: bytes that the devices have together for a step.
         keeps_programs: whether a program that has been compiled is found again in the compilation cache.
-        step_pixels: that would take as long as the part of a training step that does not depend on its images.
+        network: what is trained.
     """
 
     num_images: int
@@ -95,10 +140,29 @@ class Work:
     end: float
     is_shared: bool
     most_cached: float
+    most_on_devices: float
+    most_cached_validation: float
     num_processes: int
     free_memory: float
     keeps_programs: bool
-    step_pixels: float
+    network: Network
+
+    def decoding(self, plan: Plan, decode: float) -> tuple[float, float, float]:
+        """Returns the seconds of decoding at the start, in each epoch and in the last pass over validation.
+
+        Each process decodes its share of the images, but nearly all of those that it keeps in its memory for training,
+        as every epoch has another order.
+
+        Args:
+            plan: what is trained.
+            decode: seconds of an image.
+        """
+        train, validation = (count * decode / self.num_processes for count in (self.num_images, self.num_validation))
+        if self.most_on_devices < plan.pixels <= self.most_cached:
+            train *= self.num_processes
+        keeps_validation = plan.pixels <= self.most_cached_validation
+        once = (train if plan.pixels <= self.most_cached else 0.0) + (validation if keeps_validation else 0.0)
+        return once, train + validation - once, 0.0 if keeps_validation else validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,51 +238,21 @@ def tolerance(limit: float) -> float:
 
 def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None = None) -> float:
     """Returns the seconds that a plan takes from now on; see `choose` for the arguments."""
-    train = measured.train * _cost(plan, work.step_pixels) / _cost(measured.plan, work.step_pixels)
-    evaluate = measured.evaluate * _cost_of_evaluation(plan) / _cost_of_evaluation(measured.plan)
+    cost, cost_of_evaluation = work.network.cost, work.network.cost_of_evaluation
+    train = measured.train * cost(plan) / cost(measured.plan)
+    evaluate = measured.evaluate * cost_of_evaluation(plan) / cost_of_evaluation(measured.plan)
     steps, batch = work.num_images // plan.batch_size, eval_batch_size(plan.batch_size, 1)
     evaluation = batch * math.ceil(work.num_validation / batch) * evaluate  # the last batch is filled up
     training = steps * plan.batch_size * train + evaluation
-    decoding = (work.num_images + work.num_validation) * measured.decode
+    once, in_epoch, in_last = work.decoding(plan, measured.decode)
+    epoch, last = (
+        computing + decoding if work.is_shared else max(computing, decoding)
+        for computing, decoding in ((training, in_epoch), (evaluation, in_last))
+    )
     saves = 1 + steps // work.every_steps
-    if plan.pixels <= work.most_cached:  # each process decodes nearly all images, as every epoch has another order
-        epoch, once = training, decoding
-    else:
-        decoding /= work.num_processes
-        epoch, once = (training + decoding if work.is_shared else max(training, decoding)), 0.0
     compilation = 0 if plan == compiled and work.keeps_programs else measured.compilation
     start = work.start + measured.tracing + compilation + once
-    return start + plan.num_epochs * (epoch + saves * work.save) + evaluation + work.end
-
-
-def image_cost(shape: Shape, batch_size: int, step_pixels: float) -> float:
-    """Returns the time of an image in training, relative to that of images of other shapes or in other batches.
-
-    Args:
-        shape: (height, width) of the image.
-        batch_size: images of a step.
-        step_pixels: what a step costs besides its images, in pixels: see STEP_PIXELS.
-    """
-    return _computed_pixels(shape) + step_pixels / batch_size
-
-
-def _cost(plan: Plan, step_pixels: float) -> float:
-    return image_cost(plan.shape, plan.batch_size, step_pixels)
-
-
-def _cost_of_evaluation(plan: Plan) -> float:
-    return _computed_pixels(plan.shape) + _EVALUATED_STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
-
-
-def _computed_pixels(shape: Shape) -> float:
-    """Returns the pixels of an image, as many as its maps would have without rounding."""
-    height, width = shape
-    return sum(x * math.ceil(height / s) * math.ceil(width / s) * s**2 for s, x in _STRIDES.items())
-
-
-def guessed_train_seconds(plan: Plan, evaluate: float, step_pixels: float) -> float:
-    """Returns the seconds of an image in training, guessed from those of its evaluation, without its mirror image."""
-    return _TRAIN_BY_EVALUATION * evaluate * _cost(plan, step_pixels) / _cost_of_evaluation(plan)
+    return start + plan.num_epochs * (epoch + saves * work.save) + last + work.end
 
 
 def choose(
@@ -282,8 +316,9 @@ def _sizes(candidates: Candidates, measured: Measured, work: Work) -> list[tuple
 
 
 def _groups(sizes: Sequence[tuple[Shape, int]], compiled: Plan | None) -> Iterator[Sequence[tuple[Shape, int]]]:
-    """Yields the sizes of the compiled plan's shape, of shapes near it, and all; without such a plan all."""
+    """Yields the compiled plan's own size, those of its shape, of shapes near it, and all; without such a plan all."""
     if compiled:
+        yield [x for x in sizes if x == (compiled.shape, compiled.batch_size)]
         for most in (0, _NEAR):
             yield [x for x in sizes if abs(max(x[0]) - max(compiled.shape)) <= most]
     yield sizes
@@ -305,9 +340,10 @@ def _longest(
 
 def _too_short(plan: Plan, seconds: float, limit: float) -> UserError:
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
+    fewer = ", lower warmup_epochs (whose schedule needs so many epochs)" if plan.num_epochs > 1 else ""
     return UserError(
         f"time_limit is {about(limit)}, but {epochs} of the smallest images, {in_words(plan.shape)}, would take about "
-        f"{about(seconds)} on these devices, with the start and the page: raise it, or train on fewer images."
+        f"{about(seconds)} on these devices, with the start and the page: raise it{fewer}, or use fewer images."
     )
 
 

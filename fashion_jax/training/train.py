@@ -55,7 +55,7 @@ from fashion_jax.training.sources import check_heads, normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.time_limit import Planner
-from fashion_jax.training.time_plan import STEP_PIXELS, image_cost
+from fashion_jax.training.time_plan import Network
 from fashion_jax.training.watchdog import Watchdog, end_stalled
 from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
@@ -103,7 +103,7 @@ def train_and_evaluate(
     check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.init_heads_from, workdir)
-    lost, changes = check_is_whole(workdir), check_same_config(workdir, config)
+    lost, changes = check_is_whole(workdir, config.time_limit), check_same_config(workdir, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
         stack.enter_context(opened(workdir, terminal.say, leads=jax.process_index() == 0))
@@ -114,12 +114,12 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        canvas = canvas_shape(config, image_shape(config))
-        for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
-            terminal.say(warning)
         if config.time_limit and not planned:
             config.update(Planner(config, dataset, mesh, terminal, began).fields())
             check_config(config)
+        canvas = canvas_shape(config, image_shape(config))
+        for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
+            terminal.say(warning)
         start = _prepare(config, place, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
@@ -346,7 +346,7 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     num_images = len(dataset.splits["train"])
     counts = class_counts(dataset.splits["train"], dataset.taxonomy)
     small, whole = (
-        image_cost(shape, config.batch_size, STEP_PIXELS[config.optimizer])
+        Network(config.model.name, config.optimizer).image_cost(shape, config.batch_size)
         for shape in (shape_of(config.progressive.image_size), image_shape(config))
     )
     resizing = Resizing(config.progressive.epochs, small / whole)

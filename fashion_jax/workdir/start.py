@@ -41,7 +41,8 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     if not os.path.lexists(path):
         return []
     before = _read_fields(path)
-    changed = [field for field, value in now.items() if before[field] != value]
+    anew = (*PLANNED, "time_limit") if config.time_limit and not has_checkpoint(workdir) else ()
+    changed = [field for field, value in now.items() if before[field] != value and field not in anew]
     for field in changed:
         if field not in FREE_FIELDS:
             raise UserError(
@@ -54,11 +55,13 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
 def planned_fields(workdir: Path, time_limit: str) -> dict[str, Any]:
     """Returns the fields that were chosen for the time_limit when the run began; none if there is no limit or no run.
 
+    A run that has not saved anything is planned anew: its data may be others, or the machine another one.
+
     Raises:
         UserError: the run was not planned for this limit.
     """
     path = config_path(workdir)
-    if not time_limit or not os.path.lexists(path):
+    if not time_limit or not os.path.lexists(path) or not has_checkpoint(workdir):
         return {}
     before = _read_fields(path)
     if (planned := before["time_limit"]) != time_limit:
@@ -73,17 +76,25 @@ def _for_limit(time_limit: str) -> str:
     return f"for {time_limit!r}" if time_limit else "without one"
 
 
-def check_is_whole(workdir: Path) -> list[str]:
-    """Checks that the files that identify a run with checkpoints exist; returns what else is missing, in words."""
+def check_is_whole(workdir: Path, time_limit: str) -> list[str]:
+    """Checks that the files that identify a run with checkpoints exist; returns what else is missing, in words.
+
+    Args:
+        workdir: of the run.
+        time_limit: the field; a run that is planned cannot be begun once more with the same plan.
+
+    Raises:
+        UserError: one of them is missing.
+    """
     metrics = metrics_path(workdir)
     if not has_checkpoint(workdir):
         gone = os.path.isfile(metrics) and os.path.getsize(metrics)  # Path.is_file raises where a name is too long
         return [f"No checkpoint is left in {workdir}, so training begins anew and drops its metrics"] if gone else []
     for path in (config_path(workdir), taxonomy_path(workdir), data_path(workdir)):
         if not path.is_file():
+            again = "" if time_limit else ", or from a start of the same command in another --workdir, which writes it"
             raise UserError(
-                f"{path} is missing, by which the run with these checkpoints is known: restore it from a "
-                "copy, or from a start of the same command in another --workdir, which writes the same file."
+                f"{path} is missing, by which the run with these checkpoints is known: restore it from a copy{again}."
             )
     is_known = bool(read_environment(workdir))
     return [] if is_known else [f"{environment_path(workdir)} is missing or damaged, and begins anew"]
