@@ -20,6 +20,7 @@ from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.report.timings import training_seconds, validation_seconds
 from fashion_jax.workdir.metrics_file import read_metrics
 from fashion_jax.workdir.paths import config_path, page_path, report_path
 from fashion_jax.workdir.run_identity import read_environment
@@ -184,18 +185,9 @@ def _training_flops(config: ConfigDict, lines: Sequence[dict[str, Any]]) -> floa
 
 
 def seconds(lines: Sequence[dict[str, Any]], batch_size: int) -> float | None:
-    """Returns the time of all epochs, from the speed of each: of an epoch that was resumed, only a part was timed.
-
-    An epoch that has no speed, as it was resumed after its last step, counts with the mean speed of the others. None
-    means that no epoch has one.
-    """
-    steps = np.diff([0, *(line["step"] for line in lines)])
-    per_image = np.array([1 / line["timing"].get("images_per_second", np.nan) for line in lines])
-    if np.isnan(per_image).all():
-        return None
-    per_image[np.isnan(per_image)] = np.nanmean(per_image)
-    validation = sum(line["timing"]["validation_seconds"] for line in lines)
-    return float(np.sum(steps * batch_size * per_image) + validation)
+    """Returns the time of all epochs with their evaluation; None if no epoch has a speed."""
+    training = training_seconds(lines, batch_size)
+    return None if training is None else training + validation_seconds(lines)
 
 
 _HEADINGS = ("variant", "seeds", "{level} accuracy", "difference", "macro-F1", "tail", "ECE", "FLOPs", "time")

@@ -127,8 +127,11 @@ def _joined(job: Job, timeout: int, connections: Mapping[int, socket], workdir: 
 
 def _default_workdir(config: str) -> Path:
     """Returns runs/CONFIGNAME, or the run that a config.json belongs to."""
+    from fashion_jax.workdir.paths import config_path, data_path
+
     path = Path(config)
-    return path.parent if path.suffix == ".json" else Path("runs") / path.stem
+    is_of_a_run = path == config_path(path.parent) and data_path(path.parent).is_file()
+    return path.parent if is_of_a_run else Path("runs") / path.stem
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from PIL import Image
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.decider import Decider
+from fashion_jax.scoring.tree_decoding import tree_costs
 from fashion_jax.serving import answers, classifier, loading
 from fashion_jax.serving.engine import RunEngine
 from fashion_jax.serving.loading import load
@@ -136,10 +137,25 @@ def test_it_may_abstain(finished_run, validation, options):
     assert {answer.answer for answer in abstaining.predict(files)} <= known
 
 
-@pytest.mark.parametrize("options", [{"decode": "marginal"}, {"costs": "tree"}, {"checkpoint": "latest"}], ids=str)
+@pytest.mark.parametrize("options", [{"decode": "marginal"}, {"decode": "independent"}, {"costs": "tree"}], ids=str)
 def test_it_decides_as_asked(finished_run, validation, options):
-    found = load(finished_run, **options).predict(validation[0][:3])
-    assert all(answer.classes["sub"].startswith(answer.classes["main"] + "/") for answer in found)
+    files, taxonomy, log_probs = validation
+    temperatures = read_calibration(finished_run, taxonomy).temperatures
+    costs = tree_costs(taxonomy) if "costs" in options else None
+    decisions = Decider(taxonomy, temperatures, options.get("decode", "conditional"), costs).decide(log_probs)
+    found = load(finished_run, **options).predict(files)
+    for level in taxonomy.levels:
+        names = [taxonomy.classes[level][number] for number in decisions.classes[level]]
+        assert [answer.classes[level] for answer in found] == names
+        values = [answer.probabilities[level] for answer in found]
+        np.testing.assert_allclose(values, decisions.probabilities[level], atol=1e-5)
+
+
+def test_it_loads_the_checkpoint_that_is_asked_for(finished_run, loaded, validation):
+    latest = load(finished_run, checkpoint="latest")
+    assert (latest.engine.trained.step, loaded.engine.trained.step) == (20, 10)
+    found, best = (x.probabilities(validation[0][:3])["sub"] for x in (latest, loaded))
+    assert np.abs(found - best).max() > 1e-3
 
 
 def test_fields_that_change_predicting_are_overridden(finished_run, loaded, validation):

@@ -36,6 +36,7 @@ def test_the_better_run_is_told(tmp_path, runs):
     sections = [section.name for section in comparison.SECTIONS if section.name != "compare_seeds"]
     assert [a["id"] for a in page.of("section")] == sections
     assert page.text.count("B is better") == 3 and "not significant" not in page.text
+    assert page_of(tmp_path, [*reversed(runs)]).text.count("A is better") == 3
     assert EVIL not in page.source and EVIL in page.text and "2.50" in page.text
     assert not re.search(r"\bnan\b|None|inf\b", page.text)
 

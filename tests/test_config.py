@@ -393,6 +393,14 @@ def test_an_unknown_field_of_a_file_is_told_the_close_one(tmp_path):
         load_config(str(path))
 
 
+def test_a_field_that_a_file_has_added_cannot_be_set(tmp_path):
+    path = tmp_path / "mine.py"
+    lines = ["from ml_collections import ConfigDict", "from configs import default", "def get_config():"]
+    path.write_text("\n".join([*lines, "    return ConfigDict(default.get_config().to_dict() | {'mine': 'x'})"]))
+    with pytest.raises(UserError, match="no field 'mine'"):
+        load_config(str(path), [("mine", "3")])
+
+
 def test_unknown_and_lacking_fields_of_ones_own_config_are_refused():
     config = ConfigDict({"seed": 0})
     with pytest.raises(UserError, match="The config lacks time_limit"):

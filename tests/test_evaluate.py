@@ -17,7 +17,6 @@ from fashion_jax.scoring.label_errors import COLUMNS
 from fashion_jax.scoring.tree_decoding import decode
 from fashion_jax.serving.exports.evaluated import EvaluatedExport
 from fashion_jax.training.train import train_and_evaluate
-from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.pages import read_page
 from tests.shop import products, write_image, write_shop
 from tests.trees import MAIN_ALONE, PLAIN, SHOP, random_log_probs
@@ -176,12 +175,13 @@ def test_a_folder_of_classes(run, tmp_path, place):
     assert row["main/known_labels"] == (6 if "/" in place else 3)
 
 
-def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run):
-    unfinished = run / "checkpoints" / "30.orbax-checkpoint-tmp"
-    unfinished.mkdir()
-    Checkpoints(run / "checkpoints", keep=1, read_only=True).close()
-    assert unfinished.exists() and len([p for p in (run / "checkpoints").iterdir() if p.name.isdigit()]) == 2
-    unfinished.rmdir()
+def test_a_reader_leaves_the_checkpoints_of_a_training_alone(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / "run")
+    (run / "checkpoints" / "30.orbax-checkpoint-tmp").mkdir()
+    before = sorted(path.relative_to(run) for path in (run / "checkpoints").rglob("*"))
+    for which in ("best", "latest"):
+        assert main(["--workdir", str(run), f"--checkpoint={which}"]) == 0
+    assert sorted(path.relative_to(run) for path in (run / "checkpoints").rglob("*")) == before
 
 
 def test_the_page_of_a_run_shows_where_it_looked(run, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The command line: exit statuses, and one sentence for every mistake."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -215,6 +216,19 @@ def test_the_workdir_defaults_to_the_name_of_the_config(monkeypatch):
     assert main(["--config", SMOKE, "--config.seed=3"]) == 0
     assert main(["--config", SMOKE, "--workdir", "elsewhere"]) == 0
     assert calls == [(3, Path("runs/smoke")), (0, Path("elsewhere"))]
+
+
+def test_the_workdir_of_a_config_json_is_its_run(finished_run, tmp_path, monkeypatch):
+    from fashion_jax.training import train
+
+    calls = []
+    monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir, began: calls.append(workdir))
+    for copy in ("mine.json", "export/config.json"):
+        (tmp_path / copy).parent.mkdir(exist_ok=True)
+        shutil.copy(finished_run / "config.json", tmp_path / copy)
+        assert main(["--config", str(tmp_path / copy)]) == 0
+    assert main(["--config", str(finished_run / "config.json")]) == 0
+    assert calls == [Path("runs/mine"), Path("runs/config"), finished_run]
 
 
 def test_a_bad_config_is_told_before_anything_heavy_is_imported():

@@ -49,6 +49,15 @@ def test_what_stands_in_the_way_is_told(tmp_path, name, kind, leads_somewhere):
         check_workdir(tmp_path / "run")
 
 
+def test_a_folder_of_the_user_that_is_called_report_stays(tmp_path):
+    plant(tmp_path / "report" / "thesis.txt", "a file")
+    with pytest.raises(UserError, match=r"report has files in it, but .* has no run"):
+        check_workdir(tmp_path)
+    assert (tmp_path / "report" / "thesis.txt").exists()
+    (tmp_path / "config.json").touch()  # of a run, whose page it is
+    check_workdir(tmp_path)
+
+
 def test_a_workdir_that_is_no_folder_is_told(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "good").symlink_to("real")

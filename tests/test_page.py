@@ -286,7 +286,8 @@ def test_a_loss_ten_times_the_next_is_explained(tmp_path, losses, words):
     late = [{**line, "step": 5000 + line["step"]} for line in lines]
     late = [{**late[0], "validation/sub/loss": 2.0}, {**late[1], "validation/sub/loss": 30.0}, late[2]]
     (_, (_, _, jumps)) = curves(dataclasses.replace(contents, lines=late))["rows"]
-    assert "BatchNorm" not in " ".join(jumps)
+    assert len(jumps) == 1 and f"epoch 2 is {30 / losses[2]:.0f} times" in jumps[0]
+    assert "BatchNorm" not in jumps[0] and "learning_rate" in jumps[0]
 
 
 def test_150_classes_and_many_images_are_quick_and_small(tmp_path):

@@ -1,5 +1,8 @@
 """The line that says how far the training is, and the estimate of the whole time."""
 
+from types import SimpleNamespace
+
+import jax.numpy as jnp
 import pytest
 
 from fashion_jax.training.progress import TrainingProgress
@@ -78,3 +81,29 @@ def test_the_estimate_tells_the_whole_time_and_that_of_an_epoch(progress, clock)
     progress.pace.evaluated(100, head_start=0)
     text = progress.new_estimate(100, is_epochs_end=True)
     assert "100 epochs of 2 min" in text and "off" in text
+
+
+def test_the_estimate_of_a_resumed_run_counts_what_is_left(clock):
+    """It is at step 30 of 100, in the second of five epochs of 20 steps."""
+    schedule = Schedule(num_images=320, batch_size=16, num_epochs=5, every_steps=50)
+    schedule.start_at(SimpleNamespace(step=jnp.int32(30), epoch=jnp.int32(1), seen=jnp.int32(160)))
+    progress = TrainingProgress(schedule, 5, 16, clock)
+    progress.pace.start(31, 0.0)
+    clock.now += 19 * 6
+    progress.pace.measure(50, 0.0)
+    assert progress.new_estimate(50) == "About 5 min to go, 3 epochs of 2 min without their evaluation."
+    progress.pace.evaluated(300, head_start=0)
+    text = progress.new_estimate(60, is_epochs_end=True)
+    assert text == "About 14 min to go, 2 epochs of 7 min with their evaluation: the first estimate was off."
+
+
+def test_a_new_program_is_not_measured_while_it_compiles(progress, clock):
+    trained(progress, clock)
+    before = progress.pace.step_seconds
+    progress.pace.pause()
+    clock.now += 1000
+    progress.pace.measure(22, 0.0)
+    progress.pace.start(22, 0.0)
+    clock.now += 10
+    progress.pace.measure(42, 0.0)
+    assert progress.pace.step_seconds == pytest.approx(before)

@@ -118,7 +118,8 @@ def test_metrics_of_the_best_epoch_agree_with_scikit_learn(finished):
             assert best[f"validation/{level}/{name}"] == pytest.approx(value, abs=1e-6), (level, name)
 
 
-def test_running_again_says_that_the_run_is_complete(finished, tiny_config, capsys):
+def test_running_again_says_that_the_run_is_complete(finished, tiny_config, tmp_path, capsys):
+    finished = shutil.copytree(finished, tmp_path / "finished")
     before = [(finished / name).read_bytes() for name in ("metrics.jsonl", "config.json")]
     train_and_evaluate(tiny_config, finished)
     tiny_config.batch_size = 8  # of later steps, of which there are none

@@ -1,11 +1,13 @@
 """The verdict: how good each level is in plain words, the weakest classes with enough images, and what to do."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
 from fashion_jax.report.contents import class_names
+from fashion_jax.report.sections.calibration import answered_at
 from fashion_jax.report.sections.verdict import grade, verdict
 from fashion_jax.scoring.assessment import assess
 from fashion_jax.workdir.files import train_counts
@@ -98,11 +100,53 @@ def test_a_level_without_labels_is_a_dash_that_is_explained_once(tmp_path):
     assert verdict(nothing)["level"] is None and "nan" not in page_of(tmp_path, nothing).text
 
 
-def test_what_to_do_about_the_training_as_a_whole(tmp_path):
-    """Validation accuracy is 1; 0.5 on training images means too little training, and 1 that nothing stands out."""
-    contents = make_contents(tmp_path, classes=4, copies=12, right=True, **{"train/sub/accuracy": 0.5})
-    assert "50" in verdict(contents)["training"][1] and "longer" in verdict(contents)["training"][0]
-    line = {**contents.lines[-1], "train/sub/accuracy": 1.0}
-    assert verdict(dataclasses.replace(contents, lines=[line]))["training"] is None
-    contents = predicting(dataclasses.replace(contents, lines=[line]), np.zeros(len(contents.split), int))
-    assert "by heart" in verdict(contents)["training"][1]
+@pytest.mark.parametrize(
+    ("train", "measured", "words"),
+    [
+        (0.5, 1.0, ""),  # augmented training images may be much harder
+        (0.84, 0.86, ""),
+        (0.84, 0.84, "Train longer"),
+        (0.5, 0.5, "Train longer"),
+        (0.95, 0.84, "More images, or stronger augmentation"),
+        (0.95, 0.86, ""),
+        (math.nan, 0.5, ""),
+    ],
+)
+def test_what_to_do_about_the_training_as_a_whole(tmp_path, train, measured, words):
+    contents = make_contents(tmp_path, classes=4, copies=50, **{"train/sub/accuracy": train})
+    labels = contents.split.labels["sub"]
+    wrong = np.flatnonzero(labels >= 0)[: round((1 - measured) * (labels >= 0).sum())]
+    predicted = np.maximum(labels, 0)
+    predicted[wrong] = (predicted[wrong] + 1) % 4
+    contents = predicting(contents, predicted)
+    assert contents.assessment.levels["sub"].scores["accuracy"] == pytest.approx(measured, abs=0.004)
+    found = verdict(contents)["training"]
+    assert found[0].startswith(words) if words else found is None
+    assert verdict(dataclasses.replace(contents, split_name="train"))["training"] is None
+
+
+def test_how_much_the_model_can_answer_by_itself(tmp_path):
+    """The share is the largest at which the answers are right often enough, with the confidence that it takes."""
+    curve = {
+        "coverage": np.array([0.25, 0.5, 0.75, 1.0]),
+        "accuracy": np.array([1.0, 0.9, 0.96, 0.9]),
+        "threshold": np.array([0.99, 0.9, 0.801234, 0.4]),
+    }
+    assert answered_at(curve, 0.95) == {"accuracy": 0.95, "coverage": 0.75, "threshold": 0.8013}
+    assert answered_at({**curve, "accuracy": np.full(4, 0.9)}, 0.95)["coverage"] is None
+    contents = make_contents(tmp_path, classes=4, copies=50)
+    labels = np.maximum(contents.split.labels["sub"], 0)
+    for predicted, words in (
+        (labels, "Use the answers as they are"),
+        ((labels + 1) % 4, "Let people check the answers"),
+    ):
+        assert words in page_of(tmp_path, predicting(contents, predicted)).text
+    half = predicting(contents, labels)
+    wrong = np.arange(len(labels)) % 2 > 0
+    for level, probs in half.log_probs.items():  # the other half is wrong, and the model is less sure of it
+        size = probs.shape[1]
+        probs[wrong] = np.log(np.full(size, 0.3 / (size - 1)))
+        probs[wrong, (half.split.labels[level][wrong] + 1) % size] = np.log(0.7)
+    text = page_of(tmp_path, half).text
+    assert "Let the model answer where it is sure" in text and "--precision 0.95" in text and "unsure" in text
+    assert "90.00" in text

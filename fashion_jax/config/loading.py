@@ -352,6 +352,8 @@ def _set(config: ConfigDict, field: str, value: Any, *, is_text: bool) -> None:
         raise _unknown(field, value if is_text else None)
     if isinstance(node.get(name), ConfigDict):
         raise UserError(f"{field} is a section: set one of its fields, such as {field}.{next(iter(node[name]))}.")
+    if not inside_table and field not in CHECKS:  # a field that a config file has added
+        raise _unknown(field, value if is_text else None)
     if is_text:
         value = _read(field, value, is_string=isinstance(node.get(name), str) and not inside_table)
     if not inside_table:

@@ -26,6 +26,7 @@ from fashion_jax.report.sections.scores import (
     decode_figures,
     level_figures,
 )
+from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
@@ -232,7 +233,6 @@ def cost(runs: Runs) -> dict[str, Any]:
 
 
 def _cost(run: PageContents, name: str) -> dict[str, Any]:
-    timings = [line["timing"] for line in run.lines]
     finest = run.taxonomy.levels[-1]
     height, width = image_shape(run.config)
     return {
@@ -243,7 +243,7 @@ def _cost(run: PageContents, name: str) -> dict[str, Any]:
         "epochs": len(run.lines),
         "accuracy": run.assessment.levels[finest].scores["accuracy"],
         "training_rate": run.training_rate,
-        "time": duration(sum(timing.get("train_seconds", 0) for timing in timings)),
+        "time": duration(training_seconds(run.lines, run.config.batch_size) or 0.0),
         "devices": devices(run),
         **{key: run.cost.get(key) for key in ("parameters", "flops_per_image", "images_per_second")},
     }

@@ -99,7 +99,11 @@ def whole(value: Any) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%" if _is_finite(value) else "–"
+    """Formats a share in percent; only all are called 100 %."""
+    if not _is_finite(value):
+        return "–"
+    rounded = min(round(100 * value, digits), 100 - 10**-digits) if value < 1 else 100 * value
+    return f"{rounded:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def points(value: float | None, digits: int = 1) -> str:

@@ -203,7 +203,10 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return UNDEFINED if value is None or math.isnan(value) else f"{value:.2%}"
+    """Formats a share in percent; only all are called 100 %."""
+    if value is None or math.isnan(value):
+        return UNDEFINED
+    return f"{min(round(value, 4), 0.9999) if value < 1 else value:.2%}"
 
 
 def _columns(lines: Sequence[Sequence[str]]) -> str:

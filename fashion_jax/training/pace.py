@@ -56,6 +56,10 @@ class Pace:
         if self._interval is None or self._interval[1] > step:  # which a rollback takes back
             self._interval = (now, step, waited)
 
+    def pause(self) -> None:
+        """Drops the interval that has begun, as what follows is no training."""
+        self._interval = None
+
     def measure(self, step: int, waited: float, *, is_last: bool = False) -> None:
         """Ends the interval with a step that has been fetched, and begins the next one unless this is the last."""
         if self._interval is None or step <= self._interval[1]:

@@ -61,10 +61,10 @@ class TrainingProgress:
         if left is None or step == self._schedule.num_steps:
             return ""
         if self._schedule.position.step:
-            text = f"About {about(left)} to go"
+            text, since = f"About {about(left)} to go", step
         else:
-            text = f"About {about(self._clock() - self._began + left)} in all"
-        if (epochs := sum(end > self._schedule.position.step for end in self._schedule.epoch_ends)) > 1:
+            text, since = f"About {about(self._clock() - self._began + left)} in all", 0
+        if (epochs := sum(end > since for end in self._schedule.epoch_ends)) > 1:
             text += f", {epochs} epochs of {about(self.pace.epoch_seconds())}"
         is_evaluated = self.pace.evaluation_seconds is not None
         text += " with their evaluation" if is_evaluated else " without their evaluation"

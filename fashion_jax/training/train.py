@@ -114,7 +114,12 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        if config.time_limit and not planned:
+        if planned:
+            terminal.say(
+                f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, set "
+                "--config.time_limit= too."
+            )
+        elif config.time_limit:
             config.update(Planner(config, dataset, mesh, terminal, began).fields())
             check_config(config)
         canvas = canvas_shape(config, image_shape(config))
@@ -400,13 +405,16 @@ def _train(run: Run, state: TrainState, images: Images) -> TrainState:
 def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
     config, (start, epoch, seen) = run.config, run.schedule.position
     batches = train_batches(run.dataset.splits["train"], images, config, epoch, seen, run.rows)
-    watch, before, pace = Stopwatch(), None, run.progress.pace
+    watch, before, pace, compiled = Stopwatch(), None, run.progress.pace, set[StepFn]()
     ends, together = [*run.schedule.epoch_ends], config.steps_per_dispatch
     for step, count in dispatches(start, ends, together, config.checkpoint.every_steps):
         asked = time.monotonic()
-        if before is not None:  # the first step is compiled, and not measured
-            pace.start(step - count, watch.waited)
         put, step_fn = put_batch if count == 1 else put_batches, run.step_function(step, count)
+        if step_fn in compiled:
+            pace.start(step - count, watch.waited)
+        else:  # the first step of a program may compile it, and is not measured
+            pace.pause()
+            compiled.add(step_fn)
         batch = put(next_batch(batches, count), run.program.mesh)
         watch.waited += time.monotonic() - asked
         with jax.transfer_guard("disallow"):

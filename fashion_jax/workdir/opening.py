@@ -49,11 +49,17 @@ def check_workdir(workdir: Path) -> None:
     where they lead.
 
     Raises:
-        UserError: the folder, or an entry with the name of one of the run's files, is of another kind.
+        UserError: the folder, or an entry with the name of one of the run's files, is of another kind, or there is a
+            folder called like the page's, which would be replaced, but no run.
     """
     if os.path.lexists(workdir) and not workdir.is_dir():
         found = "a link to no folder" if workdir.is_symlink() else kind_of(workdir)
         raise UserError(f"--workdir is {str(workdir)!r}, which is {found}: name a folder.")
+    is_run = any(os.path.lexists(workdir / name) for name in (*_FILES, CHECKPOINTS))
+    if not is_run and os.path.isdir(report := workdir / REPORT) and os.listdir(report):
+        raise UserError(
+            f"{report} has files in it, but {workdir} has no run: its page would replace them; use another --workdir."
+        )
     for name, wanted in _KINDS.items():
         path, found = workdir / name, kind_of(workdir / name)
         if found not in (None, wanted):

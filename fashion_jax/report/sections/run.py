@@ -9,6 +9,7 @@ from typing import Any
 from fashion_jax.command_line import duration, rate
 from fashion_jax.config.loading import flatten
 from fashion_jax.report.contents import PageContents
+from fashion_jax.report.timings import training_seconds, validation_seconds
 from fashion_jax.workdir.paths import config_path
 
 
@@ -36,6 +37,7 @@ def run(contents: PageContents) -> dict[str, Any]:
         "config_file": shlex.quote(str(config_path(contents.workdir))),
         "workdir": shlex.quote(str(contents.workdir)),
         "generated": contents.config.data.source == "catalogue",
+        "planned": bool(contents.config.time_limit),
         "command": contents.command,
         "throughput": _throughput(contents),
     }
@@ -55,9 +57,9 @@ def _throughput(contents: PageContents) -> list[tuple[str, str]]:
     speed = contents.training_rate
     rows = [] if speed is None else [("training", f"{speed:,.0f} images/s (median of the epochs)")]
     rows += [("waiting for images", f"{statistics.median(waits):.1%} of that time")] if waits else []
-    for name, key in (("training in all", "train_seconds"), ("validation in all", "validation_seconds")):
-        seconds = sum(timing.get(key, 0) for timing in timings)
-        rows.append((name, f"{duration(seconds)} {'hours' if seconds >= 3600 else 'minutes'}"))
+    training = training_seconds(contents.lines, contents.config.batch_size) or 0.0
+    for name, seconds in (("training", training), ("validation", validation_seconds(contents.lines))):
+        rows.append((f"{name} in all", f"{duration(seconds)} {'hours' if seconds >= 3600 else 'minutes'}"))
     if cost:
         if cost["images_per_second"] is not None:
             rows.append(("measuring", f"{rate(cost['images_per_second'])} images/s, reading them included"))

@@ -11,6 +11,7 @@ from fashion_jax.config.combinations import best_metric
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import decimal, percent
 from fashion_jax.report.sections.run import devices
+from fashion_jax.report.timings import training_seconds, validation_seconds
 from fashion_jax.scoring.assessment import DecodeAssessment, LevelAssessment
 from fashion_jax.scoring.scores import SHOTS
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
@@ -72,8 +73,7 @@ _DECODES = {
 
 def header(contents: PageContents) -> dict[str, Any]:
     """Describes the name, the result in a sentence, and the key figures of each level."""
-    line, timings = contents.line, [line["timing"] for line in contents.lines]
-    seconds = sum(timing.get("train_seconds", 0) + timing.get("validation_seconds", 0) for timing in timings)
+    line, training = contents.line, training_seconds(contents.lines, contents.config.batch_size) or 0.0
     return {
         "levels": [_level_figures(contents, level) for level in contents.taxonomy.levels],
         "images": len(contents.split),
@@ -86,7 +86,7 @@ def header(contents: PageContents) -> dict[str, Any]:
         "metric": best_metric(contents.config),
         "model": contents.config.model.name,
         "devices": devices(contents),
-        "time": duration(seconds),
+        "time": duration(training + validation_seconds(contents.lines)),
         "note": contents.note[:1].upper() + contents.note[1:],
     }
 
