@@ -15,6 +15,7 @@ from fashion_jax.step.guard import clip, epoch_summary
 from fashion_jax.training import interruption
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
+from tests.cutting import cut_after
 from tests.run_files import digests, without_timing
 from tests.steps import TAXONOMY, build, random_batch
 
@@ -245,6 +246,18 @@ def test_a_rollback_goes_on_from_the_last_good_checkpoint_more_slowly_and_exactl
         train_and_evaluate(config, tmp_path / str(polls))
         assert without_timing(tmp_path / str(polls)) == without_timing(tmp_path / "whole")
         assert digests(tmp_path / str(polls), 20) == digests(tmp_path / "whole", 20)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_rollback_takes_what_was_saved_before_the_steps_between_checkpoints_changed(
+    config, tmp_path, poisoned, monkeypatch, capsys
+):
+    poisoned(8, 10)
+    config.on_nonfinite = "rollback"
+    cut_after(monkeypatch, 7, config, tmp_path)
+    config.checkpoint.every_steps = 1000
+    train_and_evaluate(config, tmp_path)
+    assert "from step 8 on: back to step 6" in capsys.readouterr().out
 
 
 def test_rollbacks_come_to_an_end(config, tmp_path, poisoned):

@@ -1,5 +1,6 @@
 """Batches of decoded images."""
 
+import contextlib
 import platform
 import resource
 
@@ -10,7 +11,7 @@ from PIL import Image
 from fashion_jax.data import tensorflow_cpu as tf_import
 from fashion_jax.data.batches import cache_mode as memory
 from fashion_jax.data.batches.image_stores import _CHUNK, CachedImages, DeviceImages
-from fashion_jax.data.batches.pipeline import canvas_shape, epoch_order, eval_batches, open_images
+from fashion_jax.data.batches.pipeline import canvas_shape, check_cache, epoch_order, eval_batches, open_images
 from fashion_jax.data.batches.streamed_images import StreamedImages
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch
@@ -340,6 +341,16 @@ def test_a_memory_that_is_too_small_is_told_before_anything_is_decoded(ten, monk
         open_images(split, config_of(cache=cache), SHAPE, create_mesh())
     assert type(open_images(split, config_of(cache="none"), SHAPE)) is StreamedImages
     assert memory.cache_mode(cache, pixels.size * 8 // 10, create_mesh()) == cache
+
+
+@pytest.mark.parametrize(("cache", "is_refused"), [("host", True), ("device", True), ("auto", False), ("none", False)])
+def test_the_splits_must_fit_together(ten, monkeypatch, cache, is_refused):
+    """Each of them alone would: nothing is decoded before both have been looked at."""
+    split, pixels = ten
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * pixels.size)
+    with pytest.raises(UserError, match="the decoded images take") if is_refused else contextlib.nullcontext():
+        check_cache((split, split), config_of(cache=cache), SHAPE, create_mesh())
+    open_images(split, config_of(cache=cache), SHAPE, create_mesh())
 
 
 def test_processes_of_a_machine_divide_its_memory_and_those_of_a_container_its_limit():

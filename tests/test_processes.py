@@ -32,6 +32,13 @@ with processes.failing_together(lambda: None):
         check_same_weights({"w": jnp.full(3, 1.0 + index)}, ["vgg16.pth", ""])
     except UserError as error:
         print(error, flush=True)
+    import jax
+    from fashion_jax.devices.compilation_cache import keeps_programs, share_compilation_cache
+    shared = Path(sys.argv[4])
+    for folder, is_kept in ((shared, True), (shared / str(index), False))[: 1 + int(sys.argv[3])]:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        share_compilation_cache()
+        assert keeps_programs() == is_kept
     processes.meet("all are there")
     if index == int(sys.argv[3]):
         os._exit(9)
@@ -88,9 +95,9 @@ def run_both(program: str, *arguments: object) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("ending", [0, 1])
-def test_processes_exchange_values_and_notice_the_end_of_another(ending):
+def test_processes_exchange_values_and_notice_the_end_of_another(ending, tmp_path):
     """If process 0 ends, JAX aborts the others as soon as it notices: the connection of the roll call is faster."""
-    ended = run_both(ONE_ENDS, ending)
+    ended = run_both(ONE_ENDS, ending, tmp_path)
     assert ended[ending][0] == 9, ended
     assert ended[1 - ending][0] == 75, ended
     assert all(

@@ -62,6 +62,14 @@ def test_it_watches_only_within_the_block():
     assert dog.said == []
 
 
+def test_it_waits_for_what_the_host_computes():
+    dog = Dog(1)
+    with dog.watchdog.paused():
+        assert dog.after(3600) == 0
+    assert dog.after(59) == 0
+    assert dog.after(2) == 1
+
+
 def test_the_stacks_of_all_threads_are_written(tmp_path):
     write_stacks(tmp_path)
     text = (tmp_path / "stacks" / "0.txt").read_text()

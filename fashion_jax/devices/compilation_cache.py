@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from fashion_jax.config.loading import cache_root
+from fashion_jax.devices.processes import decided, exchange
+from fashion_jax.devices.shared_files import seen_by_this_process
 
 MIN_SECONDS = 0.5  # programs that compile faster are not stored
 
@@ -21,6 +25,29 @@ def enable_compilation_cache(cache_dir: str) -> None:
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined,unused-ignore]
         jax.config.update("jax_compilation_cache_dir", str(cache_root(cache_dir) / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
+
+
+def share_compilation_cache() -> None:
+    """Turns the cache off if its folder is not the same one for all processes; all processes call this.
+
+    JAX stores programs in process 0 only. On GPUs, XLA lets the processes that compile a program wait for each other's
+    measurements: they would wait for process 0, which finds the program on its own disk and measures nothing.
+    """
+    folder = Path(str(jax.config.jax_compilation_cache_dir))  # type: ignore[attr-defined,unused-ignore]
+    is_shared = decided("use of compiled programs", lambda: keeps_programs() and _can_be_written(folder))
+    if is_shared:
+        with seen_by_this_process(folder / "processes") as is_seen:
+            is_shared = exchange("folder of compiled programs", keeps_programs() and is_seen, all)
+    if not is_shared:
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def keeps_programs() -> bool:

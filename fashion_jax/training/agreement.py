@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,11 @@ import jax
 from fashion_jax.devices.job import named
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.devices.processes import exchange
+from fashion_jax.devices.shared_files import seen_by_this_process
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.paths import meeting_path
 
 _OWN = ("data.cache_dir",)  # fields of a config that may differ from machine to machine
-_SLOW = 10.0  # seconds until a file of another machine appears on a shared file system
 _SHOWN = 3  # differences that are told of a process
 
 
@@ -31,15 +28,13 @@ def check_agreement(record: Mapping[str, object], workdir: Path) -> None:
         workdir: which exists.
 
     Raises:
-        UserError: processes differ. Process 0 says which and in what, the others that it does.
+        UserError: processes differ; all of them say which and in what.
     """
-    with _meeting(workdir) as is_shared:
+    with seen_by_this_process(meeting_path(workdir)) as is_shared:
         own = {name: value for name, value in record.items() if name not in _OWN}
         found = exchange("agreement", own | {"--workdir is shared": is_shared}, differences)
-    if found and jax.process_index() == 0:
-        raise UserError(found)
     if found:
-        raise UserError("The processes of this run differ: process 0 says in what.")
+        raise UserError(found)
 
 
 def differences(records: list[dict[str, Any]]) -> str:
@@ -64,11 +59,11 @@ def differences(records: list[dict[str, Any]]) -> str:
     return ""
 
 
-def check_same_weights(params: Any, sources: Sequence[str]) -> None:
+def check_same_weights(weights: Any, sources: Sequence[str]) -> None:
     """Checks that a new run begins with the same weights in all processes, which may read them from their own files.
 
     Args:
-        params: the parameters that the run begins with, the same on all devices.
+        weights: the parameters and statistics that the run begins with, the same on all devices.
         sources: of weights, in the config; "" for none.
 
     Raises:
@@ -77,7 +72,7 @@ def check_same_weights(params: Any, sources: Sequence[str]) -> None:
     if jax.process_count() == 1 or not any(sources):
         return
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(fetch(params)):
+    for leaf in jax.tree.leaves(fetch(weights)):
         digest.update(leaf.tobytes())
     if different := exchange("weights", digest.hexdigest(), _different):
         raise UserError(
@@ -88,30 +83,3 @@ def check_same_weights(params: Any, sources: Sequence[str]) -> None:
 
 def _different(digests: Sequence[str]) -> list[int]:
     return [index for index, digest in enumerate(digests) if digest != digests[0]]
-
-
-@contextlib.contextmanager
-def _meeting(workdir: Path) -> Iterator[bool]:
-    """Yields whether this process sees a file that process 0 has written to the work directory for this start."""
-    path = meeting_path(workdir)
-    is_first = jax.process_index() == 0
-    token = uuid.uuid4().hex
-    if is_first:
-        path.write_text(token, encoding="utf-8")
-    token = exchange("token", token, lambda texts: texts[0])
-    try:
-        yield is_first or _holds(path, token)
-    finally:
-        if is_first:
-            path.unlink(missing_ok=True)
-
-
-def _holds(path: Path, token: str) -> bool:
-    deadline = time.monotonic() + _SLOW
-    while True:
-        with contextlib.suppress(OSError):
-            if path.read_text(encoding="utf-8") == token:
-                return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)

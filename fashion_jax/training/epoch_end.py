@@ -40,7 +40,9 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     began, epoch = time.monotonic(), run.schedule.epoch_ends[step]
     weights, split = loss_weights(config), run.dataset.splits["validation"]
     with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
-        metrics = split_metrics(split, predict_validation(run, state, step, task), weights)
+        log_probs = predict_validation(run, state, step, task)
+        with run.watchdog.paused():
+            metrics = split_metrics(split, log_probs, weights)
     timing["validation_seconds"] = time.monotonic() - began
     line: dict[str, Any] = {"epoch": epoch, "step": step}
     line["learning_rate"] = run.learning_rate(step, int(guard["rollbacks"]))

@@ -53,10 +53,12 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
     """Restores the state to continue from and returns its step and the state; step 0 has no state.
 
     The step is the last scheduled one before the first skipped update. Later ones are removed, so that an interrupted
-    run comes to the same result.
+    run comes to the same result. If none of those that are kept was scheduled, as where checkpoint.every_steps has
+    changed, it is the last one.
     """
     checkpoints = run.checkpoints
-    wanted = [step for step in checkpoints.steps() if step < asked.first_skipped and checkpoints.is_scheduled(step)]
+    before = [step for step in checkpoints.steps() if step < asked.first_skipped]
+    wanted = [step for step in before if checkpoints.is_scheduled(step)] or before
     found = checkpoints.restore_first(reversed(wanted), run.program.abstract_state)
     step, state = found or (0, None)
     run.schedule.start_at(state)

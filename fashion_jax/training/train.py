@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
-from fashion_jax.data.batches.pipeline import Images, canvas_shape, open_images, train_batches
+from fashion_jax.data.batches.pipeline import Images, canvas_shape, check_cache, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, load_dataset
 from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
@@ -27,6 +27,7 @@ from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.records.prepared_use import enlarged, misuse
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
 from fashion_jax.devices.processes import decided, meet
 from fashion_jax.errors import RunError, first_line
@@ -95,6 +96,8 @@ def train_and_evaluate(
     began = time.monotonic() if began is None else began
     check_config(config)
     mesh = create_mesh(devices)
+    if mesh.is_multi_process and mesh.devices.flat[0].platform == "gpu":
+        share_compilation_cache()
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     check_workdir(workdir)
@@ -256,6 +259,7 @@ def _open_run(
     together = config.steps_per_dispatch
     watchdog = Watchdog(config.watchdog_minutes, lambda: together * progress.pace.step_seconds, end)
     split, mesh = dataset.splits["validation"], start.program.mesh
+    check_cache((split, dataset.splits["train"]), config, image_shape(config), mesh)
     return Run(
         program=start.program,
         train_step=train_step,
@@ -317,7 +321,7 @@ def _new_state(program: Program, say: Say) -> TrainState:
     heads = head_names(program.config)
     begun = with_trunks(program.create_state(), model.name, heads, model.init_from, say)
     begun = with_heads(begun, program.taxonomy, heads, model.init_heads_from, say)
-    check_same_weights(begun.params, [*model.init_from.values(), model.init_heads_from])
+    check_same_weights((begun.params, begun.model_state), [*model.init_from.values(), model.init_heads_from])
     return restart_average(begun)
 
 

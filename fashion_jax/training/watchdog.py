@@ -41,7 +41,7 @@ class Watchdog:
             clock: for tests.
         """
         self._minutes, self._step_seconds, self._end, self._clock = minutes, step_seconds, end, clock
-        self._fed, self._step = clock(), 0
+        self._fed, self._step, self._is_paused = clock(), 0, False
 
     def feed(self, step: int | None = None) -> None:
         """Notes that the loop has reached a step or, without one, has gone on with what it does after the last one."""
@@ -58,11 +58,21 @@ class Watchdog:
 
     def check(self) -> None:
         """Ends the run if the limit is exceeded."""
-        if self._clock() - self._fed > self.limit:
+        if not self._is_paused and self._clock() - self._fed > self.limit:
             self._end(
                 f"The run has made no step for {self.limit / 60:.3g} minutes after step {self._step}"
                 f"{processes.laggards()}"
             )
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Waits while the block runs, which computes on the host and may take long."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self.feed(self._step)
+            self._is_paused = False
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ The libraries that decode are imported where files are opened, so that steps can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +119,23 @@ def open_images(
     if mode == "device" and mesh is not None:
         return DeviceImages(streamed, len(split), canvas, mesh, decoded)
     return CachedImages(streamed, len(split), canvas)
+
+
+def check_cache(splits: Iterable[Split], config: ConfigDict, shape: tuple[int, int], mesh: Mesh) -> None:
+    """Checks that the images of several splits fit together into the memory that data.cache asks for.
+
+    Args:
+        splits: that are opened one after the other, before which memory is still free.
+        config: see open_images.
+        shape: see open_images.
+        mesh: see open_images.
+
+    Raises:
+        UserError: they do not.
+    """
+    height, width = canvas_shape(config, shape)
+    if config.data.cache != "auto":  # which takes a part of the memory for each split
+        cache_mode(config.data.cache, sum(map(len, splits)) * height * width * 3, mesh)
 
 
 def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:

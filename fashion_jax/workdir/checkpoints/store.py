@@ -273,12 +273,12 @@ class Checkpoints:
         """Restores the first usable step of `steps`; raises what restore_latest raises.
 
         Args:
-            steps: in the order in which they are tried.
+            steps: in the order in which they are tried, which is that of process 0: others may have read other scores.
             like: see restore.
             damaged: steps that are known to be unusable, which are set aside too.
         """
         damaged = [*damaged]
-        for step in steps:
+        for step in decided("steps to restore", lambda: [*steps]):
             state, reason = None, ""
             try:
                 state = self.restore(step, like)
