@@ -103,10 +103,10 @@ def _checked(flags: argparse.Namespace, overrides: Overrides) -> tuple[ConfigDic
         UserError: a flag, a field or a path is wrong.
     """
     from fashion_jax.config.loading import load_config
-    from fashion_jax.training.launch import check
+    from fashion_jax.training.launch import check, default_workdir
 
     config = load_config(flags.config, overrides)
-    workdir = _default_workdir(flags.config) if flags.workdir is None else flags.workdir
+    workdir = default_workdir(flags.config) if flags.workdir is None else flags.workdir
     if not str(workdir):
         raise UserError("--workdir is empty: name a directory, or leave the flag out.")
     check(config, Path(workdir))
@@ -123,15 +123,6 @@ def _joined(job: Job, timeout: int, connections: Mapping[int, socket], workdir: 
     interruption.share_among_processes()
     with failing_together(functools.partial(write_stacks, workdir)):
         yield
-
-
-def _default_workdir(config: str) -> Path:
-    """Returns runs/CONFIGNAME, or the run that a config.json belongs to."""
-    from fashion_jax.workdir.paths import config_path, data_path
-
-    path = Path(config)
-    is_of_a_run = path == config_path(path.parent) and data_path(path.parent).is_file()
-    return path.parent if is_of_a_run else Path("runs") / path.stem
 
 
 if __name__ == "__main__":

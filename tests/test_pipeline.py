@@ -349,7 +349,7 @@ def test_the_splits_must_fit_together(ten, monkeypatch, cache, is_refused):
     split, pixels = ten
     monkeypatch.setattr(memory, "free_memory", lambda: 2 * pixels.size)
     with pytest.raises(UserError, match="the decoded images take") if is_refused else contextlib.nullcontext():
-        check_cache((split, split), config_of(cache=cache), SHAPE, create_mesh())
+        check_cache((split, split), cache, canvas_shape(config_of(), SHAPE), create_mesh())
     open_images(split, config_of(cache=cache), SHAPE, create_mesh())
 
 

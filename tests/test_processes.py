@@ -33,11 +33,11 @@ with processes.failing_together(lambda: None):
     except UserError as error:
         print(error, flush=True)
     import jax
-    from fashion_jax.devices.compilation_cache import keeps_programs, share_compilation_cache
+    from fashion_jax.devices.compilation_cache import keeps_programs, keep_cache_if_shared
     shared = Path(sys.argv[4])
     for folder, is_kept in ((shared, True), (shared / str(index), False))[: 1 + int(sys.argv[3])]:
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        share_compilation_cache()
+        keep_cache_if_shared()
         assert keeps_programs() == is_kept
     processes.meet("all are there")
     if index == int(sys.argv[3]):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from fashion_jax.config.loading import cache_root
 from fashion_jax.devices.processes import decided, exchange
@@ -27,12 +28,18 @@ def enable_compilation_cache(cache_dir: str) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
 
 
-def share_compilation_cache() -> None:
-    """Turns the cache off if its folder is not the same one for all processes; all processes call this.
+def share_compilation_cache(mesh: Mesh) -> None:
+    """Turns the cache off if several processes train on GPUs, and its folder is not the same one for all of them.
 
     JAX stores programs in process 0 only. On GPUs, XLA lets the processes that compile a program wait for each other's
     measurements: they would wait for process 0, which finds the program on its own disk and measures nothing.
     """
+    if mesh.is_multi_process and mesh.devices.flat[0].platform == "gpu":
+        keep_cache_if_shared()
+
+
+def keep_cache_if_shared() -> None:
+    """Turns the cache off if its folder is not the same one for all processes, which all call this."""
     folder = Path(str(jax.config.jax_compilation_cache_dir))  # type: ignore[attr-defined,unused-ignore]
     is_shared = decided("use of compiled programs", lambda: keeps_programs() and _can_be_written(folder))
     if is_shared:

@@ -109,6 +109,15 @@ def check(config: ConfigDict, workdir: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
 
 
+def default_workdir(config: str) -> Path:
+    """Returns the run that a config.json belongs to, given its path, or runs/CONFIGNAME for another config."""
+    from fashion_jax.workdir.paths import config_path, data_path
+
+    path = Path(config)
+    is_of_a_run = path == config_path(path.parent) and data_path(path.parent).is_file()
+    return path.parent if is_of_a_run else Path("runs") / path.stem
+
+
 def launch(config: ConfigDict, workdir: Path, began: float) -> list[dict[str, Any]]:
     """Trains after `check`, on all devices; returns the lines of metrics.jsonl.
 

@@ -96,8 +96,7 @@ def train_and_evaluate(
     began = time.monotonic() if began is None else began
     check_config(config)
     mesh = create_mesh(devices)
-    if mesh.is_multi_process and mesh.devices.flat[0].platform == "gpu":
-        share_compilation_cache()
+    share_compilation_cache(mesh)
     workdir = Path(workdir)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     check_workdir(workdir)
@@ -117,14 +116,7 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        if planned:
-            terminal.say(
-                f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, set "
-                "--config.time_limit= too."
-            )
-        elif config.time_limit:
-            config.update(Planner(config, dataset, mesh, terminal, began).fields())
-            check_config(config)
+        _plan(Planner(config, dataset, mesh, terminal, began), is_planned=bool(planned))
         canvas = canvas_shape(config, image_shape(config))
         for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
@@ -132,6 +124,19 @@ def train_and_evaluate(
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
         return _resume(start, lost, changes)
+
+
+def _plan(planner: Planner, *, is_planned: bool) -> None:
+    """Sets the fields of the config that time_limit chooses, unless they were chosen when the run began."""
+    config = planner.config
+    if is_planned:
+        planner.terminal.say(
+            f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, set "
+            "--config.time_limit= too."
+        )
+    elif config.time_limit:
+        config.update(planner.fields())
+        check_config(config)
 
 
 def _record(fields: Mapping[str, Any], dataset: Dataset, workdir: Path) -> dict[str, Any]:
@@ -259,7 +264,8 @@ def _open_run(
     together = config.steps_per_dispatch
     watchdog = Watchdog(config.watchdog_minutes, lambda: together * progress.pace.step_seconds, end)
     split, mesh = dataset.splits["validation"], start.program.mesh
-    check_cache((split, dataset.splits["train"]), config, image_shape(config), mesh)
+    canvas = canvas_shape(config, image_shape(config))
+    check_cache((split, dataset.splits["train"]), config.data.cache, canvas, mesh)
     return Run(
         program=start.program,
         train_step=train_step,

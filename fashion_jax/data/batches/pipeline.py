@@ -121,21 +121,20 @@ def open_images(
     return CachedImages(streamed, len(split), canvas)
 
 
-def check_cache(splits: Iterable[Split], config: ConfigDict, shape: tuple[int, int], mesh: Mesh) -> None:
+def check_cache(splits: Iterable[Split], asked: str, canvas: tuple[int, int], mesh: Mesh) -> None:
     """Checks that the images of several splits fit together into the memory that data.cache asks for.
 
     Args:
-        splits: that are opened one after the other, before which memory is still free.
-        config: see open_images.
-        shape: see open_images.
+        splits: that are opened one after the other, when nothing has been decoded yet.
+        asked: the field data.cache.
+        canvas: (height, width) of the decoded images.
         mesh: see open_images.
 
     Raises:
         UserError: they do not.
     """
-    height, width = canvas_shape(config, shape)
-    if config.data.cache != "auto":  # which takes a part of the memory for each split
-        cache_mode(config.data.cache, sum(map(len, splits)) * height * width * 3, mesh)
+    if asked != "auto":  # which takes a part of the memory for each split
+        cache_mode(asked, sum(map(len, splits)) * canvas[0] * canvas[1] * 3, mesh)
 
 
 def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
