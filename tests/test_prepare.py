@@ -1,5 +1,6 @@
 """Prepared directories: the same batches as the source, resumable, the same bytes whatever the workers."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -213,6 +214,29 @@ def test_other_splits_may_be_slices_of_the_prepared_ones(prepared, tiny_config):
     dataset = load_dataset(config)
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 100, "validation": 60, "test": 40}
     assert len(load_split(config, dataset.taxonomy, "test")) == 40
+
+
+def test_half_of_the_last_file_is_written_anew(prepared, tiny_config, tmp_path):
+    """TFDS leaves it where the disk is full."""
+    begun = Path(shutil.copytree(prepared, tmp_path / "begun"))
+    (begun / "dataset_info.json").write_text('{"citation": "')
+    prepare(tiny_config, begun, SHAPE, images_per_shard=50)
+    assert contents(begun) == contents(prepared)
+
+
+@pytest.mark.parametrize("name", ["Topwear\nlong", "Topwear "])
+def test_names_that_tfds_would_read_otherwise_are_refused(prepared, tiny_config, tmp_path, name):
+    dataset = load_dataset(tiny_config)
+    classes = dataset.taxonomy.classes
+    renamed = {**classes, "main": (*classes["main"][:-1], name)}
+    dataset = dataclasses.replace(dataset, taxonomy=dataclasses.replace(dataset.taxonomy, classes=renamed))
+    with pytest.raises(UserError, match="has a line break, or a space at an end"):
+        shards.plan_shards(tiny_config, dataset, tmp_path / "set", SHAPE, 50)
+
+
+def test_an_output_in_a_bucket_is_refused():
+    with pytest.raises(UserError, match="--output is 'gs:"):
+        parse(["--config", "configs/smoke.py", "--output", "gs://bucket/set"])
 
 
 def test_it_goes_on_where_it_was_stopped_and_ends_with_the_same_bytes(prepared, tiny_config, tmp_path, capsys):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
+from fashion_jax.atomic import read_text, remove_temporaries, replacing, unwritable, write_bytes
 from fashion_jax.command_line import folder_of_flag
 from fashion_jax.config.loading import config_to_json, read_config
 from fashion_jax.data.batches.image_stores import Images
@@ -34,6 +34,7 @@ from fashion_jax.data.records.prepared_index import (
 )
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.errors import UserError
+from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 
 _SHARD_BYTES = 32 << 20  # of pixels
@@ -124,7 +125,7 @@ def plan_shards(
 def is_complete(folder: Path) -> bool:
     """Returns whether a folder has all that makes it a TFDS directory; TFDS leaves half of a file on a full disk."""
     try:
-        json.loads((folder / _COMPLETE).read_bytes())
+        parse_json(read_text(folder / _COMPLETE))
     except (OSError, ValueError):
         return False
     return True
