@@ -16,7 +16,7 @@ from fashion_jax.data.decoding.pillow import kind_of
 from fashion_jax.data.sources.archive import extracted_whole
 from fashion_jax.data.sources.columns import Columns, is_parquet, read_columns, text_columns
 from fashion_jax.data.sources.stored_names import StoredNames
-from fashion_jax.data.sources.walk import PASSED_OVER, is_image, walk
+from fashion_jax.data.sources.walk import PASSED_OVER, ancestors, is_image, walk
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
@@ -167,22 +167,16 @@ def _once(found: Strings) -> Strings:
 
     def is_kept(path: str) -> bool:
         place = os.path.dirname(path.rstrip(os.sep))
-        leads_back = path in folders and os.path.islink(path) and _is_in(place, os.path.realpath(path))
-        return place in shortest and not leads_back and not any(above in folders for above in _above(place))
+        leads_back = path in folders and os.path.islink(path) and _leads_back(path)
+        return place in shortest and not leads_back and folders.isdisjoint((place, *ancestors(place)))
 
     return Strings(path for path in found if is_kept(path))
 
 
-def _is_in(place: str, folder: str) -> bool:
-    """Returns whether a path is a folder without links, or lies in it."""
-    return os.path.commonpath([os.path.realpath(place), folder]) == folder
-
-
-def _above(place: str) -> Iterator[str]:
-    """Yields a folder and those that it lies in, as its path names them."""
-    while place:
-        yield place
-        place = os.path.dirname(place) if place != os.path.dirname(place) else ""
+def _leads_back(link: str) -> bool:
+    """Returns whether a link leads to a folder that it lies in."""
+    place = os.path.realpath(os.path.dirname(link))
+    return os.path.realpath(link) in (place, *ancestors(place))
 
 
 def _inside(name: str, folder: str) -> Iterator[Input]:

@@ -43,7 +43,7 @@ _JOB = "_job.json"  # in a folder of predictions
 
 _JOB_LOCK = re.compile(r"_lock(-\d+-of-\d+)?")
 
-_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", "lock", _JOB} | _REPORT
+_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", _JOB} | _REPORT
 
 _END = ("end", "", "")
 
@@ -122,7 +122,7 @@ class _Links:
 
     def _is_read(self, target: str) -> bool:
         """Returns whether a folder is one that is read, or below one with no hidden folder between them."""
-        for folder in (target, *_ancestors(target)):
+        for folder in (target, *ancestors(target)):
             if folder in self._read:
                 return True
             if is_hidden(os.path.basename(folder)):
@@ -131,10 +131,11 @@ class _Links:
 
     def _add(self, folder: str) -> None:
         self._read.add(folder)
-        self._above.update(_ancestors(folder))
+        self._above.update(ancestors(folder))
 
 
-def _ancestors(path: str) -> Iterator[str]:
+def ancestors(path: str) -> Iterator[str]:
+    """Yields the folders that a path lies in, the nearest one first."""
     while (parent := os.path.dirname(path)) != path:
         yield (path := parent)
 
@@ -154,7 +155,7 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
                 count += 1
                 kind = _kind(entry)
                 is_lock = (entry.name == "lock" or _JOB_LOCK.fullmatch(entry.name)) and kind == "file"
-                if is_lock or entry.name in _TELLING - {"lock"}:
+                if is_lock or entry.name in _TELLING:
                     told.add(entry.name)
                 yield f"{entry.name}\0{kind}"  # a name has no NUL, which comes before all other characters
 
@@ -198,7 +199,7 @@ def _is_workdir(told: set[str], count: int) -> bool:
     """Whether a folder is the work directory of a run, which has only its lock when it begins.
 
     Args:
-        told: the names that it has of _TELLING and of locks of a job.
+        told: the names that it has of _TELLING, and of the locks of a run and a job.
         count: how many names it has.
     """
     has_run = "checkpoints" in told or {"taxonomy.json", "data.json"} <= told
