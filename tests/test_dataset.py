@@ -155,6 +155,20 @@ def test_evaluation_drops_what_training_has_dropped_with_its_other(tmp_path):
     assert list(found.ids) == list(dataset.splits["validation"].ids) and "31" not in found.ids
 
 
+def test_other_data_is_measured_on_all_classes_of_the_run(tmp_path):
+    """Few images of a class in the training split of a new table are no reason to leave its validation images out."""
+    taxonomy = load(tmp_path, min_images_per_class=4).taxonomy
+    hat = {"masterCategory": "Headwear", "subCategory": "Hats"}
+    rows = changed({0: hat, 30: hat})
+    scarce = [row for row in rows if row[2] != "Shoes" or int(row[0]) in (2, 32)]
+    assert len(scarce) < len(rows)
+    write_shop(tmp_path, scarce, HEADER)
+    config = shop_config(tmp_path, splits="fold", min_images_per_class=4)
+    found = load_split(config, taxonomy, "validation")
+    assert "32" in found.ids and "30" not in found.ids
+    assert found.left_out["class with fewer than 4 training images"] == ["0", "30"]
+
+
 def test_all_images_need_no_columns_of_splits_and_groups(tmp_path):
     dataset = load(tmp_path)
     write_table(tmp_path / "more.csv", [("1", "Footwear", "Shoes")], HEADER[:3])

@@ -140,7 +140,7 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
     if data.source in ("csv", "folder") and os.path.isfile(folder):
         check_archive(folder)
     elif data.source == "csv":
-        table_file(data.csv, folder)
+        table_file(data.csv, folder, data.path)
         names |= _split_files(data.splits, folder) if split != ALL else {}
     elif data.source == "folder":
         check_folder(folder)
@@ -175,7 +175,7 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
         table = merge_rare(table, assigned["train"], len(data.levels), data.min_images_per_class)
     assigned, rare = drop_rare(table, assigned, len(data.levels), data.min_images_per_class)
     if rare:
-        left_out[f"class with fewer than {data.min_images_per_class} training images"] = rare
+        left_out[_rare_words(data)] = rare
     _check_sizes(assigned, config.batch_size)
     taxonomy = fixed or _taxonomy(data.levels, table.paths.select(assigned["train"]))
     images = np.concatenate(list(assigned.values()))
@@ -206,7 +206,9 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
         return dataclasses.replace(_split(merged, taxonomy), left_out=left_out)
     if data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
-    assigned, _ = drop_rare(merged, assigned, len(data.levels), data.min_images_per_class)
+    assigned, rare = drop_rare(merged, assigned, len(data.levels), data.min_images_per_class, taxonomy)
+    if rare:
+        left_out = left_out | {_rare_words(data): rare}
     if name not in assigned or not len(assigned[name]):
         raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
     return dataclasses.replace(_split(merged.select(assigned[name]), taxonomy), left_out=left_out)
@@ -306,6 +308,11 @@ def _check_sizes(assigned: Assigned, batch_size: int) -> None:
             )
     if (count := len(assigned["train"])) < batch_size:
         raise UserError(f"batch_size is {batch_size}, but the training split has only {count} images: lower it.")
+
+
+def _rare_words(data: DataFields) -> str:
+    """Returns the reason to leave out the images of rare classes."""
+    return f"class with fewer than {data.min_images_per_class} training images"
 
 
 def _distinct(paths: LabelPaths) -> list[Labels]:

@@ -34,19 +34,24 @@ def merge_unknown(table: Table, taxonomy: Taxonomy) -> Table:
 
     They are renamed even where the run has dropped its "Other" as rare: their images were then dropped with it.
     """
-    known = {composed(name) for names in taxonomy.classes.values() for name in names}
-    distinct = table.paths.distinct
+    known, distinct = _known(taxonomy), table.paths.distinct
     for depth in range(1, len(taxonomy.levels) + 1):
         distinct = [path if class_name(path[:depth]) in known else _merged(path, depth) for path in distinct]
     return dataclasses.replace(table, paths=LabelPaths(distinct, table.paths.codes))
 
 
-def drop_rare(table: Table, assigned: Assigned, num_levels: int, min_images: int) -> tuple[Assigned, list[str]]:
-    """Removes classes of fewer than `min_images` training images from all splits; returns these and the removed ids."""
-    dropped = []
+def drop_rare(
+    table: Table, assigned: Assigned, num_levels: int, min_images: int, trained: Taxonomy | None = None
+) -> tuple[Assigned, list[str]]:
+    """Removes classes of fewer than `min_images` training images from all splits; returns these and the removed ids.
+
+    Classes of the taxonomy `trained` stay: a run that has learnt them is measured on them, however few images of them
+    are in the training split of other data.
+    """
+    dropped, kept = [], _known(trained) if trained else set()
     for depth in range(num_levels, 0, -1):
         counts = _training_counts(table.paths, assigned["train"], depth)
-        rare = {path for path, count in counts.items() if count < min_images}
+        rare = {path for path, count in counts.items() if count < min_images and class_name(path) not in kept}
         is_rare = np.array([path[:depth] in rare for path in table.paths.distinct], bool)
         gone = {split: is_rare[table.paths.codes[images]] for split, images in assigned.items()}
         dropped += [images[gone[split]] for split, images in assigned.items()]
@@ -80,6 +85,10 @@ def _training_counts(paths: LabelPaths, train: np.ndarray, depth: int) -> dict[L
         if total and all(path[:depth]):
             counts[path[:depth]] += total
     return counts
+
+
+def _known(taxonomy: Taxonomy) -> set[str]:
+    return {composed(name) for names in taxonomy.classes.values() for name in names}
 
 
 def _name(path: Labels) -> str:

@@ -6,13 +6,17 @@ It is a folder like any table of products: `styles.csv` (columns id, masterCateg
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -123,7 +127,9 @@ def write_catalogue(directory: Path, num_images: int, seed: int, label_noise: fl
         # Spawned, since JAX's threads do not survive a fork.
         workers = min(len(chunks), usable_processors())
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-            labels = list(pool.map(write, chunks))
+            with _without_main():
+                drawn = pool.map(write, chunks)
+            labels = list(drawn)
     with (directory / "styles.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["id", "masterCategory", "subCategory"])
@@ -159,6 +165,20 @@ def _is_complete(folder: Path, num_images: int) -> bool:
         return (folder / "styles.csv").is_file() and len(os.listdir(folder / "images")) == num_images
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the program that runs from workers that start in the block, which would import it, and so run it again.
+
+    A user's script that trains need not have `if __name__ == "__main__"`, then.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _end_with_parent() -> None:

@@ -7,6 +7,7 @@ newly installed decoder counts at once. The processes of a run that see the same
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -69,10 +70,19 @@ def check_files(files: Files, cache: Path, *, is_divided: bool = False) -> Check
 
 
 def _identity(files: Files) -> str:
-    """Returns a digest of the names of all files, and of the status of some."""
+    """Returns a digest of the names of all files, and of the status of some, with their numbers in the file system.
+
+    Copies may have the same names, sizes and times, but not the same numbers. A file system that numbers a file
+    differently on each machine makes every process check all files.
+    """
     some = np.unique(np.linspace(0, max(len(files) - 1, 0), min(_COMPARED, len(files))).astype(int))
-    status, _ = _status(files.select(some))
-    return digest_of_ids([digest_of_ids(files.names), *map(str, status.ravel().tolist())])
+    chosen = files.select(some)
+    status, _ = _status(chosen)
+    numbers = []
+    for i in range(len(chosen)):
+        with contextlib.suppress(OSError, ValueError):
+            numbers.append(os.stat(chosen[i]).st_ino)
+    return digest_of_ids([digest_of_ids(files.names), *map(str, [*status.ravel().tolist(), *numbers])])
 
 
 def _check(files: Files, cache: Path, share: Share) -> Checked:

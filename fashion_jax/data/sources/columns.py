@@ -172,6 +172,7 @@ def _parts_of_csv(path: Path, wanted: Mapping[str, str], optional: Sequence[str]
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
         widths = range(max((i for i, name in enumerate(header, 1) if name), default=0), len(header) + 1)
         while chunk := list(itertools.islice(rows, _CHUNK)):
+            _check_quotes(path, chunk, len(header), delimiter)
             whole, ragged = _padded([(line, row) for line, row in chunk if row != first], widths, places)
             if whole:
                 columns = {name: all_composed([row[i].strip() for _, row in whole]) for name, i in places.items()}
@@ -210,6 +211,21 @@ def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
             f"The table {str(path)!r} cannot be read, as quotes are wrong in the row that begins in line {line} "
             f'({error}): close every cell that begins with a quote, and write quotes inside such a cell twice ("").'
         ) from error
+
+
+def _check_quotes(path: Path, rows: Sequence[tuple[int, list[str]]], width: int, delimiter: str) -> None:
+    """Checks that no cell holds whole rows, which a quote at the beginning of a cell does that is not meant as one.
+
+    Such a cell has as many delimiters in its first and last line as the rows they are of, and so have all between.
+    """
+    for line, row in rows:
+        for place, cell in enumerate(row):
+            counts = [text.count(delimiter) for text in _LINE_BREAK.split(cell)]
+            if len(counts) > 2 and width > 2 and counts == [width - 1 - place, *[width - 1] * (len(counts) - 2), place]:
+                raise UserError(
+                    f"The table {str(path)!r} has a cell in line {line} that holds {len(counts) - 1} rows, since it "
+                    'begins with a quote: write the quote twice (""), and the cell between quotes.'
+                )
 
 
 def _padded(
@@ -276,28 +292,33 @@ def _delimiter(path: Path, wanted: Iterable[str]) -> str:
 
 
 def _read_parquet(path: Path, wanted: Mapping[str, str], optional: Sequence[str]) -> Iterator[Part]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with path.open("rb") as opened, pq.ParquetFile(opened) as file:
         stored = file.schema_arrow.names
         header = _header(stored)
         places = {name: header.index(name) for name in _names(path, header, wanted, optional)}
+        for name, place in places.items():
+            if pa.types.is_nested(kind := file.schema_arrow.field(place).type):
+                raise UserError(
+                    f"The table {str(path)!r} has lists or tables in the cells of its column {name!r} ({kind}): save "
+                    "it with a column of texts or numbers for each part that is needed."
+                )
         first = 1
         for batch in file.iter_batches(_CHUNK, columns=[stored[place] for place in places.values()]):
-            values = {name: [_as_text(x, name) for x in batch[stored[i]].to_pylist()] for name, i in places.items()}
+            values = {name: [_as_text(x) for x in batch[stored[i]].to_pylist()] for name, i in places.items()}
             numbers = np.arange(first, first + batch.num_rows)
             first += batch.num_rows
             yield Part({name: all_composed(texts) for name, texts in values.items()}, numbers, [])
 
 
-def _as_text(value: Any, column: str) -> str:
+def _as_text(value: Any) -> str:
     """Converts a value of a Parquet table to the text that a person would write: 1163, not 1163.0."""
     if isinstance(value, str):
         return value.strip()
     if value is None or value != value:
         return ""
-    if isinstance(value, list | tuple | dict):
-        raise ValueError(f"its column {column!r} holds {type(value).__name__}s, not texts or numbers")
     if isinstance(value, bytes):
         return value.decode("utf-8").strip()
     if isinstance(value, float) and value.is_integer():

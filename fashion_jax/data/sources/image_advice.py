@@ -40,7 +40,7 @@ def image_advice(data: DataFields, folder: Path) -> str:
     patterns = image_patterns(data)
     used = pattern_columns(patterns)
     wanted = {**dict.fromkeys(used, "data.image"), **dict.fromkeys(map(composed, data.levels.values()), "data.levels")}
-    columns = next(read_columns(table_file(data.csv, folder), wanted, [])).columns
+    columns = next(read_columns(table_file(data.csv, folder, data.path), wanted, [])).columns
     rows = _sample(patterns, columns, folder)
     found = _found(patterns, rows, folder)
     files = [path for path, error in itertools.islice(walk(str(folder)), _MAX_FILES) if not error and is_image(path)]
@@ -171,7 +171,7 @@ def _explanation(pairs: Sequence[tuple[Mapping[str, str], str]], used: Sequence[
     """Explains values that no pattern turns into names of files; "" if they are not of these kinds."""
     for row, file in pairs:
         for column in used:
-            if re.match(r"https?://", row[column]):
+            if re.match(r"[a-z][a-z0-9+.-]+://", row[column], re.IGNORECASE):
                 return (
                     f"{column!r} holds addresses, and nothing is downloaded: download the images into data.path, and "
                     "name the files in data.image by a column, such as images/{id}.jpg"
@@ -180,5 +180,11 @@ def _explanation(pairs: Sequence[tuple[Mapping[str, str], str]], used: Sequence[
                 return (
                     f"the table has lost the zeros that {column!r} began with ({row[column]} is {file} in data.path): "
                     "make it anew with this column as text"
+                )
+            last, name = _last_part(row[column]), os.path.basename(file)
+            if last != name and last.casefold() == name.casefold():
+                return (
+                    f"{column!r} and the files differ in upper and lower case ({row[column]} is {file} in data.path): "
+                    "rename the files, or correct the column"
                 )
     return ""

@@ -115,7 +115,7 @@ def read_table(data: DataFields, folder: Path) -> tuple[Table, LeftOut]:
         UserError: the folder, the table or a column is missing, the table cannot be read, or more than
             data.max_bad_fraction of its rows would be left out.
     """
-    path = table_file(data.csv, folder)
+    path = table_file(data.csv, folder, data.path)
     columns = _Columns.of(data)
     unit = "row" if is_parquet(path) else "line"
     names = ImageNames(columns.patterns, str(folder), unit)
@@ -261,8 +261,13 @@ def image_patterns(data: DataFields) -> list[str]:
     return [composed(os.path.expanduser(pattern)) for pattern in patterns]
 
 
-def table_file(csv: str, folder: Path) -> Path:
+def table_file(csv: str, folder: Path, source: str) -> Path:
     """Returns the path of the table in the folder of the images: data.csv, or styles.csv if that is empty.
+
+    Args:
+        csv: the field data.csv.
+        folder: of the images; if data.path is a zip, it has been extracted there.
+        source: the field data.path.
 
     Raises:
         UserError: the folder or the table is missing.
@@ -272,11 +277,13 @@ def table_file(csv: str, folder: Path) -> Path:
     path = stored_path(folder / name)
     if not os.path.isfile(path):
         default = "" if csv else " (the default)"
-        elsewhere = [str(other) for other in (Path(name).absolute(), folder.parent / name) if other.is_file()]
+        beside = Path(os.path.expanduser(source)).absolute().parent if source else folder.parent
+        elsewhere = [str(other) for other in (Path(name).absolute(), beside / name) if other.is_file()]
         there = sorted(other.name for other in folder.iterdir() if other.suffix.casefold() in _TABLES)
         found = " or ".join(map(repr, (elsewhere or there)[:3]))
         way_out = found or "the table's name; it is relative to data.path"
-        raise UserError(f"There is no table {str(path)!r}{default}: set data.csv to {way_out}.")
+        place = os.path.join(source or folder, name)
+        raise UserError(f"There is no table {place!r}{default}: set data.csv to {way_out}.")
     return path
 
 
