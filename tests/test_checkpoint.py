@@ -260,7 +260,19 @@ def test_a_deleted_directory_is_not_made_again(tmp_path, said):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_disk_without_room_for_two_saves_is_told_before_the_first(tmp_path, monkeypatch):
+def test_a_best_checkpoint_that_is_gone_is_told(tmp_path, said):
+    checkpoints = Checkpoints(tmp_path, keep=2, say=said.append)
+    for step, score in ((1, 0.5), (2, 0.9), (3, 0.7)):
+        checkpoints.save_now(step, small_state(step))
+        checkpoints.add_score(step, score)
+    assert checkpoints.restore_best(small_state())[0] == 2 and not said
+    shutil.rmtree(tmp_path / "2")
+    assert checkpoints.restore_best(small_state())[0] == 3
+    assert len(said) == 1 and "of step 2, is not in" in said[0]
+
+
+def test_a_disk_without_room_for_its_saves_is_told_before_the_first(tmp_path, monkeypatch):
+    """With keep=1 these are three: the latest one, the best one, and the one that is being written."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
     like = {"w": jax.ShapeDtypeStruct((1 << 20, 10), jnp.float32)}  # 40 MiB, and 16 more
     stat = os.statvfs(".")
@@ -272,13 +284,13 @@ def test_a_disk_without_room_for_two_saves_is_told_before_the_first(tmp_path, mo
             checkpoints.check_room(like)
         except RunError as error:
             assert f"{mib} MiB are free" in str(error) and "--workdir on another disk" in str(error)
-            assert ("112 MiB are needed" in str(error)) == (not checkpoints.steps())
+            assert f"{56 * (3 - len(checkpoints.steps()))} MiB are needed" in str(error)
             return False
         return True
 
-    assert [is_enough(111), is_enough(112)] == [False, True]
+    assert [is_enough(167), is_enough(168)] == [False, True]
     checkpoints.save_now(1, small_state())
-    assert [is_enough(55), is_enough(56)] == [False, True]
+    assert [is_enough(111), is_enough(112)] == [False, True]
 
 
 def test_a_save_asks_jax_for_no_preemption(tmp_path, monkeypatch):

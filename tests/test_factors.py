@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,16 @@ def test_expressions_that_are_found_nowhere_or_freeze_everything_are_refused(con
     config.learning_rate_factors = {"": 0.0}
     with pytest.raises(UserError, match="freeze all"):
         params_of(config)
+
+
+@pytest.mark.parametrize("factors", [{"^trunk/": 0.1, "trunk/conv1/": 0.0}, {"conv": 0.5, "conv1": 0.1}])
+def test_an_expression_that_decides_nothing_is_refused(config, factors):
+    config.learning_rate_factors = factors
+    (wide, _), (narrow, _) = factors.items()
+    with pytest.raises(UserError, match=rf"'{re.escape(wide)}' comes before it .* put '{re.escape(narrow)}' first"):
+        factors_of(config).check_order(params_of(config))
+    config.learning_rate_factors = dict(reversed(factors.items()))
+    factors_of(config).check_order(params_of(config))
 
 
 def test_split_trees_are_merged_again(config):

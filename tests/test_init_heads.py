@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -8,9 +11,10 @@ from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import UserError
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
-from fashion_jax.training.init_heads import with_heads
+from fashion_jax.training.init_heads import _common, with_heads
 from fashion_jax.training.sources import check_heads
 from fashion_jax.workdir.files import read_taxonomy
+from fashion_jax.workdir.paths import taxonomy_path
 from fashion_jax.workdir.trained import load_trained
 
 
@@ -42,8 +46,28 @@ def test_classes_of_the_same_path_keep_their_weights_and_others_are_new(finished
 
 
 def test_a_run_without_such_heads_is_refused(finished_run, tmp_path):
-    check_heads({"main": "linear", "sub": "sub"}, str(finished_run), tmp_path)
+    check_heads({"main": "linear", "sub": "sub"}, "resnet10", str(finished_run), tmp_path)
     with pytest.raises(UserError, match=r"heads are main \(main\), sub \(sub\), but this run's are brand \(sub\)"):
-        check_heads({"brand": "sub"}, str(finished_run), tmp_path)
+        check_heads({"brand": "sub"}, "resnet10", str(finished_run), tmp_path)
+    with pytest.raises(UserError, match=r"features of resnet10, but model\.name is 'resnet50'"):
+        check_heads({"main": "main", "sub": "sub"}, "resnet50", str(finished_run), tmp_path)
     with pytest.raises(UserError, match=r"init_heads_from is '.*nowhere'.*--workdir"):
-        check_heads({"sub": "sub"}, str(tmp_path / "nowhere"), tmp_path)
+        check_heads({"sub": "sub"}, "resnet10", str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_a_taxonomy_that_is_not_the_checkpoints_is_refused(finished_run, tiny_config, tmp_path):
+    """Two classes that were exchanged there would begin with each other's weights."""
+    source = shutil.copytree(finished_run, tmp_path / "source")
+    path = taxonomy_path(source)
+    taxonomy = json.loads(path.read_text())
+    first, second, *_ = taxonomy["classes"]["sub"]
+    text = path.read_text().replace(first, "?").replace(second, first).replace("?", second)
+    path.write_text(text)
+    known = read_taxonomy(source)
+    program = create_program(tiny_config, known, create_mesh(jax.devices()[:1]))
+    with pytest.raises(UserError, match=r"other classes|taxonomy"):
+        with_heads(program.create_state(), known, head_names(tiny_config), str(source), print)
+
+
+def test_classes_are_the_same_however_their_letters_are_composed():
+    assert _common(["Shoes", "Schu\u0308rzen"], ["Sch\u00fcrzen", "Hats"]) == ([1], [0])

@@ -29,6 +29,36 @@ def check_combinations(config: ConfigDict) -> None:
     _check_effects(config)
 
 
+def check_new_run(config: ConfigDict) -> None:
+    """Checks what must hold for a run that begins now; runs that earlier versions have begun may go on without it.
+
+    Raises:
+        UserError: a field would have no effect, or the wrong one.
+    """
+    heads = head_names(config)
+    for level in config.loss_weights:
+        if not loss_weights(config).get(level, 1) and not config.model.init_heads_from:
+            others = {other: head for other, head in heads.items() if other != level}
+            raise UserError(
+                f"loss_weights.{level} is 0, so that its head would stay as it was drawn, but predictions would use "
+                f"it: give it no head, by model.heads={others}, or a weight above 0."
+            )
+    for level in config.label_smoothing:
+        if level not in heads:
+            raise UserError(f"label_smoothing has {level!r}, but model.heads gives it no head: take it out.")
+    if config.rare_classes.beta != 0.999 and "effective" not in config.rare_classes.weights.values():
+        raise UserError(
+            f"rare_classes.beta is {config.rare_classes.beta}, but no level of rare_classes.weights is effective: set "
+            "one."
+        )
+    fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
+    if config.num_epochs < fewest and not config.time_limit:
+        raise UserError(
+            f"num_epochs is {config.num_epochs}, but the last epoch of {config.schedule} has hardly any learning "
+            f"rate if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest}."
+        )
+
+
 def best_metric(config: ConfigDict) -> str:
     """Returns the metric of metrics.jsonl by which the best checkpoint is chosen."""
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"

@@ -24,7 +24,10 @@ COLUMN = "column"  # names the column of splits in a table such as {"column": "s
 
 _COLUMN_TABLE = "a table that names a column and values of it, such as {'column': 'split', 'validation': 'val'}"
 
-_NAME = r"[A-Za-z_]\w*"  # name of a level or a split
+_SPLIT_NAMES = "a table whose splits are named by letters, digits and _, the first of which is no digit"
+_NO_ALL = "a table without a split named all, which stands for every image"
+
+_NAME = r"[^\W\d]\w*"  # name of a level or a split
 
 # A check returns a description of valid values, or "" if the value is valid.
 Check = Callable[[Any], str]
@@ -94,7 +97,7 @@ def _level_table(check_value: Check, empty: bool) -> Check:
             return "a table of levels, such as {'main': …, 'sub': …}"
         for level, value in x.items():
             if not isinstance(level, str) or not re.fullmatch(_NAME, level):
-                return "a table whose levels are named by letters, digits and _"
+                return "a table whose levels are named by letters, digits and _, the first of which is no digit"
             if wrong := check_value(value):
                 return f"a table whose values are each {wrong}"
         return ""
@@ -205,15 +208,19 @@ def _splits(x: Any) -> str:
     if isinstance(x, str) and x:
         return ""
     if isinstance(x, dict) and COLUMN in x:
-        names = [x[COLUMN], *x]
-        good = all(isinstance(name, str) and name for name in names)
+        splits = [name for name in x if name != COLUMN]
+        if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in splits):
+            return _SPLIT_NAMES
+        if "all" in splits:
+            return _NO_ALL
+        good = isinstance(x[COLUMN], str) and x[COLUMN]
         return "" if good and all(isinstance(value, str | int) for value in x.values()) else _COLUMN_TABLE
     if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
         return f"the name of a column, {_COLUMN_TABLE}, or a table with train and validation in it{_meant_splits(x)}"
     if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
-        return "a table whose splits are named by letters, digits and _"
+        return _SPLIT_NAMES
     if "all" in x:
-        return "a table without a split named all, which stands for every image"
+        return _NO_ALL
     if all(isinstance(value, str) and value for value in x.values()):
         return ""
     fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]

@@ -47,8 +47,8 @@ def find_config(name: str) -> Path:
     """
     if name in config_names():
         return configs_folder() / f"{name}.py"
-    path = Path(name)
-    if os.path.isfile(name) and path.suffix == ".py":
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path) and path.suffix == ".py":
         return path
     close = difflib.get_close_matches(path.stem, config_names(), n=1, cutoff=0.6) if path.suffix in ("", ".py") else []
     hint = f"; did you mean {close[0]}?" if close else "."

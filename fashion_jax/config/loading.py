@@ -130,7 +130,8 @@ def portable_config(config: ConfigDict, canvas: tuple[int, int]) -> ConfigDict:
     data.canvas_size = list(canvas)
     if isinstance(data.splits, dict) and not split_column(data.splits):
         data.splits = {name: os.path.basename(x) if isinstance(x, str) else x for name, x in data.splits.items()}
-    if any(map(os.path.isabs, [data.image] if isinstance(data.image, str) else data.image)):
+    patterns = [data.image] if isinstance(data.image, str) else data.image
+    if any(os.path.isabs(os.path.expanduser(pattern)) for pattern in patterns):
         data.image = "images/{id}.jpg"
     if data.source == "tfds" and os.path.isabs(os.path.expanduser(data.tfds)):
         data.tfds = ""
@@ -170,7 +171,8 @@ def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> C
         _set(config, field, value, is_text=is_text)
     named = [field for field, _ in fields] + ([] if is_of_a_run else ["data.path"])  # a config file may set it
     if _names_only_a_path(config.data.source, named):
-        config.data.source = _source_at(config.data.path, config.data.csv)
+        names_columns = bool({"data.image", "data.levels"}.intersection(named)) and any(config.data.levels.values())
+        config.data.source = _source_at(config.data.path, config.data.csv, names_columns=names_columns)
     check_config(config)
     _check_is_read(config.data.source, fields)
     return config
@@ -181,14 +183,18 @@ def _names_only_a_path(source: str, fields: Sequence[str]) -> bool:
     return source == "catalogue" and "data.path" in fields and "data.source" not in fields
 
 
-def _source_at(path: object, csv: object) -> object:
-    """Returns the source that suits data.path and data.csv; without a path, the catalogue."""
+def _source_at(path: object, csv: object, *, names_columns: bool) -> object:
+    """Returns the source that suits data.path and data.csv; without a path, the catalogue.
+
+    Columns that the user has named are those of a table, if there is one.
+    """
     if not path:
         return "catalogue"
     names = _names(os.path.expanduser(str(path)))
     if "dataset_info.json" in names:
         return "tfds"
-    return "csv" if csv or "styles.csv" in names else "folder"
+    has_table = names_columns and any(name.lower().endswith((".csv", ".tsv", ".parquet")) for name in names)
+    return "csv" if csv or has_table or "styles.csv" in names else "folder"
 
 
 def _names(path: str) -> set[str]:

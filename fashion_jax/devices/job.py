@@ -10,9 +10,14 @@ from collections.abc import Mapping, Sequence
 from fashion_jax.errors import UserError, first_line
 
 # What names each part of a job, the first that is set. JAX's own variables come before those of torchrun, and those
-# before what JAX finds in the variables of Slurm and Open MPI and in the metadata of a TPU.
-_COUNTS = ("JAX_NUM_PROCESSES", "WORLD_SIZE")
-_INDICES = ("JAX_PROCESS_ID", "RANK", "JOB_COMPLETION_INDEX")  # the last one is of an indexed job of Kubernetes
+# before those of Open MPI, and last what JAX finds in the variables of Slurm and Open MPI and in the metadata of a TPU.
+_COUNTS = ("JAX_NUM_PROCESSES", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE")
+_INDICES = (
+    *("JAX_PROCESS_ID", "RANK", "OMPI_COMM_WORLD_RANK"),
+    "JOB_COMPLETION_INDEX",  # of an indexed job of Kubernetes
+)
+_LOCAL = (("LOCAL_RANK", "LOCAL_WORLD_SIZE"), ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"))
+_BESIDE_TORCHRUN = 1  # added to its port, where torchrun itself listens
 _NAMED = 8  # processes that a sentence names at most
 _NEEDED = "JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0)"
 
@@ -57,9 +62,10 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
         UserError: there is no job, or a variable has a wrong value.
     """
     address, count, index = _address(variables), _number(variables, _COUNTS), _number(variables, _INDICES)
-    local: tuple[int, ...] | None = None
+    local = _local_device(variables)
     if None in (address, count, index):
-        address, count, index, local = _detected(address, count, index, timeout)
+        address, count, index, found = _detected(address, count, index, timeout)
+        local = local or found
     if address is None or count is None or index is None:
         where = ", as scripts/launch/jobset.yaml does" if "KUBERNETES_SERVICE_HOST" in variables else ""
         raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}{where}.")
@@ -69,8 +75,8 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
         raise UserError(
             f"This process has the number {index} of {count}, but numbers go from 0 to {count - 1}: see {_INDICES[0]}."
         )
-    if local and re.fullmatch(r"1(\(x\d+\))?", variables.get("SLURM_STEP_TASKS_PER_NODE", "")):
-        local = None  # JAX gives each task of Slurm one GPU, but a task that is alone on its node may use all
+    if local and _is_alone(variables):
+        local = None  # JAX gives each task one GPU, but one that is alone on its node may use all
     host, port = _split(address)
     return Job(host, port, count, index, _local_devices(variables, local))
 
@@ -79,8 +85,25 @@ def _address(variables: Mapping[str, str]) -> str | None:
     if address := variables.get("JAX_COORDINATOR_ADDRESS"):
         return address
     if "MASTER_ADDR" in variables and "MASTER_PORT" in variables:
-        return f"{variables['MASTER_ADDR']}:{variables['MASTER_PORT']}"
+        port = variables["MASTER_PORT"]
+        if variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and port.isdecimal():
+            port = str(int(port) + _BESIDE_TORCHRUN)
+        return f"{variables['MASTER_ADDR']}:{port}"
     return None
+
+
+def _local_device(variables: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Returns the GPU of a process that torchrun or Open MPI has started beside others on its machine."""
+    for rank, size in _LOCAL:
+        if (_number(variables, (size,)) or 1) > 1 and (number := _number(variables, (rank,))) is not None:
+            return (number,)
+    return None
+
+
+def _is_alone(variables: Mapping[str, str]) -> bool:
+    """Returns whether Slurm or Open MPI has started no other process on this machine."""
+    tasks, size = variables.get("SLURM_STEP_TASKS_PER_NODE", ""), variables.get("OMPI_COMM_WORLD_LOCAL_SIZE")
+    return bool(re.fullmatch(r"1(\(x\d+\))?", tasks)) or size == "1"
 
 
 def _number(variables: Mapping[str, str], names: tuple[str, ...]) -> int | None:

@@ -243,9 +243,10 @@ class _Watch:
     def _miss_others(self) -> None:
         """Leaves a note on a process that has given no new sign of life for too long; process 0 calls it."""
         now = time.monotonic()
-        for key, sign in self._client.key_value_dir_get(_SIGNS):
-            index = key.rpartition("/")[2]
-            if self._heard.get(index, ("", 0.0))[0] != sign:
+        signs = {key.rpartition("/")[2]: sign for key, sign in self._client.key_value_dir_get(_SIGNS)}
+        for index in map(str, range(self._count)):
+            sign = signs.get(index, "")  # of one that has stopped in its first seconds
+            if index not in self._heard or self._heard[index][0] != sign:
                 self._heard[index] = sign, now
             elif now - self._heard[index][1] > _SILENCE + self._pause:
                 note = {"words": _silent(index), "status": EXIT_PREEMPTED}

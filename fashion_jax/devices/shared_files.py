@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from fashion_jax.atomic import write_text
 from fashion_jax.devices.processes import exchange
 
 _SLOW = 10.0  # seconds until a file of another machine appears on a shared file system
@@ -27,7 +28,7 @@ def seen_by_this_process(path: Path) -> Iterator[bool]:
     is_first = jax.process_index() == 0
     token = uuid.uuid4().hex
     if is_first:
-        path.write_text(token, encoding="utf-8")
+        write_text(path, token)
     token = exchange("token", token, lambda texts: texts[0])
     try:
         yield is_first or _holds(path, token)

@@ -54,6 +54,23 @@ class Factors:
             raise UserError("learning_rate_factors and model.frozen freeze all parameters: leave some to be trained.")
         return factors
 
+    def check_order(self, params: Any) -> None:
+        """Checks that each expression decides the factor of a parameter, which it does not behind wider ones.
+
+        Raises:
+            UserError: one does not.
+        """
+        paths = ["/".join(_names(path)) for path, _ in jax.tree.flatten_with_path(params)[0]]
+        for i, (pattern, factor) in enumerate(self.patterns):
+            earlier = [other for other, _ in self.patterns[:i]]
+            found = [path for path in paths if re.search(pattern, path)]
+            first = [next((other for other in earlier if re.search(other, path)), None) for path in found]
+            if found and None not in first:
+                raise UserError(
+                    f"learning_rate_factors has {pattern!r} (factor {factor:g}), but {first[0]!r} comes before it and "
+                    f"decides for {found[0]}: put {pattern!r} first, or take it out."
+                )
+
     def split(self, params: Any) -> tuple[Any, Any]:
         """Splits a tree like the parameters into the trained and the frozen ones; each has None for the others."""
         if not self.patterns:

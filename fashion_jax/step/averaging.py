@@ -34,7 +34,7 @@ def next_average(
 
     def move(old: Array, new: Array) -> Array:
         d = jnp.minimum(decay, (1 + n) / (10 + n)).astype(old.dtype)
-        return jnp.where(good, d * old + (1 - d) * new, old)
+        return jnp.where(good & (new != old), d * old + (1 - d) * new, old)  # exact where parameters are frozen
 
     return jax.tree.map(move, average, {"params": params, "model_state": model_state})
 

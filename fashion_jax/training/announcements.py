@@ -17,6 +17,7 @@ from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.data.batches.cache_mode import free_memory
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.host import usable_processors
+from fashion_jax.report.text_tables import percent
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.epoch_table import MISSING
 
@@ -64,7 +65,7 @@ def score_rows(levels: Sequence[str], line: Mapping[str, Any]) -> Iterator[str]:
 def _score(name: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}"
+    return percent(value) if name == "accuracy" else f"{value:.4f}"
 
 
 def predict_line(workdir: Path, validation: Split) -> str:

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import head_names
 from fashion_jax.config.loading import load_run_config
+from fashion_jax.letters import composed
 from fashion_jax.models.heads import LAST_LAYER
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
@@ -38,7 +39,7 @@ def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], 
         say: reports.
 
     Raises:
-        UserError: the hidden layers there have other shapes.
+        UserError: the hidden layers there have other shapes, or the run's taxonomy.json is not that of its checkpoint.
         RunError: none of the run's checkpoints can be used.
     """
     if not workdir:
@@ -50,7 +51,8 @@ def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], 
     paths = [path for level in levels for path in _of_head(leaves, level)]
     like = {path: _abstract(leaves[path], path, known) for path in paths}
     there = {path: stored_at(path, is_averaged=source.average > 0) for path in paths}
-    step, arrays = restore_parts(folder, "best", unflatten_dict({there[path]: x for path, x in like.items()}))
+    parts = unflatten_dict({there[path]: x for path, x in like.items()})
+    step, arrays = restore_parts(folder, "best", parts, known)
     found = flatten_dict(arrays)
     for path in paths:
         level = _level(path)
@@ -78,8 +80,8 @@ def _abstract(leaf: jax.Array, path: Keys, known: Taxonomy) -> jax.ShapeDtypeStr
 
 def _common(known: Sequence[str], classes: Sequence[str]) -> tuple[list[int], list[int]]:
     """Returns the indices of the classes that both have, in the known ones and in the others."""
-    places = {name: i for i, name in enumerate(known)}
-    both = [(places[name], i) for i, name in enumerate(classes) if name in places]
+    places = {composed(name): i for i, name in enumerate(known)}
+    both = [(places[composed(name)], i) for i, name in enumerate(classes) if composed(name) in places]
     return [i for i, _ in both], [i for _, i in both]
 
 
@@ -96,7 +98,8 @@ def _told(levels: list[str], heads: Mapping[str, str], known: Taxonomy, taxonomy
         if level not in levels:
             yield f"{level} is new"
             continue
-        new = [name for name in names if name not in known.classes[level]]
+        _, kept = _common(known.classes[level], names)
+        new = [name for i, name in enumerate(names) if i not in kept]
         more = f" and {len(new) - _MAX_NAMES} more" if len(new) > _MAX_NAMES else ""
         others = f" (new: {', '.join(new[:_MAX_NAMES])}{more})" if new else ""
         yield f"{level} keeps {len(names) - len(new)} of {len(names)} classes{others}"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from fashion_jax.command_line import quiet_tensorflow
-from fashion_jax.config.combinations import best_metric, fewest_epochs, head_names
+from fashion_jax.command_line import quiet_tensorflow, remote
+from fashion_jax.config.combinations import best_metric, check_new_run, head_names
 from fashion_jax.config.loading import check_config
 from fashion_jax.errors import UserError
 
@@ -71,7 +71,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
     began = time.monotonic()
     if not isinstance(config, ConfigDict):
         raise TypeError(f"config is of type {type(config).__name__}: make one, such as fashion_jax.get_config('mtl').")
-    folder = Path(workdir)
+    folder = Path(workdir).expanduser()
     check_config(config)
     check(config, folder)
     quiet_tensorflow()
@@ -83,7 +83,7 @@ def check(config: ConfigDict, workdir: Path) -> None:
     """Checks what a checked config names, and sets the flags of the compiler, which it reads when JAX starts.
 
     Raises:
-        UserError: a path or a source of weights is wrong, or the schedule has too few epochs to train anything.
+        UserError: a path or a source of weights is wrong, or a field of a new run has no effect.
     """
     from fashion_jax.data.dataset import check_paths
     from fashion_jax.data.fields import data_fields
@@ -91,19 +91,16 @@ def check(config: ConfigDict, workdir: Path) -> None:
     from fashion_jax.devices.compiler import deterministic_flags
     from fashion_jax.workdir.paths import config_path
 
+    if store := remote(str(workdir)):
+        raise UserError(f"workdir is {str(workdir)!r}, {store}.")
     check_paths(config)
     if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
         check_use(data_fields(config), config.data.resize)
-        fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
-        if config.num_epochs < fewest and not config.time_limit:
-            raise UserError(
-                f"num_epochs is {config.num_epochs}, but the last epoch of {config.schedule} has hardly any learning "
-                f"rate if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest}."
-            )
+        check_new_run(config)
     if config.model.init_from or config.model.init_heads_from:
         from fashion_jax.training.sources import check_heads, normalizations
 
-        check_heads(head_names(config), config.model.init_heads_from, workdir)
+        check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
         normalizations(config.model.init_from, config.model.normalization, workdir)  # checks the sources
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()

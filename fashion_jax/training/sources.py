@@ -56,11 +56,12 @@ def check_sources(init_from: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return {name: _check(name, source, f"model.init_from.{name}") for name, source in init_from.items()}
 
 
-def check_heads(heads: Mapping[str, str], source: str, workdir: Path) -> None:
-    """Checks the run of model.init_heads_from: it must have a checkpoint, and a head of the same kind on some level.
+def check_heads(heads: Mapping[str, str], model_name: str, source: str, workdir: Path) -> None:
+    """Checks the run of model.init_heads_from: a checkpoint, the same model, a head of the same kind on some level.
 
     Args:
         heads: level -> kind of its head, of the new run.
+        model_name: the field model.name of the new run.
         source: the workdir of the run whose heads are taken; "" for none.
         workdir: of the new run, which needs the source no more once it has saved a checkpoint.
 
@@ -69,7 +70,13 @@ def check_heads(heads: Mapping[str, str], source: str, workdir: Path) -> None:
     """
     if not source or has_checkpoint(workdir):
         return
-    theirs = head_names(_run_config(source, "model.init_heads_from", "name the --workdir of a training."))
+    config = _run_config(source, "model.init_heads_from", "name the --workdir of a training.")
+    if config.model.name != model_name:
+        raise UserError(
+            f"model.init_heads_from is {source!r}, whose heads read the features of {config.model.name}, but "
+            f"model.name is {model_name!r}: name a run of {model_name}, or leave it out."
+        )
+    theirs = head_names(config)
     if not theirs.items() & heads.items():
         own, other = (", ".join(f"{level} ({head})" for level, head in x.items()) for x in (heads, theirs))
         raise UserError(

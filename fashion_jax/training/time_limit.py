@@ -69,7 +69,7 @@ _USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded ima
 _SAVE, _SAVED_BYTES = 0.1, 500e6  # seconds of a checkpoint without its bytes, and bytes per second
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
-_END_PER_IMAGE = 0.001  # more, for each validation image
+_END_PER_SCORE = 3e-6  # more, for each validation image and class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Planner:
         return min(MOST_PIXELS, _ENLARGED**2 * statistics.median(sizes)) if sizes else MOST_PIXELS
 
     def _work(self, state: TrainState, candidates: Candidates) -> Work:
-        splits = self.dataset.splits
+        splits, classes = self.dataset.splits, self.dataset.taxonomy.classes
 
         def most_pixels(split: str, modes: tuple[str, ...]) -> int:
             """Returns the pixels of the largest shape whose decoded images are kept so; 0 if there is none."""
@@ -186,7 +186,7 @@ class Planner:
             every_steps=self.config.checkpoint.every_steps,
             save=_SAVE + sum(x.nbytes for x in jax.tree.leaves(state)) / _SAVED_BYTES,
             start=_START,
-            end=_END + _END_PER_IMAGE * len(splits["validation"]),
+            end=_END + _END_PER_SCORE * len(splits["validation"]) * sum(map(len, classes.values())),
             is_shared=self.mesh.devices.flat[0].platform == "cpu",
             most_cached=most_pixels("train", ("host", "device")),
             most_on_devices=most_pixels("train", ("device",)),

@@ -61,10 +61,10 @@ from fashion_jax.training.watchdog import Watchdog, end_stalled
 from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
-from fashion_jax.workdir.environment import environment
+from fashion_jax.workdir.environment import code_digest, environment
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
 from fashion_jax.workdir.opening import check_workdir, opened
-from fashion_jax.workdir.paths import checkpoints_path, metrics_path, page_path, report_path
+from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path, page_path, report_path
 from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
@@ -104,7 +104,7 @@ def train_and_evaluate(
     config.update(planned := planned_fields(workdir, config.time_limit))
     check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
-    check_heads(head_names(config), config.model.init_heads_from, workdir)
+    check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
     lost, changes = check_is_whole(workdir, config.time_limit), check_same_config(workdir, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
@@ -116,7 +116,7 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        _plan(Planner(config, dataset, mesh, terminal, began), is_planned=bool(planned))
+        _plan(Planner(config, dataset, mesh, terminal, began), workdir, is_planned=bool(planned))
         canvas = canvas_shape(config, image_shape(config))
         for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
@@ -126,13 +126,13 @@ def train_and_evaluate(
         return _resume(start, lost, changes)
 
 
-def _plan(planner: Planner, *, is_planned: bool) -> None:
+def _plan(planner: Planner, workdir: Path, *, is_planned: bool) -> None:
     """Sets the fields of the config that time_limit chooses, unless they were chosen when the run began."""
     config = planner.config
     if is_planned:
         planner.terminal.say(
-            f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, set "
-            "--config.time_limit= too."
+            f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, start it by "
+            f"--config {config_path(workdir)} --config.time_limit= and the field."
         )
     elif config.time_limit:
         config.update(planner.fields())
@@ -147,6 +147,7 @@ def _record(fields: Mapping[str, Any], dataset: Dataset, workdir: Path) -> dict[
         | {f"version of {name}": version for name, version in made_with["packages"].items()}
         | {
             "commit": made_with["commit"],
+            "digest of the code": code_digest(),
             "taxonomy": taxonomy_digest(dataset.taxonomy),
             "data": combined(dataset.digests),
             "number of training images": len(dataset.splits["train"]),
@@ -325,7 +326,9 @@ def _compiling(program: Program, state: TrainState) -> StepFn:
 def _new_state(program: Program, say: Say) -> TrainState:
     model = program.config.model
     heads = head_names(program.config)
-    begun = with_trunks(program.create_state(), model.name, heads, model.init_from, say)
+    new = program.create_state()
+    program.factors.check_order(new.params)
+    begun = with_trunks(new, model.name, heads, model.init_from, say)
     begun = with_heads(begun, program.taxonomy, heads, model.init_heads_from, say)
     check_same_weights((begun.params, begun.model_state), [*model.init_from.values(), model.init_heads_from])
     return restart_average(begun)

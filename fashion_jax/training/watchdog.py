@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import jax
 
+from fashion_jax.atomic import open_regular
 from fashion_jax.devices import processes
 from fashion_jax.errors import EXIT_PREEMPTED
 from fashion_jax.workdir.paths import stacks_path
@@ -112,5 +114,6 @@ def write_stacks(workdir: Path) -> None:
     folder = stacks_path(workdir)
     with contextlib.suppress(OSError):  # its file system may be what hangs
         folder.mkdir(exist_ok=True)
-        with (folder / f"{jax.process_index()}.txt").open("w", encoding="utf-8") as file:
+        path = folder / f"{jax.process_index()}.txt"
+        with open(open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file, all_threads=True)

@@ -24,9 +24,11 @@ from fashion_jax.workdir.paths import (
     EVENTS,
     IMAGES,
     LOCK,
+    MEETING,
     METRICS,
     PREDICTIONS,
     REPORT,
+    STACKS,
     TAXONOMY,
     VALIDATION,
     events_path,
@@ -37,8 +39,8 @@ _FILES = (CONFIG, TAXONOMY, DATA, ENVIRONMENT, IMAGES, CALIBRATION, METRICS)
 _FOLDERS = (CHECKPOINTS, PREDICTIONS, REPORT, EVENTS)
 
 _KINDS = {
-    **dict.fromkeys((*_FILES, LOCK, f"{PREDICTIONS}/{VALIDATION}"), "a file"),
-    **dict.fromkeys((*_FOLDERS, f"{EVENTS}/train", f"{EVENTS}/validation"), "a folder"),
+    **dict.fromkeys((*_FILES, LOCK, MEETING, f"{PREDICTIONS}/{VALIDATION}"), "a file"),
+    **dict.fromkeys((*_FOLDERS, STACKS, f"{EVENTS}/train", f"{EVENTS}/validation"), "a folder"),
 }
 
 

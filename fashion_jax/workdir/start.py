@@ -42,7 +42,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
         return []
     before = _read_fields(path)
     anew = (*PLANNED, "time_limit") if config.time_limit and not has_checkpoint(workdir) else ()
-    changed = [field for field, value in now.items() if before[field] != value and field not in anew]
+    changed = [field for field, value in now.items() if _differs(field, value, before[field]) and field not in anew]
     for field in changed:
         if field not in FREE_FIELDS:
             raise UserError(
@@ -50,6 +50,11 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
                 "set it back, or use another --workdir."
             )
     return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
+
+
+def _differs(field: str, now: Any, before: Any) -> bool:
+    """Returns whether the values of a field differ; the order of learning_rate_factors counts, as the first decides."""
+    return now != before or (field == "learning_rate_factors" and list(now) != list(before))
 
 
 def planned_fields(workdir: Path, time_limit: str) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import numpy as np
 from fashion_jax.atomic import write_bytes
 from fashion_jax.command_line import Parser, check_output, run_command
 from fashion_jax.config.combinations import head_names, normalization, trunk_names, trunk_paths
+from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.config.loading import load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.models.pretrained.matching import left_out_words
 from fashion_jax.models.pretrained.names import ARCHITECTURES, Leaf, hidden_leaves, trunk_leaves
-from fashion_jax.models.pretrained.source import is_weights, naming, open_weights
+from fashion_jax.models.pretrained.source import SOURCES, is_weights, naming, open_weights
 from fashion_jax.workdir.paths import config_path
 
 _TOLERANCE = 1e-4  # of the largest feature
@@ -83,7 +84,7 @@ def _describe(arguments: list[str]) -> None:
     if flags.to_torch and flags.to_torch.suffix != ".safetensors":
         raise UserError(f"--to-torch is {str(flags.to_torch)!r}, but must be the name of a .safetensors file.")
     check_output("--to-torch", flags.to_torch)
-    trunk = _of_weights(flags.source) if is_weights(flags.source) else _of_run(flags.source, flags.trunk)
+    trunk = _trunk(flags.source, flags.trunk)
     values = sum(x.size for x in trunk.arrays.values())
     parts = [f"{len(trunk.arrays)} of the trunk, {values:,} values"]
     parts += [f"{len(trunk.hidden)} of the hidden layers of its classifier"] if trunk.hidden else []
@@ -93,8 +94,33 @@ def _describe(arguments: list[str]) -> None:
     print(f"normalization: mean {mean}; std {std}")
     if flags.to_torch:
         write_bytes(flags.to_torch, _to_torch(trunk))
-        print(f"written to {flags.to_torch}, under torchvision's names")
+        print(f"written to {flags.to_torch}, under torchvision's names{_normalization_words(trunk)}")
     _compare(trunk)
+
+
+def _trunk(source: str, name: str | None) -> Trunk:
+    """Returns the trunk of a source; of a hybrid run, the one with this name.
+
+    Raises:
+        UserError: there is no such source, or it cannot be used.
+    """
+    if is_weights(source):
+        if name:
+            raise UserError(f"--trunk is {name!r}, but {source!r} holds one trunk only: leave it out.")
+        return _of_weights(source)
+    folder = Path(source).expanduser()
+    if not config_path(folder).is_file():
+        raise UserError(f"SOURCE is {source!r}, where there are neither weights nor a run: name {SOURCES}, or a run.")
+    return _of_run(folder, name)
+
+
+def _normalization_words(trunk: Trunk) -> str:
+    """Returns how a run has to normalise the pixels of the written trunk, which has no place for that."""
+    mean, std = ([float(f"{x:.6g}") for x in trunk.normalization[name]] for name in ("mean", "std"))
+    if (mean, std) == ([*MEAN], [*STD]):
+        return ""
+    table = {trunk.architecture: {"mean": mean, "std": std}}
+    return f'; its pixels are not normalised as ImageNet\'s, so begin with it by --config.model.normalization="{table}"'
 
 
 def _of_weights(source: str) -> Trunk:
@@ -106,9 +132,9 @@ def _of_weights(source: str) -> Trunk:
     return Trunk(architecture, arrays, hidden, normalization._asdict(), left_out_words(matched.left_out))
 
 
-def _of_run(workdir: str, name: str | None) -> Trunk:
+def _of_run(workdir: Path, name: str | None) -> Trunk:
     """Returns a trunk of a run's best checkpoint, and the hidden layers of its finest head of the kind "classifier"."""
-    config = load_run_config(config_path(Path(workdir)))
+    config = load_run_config(config_path(workdir))
     trunks = [trunk for trunk in trunk_names(config.model.name) if name in (None, trunk)]
     if len(trunks) != 1 or trunks[0] not in ARCHITECTURES:
         raise UserError(
@@ -119,7 +145,7 @@ def _of_run(workdir: str, name: str | None) -> Trunk:
 
     from fashion_jax.workdir.trained import load_trained
 
-    state = load_trained(Path(workdir)).state
+    state = load_trained(workdir).state
     found = {("params", *path): x for path, x in flatten_dict(state.params).items()} | flatten_dict(state.model_state)
     root = trunk_paths(config.model.name)[trunks[0]]
     arrays = {leaf: np.asarray(found[leaf.collection, *root, *leaf.path]) for leaf in trunk_leaves(trunks[0])}

@@ -117,6 +117,14 @@ def _config(folder: Path, default: dict[str, Any] | None = None) -> dict[str, An
         ) from error
 
 
+def _object_of(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns an object of the config of a repository; an empty one if it has none."""
+    found = config.get(name) or {}
+    if not isinstance(found, dict):
+        raise Unsuitable(f"whose {CONFIG} has {found!r} as {name}, which must be an object: correct it.")
+    return found
+
+
 def _check_config(config: dict[str, Any], architecture: str | None) -> None:
     """Checks that the config of a repository is of an architecture of this project, and of the wanted one."""
     if not config:
@@ -127,7 +135,7 @@ def _check_config(config: dict[str, Any], architecture: str | None) -> None:
         raise Unsuitable(f"whose {CONFIG} names the architecture {name!r}: name weights of {wanted}.")
     if architecture and name != architecture:
         raise Unsuitable(f"which holds {name}, not {architecture}: name weights of {architecture}.")
-    arguments = config.get("model_args") or {}
+    arguments = _object_of(config, "model_args")
     if changed := sorted({*arguments} - _HARMLESS):
         raise Unsuitable(
             f"whose {CONFIG} changes the {name} by model_args.{changed[0]}: name weights of {name} as timm builds it "
@@ -137,7 +145,7 @@ def _check_config(config: dict[str, Any], architecture: str | None) -> None:
 
 def _normalization(config: dict[str, Any]) -> PixelStatistics:
     """Returns the normalisation of a repository's pretrained_cfg, which older ones have at the top of config.json."""
-    pretrained = config.get("pretrained_cfg") or config
+    pretrained = _object_of(config, "pretrained_cfg") or config
     found = {name: pretrained[name] for name in ("mean", "std") if name in pretrained}
     if not found:
         return PixelStatistics([*MEAN], [*STD])

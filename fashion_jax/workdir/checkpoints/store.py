@@ -208,15 +208,15 @@ class Checkpoints:
     def check_room(self, state: Any) -> None:
         """Checks that the disk has room for the saves of a state (arrays, or their abstract twins).
 
-        There must be room for two: a checkpoint is only removed once the next one is whole. If one exists already,
-        there must be room for one more.
+        There must be room for the latest ones, the best one and a new one, since an old checkpoint is only removed once
+        the new one is whole. Those that exist already need no room any more.
 
         Raises:
             RunError: there is less; the sentence names both sizes.
         """
         if jax.process_index():
             return
-        count = 1 if self._listed() else 2
+        count = max(self._keep + 2 - len(self._listed()), 1)
         free, needed = self._free(), count * _size(state)
         if free < needed:
             raise RunError(
@@ -266,8 +266,15 @@ class Checkpoints:
         self._say(f"The checkpoint of step {step} in {self._directory} cannot be used: {reason}.")
 
     def restore_best(self, like: Any) -> tuple[int, Any] | None:
-        """Restores the usable step with the highest score; otherwise like `restore_latest`."""
-        return self.restore_first(self._best_first(), like)
+        """Restores the usable step with the highest score; otherwise like `restore_latest`.
+
+        It reports if the step with the highest score of all epochs is not there any more.
+        """
+        steps = self._best_first()
+        best = self._by_score([*self._scores])[:1]
+        if steps and best and best[0] not in steps:
+            self._say(f"The best checkpoint, of step {best[0]}, is not in {self._directory} any more: another is used.")
+        return self.restore_first(steps, like)
 
     def restore_first(self, steps: Iterable[int], like: Any, damaged: Iterable[int] = ()) -> tuple[int, Any] | None:
         """Restores the first usable step of `steps`; raises what restore_latest raises.
