@@ -61,9 +61,9 @@ def to_canvas(image: Image, canvas: tuple[int, int], resize: str) -> np.ndarray:
     if isinstance(image, Input):
         if image.error:
             raise Undecodable(image.error)
-        image = image.file
+        return _of_file(image.file, canvas, resize)
     if isinstance(image, str | os.PathLike):
-        return _of_file(os.fspath(image), canvas, resize)
+        return _of_file(os.path.expanduser(os.fspath(image)), canvas, resize)
     if isinstance(image, bytes | bytearray | memoryview):
         return decode(_checked_bytes(image), canvas, resize)
     if not isinstance(image, pillow.Image):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import printable
+from fashion_jax.command_line import printable, remote
 from fashion_jax.config.loading import load_run_config, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
@@ -73,7 +73,11 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
         >>> answers[1].error
         'there is no such file'
     """
-    folder = Path(directory)
+    if not isinstance(directory, str | os.PathLike):
+        raise UserError(f"directory is {directory!r}, but must be the path of a run or an export.")
+    if store := remote(str(directory)):
+        raise UserError(f"directory is {str(directory)!r}, {store}.")
+    folder = Path(directory).expanduser()
     _check_arguments(checkpoint, batch_size, top_k)
     check_decisions(decode, costs, precision, min_probability)
     texts = _texts(overrides)
@@ -98,9 +102,10 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
 
 def _texts(overrides: Mapping[str, Any] | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Returns overrides as pairs of a field and its value as text, as on a command line."""
-    if isinstance(overrides, Mapping):
-        return [(field, value if isinstance(value, str) else repr(value)) for field, value in overrides.items()]
-    return list(overrides)
+    if isinstance(overrides, str):
+        raise UserError(f"overrides is {overrides!r}, but must be a table such as {{'eval_flip': False}}.")
+    pairs = overrides.items() if isinstance(overrides, Mapping) else overrides
+    return [(field, value if isinstance(value, str) else repr(value)) for field, value in pairs]
 
 
 def _check_arguments(checkpoint: str, batch_size: int | None, top_k: int) -> None:
@@ -123,10 +128,14 @@ def check_decisions(
     if decode not in DECODES:
         raise UserError(f"decode is {decode!r}, but must be one of {', '.join(DECODES)}.")
     for name, value in (("min_probability", min_probability), ("precision", precision)):
-        if value is not None and not 0 < value <= 1:
-            raise UserError(f"{name} is {value}, but must be above 0 and at most 1.")
+        if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
+            raise UserError(f"{name} is {value!r}, but must be a number above 0 and at most 1.")
     if min_probability is not None and precision is not None:
         raise UserError("min_probability and precision both say when to answer: give one of them.")
+    if not isinstance(costs, str | os.PathLike):
+        raise UserError(f"costs is {costs!r}, but must be 'tree' or the path of a table.")
+    if costs and costs != "tree" and not os.path.isfile(os.path.expanduser(costs)):
+        raise UserError(f"costs is {os.fspath(costs)!r}, which is neither 'tree' nor a table that is there: name one.")
     if costs and decode == "independent":
         raise UserError("costs needs probabilities that agree, which decode='independent' does not give: leave it out.")
 
@@ -228,7 +237,7 @@ def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> Any:
 
     if not costs:
         return None
-    return tree_costs(taxonomy) if costs == "tree" else read_costs(Path(costs), taxonomy)
+    return tree_costs(taxonomy) if costs == "tree" else read_costs(Path(costs).expanduser(), taxonomy)
 
 
 def _say(sentence: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.serving.answers import Answer
 
 
@@ -45,7 +46,7 @@ class Tally:
             self._first = self._last
         self.count += 1
         self.contradictions += answer.contradicts
-        if answer.answer in self._level_of:
+        if answer.answer in self._level_of and answer.answer != UNSURE:
             self.answered[self._level_of[answer.answer]] += 1
         if answer.error:
             self.failed += 1

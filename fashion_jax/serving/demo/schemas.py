@@ -20,13 +20,17 @@ def _json(description: str, schema: _Schema) -> _Schema:
 
 
 _STRING, _NUMBER, _INTEGER = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+_MAYBE_NUMBER = {"type": ["number", "null"]}
 
 _ANSWER = {
     "path": {"type": "string", "description": "the file's name"},
     "error": {"type": "string", "description": "why there is no prediction; empty if there is one"},
     "classes": _by_level("level -> the class's path from the root, such as Apparel/Topwear", _STRING),
     "probabilities": _by_level("level -> the calibrated probability of that class", _NUMBER),
-    "answer": {"type": "string", "description": "the finest class that is sure enough, or unsure"},
+    "answer": {
+        "type": ["string", "null"],
+        "description": "the finest class that is sure enough, or unsure; null if there is no prediction",
+    },
     "top": _by_level(
         "level -> the likeliest classes, each with its probability",
         {"type": "array", "items": {"type": "object", "properties": {"class": _STRING, "probability": _NUMBER}}},
@@ -43,8 +47,12 @@ _MODEL = {
     ),
     "canvas": _object("the size of the images that the model takes", {"height": _INTEGER, "width": _INTEGER}),
     "resize": {"type": "string", "description": "how an image fits the canvas: crop, letterbox or stretch"},
-    "thresholds": _by_level("level -> lowest probability of a sure answer; null where none is sure", _NUMBER),
-    "calibrated": {"type": "boolean", "description": "whether the probabilities are; null if it is not known"},
+    "thresholds": _by_level("level -> lowest probability of a sure answer; null where none is sure", _MAYBE_NUMBER),
+    "best": {"type": "integer", "description": "how many classes `top` names at each level"},
+    "calibrated": {
+        "type": ["boolean", "null"],
+        "description": "whether the probabilities are; null if it is not known",
+    },
     "heat_maps": {"type": "boolean", "description": "whether /api/explain works"},
     "limits": _by_level("bytes of a file and of a request, files in a request", _INTEGER),
 }

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fashion_jax.data.findings import FEW_IMAGES
 from fashion_jax.serving.exports.card_lines import PACKAGES, python_lines
 from fashion_jax.serving.exports.folder import CARD, INDEX, MODELS, TEST_VECTORS, Export
 from fashion_jax.serving.exports.graph import FEATURES, PATH
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _LIBRARIES = {"onnx": "onnx", "savedmodel": "tensorflow", "stablehlo": "jax", "tflite": "tflite"}
 _NAMES = {"onnx": "ONNX", "savedmodel": "TensorFlow SavedModel", "stablehlo": "StableHLO", "tflite": "TFLite (LiteRT)"}
-_FEW = 10  # training images; a class with fewer is hardly learned
 _MOST_NAMED = 8  # classes that a sentence names
 _FITTED = {
     "stretch": "stretched to",
@@ -198,7 +198,7 @@ def _comparison(facts: Facts) -> str:
 def _limits(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
     level = taxonomy.levels[-1]
     counts = zip(taxonomy.classes[level], export.train_counts[level], strict=True)
-    rare = [name for name, count in counts if count < _FEW]
+    rare = [name for name, count in counts if count < FEW_IMAGES]
     limits = [
         "It knows only the classes above: any other product gets one of them, often with a high probability.",
         "The metrics hold for photos like the validation images. Other photographers, backgrounds, seasons or markets "
@@ -208,7 +208,9 @@ def _limits(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
     if rare:
         named = _listed([f"{_cell(name)}" for name in rare[:_MOST_NAMED]])
         others = f" and {len(rare) - _MOST_NAMED:,} others" if len(rare) > _MOST_NAMED else ""
-        limits.append(f"These classes have fewer than {_FEW} training images and are hardly known: {named}{others}.")
+        limits.append(
+            f"These classes have fewer than {FEW_IMAGES} training images and are hardly known: {named}{others}."
+        )
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 

@@ -223,9 +223,10 @@ def _facts(plan: Plan, compared: list[str], cost: list[str]) -> Facts:
 def _notes(plan: Plan) -> list[str]:
     """Says how the measured predictions differ from those of the export."""
     if plan.calibration is None:
-        return ["The probabilities are not calibrated."]
-    notes = ["The temperatures were fitted on the same images."]
-    if plan.calibration.step != plan.trained.step:
+        notes = ["The probabilities are not calibrated."]
+    else:
+        notes = ["The temperatures were fitted on the same images."]
+    if plan.calibration and plan.calibration.step != plan.trained.step:
         notes.append(f"These are of the checkpoint of step {plan.calibration.step:,}, not {plan.trained.step:,}.")
     if plan.otherwise:
         notes.append(f"They were measured with another {', '.join(plan.otherwise)} than the export has.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable
 from functools import singledispatch
 from pathlib import Path
@@ -41,7 +42,11 @@ def write(network: Network, folder: Path) -> None:
 
 
 def read(folder: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Returns a function of uint8 canvases [n, height, width, 3] that returns the outputs by name; thread-safe."""
+    """Returns a function of uint8 canvases [n, height, width, 3] that returns the outputs by name; thread-safe.
+
+    onnxruntime sends telemetry to Microsoft unless ORT_DISABLE_TELEMETRY is set when it is imported, as it is here.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
