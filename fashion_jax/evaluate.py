@@ -28,7 +28,7 @@ from fashion_jax.command_line import (
     program,
     run_command,
 )
-from fashion_jax.config.loading import flatten, load_export_config, load_run_config, ways_to_predict
+from fashion_jax.config.loading import OF_PIXELS, flatten, load_export_config, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
@@ -73,6 +73,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     return flags, overrides
 
 
+_OF_READING = ("data.cache", "data.cache_dir", "data.max_bad_fraction")  # how images are read, not which
 _TRAINED_ON = "some of these images were trained on, so that these scores do not say how new images are classified."
 
 _EPILOG = (
@@ -382,7 +383,7 @@ def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> t
         return assessment.decoded_by(trained.decode), trained.note
     on_own = calibration is not None and calibration.fitted_on(run.split.ids)
     otherwise = ways_to_predict(config_path(trained.workdir), overrides)
-    should_be_own = flags.split == "validation" and not any(field.startswith("data.") for field, _ in overrides)
+    should_be_own = flags.split == "validation" and not _names_other_images(overrides)
     cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
     assessment = assess(
         run.log_probs,
@@ -398,7 +399,12 @@ def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> t
 
 
 def _is_trained_on(flags: argparse.Namespace, overrides: Overrides) -> bool:
-    return flags.split in ("train", ALL) and not any(field.startswith("data.") for field, _ in overrides)
+    return flags.split in ("train", ALL) and not _names_other_images(overrides)
+
+
+def _names_other_images(overrides: Overrides) -> bool:
+    """Returns whether a field may make other images of a split than those that the run had."""
+    return any(field.startswith("data.") and field not in (*OF_PIXELS, *_OF_READING) for field, _ in overrides)
 
 
 def compare_with(first: _Run, run: _Run) -> Comparison:

@@ -89,7 +89,9 @@ def test_data_that_has_changed_since_training_is_told(run, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "run")
     written = tmp_path / "run" / "calibration.json"
     written.write_text(written.read_text().replace('"ids_sha256": "', '"ids_sha256": "0'))
-    for flags, is_told in (([], True), (["--config.data.cache=none"], False), (["--split=all"], False)):
+    others = "--config.data.splits={'train': 0.6, 'validation': 0.4}"
+    cases = (([], True), (["--config.data.cache=none"], True), ([others], False), (["--split=all"], False))
+    for flags, is_told in cases:
         assert main(["--workdir", str(tmp_path / "run"), *flags]) == 0
         out = capsys.readouterr().out
         assert ("the data has changed since" in out) == is_told

@@ -11,6 +11,7 @@ from fashion_jax.report import comparison
 from fashion_jax.report.rendering import percent
 from fashion_jax.report.text_tables import seed_table
 from fashion_jax.scoring.assessment import Assessment, LevelAssessment
+from fashion_jax.scoring.metrics import METRICS
 from fashion_jax.scoring.seeds import over_seeds, seed_groups, spread
 from tests.pages import make_contents, read_page
 
@@ -34,7 +35,22 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_group():
     ids = [["a", "b"]] * 5
     assert seed_groups(configs, ids) == [[0, 1], [2, 4]]
     assert seed_groups(configs[1:4], ids[1:4]) == []
-    assert seed_groups(configs, [*ids[:4], ["a"]]) == [[0, 1]]
+
+
+def test_named_splits_are_the_same_whatever_the_seed():
+    """Runs that were measured on other images differ in their data, then."""
+    splits = {"data.splits": {"train": "train.txt", "validation": "validation.txt"}}
+    configs = [flat(seed=seed) | splits for seed in range(3)]
+    assert seed_groups(configs, [["a", "b"], ["a", "b"], ["a"]]) == [[0, 1]]
+
+
+def test_a_seed_that_divides_the_images_makes_no_other_data():
+    configs = [flat(seed=seed) for seed in range(3)]
+    configs[2]["data.path"] = "elsewhere"
+    assert seed_groups(configs, [["a"], ["b"], ["c"]]) == [[0, 1]]
+    found = over_seeds((flat(seed=i), [str(i)], assessed(dict.fromkeys(METRICS, 0.5))) for i in range(2))
+    assert [group.same_images for group in found] == [False]
+    assert "divides the images" in seed_table([SimpleNamespace(workdir="a", over_seeds=found[0])] * 2)
 
 
 def test_where_the_data_lie_does_not_matter():
@@ -56,6 +72,7 @@ def test_mean_and_sample_standard_deviation():
     assert found["macro_f1"] == pytest.approx({"mean": 0.6, "std": 2 * 0.07**0.5})
     assert found["auroc"] == {"mean": 1.0, "std": 0.0}
     runs = [SimpleNamespace(workdir=name, over_seeds=group if name == "a" else None) for name in "abc"]
+    assert group.same_images and "divides the images" not in seed_table(runs)
     line = "5, 6, 7     a, b, c  sub    0.3000 ± 0.2646  30.00% ± 26.46  0.6000 ± 0.5292  1.0000 ± 0.0000"
     assert line in seed_table(runs)
 

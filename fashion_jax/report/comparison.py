@@ -141,6 +141,7 @@ def seeds(runs: Runs) -> dict[str, Any] | None:
         {
             "letters": [letter(i) for i in group.runs],
             "seeds": group.seeds,
+            "same_images": group.same_images,
             "levels": [
                 (level, [(metric, scores[metric.key]["mean"], scores[metric.key]["std"]) for metric in told])
                 for level, scores in reversed(group.levels.items())

@@ -107,9 +107,9 @@ def _more(runs: Sequence[Evaluation]) -> str:
         for level, assessed in run.assessment.levels.items():
             scores = assessed.scores
             values = (scores[name] for name in ("weighted_f1", "balanced_accuracy", "average_precision", "brier"))
-            numbers = _percent(scores["top5"]), *map(_number, values)
+            numbers = percent(scores["top5"]), *map(_number, values)
             accuracies = (assessed.shots[name] for name in SHOTS)
-            lines.append((run.workdir, level, *numbers, *map(_percent, accuracies)))
+            lines.append((run.workdir, level, *numbers, *map(percent, accuracies)))
     return _columns(lines) + "\nHead, middle and tail are accuracies, by the training images of the true class."
 
 
@@ -125,7 +125,7 @@ def _decodes(runs: Sequence[Evaluation]) -> str:
                     _share(scores["path_accuracy"], assessed.intervals["path_accuracy"]),
                     _number(scores["hierarchical_f1"]),
                     _number(scores["mistake_severity"], digits=2),
-                    _percent(scores["contradiction_rate"]),
+                    percent(scores["contradiction_rate"]),
                 )
             )
     return _columns(lines)
@@ -170,20 +170,25 @@ def difference_table(runs: Sequence[Evaluation]) -> str:
 def seed_table(runs: Sequence[Evaluation]) -> str:
     """Returns mean and standard deviation of the scores over runs that differ only in the seed."""
     lines: list[tuple[str, ...]] = [("over seeds", "runs", "level", "loss", "accuracy", "macro-F1", "AUROC")]
-    for group in (run.over_seeds for run in runs if run.over_seeds):
+    groups = [run.over_seeds for run in runs if run.over_seeds]
+    for group in groups:
         seeds, members = ", ".join(map(str, group.seeds)), ", ".join(runs[i].workdir for i in group.runs)
         for level, scores in group.levels.items():
             accuracy = _spread(scores["accuracy"], "{:.2%} ± {:.2f}", 100)
             loss, *others = (_spread(scores[name], "{:.4f} ± {:.4f}") for name in ("loss", "macro_f1", "auroc"))
             lines.append((seeds, members, level, loss, accuracy, *others))
-    return _columns(lines) + "\nMean and standard deviation over runs that differ only in the seed."
+    said = "Mean and standard deviation over runs that differ only in the seed."
+    if not all(group.same_images for group in groups):
+        said += " The seed also divides the images, so that each run was measured on others."
+    return f"{_columns(lines)}\n{said}"
 
 
 def _share(value: float, interval: Sequence[float], sign: str = "") -> str:
     if math.isnan(value):
         return UNDEFINED
     low, high = interval
-    return f"{value:{sign}.2%} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+    share = f"{value:{sign}.2%}" if sign else percent(value)
+    return f"{share} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
 
 
 def _value(value: float, interval: Sequence[float]) -> str:
@@ -202,7 +207,7 @@ def _number(value: float | None, digits: int = 4) -> str:
     return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     """Formats a share in percent; only all are called 100 %."""
     if value is None or math.isnan(value):
         return UNDEFINED

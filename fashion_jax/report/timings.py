@@ -11,18 +11,22 @@ import numpy as np
 def training_seconds(lines: Sequence[Mapping[str, Any]], batch_size: int) -> float | None:
     """Returns the seconds that all epochs have trained, from the speed of each; None if no epoch has one.
 
-    Of an epoch that was resumed only a part was timed, so that the times of metrics.jsonl add up to too little. An
-    epoch without a speed, as it was resumed after its last step, counts with the mean speed of the others.
+    Of an epoch that was resumed only a part was timed, with the start of the program in it, or nothing if it was
+    resumed after its last step. It counts with the mean speed of the whole epochs, if there are any.
 
     Args:
         lines: of metrics.jsonl.
         batch_size: images of a step.
     """
     steps = np.diff([0, *(line["step"] for line in lines)])
-    per_image = np.array([1 / line["timing"].get("images_per_second", np.nan) for line in lines])
-    if np.isnan(per_image).all():
+    speeds = np.array([line["timing"].get("images_per_second", np.nan) for line in lines])
+    if np.isnan(speeds).all():
         return None
-    per_image[np.isnan(per_image)] = np.nanmean(per_image)
+    timed = speeds * [line["timing"].get("train_seconds", np.nan) for line in lines]
+    is_whole = timed > 0.99 * steps * batch_size
+    per_image = 1 / speeds
+    other = per_image[is_whole] if is_whole.any() else per_image
+    per_image[~is_whole if is_whole.any() else np.isnan(per_image)] = np.nanmean(other)
     return float(np.sum(steps * batch_size * per_image))
 
 

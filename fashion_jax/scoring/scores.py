@@ -120,9 +120,10 @@ def tree_scores(
     """
     known = paths_known(labels, taxonomy)
     levels = taxonomy.levels
+    consistency = 1 - contradiction_rate(predicted, taxonomy)
     predicted = {level: predicted[level][known] for level in levels}
     if not known.any():
-        return dict.fromkeys(TREE_SCORES, math.nan)
+        return dict.fromkeys(TREE_SCORES, math.nan) | {"consistency": consistency}
     true = np.stack([labels[level][known] for level in levels], axis=1)
     guess = np.stack([predicted[level] for level in levels], axis=1)
     path = _finest_path(guess, taxonomy)
@@ -131,7 +132,7 @@ def tree_scores(
         "path_accuracy": float((guess == true).all(1).mean()),
         "hierarchical_f1": _hierarchical_f1(predicted, true, taxonomy),
         "mistake_severity": float(common_heights(path, true)[wrong].mean()) if wrong.any() else math.nan,
-        "consistency": 1 - contradiction_rate(predicted, taxonomy),
+        "consistency": consistency,
     }
 
 

@@ -25,11 +25,13 @@ class SeedGroup:
         runs: indices of the runs.
         seeds: seed of each.
         levels: level -> how far the scores lie apart.
+        same_images: whether all were measured on the same images; not if the seed divides the images into splits.
     """
 
     runs: Sequence[int]
     seeds: Sequence[int]
     levels: dict[str, Spread]
+    same_images: bool = True
 
 
 def seed_groups(configs: Sequence[Mapping[str, Any]], ids: Sequence[Sequence[str]]) -> list[list[int]]:
@@ -37,13 +39,20 @@ def seed_groups(configs: Sequence[Mapping[str, Any]], ids: Sequence[Sequence[str
 
     Args:
         configs: the flattened configs of the runs; where the data lie and where they are cached does not count.
-        ids: ids of the images that each run was measured on.
+        ids: ids of the images that each run was measured on. Runs belong together if these are equal or, where the seed
+            divides the images into splits, if their data lie in the same place.
     """
     groups: dict[Any, dict[int, int]] = {}
     for i, (config, measured) in enumerate(zip(configs, ids, strict=True)):
         others = repr(sorted((field, x) for field, x in config.items() if field not in ("seed", *_ELSEWHERE)))
-        groups.setdefault((others, tuple(measured)), {}).setdefault(config["seed"], i)
+        data = config["data.path"] if _is_divided_by_seed(config) else tuple(measured)
+        groups.setdefault((others, data), {}).setdefault(config["seed"], i)
     return [list(members.values()) for members in groups.values() if len(members) > 1]
+
+
+def _is_divided_by_seed(config: Mapping[str, Any]) -> bool:
+    splits = config["data.splits"]
+    return isinstance(splits, Mapping) and all(isinstance(share, float) for share in splits.values())
 
 
 def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
@@ -63,5 +72,6 @@ def over_seeds(runs: Iterable[tuple[Mapping[str, Any], Sequence[str], Assessment
     for group in seed_groups(configs, ids):
         assessed = [assessments[i].levels for i in group]
         levels: dict[str, Spread] = {level: spread([x[level].scores for x in assessed]) for level in assessed[0]}
-        found.append(SeedGroup(group, [configs[i]["seed"] for i in group], levels))
+        same_images = all(list(ids[i]) == list(ids[group[0]]) for i in group)
+        found.append(SeedGroup(group, [configs[i]["seed"] for i in group], levels, same_images))
     return found

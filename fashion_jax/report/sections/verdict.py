@@ -195,6 +195,8 @@ def _classes_word(classes: int) -> str:
 
 def _training(contents: PageContents, level: str) -> tuple[str, str] | None:
     """Returns what to do about the training as a whole, and the reason; None if nothing stands out."""
+    if contents.config.model.condition_on_parent and level != contents.taxonomy.levels[0]:
+        return None  # in training, the head was given the true parent
     train, measured = contents.line.get(f"train/{level}/accuracy"), contents.assessment.levels[level].scores["accuracy"]
     if train is None or not math.isfinite(train) or contents.split_name in ("train", ALL):
         return None
