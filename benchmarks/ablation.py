@@ -140,7 +140,11 @@ def measured(runs: Sequence[Run], first: str) -> list[dict[str, Any]]:
             named = [text for run in together for text in ("--workdir", str(run.workdir))]
             _call("fashion_jax.evaluate", *named, "--json", str(file), output=subprocess.DEVNULL)
             evaluations = parse_json(file.read_text(encoding="utf-8"))
-        found += [_summary(run, evaluation) for run, evaluation in zip(together, evaluations, strict=True)]
+        commit = origin()["commit"]
+        found += [
+            {**_summary(run, evaluation), "measured_at": commit}
+            for run, evaluation in zip(together, evaluations, strict=True)
+        ]
     return found
 
 
@@ -190,7 +194,17 @@ def seconds(lines: Sequence[dict[str, Any]], batch_size: int) -> float | None:
     return None if training is None else training + validation_seconds(lines)
 
 
-_HEADINGS = ("variant", "seeds", "{level} accuracy", "difference", "macro-F1", "tail", "ECE", "FLOPs", "time")
+_HEADINGS = (
+    "variant",
+    "seeds",
+    "{level} accuracy",
+    "difference",
+    "macro-F1",
+    "tail",
+    "calibrated ECE",
+    "FLOPs",
+    "time",
+)
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
@@ -216,8 +230,13 @@ def _scores(runs: Sequence[dict[str, Any]], level: str) -> list[str]:
         values = [run["levels"][level][name] for run in runs]
         return "" if None in values else format(statistics.fmean(values), form)
 
-    difference = _difference([run["tests"][level] for run in runs if run["tests"]])
-    return [mean("accuracy", ".2%"), difference, mean("macro_f1", ".3f"), mean("tail", ".1%"), mean("ece", ".3f")]
+    tests = [run["tests"][level] for run in runs if run["tests"]]
+    difference = _difference(tests)
+    if 0 < len(tests) < len(runs):
+        difference += f", {len(tests)} of {len(runs)} seeds"
+    errors = [(run["levels"][level]["calibrated"] or run["levels"][level])["ece"] for run in runs]
+    ece = f"{statistics.fmean(errors):.3f}"
+    return [mean("accuracy", ".2%"), difference, mean("macro_f1", ".3f"), mean("tail", ".1%"), ece]
 
 
 def _difference(tests: Sequence[dict[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.compiled_step import training_flops
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import image_shape, load_config
@@ -30,8 +31,7 @@ from fashion_jax.data.batches.pipeline import (
     train_batches,
 )
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
-from fashion_jax.devices.compiler import flops
-from fashion_jax.devices.mesh import check_batch_size, create_mesh, fetch, put_batch
+from fashion_jax.devices.mesh import check_batch_size, create_mesh, eval_batch_size, fetch, put_batch
 from fashion_jax.errors import UserError
 from fashion_jax.step.prediction import EvalFn, predict_split
 from fashion_jax.step.program import create_program
@@ -121,13 +121,17 @@ def _measure_on(
         hosted = itertools.islice(train_batches(train, images["train"], endless), _WARM + steps)
         return (put_batch(batch, ready.mesh) for batch in hosted)
 
-    size = config.batch_size
+    size, together_size = config.batch_size, eval_batch_size(config.batch_size, count)
     data = size / _data_only(batches(), steps)
     state, step = time_steps(ready, batches(), steps)
     state, together, waited = time_loop(ready, state, batches(), steps)
     eval_seconds = _seconds(
         lambda: predict_split(
-            state, eval_batches(validation, images["validation"], size), len(validation), ready.eval_fn, ready.mesh
+            state,
+            eval_batches(validation, images["validation"], together_size),
+            len(validation),
+            ready.eval_fn,
+            ready.mesh,
         )
     )
     files = validation.files[:_MAX_PREDICTED]
@@ -158,15 +162,16 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     state = program.create_state()
     batch = abstract_batch(config.batch_size, taxonomy.levels, mesh, canvas_shape(config, image_shape(config)))
     began = time.perf_counter()
-    traced = program.train_step.trace(state, batch)
-    step = traced.lower().compile()
+    step = program.train_step.lower(state, batch).compile()
     seconds = time.perf_counter() - began
-    eval_fn = program.eval_step.lower(state.params, state.model_state, {"image": batch["image"]}).compile()
+    size = eval_batch_size(config.batch_size, mesh.size)
+    evaluated = abstract_batch(size, taxonomy.levels, mesh, canvas_shape(config, image_shape(config)))
+    eval_fn = program.eval_step.lower(state.params, state.model_state, {"image": evaluated["image"]}).compile()
 
     def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
         return eval_fn(params, model_state, {"image": batch["image"]})
 
-    return Prepared(mesh, state, step, evaluate, seconds, flops(traced) / config.batch_size)
+    return Prepared(mesh, state, step, evaluate, seconds, training_flops(config))
 
 
 def _data_only(batches: Iterator[Any], steps: int) -> float:
@@ -211,7 +216,7 @@ def time_loop(
 def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list[str]) -> None:
     """Predicts log-probabilities of files, including reading and decoding them."""
     canvas = canvas_shape(config, image_shape(config))
-    decoded = decode_files(files, canvas, config.data.resize, config.batch_size)
+    decoded = decode_files(files, canvas, config.data.resize, eval_batch_size(config.batch_size, ready.mesh.size))
     batches = ({"image": pixels} for indices, pixels, _ in decoded if len(indices))
     predict_split(state, batches, len(files), ready.eval_fn, ready.mesh)
 

@@ -35,7 +35,10 @@ def read_kept(path: Path | None, wanted: Mapping[Name, Fields]) -> list[dict[str
         return []
     try:
         result = parse_json(path.read_text(encoding="utf-8"))
-        runs = {(run["variant"], run["seed"]): _with_fields(run, result["study"]) for run in result["runs"]}
+        runs = {
+            (run["variant"], run["seed"]): {"measured_at": result["commit"], **_with_fields(run, result["study"])}
+            for run in result["runs"]
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no result of this benchmark ({error!r}): name another --json.") from error
     for (variant, seed), run in runs.items():

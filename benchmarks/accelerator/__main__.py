@@ -6,6 +6,7 @@ It needs jax, flax, optax, numpy, ml_collections and absl alone. The results are
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> None:
     flags = _parse(arguments)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # both end the worker first
     parts = [flags.part] if flags.part else list(PARTS)
-    chosen = {part: _chosen(part, flags.items) for part in parts}
+    chosen = _chosen(parts, flags.items)
     result = measure(chosen, flags.sizes, flags.seconds, flags.json)
     if "speed" in result["parts"]:
         print(speed_table(result["parts"]["speed"]["items"]))
@@ -59,12 +61,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return flags
 
 
-def _chosen(part: str, prefixes: list[str] | None) -> tuple[Item, ...]:
-    chosen = tuple(item for item in PARTS[part] if prefixes is None or item.name.startswith(tuple(prefixes)))
-    if not chosen and prefixes is not None:
-        names = ", ".join(item.name for item in PARTS[part])
-        raise UserError(f"--items {' '.join(prefixes)} names no item of the part {part}: it has {names}.")
-    return chosen
+def _chosen(parts: Sequence[str], prefixes: list[str] | None) -> dict[str, tuple[Item, ...]]:
+    """Returns part -> its items whose names begin with one of the prefixes, for the parts that have some.
+
+    Raises:
+        UserError: a prefix names no item.
+    """
+    for prefix in prefixes or ():
+        if not any(item.name.startswith(prefix) for part in parts for item in PARTS[part]):
+            names = ", ".join(item.name for part in parts for item in PARTS[part])
+            raise UserError(f"--items has {prefix}, which names no item: there are {names}.")
+    begin = tuple(prefixes) if prefixes else ""
+    chosen = {part: tuple(item for item in PARTS[part] if item.name.startswith(begin)) for part in parts}
+    return {part: items for part, items in chosen.items() if items}
 
 
 def measure(chosen: dict[str, tuple[Item, ...]], sizes: str, seconds: float, path: Path | None) -> dict[str, Any]:

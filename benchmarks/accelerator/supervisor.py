@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +97,36 @@ def _environment(sizes: str, folder: str) -> dict[str, str]:
     return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **cache, **_QUICKER.get(sizes, {})}
 
 
+class Crew:
+    """The one worker at a time that does the items.
+
+    Attributes:
+        described: the commit and the environment of the worker; empty if none could start.
+    """
+
+    def __init__(self, sizes: str, folder: str):
+        self.described: dict[str, Any] = {}
+        self._sizes, self._folder = sizes, folder
+        self._worker: Worker | None = None
+
+    def worker(self, seconds: float, on_partial: Callable[[dict[str, Any]], None]) -> Worker:
+        """Returns the worker, which is started if there is none.
+
+        Raises:
+            Stopped: it did not start in so many seconds.
+        """
+        if self._worker is None:
+            self._worker = Worker(self._sizes, self._folder)
+            self.described = self._worker.answer(seconds, on_partial)["result"]
+        return self._worker
+
+    def dismiss(self) -> None:
+        """Ends the worker, if there is one, whatever it is doing."""
+        if self._worker is not None:
+            self._worker.close(0)
+        self._worker = None
+
+
 def run_items(
     items: Sequence[Item], sizes: str, seconds: float, entries: dict[str, Any], changed: Callable[[], None]
 ) -> dict[str, Any]:
@@ -114,36 +143,31 @@ def run_items(
         The commit and the environment of the process; empty if it could not start.
     """
     deadline, scale = time.monotonic() + seconds, max(seconds / PART_SECONDS, 1)
-    worker, described, folder = None, {}, tempfile.mkdtemp()
-    for item in items:
-        entry, began = entries[item.name], time.monotonic()
-        left = deadline - began
-        if left < _LEAST_SECONDS:
-            entry["why"] = f"No time was left of the {seconds:.0f} s of this part."
-            changed()
-            continue
-        entry["why"] = "It has begun and not ended."
+    with contextlib.ExitStack() as stack:
+        crew = Crew(sizes, stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        stack.callback(crew.dismiss)
+        for item in items:
+            entry, began = entries[item.name], time.monotonic()
+            left = deadline - began
+            if left < _LEAST_SECONDS:
+                entry["why"] = f"No time was left of the {seconds:.0f} s of this part."
+                changed()
+                continue
+            entry["why"] = "It has begun and not ended."
 
-        def add(partial: dict[str, Any], entry: dict[str, Any] = entry) -> None:
-            entry.update(partial)
-            changed()
+            def add(partial: dict[str, Any], entry: dict[str, Any] = entry) -> None:
+                entry.update(partial)
+                changed()
 
-        try:
-            if worker is None:
-                worker = Worker(sizes, folder)
-                described = worker.answer(min(left, scale * _START_SECONDS), add)["result"]
-            message = worker.ask(item.name, min(scale * item.seconds, deadline - time.monotonic()), add)
-        except Stopped as stopped:
-            message = {"skipped": str(stopped)}
-            if worker is not None:
-                worker.close(0)
-                worker = None
-        _finish(entry, message, time.monotonic() - began)
-        changed()
-    if worker is not None:
-        worker.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    return described
+            try:
+                worker = crew.worker(min(left, scale * _START_SECONDS), add)
+                message = worker.ask(item.name, min(scale * item.seconds, deadline - time.monotonic()), add)
+            except Stopped as stopped:
+                message = {"skipped": str(stopped)}
+                crew.dismiss()
+            _finish(entry, message, time.monotonic() - began)
+            changed()
+        return crew.described
 
 
 def _finish(entry: dict[str, Any], message: dict[str, Any], seconds: float) -> None:
