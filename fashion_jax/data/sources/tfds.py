@@ -22,9 +22,8 @@ from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.records.record_set import RecordSet
 from fashion_jax.data.records.tfds_set import open_tfds_set
 from fashion_jax.data.sources.split_names import by_usual_split
-from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table
+from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, LeftOut, Table
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
-from fashion_jax.data.splits import LeftOut
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
