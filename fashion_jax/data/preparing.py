@@ -153,8 +153,8 @@ def _images(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Returns split -> the number of its images, a digest of their ids and labels, and one of their files' contents."""
     images = {}
     for name, split in dataset.splits.items():
-        assert split.contents is not None  # load_dataset gives every split digests
-        contents = hashlib.sha256(np.ascontiguousarray(split.contents, "<u8").tobytes()).hexdigest()
+        assert split.content_digests is not None  # load_dataset gives every split digests
+        contents = hashlib.sha256(np.ascontiguousarray(split.content_digests, "<u8").tobytes()).hexdigest()
         images[name] = {"count": len(split), "digest": _digest(split), "contents": contents}
     return images
 
@@ -290,7 +290,7 @@ def _write_index(path: Path, split: Split) -> None:
 
     columns = {ID: pa.array(map(_encoded, split.ids), pa.binary())}
     columns |= {level: pa.array(labels.astype(np.int64)) for level, labels in split.labels.items()}
-    columns[CONTENTS] = pa.array(split.contents)
+    columns[CONTENTS] = pa.array(split.content_digests)
     with replacing(path) as temporary, temporary.open("wb") as file:
         pq.write_table(pa.table(columns), file)
 
