@@ -21,14 +21,8 @@ from benchmarks.command import create_parser, origin, parse, write_json
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import image_shape, load_config
-from fashion_jax.data.batches.pipeline import (
-    Images,
-    canvas_shape,
-    decode_files,
-    eval_batches,
-    open_images,
-    train_batches,
-)
+from fashion_jax.data.batches.chosen_images import decode_files
+from fashion_jax.data.batches.pipeline import Images, canvas_shape, eval_batches, open_images, train_batches
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, fetch, put_batch

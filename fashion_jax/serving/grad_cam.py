@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
-from fashion_jax.data.batches.pipeline import decode_files, decode_rows
+from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models.classifier import Classifier
 from fashion_jax.step.losses import level_log_probs
