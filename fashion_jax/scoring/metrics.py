@@ -15,8 +15,6 @@ from fashion_jax.taxonomy import UNKNOWN
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from fashion_jax.data.dataset import Split
-
 
 METRICS = LEVEL_METRICS
 
@@ -144,10 +142,16 @@ def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, fl
 
 
 def split_metrics(
-    split: Split, log_probs: dict[str, np.ndarray], loss_weights: Mapping[str, float]
+    labels: Mapping[str, np.ndarray], log_probs: dict[str, np.ndarray], loss_weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """Computes `LEVEL/METRIC` and `loss` of a split in float64, over the images with a known label."""
-    levels = {level: evaluate_level(x, split.labels[level]) for level, x in log_probs.items()}
+    """Computes `LEVEL/METRIC` and `loss` of a split in float64, over the images with a known label.
+
+    Args:
+        labels: level -> int [images]; images whose label is UNKNOWN (-1) are left out.
+        log_probs: level -> [images, classes].
+        loss_weights: level -> weight of its loss in training.
+    """
+    levels = {level: evaluate_level(x, labels[level]) for level, x in log_probs.items()}
     return named_metrics(levels, loss_weights)
 
 
