@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 from fashion_jax.config.fields import MEAN, STD, shape_of, split_column
 from fashion_jax.errors import UserError
 
-LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")  # of each level, in every line of metrics.jsonl
+# Of each level, in every line of metrics.jsonl -> its title for people.
+METRIC_TITLES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
+LEVEL_METRICS = tuple(METRIC_TITLES)
 _HYBRID_TRUNKS = ("resnet34", "vgg16")
 
 

@@ -389,9 +389,3 @@ def _section(name: str, tree: dict[str, Any]) -> ConfigDict:
         for field, value in tree.items()
     }
     return ConfigDict(fields, type_safe=False, convert_dict=False, sort_keys=False)
-
-
-def cache_root(cache_dir: str) -> Path:
-    """Returns the folder that data.cache_dir names; if it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
-    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
-    return Path(os.path.abspath(os.path.expanduser(cache_dir or default)))

@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.config.fields import split_column
-from fashion_jax.config.loading import cache_root
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.fields import DataFields, data_fields
@@ -42,6 +41,7 @@ from fashion_jax.data.sources.tfds import read_records
 from fashion_jax.data.splits import Assigned, assign_splits
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.usable import usable, without_repeats
+from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 

@@ -16,25 +16,22 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-METRICS = LEVEL_METRICS
-
-
 def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Computes the METRICS of one level in float64, as scikit-learn defines them; NaN for what is undefined.
+    """Computes the LEVEL_METRICS of one level in float64, as scikit-learn defines them; NaN for what is undefined.
 
     Args:
         log_probs: [images, C].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
     found = exact_scores(log_probs, labels)
-    return {name: found[name] for name in METRICS}
+    return {name: found[name] for name in LEVEL_METRICS}
 
 
 def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Computes METRICS and average_precision, the mean over the classes with images."""
+    """Computes LEVEL_METRICS and average_precision, the mean over the classes with images."""
     images, labels = known_images(labels)
     if not len(images):
-        return dict.fromkeys((*METRICS, "average_precision"), float("nan"))
+        return dict.fromkeys((*LEVEL_METRICS, "average_precision"), float("nan"))
     predictions = np.asarray(log_probs).argmax(1)[images]
     hits, support, predicted = class_counts(labels, predictions, log_probs.shape[1])
     present = support + predicted > 0

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.atomic import replacing
-from fashion_jax.config.loading import cache_root
 from fashion_jax.data.decoding.limits import MAX_PIXELS
 from fashion_jax.data.records.idx_set import idx_files, open_idx_set
 from fashion_jax.data.records.prepared_index import is_prepared, read_index
@@ -25,6 +24,7 @@ from fashion_jax.data.records.record_set import RecordSet, Values
 from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name, damaged
 from fashion_jax.data.sources.taxonomy_file import MAX_CLASSES
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import RunError, UserError
 
 _CHUNK = 512  # records at a time

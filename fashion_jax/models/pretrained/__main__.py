@@ -16,7 +16,7 @@ from fashion_jax.command_line import Parser, check_output, run_command
 from fashion_jax.config.combinations import head_names, normalization, trunk_names, trunk_paths
 from fashion_jax.config.loading import load_run_config
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.models.pretrained.matching import left_out_words
+from fashion_jax.models.pretrained.matching import left_out_words, read_leaf
 from fashion_jax.models.pretrained.names import ARCHITECTURES, Leaf, hidden_leaves, trunk_leaves
 from fashion_jax.models.pretrained.source import is_weights, naming, open_weights
 from fashion_jax.workdir.paths import config_path
@@ -98,8 +98,6 @@ def _describe(arguments: list[str]) -> None:
 
 
 def _of_weights(source: str) -> Trunk:
-    from fashion_jax.training.init_from import read_leaf
-
     architecture, matched, normalization = open_weights(source, "SOURCE")
     with naming(source, "SOURCE"):
         arrays, hidden = ({leaf: read_leaf(leaf, x) for leaf, x in part} for part in (matched.trunk, matched.hidden))

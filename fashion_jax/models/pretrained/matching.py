@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from fashion_jax.models.architectures import VGG_POOLED, VGGS
 from fashion_jax.models.pretrained.names import ARCHITECTURES, Leaf, hidden_leaves, trunk_leaves
 from fashion_jax.models.pretrained.tensors import Tensor, Tensors, Unsuitable
@@ -119,3 +121,15 @@ def left_out_words(names: Iterable[str]) -> str:
     if len(layers) == 1:
         return f"the layer {layers[0]} of its classifier is left out"
     return f"the layers {', '.join(layers)} of its classifier are left out"
+
+
+def read_leaf(leaf: Leaf, tensor: Tensor) -> np.ndarray:
+    """Reads the values of an array in the layout of this project.
+
+    Raises:
+        Unsuitable: they cannot be read, or are not all finite.
+    """
+    values = tensor.read()
+    if not np.isfinite(values).all():
+        raise Unsuitable(f"whose {leaf.name} has values that are not finite: download it again, or name another.")
+    return leaf.to_flax(values)
