@@ -77,6 +77,11 @@ class Split:
         digests = None if self.content_digests is None else self.content_digests[rows]
         return Split(self.ids[rows], self.files[rows], labels, digests, self.left_out)
 
+    def counts(self, level: str, num_classes: int) -> np.ndarray:
+        """Counts the images of each class of a level, int [num_classes], without those whose label is not known."""
+        labels = self.labels[level]
+        return np.bincount(labels[labels != UNKNOWN], minlength=num_classes)
+
     def picture(self, i: int) -> str | io.BytesIO:
         """Returns what Pillow opens to show image i: a path or an open file."""
         return self.files.picture(i) if isinstance(self.files, RecordNames) else self.files[i]
@@ -112,7 +117,7 @@ class Dataset:
         splits = {}
         for name, split in self.splits.items():
             classes = {
-                level: dict(zip(names, _counts(split.labels[level], len(names)), strict=True))
+                level: dict(zip(names, split.counts(level, len(names)).tolist(), strict=True))
                 for level, names in self.taxonomy.classes.items()
             }
             unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
@@ -336,7 +341,7 @@ def _check_trained(data: DataFields, taxonomy: Taxonomy, paths: LabelPaths, trai
                 "the folders are MAIN/SUB."
             )
     for level, names in taxonomy.classes.items():
-        counts = _counts(train.labels[level], len(names))
+        counts = train.counts(level, len(names)).tolist()
         if 0 in counts:
             raise UserError(
                 f"The class {names[counts.index(0)]!r} of {data.taxonomy} has no training images, or fewer than "
@@ -348,7 +353,3 @@ def _split(table: Table, taxonomy: Taxonomy, content_digests: np.ndarray | None 
     labels = taxonomy.label_ids(table.paths.distinct)
     of_images = {level: ids[table.paths.codes] for level, ids in labels.items()}
     return Split(table.ids, table.files, of_images, content_digests)
-
-
-def _counts(labels: np.ndarray, num_classes: int) -> list[int]:
-    return np.bincount(labels[labels != UNKNOWN], minlength=num_classes).tolist()

@@ -33,7 +33,7 @@ def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     if not len(images):
         return dict.fromkeys((*LEVEL_METRICS, "average_precision"), float("nan"))
     predictions = np.asarray(log_probs).argmax(1)[images]
-    hits, support, predicted = class_counts(labels, predictions, log_probs.shape[1])
+    hits, support, predicted = outcome_counts(labels, predictions, log_probs.shape[1])
     present = support + predicted > 0
     auroc, average_precision = one_versus_rest(log_probs, images, labels)
     defined = auroc[~np.isnan(auroc)]
@@ -54,7 +54,7 @@ def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float
     of the others.
     """
     images, labels = known_images(labels)
-    hits, support, predicted = class_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
+    hits, support, predicted = outcome_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
     absent = support + predicted == 0
     columns = {
         "f1": 2 * hits / np.maximum(support + predicted, 1),
@@ -79,7 +79,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return csr_array((counts, np.divmod(cells, num_classes)), shape=(num_classes, num_classes))
 
 
-def class_counts(
+def outcome_counts(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts for each class the images predicted correctly, all its images, and the images predicted as it.
