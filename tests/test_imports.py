@@ -56,8 +56,7 @@ RUN_FILES = {
 }  # the other names of a work directory are ordinary words, such as "report"
 NAMES_RUN_FILES = (
     "fashion_jax.data.sources.walk",  # recognizes a work directory among images; may not import workdir
-    "fashion_jax.data.preparing",  # writes a prepared folder, which is no work directory
-    "fashion_jax.data.sources.tfds",  # reads a prepared folder
+    "fashion_jax.data.records.prepared_index",  # of a prepared folder, which is no work directory
     "fashion_jax.models.pretrained.source",  # reads timm's config.json, which is not a run's
 )
 

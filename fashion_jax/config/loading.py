@@ -186,7 +186,7 @@ def _source_at(path: object, csv: object) -> object:
     if not path:
         return "catalogue"
     names = _names(os.path.expanduser(str(path)))
-    if "dataset_info.json" in names:
+    if "dataset_info.json" in names:  # INFO of data/records/prepared_index.py, which config may not import
         return "tfds"
     return "csv" if csv or "styles.csv" in names else "folder"
 

@@ -13,6 +13,7 @@ from fashion_jax.data.records.prepared_index import (
     CONTENTS,
     ID,
     LEFT_OUT,
+    TAXONOMY,
     is_prepared,
     made_from,
     made_splits,
@@ -80,7 +81,7 @@ def _check_fields(data: DataFields, folder: Path, prepared: bool) -> None:
                 f"set data.splits to {made_splits(folder)!r}, by which its groups were prepared, and data.folds to 0"
             )
         raise UserError(f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: {way_out}.")
-    if prepared and levels != (made := read_json(folder / "taxonomy.json")["levels"]):
+    if prepared and levels != (made := read_json(folder / TAXONOMY)["levels"]):
         raise UserError(
             f"data.levels is {data.levels!r}, but {str(folder)!r} was prepared with {', '.join(made)}: name these, in "
             "order, or prepare it anew."
