@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fashion_jax.models.architectures import EXPANSION, RESNETS, VGG_HIDDEN, VGG_POOLED, VGGS
+from fashion_jax.config.architectures import EXPANSION, RESNETS, VGG_HIDDEN, VGG_POOLED, VGGS
 
-ARCHITECTURES = (*RESNETS, *VGGS)
 _NORM = {  # torchvision's name of an array of BatchNorm -> its collection and name here
     "weight": ("params", "scale"),
     "bias": ("params", "bias"),
@@ -63,7 +62,7 @@ class Leaf(NamedTuple):
 
 
 def trunk_leaves(architecture: str) -> list[Leaf]:
-    """Returns the arrays of a trunk, one of ARCHITECTURES, in torchvision's order."""
+    """Returns the arrays of a trunk, one of TRUNKS, in torchvision's order."""
     return [*(_resnet if architecture in RESNETS else _vgg)(architecture)]
 
 
