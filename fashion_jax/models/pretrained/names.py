@@ -52,14 +52,6 @@ class Leaf(NamedTuple):
             return array.reshape(len(array), -1)
         return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
-    @property
-    def flax_shape(self) -> tuple[int, ...]:
-        """The shape in the layout of this project."""
-        if len(self.shape) == 4:
-            out, features, height, width = self.shape
-            return height, width, features, out
-        return self.shape[::-1]
-
 
 def trunk_leaves(architecture: str) -> list[Leaf]:
     """Returns the arrays of a trunk, one of TRUNKS, in torchvision's order."""
