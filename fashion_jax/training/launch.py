@@ -101,10 +101,10 @@ def check(config: ConfigDict, workdir: Path) -> None:
                 f"rate if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest}."
             )
     if config.model.init_from or config.model.init_heads_from:
-        from fashion_jax.training.sources import check_heads, normalizations
+        from fashion_jax.training.sources import check_heads, checked_normalizations
 
         check_heads(head_names(config), config.model.init_heads_from, workdir)
-        normalizations(config.model.init_from, config.model.normalization, workdir)  # checks the sources
+        checked_normalizations(config.model.init_from, config.model.normalization, workdir)
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
 

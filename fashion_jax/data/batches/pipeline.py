@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.config.fields import shape_of
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.batches.cache_mode import cache_mode
 from fashion_jax.data.batches.draws import draw_chances
@@ -128,7 +129,7 @@ def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
     """Returns (height, width) of the decoded images: data.canvas_size, or the size that the augmentation needs."""
     canvas = config.data.canvas_size
     if canvas:
-        return (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+        return shape_of(canvas)
     margin = _CANVAS_MARGIN if config.augment in CROPPING else 1
     return round(shape[0] * margin), round(shape[1] * margin)
 

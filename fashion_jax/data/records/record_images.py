@@ -69,7 +69,7 @@ class RecordNames(Sequence[str]):
 
     def __getitem__(self, index: SupportsIndex | slice) -> str | RecordNames:
         if isinstance(index, slice):
-            return RecordNames(self.records, self.rows[index], self.format, self.title)
+            return self.select(np.arange(len(self))[index])
         return f"{self.title}, record {self.rows[index]}"
 
     def content_digests(self) -> np.ndarray:
