@@ -104,7 +104,7 @@ def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts:
         parts: the model, whose trunks have tapped maps (see models.layers.tapped), its classes and its config.
 
     Returns:
-        Level -> float32 [batch, height, width], scaled as in `grad_cam`.
+        Level -> float32 [batch, height, width], scaled as in `create_grad_cam`.
     """
     config, model, taxonomy = parts.config, parts.model, parts.taxonomy
     images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))
