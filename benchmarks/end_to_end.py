@@ -22,14 +22,8 @@ from benchmarks.compiled_step import training_flops
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.config.loading import image_shape, load_config
-from fashion_jax.data.batches.pipeline import (
-    Images,
-    canvas_shape,
-    decode_files,
-    eval_batches,
-    open_images,
-    train_batches,
-)
+from fashion_jax.data.batches.chosen_images import decode_files
+from fashion_jax.data.batches.pipeline import Images, canvas_shape, eval_batches, open_images, train_batches
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, eval_batch_size, fetch, put_batch
 from fashion_jax.errors import UserError

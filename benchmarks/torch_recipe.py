@@ -73,7 +73,7 @@ def train(config: ConfigDict) -> Iterator[dict[str, Any]]:
         for _ in range(steps_per_epoch):
             _step(model, optimizer, next(batches), flip=config.augment == "flip", weights=config.loss_weights)
         log_probs = _predict(model, dataset.splits["validation"], images["validation"], config)
-        metrics = split_metrics(dataset.splits["validation"], log_probs, loss_weights(config))
+        metrics = split_metrics(dataset.splits["validation"].labels, log_probs, loss_weights(config))
         metrics = {f"validation/{name}": value for name, value in metrics.items()}
         yield {"epoch": epoch, **metrics, "seconds": time.monotonic() - began}
 

@@ -107,13 +107,13 @@ def replacing_folder(
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def append_line(path: Path, line: str, way_out: str = "") -> None:
+def append_line(path: Path, line: str) -> None:
     """Appends a line to a file, creating it if it is missing, and waits until the line is on disk.
 
     Raises:
         UserError, RunError: the file cannot be written, or is a link; see `unwritable`.
     """
-    with _told(path, path, way_out), open(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+    with _told(path, path), open(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
         file.write(line.encode("utf-8") + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -238,7 +238,7 @@ def _checked_regular(descriptor: int, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _told(path: Path, temporary: Path, way_out: str) -> Iterator[None]:
+def _told(path: Path, temporary: Path, way_out: str = "") -> Iterator[None]:
     """Turns an OSError about one of these paths into a message; lets errors about other files pass."""
     try:
         yield

@@ -356,7 +356,7 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         split=flags.split,
         images=len(split),
         known_labels={level: int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()},
-        metrics=split_metrics(split, run.log_probs, loss_weights(run.config)),
+        metrics=split_metrics(split.labels, run.log_probs, loss_weights(run.config)),
         assessment=assessment,
         shots=flags.shots,
         variability={level: variability(lines, level) for level in trained.taxonomy.levels},

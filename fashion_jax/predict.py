@@ -27,10 +27,11 @@ from fashion_jax.command_line import (
     run_command,
 )
 from fashion_jax.config.loading import OF_PIXELS, load_run_config
+from fashion_jax.data.sources.cost_table import COST_COLUMNS
 from fashion_jax.data.sources.inputs import LISTS, STDIN, Input, Inputs
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
-from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
+from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import INDEX
 from fashion_jax.serving.jobs import PART_SIZE, Part, Shard
 from fashion_jax.serving.loading import check_decisions, load

@@ -109,8 +109,8 @@ def prepare(
     """
     from fashion_jax.data.batches.pipeline import canvas_shape
     from fashion_jax.data.dataset import load_dataset
-    from fashion_jax.data.preparing import describe, is_complete, plan_shards
-    from fashion_jax.data.records.prepared_index import is_prepared
+    from fashion_jax.data.preparing import describe, plan_shards
+    from fashion_jax.data.records.prepared_index import is_complete, is_prepared
     from fashion_jax.data.records.prepared_use import check_use
 
     options = options or _beam_options([])

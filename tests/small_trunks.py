@@ -2,7 +2,7 @@
 
 import pytest
 
-from fashion_jax.models.architectures import RESNETS, VGGS, ResNetSizes
+from fashion_jax.config.architectures import RESNETS, VGGS, ResNetSizes
 
 
 def shrink_resnet10(monkeypatch: pytest.MonkeyPatch) -> None:

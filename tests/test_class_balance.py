@@ -11,7 +11,7 @@ import pytest
 
 from configs import default
 from fashion_jax.data.batches.draws import draw_chances
-from fashion_jax.data.batches.pipeline import epoch_order
+from fashion_jax.data.batches.order import epoch_order
 from fashion_jax.data.dataset import Split
 from fashion_jax.evaluate import main as evaluate
 from fashion_jax.step.class_balance import NO_BALANCE, class_counts, class_weights, create_class_balance

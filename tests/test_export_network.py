@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fashion_jax.config.fields import TRUNKS
+from fashion_jax.config.architectures import TRUNKS
 from fashion_jax.models.classifier import create_model
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import decode, predicted_classes

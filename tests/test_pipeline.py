@@ -11,7 +11,8 @@ from PIL import Image
 from fashion_jax.data import tensorflow_cpu as tf_import
 from fashion_jax.data.batches import cache_mode as memory
 from fashion_jax.data.batches.image_stores import _CHUNK, CachedImages, DeviceImages
-from fashion_jax.data.batches.pipeline import canvas_shape, check_cache, epoch_order, eval_batches, open_images
+from fashion_jax.data.batches.order import epoch_order
+from fashion_jax.data.batches.pipeline import canvas_shape, check_cache, eval_batches, open_images
 from fashion_jax.data.batches.streamed_images import StreamedImages
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch

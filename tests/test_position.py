@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fashion_jax.data.batches.pipeline import epoch_order, train_batches
+from fashion_jax.data.batches.order import epoch_order
+from fashion_jax.data.batches.pipeline import train_batches
 from fashion_jax.errors import UserError
 from fashion_jax.training import train
 from fashion_jax.training.train import train_and_evaluate

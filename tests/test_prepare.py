@@ -12,7 +12,8 @@ from PIL import Image
 
 from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data import preparing as shards
-from fashion_jax.data.batches.pipeline import canvas_shape, decode_rows, eval_batches, open_images
+from fashion_jax.data.batches.chosen_images import decode_rows
+from fashion_jax.data.batches.pipeline import canvas_shape, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.fields import data_fields
 from fashion_jax.errors import UserError

@@ -12,11 +12,11 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load_file, save_file
 
+from fashion_jax.config.architectures import RESNETS, TRUNKS, VGGS, ResNetSizes
 from fashion_jax.errors import UserError
-from fashion_jax.models.architectures import RESNETS, VGGS, ResNetSizes
 from fashion_jax.models.classifier import create_trunk
 from fashion_jax.models.pretrained.__main__ import main
-from fashion_jax.models.pretrained.names import ARCHITECTURES, hidden_leaves, trunk_leaves
+from fashion_jax.models.pretrained.names import hidden_leaves, trunk_leaves
 from fashion_jax.models.pretrained.source import is_weights, open_weights
 from fashion_jax.workdir.trained import load_trained
 from tests.parity import weights
@@ -58,11 +58,11 @@ def refusal(source, architecture) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", TRUNKS)
 def test_the_table_has_every_array_of_the_trunk_in_its_shape(name):
     module = create_trunk(name, PIXELS)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32), train=False))
-    leaves = {(leaf.collection, *leaf.path): leaf.flax_shape for leaf in trunk_leaves(name)}
+    leaves = {(leaf.collection, *leaf.path): leaf.to_flax(np.empty(leaf.shape)).shape for leaf in trunk_leaves(name)}
     assert leaves == {path: x.shape for path, x in flatten_dict(shapes).items() if path[0] in ("params", "batch_stats")}
 
 

@@ -17,7 +17,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained.names import hidden_leaves, trunk_leaves
 from fashion_jax.step.program import create_program
 from fashion_jax.training.init_from import with_trunks
-from fashion_jax.training.sources import normalizations
+from fashion_jax.training.sources import checked_normalizations
 from fashion_jax.training.train import train_and_evaluate
 from tests.conftest import ROOT
 from tests.parity import weights
@@ -41,23 +41,29 @@ def repository(folder: Path, architecture: str, *, hidden: bool = False, **confi
 
 def test_what_is_given_comes_before_what_a_source_says(tmp_path, finished_run):
     sources = {"resnet10": repository(tmp_path / "a", "resnet10")}
-    assert normalizations(sources, {}, tmp_path / "run") == {"resnet10": CAFFE}
+    assert checked_normalizations(sources, {}, tmp_path / "run") == {"resnet10": CAFFE}
     own = {"resnet10": {"mean": (0.5, 0.5, 0), "std": (1, 1, 1)}}
     lists = {"resnet10": {"mean": [0.5, 0.5, 0.0], "std": [1.0, 1.0, 1.0]}}
-    assert normalizations(sources, own, tmp_path / "run") == normalizations({}, own, tmp_path / "run") == lists
-    of_run = normalizations({"resnet10": str(finished_run)}, {}, tmp_path / "run")
+    assert (
+        checked_normalizations(sources, own, tmp_path / "run")
+        == checked_normalizations({}, own, tmp_path / "run")
+        == lists
+    )
+    of_run = checked_normalizations({"resnet10": str(finished_run)}, {}, tmp_path / "run")
     assert of_run == {"resnet10": {"mean": [*MEAN], "std": [*STD]}}
-    assert normalizations({}, {}, tmp_path / "run") == {}
+    assert checked_normalizations({}, {}, tmp_path / "run") == {}
 
 
 def test_a_run_with_a_checkpoint_keeps_its_normalisation_and_needs_no_source(tmp_path, tiny_config):
     tiny_config.model.normalization = {"resnet10": CAFFE}
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     (tmp_path / "config.json").write_text(config_to_json(tiny_config), encoding="utf-8")
-    assert normalizations({"resnet10": "gone"}, {}, tmp_path) == {"resnet10": CAFFE}
-    assert normalizations({}, {}, tmp_path) == {}, "without init_from, the config that is given holds"
+    assert checked_normalizations({"resnet10": "gone"}, {}, tmp_path) == {"resnet10": CAFFE}
+    assert checked_normalizations({}, {}, tmp_path) == {}, "without init_from, the config that is given holds"
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
-    assert normalizations({"resnet10": "gone"}, {}, tmp_path) == {}, "what is wrong with config.json is told later"
+    assert checked_normalizations({"resnet10": "gone"}, {}, tmp_path) == {}, (
+        "what is wrong with config.json is told later"
+    )
 
 
 @pytest.mark.long

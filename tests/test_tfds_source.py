@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from fashion_jax.config.loading import load_config
-from fashion_jax.data.batches.order import ShuffledIndices
-from fashion_jax.data.batches.pipeline import epoch_order, eval_batches, open_images
+from fashion_jax.data.batches.order import ShuffledIndices, epoch_order
+from fashion_jax.data.batches.pipeline import eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.records import record_files
 from fashion_jax.data.records.idx_set import idx_files
@@ -250,6 +250,6 @@ def test_the_order_without_an_index_has_every_image_once(count):
 def test_the_order_without_an_index_is_that_of_seed_and_epoch(monkeypatch):
     orders = {(seed, epoch): tuple(ShuffledIndices(seed, epoch, 100)[:100]) for seed in (0, 1) for epoch in (0, 1)}
     assert len(set(orders.values())) == 4
-    monkeypatch.setattr("fashion_jax.data.batches.pipeline.MAX_PERMUTED", 99)
+    monkeypatch.setattr("fashion_jax.data.batches.order.MAX_PERMUTED", 99)
     assert tuple(epoch_order(1, 1, 100)[:100]) == orders[1, 1]
     assert len(epoch_order(1, 1, 99)) == 99

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fashion_jax.data.sources.cost_table import read_costs
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import (
     DECODES,
@@ -10,11 +11,12 @@ from fashion_jax.scoring.tree_decoding import (
     contradictions,
     decode,
     leaf_log_probs,
+    leaf_names,
     leaf_paths,
     minimum_risk,
     predicted_classes,
-    read_costs,
     tree_costs,
+    with_costs,
 )
 from fashion_jax.taxonomy import Taxonomy
 from tests.trees import LEVELS, PLAIN, SHOP, random_log_probs, random_taxonomy
@@ -141,7 +143,7 @@ def test_a_table_of_costs(tmp_path):
     path.write_text("true,predicted,cost\nApparel/Top,Shoes/Boot,7.5\nGift,Apparel/Top,0\n")
     expected = tree_costs(SHOP)
     expected[1, 2], expected[3, 1] = 7.5, 0
-    assert read_costs(path, SHOP).tolist() == expected.tolist()
+    assert with_costs(SHOP, read_costs(path, leaf_names(SHOP))).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(
@@ -161,9 +163,9 @@ def test_a_wrong_table_of_costs_is_one_sentence(tmp_path, text, words):
     path = tmp_path / "costs.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=words):
-        read_costs(path, SHOP)
+        read_costs(path, leaf_names(SHOP))
 
 
 def test_a_missing_table_of_costs(tmp_path):
     with pytest.raises(UserError, match=r"none\.csv"):
-        read_costs(tmp_path / "none.csv", SHOP)
+        read_costs(tmp_path / "none.csv", leaf_names(SHOP))

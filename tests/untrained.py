@@ -10,8 +10,8 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from configs import default
+from fashion_jax.config.architectures import RESNETS, VGGS, ResNetSizes
 from fashion_jax.devices.mesh import create_mesh, fetch
-from fashion_jax.models.architectures import RESNETS, VGGS, ResNetSizes
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import decode, predicted_classes
 from fashion_jax.step.program import create_program

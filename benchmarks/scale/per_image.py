@@ -59,7 +59,7 @@ def measure_table(folder: Path, count: int) -> dict[str, Any]:
     contents = np.random.default_rng(0).integers(1, 1 << 63, count, np.uint64)
     splits, seconds["splits"] = _timed(lambda: _splits(fields, folder, table, contents))
     train = splits["train"]
-    _, seconds["digests"] = _timed(lambda: [split_digests(x.ids, x.labels, x.contents) for x in splits.values()])
+    _, seconds["digests"] = _timed(lambda: [split_digests(x.ids, x.labels, x.content_digests) for x in splits.values()])
     path = folder / "images.parquet"
     _, seconds["write_list"] = _timed(lambda: write_images(path, list_images(splits), "digest"))
     _, seconds["read_list"] = _timed(lambda: read_images(path, len(fields.levels)))
@@ -68,7 +68,7 @@ def measure_table(folder: Path, count: int) -> dict[str, Any]:
         "ids": train.ids.nbytes,
         "files": train.files.names.nbytes,
         "labels": sum(labels.nbytes for labels in train.labels.values()),
-        "contents": train.contents.nbytes,
+        "contents": train.content_digests.nbytes,
     }
     return {
         "kept_bytes": {name: size / len(train) for name, size in parts.items()},

@@ -8,10 +8,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fashion_jax.config.architectures import VGGS
 from fashion_jax.config.fields import MEAN, STD, shape_of, split_column
 from fashion_jax.errors import UserError
 
-LEVEL_METRICS = ("loss", "accuracy", "macro_f1", "auroc")  # of each level, in every line of metrics.jsonl
+# Of each level, in every line of metrics.jsonl -> its title for people.
+METRIC_TITLES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
+LEVEL_METRICS = tuple(METRIC_TITLES)
 _HYBRID_TRUNKS = ("resnet34", "vgg16")
 
 
@@ -202,7 +205,7 @@ def _check_sizes(config: ConfigDict) -> None:
         raise UserError(
             f"warmup_epochs is {warmup:g}, but schedule_per is epoch: set schedule_per to step, or name a whole number."
         )
-    if config.remat == "blocks" and config.model.name in ("vgg16", "vgg16_bn"):
+    if config.remat == "blocks" and config.model.name in VGGS:
         raise UserError(f"remat is 'blocks', but {config.model.name} has none: set it to dots.")
 
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fashion_jax.command_line import remote
+from fashion_jax.config.architectures import TRUNKS
 from fashion_jax.config.image_patterns import Value, parse_pattern
-
-TRUNKS = ("resnet10", "resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn")
 
 # The mean and the standard deviation of ImageNet's pixels, as torchvision's recipes use them: those of every trunk that
 # model.normalization does not name.

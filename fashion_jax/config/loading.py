@@ -191,7 +191,7 @@ def _source_at(path: object, csv: object, *, names_columns: bool) -> object:
     if not path:
         return "catalogue"
     names = _names(os.path.expanduser(str(path)))
-    if "dataset_info.json" in names:
+    if "dataset_info.json" in names:  # INFO of data/records/prepared_index.py, which config may not import
         return "tfds"
     has_table = names_columns and any(name.lower().endswith((".csv", ".tsv", ".parquet")) for name in names)
     return "csv" if csv or has_table or "styles.csv" in names else "folder"
@@ -395,9 +395,3 @@ def _section(name: str, tree: dict[str, Any]) -> ConfigDict:
         for field, value in tree.items()
     }
     return ConfigDict(fields, type_safe=False, convert_dict=False, sort_keys=False)
-
-
-def cache_root(cache_dir: str) -> Path:
-    """Returns the folder that data.cache_dir names; if it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
-    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
-    return Path(os.path.abspath(os.path.expanduser(cache_dir or default)))

@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.config.fields import split_column
-from fashion_jax.config.loading import cache_root
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.fields import DataFields, data_fields
@@ -36,12 +35,13 @@ from fashion_jax.data.sources.archive import check_archive, extracted
 from fashion_jax.data.sources.folder import read_folder
 from fashion_jax.data.sources.image_advice import image_advice
 from fashion_jax.data.sources.stored_names import stored_path
-from fashion_jax.data.sources.table import LabelPaths, Labels, Table, check_folder, read_table, table_file
+from fashion_jax.data.sources.table import LabelPaths, Labels, LeftOut, Table, check_folder, read_table, table_file
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.sources.tfds import read_records
-from fashion_jax.data.splits import Assigned, LeftOut, assign_splits
+from fashion_jax.data.splits import Assigned, assign_splits
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.usable import usable, without_repeats
+from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
@@ -58,14 +58,14 @@ class Split:
         ids: the user's names of the images.
         files: absolute paths.
         labels: level -> int32 [images], UNKNOWN (-1) if not known.
-        contents: uint64 [images], digests of the files' contents; None unless made by load_dataset.
+        content_digests: uint64 [images], of the files' contents; None unless made by load_dataset.
         left_out: reason -> names of the images of the data that cannot be used or are in no split; only of load_split.
     """
 
     ids: Sequence[str]
     files: Sequence[str]
     labels: dict[str, np.ndarray]
-    contents: np.ndarray | None = None
+    content_digests: np.ndarray | None = None
     left_out: LeftOut = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -74,8 +74,13 @@ class Split:
     def part(self, rows: slice) -> Split:
         """Returns some consecutive images."""
         labels = {level: values[rows] for level, values in self.labels.items()}
-        contents = None if self.contents is None else self.contents[rows]
-        return Split(self.ids[rows], self.files[rows], labels, contents, self.left_out)
+        digests = None if self.content_digests is None else self.content_digests[rows]
+        return Split(self.ids[rows], self.files[rows], labels, digests, self.left_out)
+
+    def counts(self, level: str, num_classes: int) -> np.ndarray:
+        """Counts the images of each class of a level, int [num_classes], without those whose label is not known."""
+        labels = self.labels[level]
+        return np.bincount(labels[labels != UNKNOWN], minlength=num_classes)
 
     def picture(self, i: int) -> str | io.BytesIO:
         """Returns what Pillow opens to show image i: a path or an open file."""
@@ -105,14 +110,14 @@ class Dataset:
     @functools.cached_property
     def digests(self) -> dict[str, dict[str, str]]:
         """Split -> digests of its ids, labels and files (see fingerprint.split_digests)."""
-        return {name: split_digests(split.ids, split.labels, split.contents) for name, split in self.splits.items()}
+        return {name: split_digests(x.ids, x.labels, x.content_digests) for name, x in self.splits.items()}
 
     def summary(self, batch_size: int) -> dict[str, Any]:
         """Returns the content of data.json: images per split and class, what was left out or merged, and warnings."""
         splits = {}
         for name, split in self.splits.items():
             classes = {
-                level: dict(zip(names, _counts(split.labels[level], len(names)), strict=True))
+                level: dict(zip(names, split.counts(level, len(names)).tolist(), strict=True))
                 for level, names in self.taxonomy.classes.items()
             }
             unknown = {level: int((labels == UNKNOWN).sum()) for level, labels in split.labels.items()}
@@ -165,7 +170,7 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     check_paths(config)
     data = data_fields(config)
     fixed = read_taxonomy_file(data.taxonomy, list(data.levels)) if data.taxonomy else None
-    table, left_out, digests, assigned, warnings = _read(data, fixed, is_divided=is_divided)
+    table, left_out, digests, assigned, warnings = _find(data, fixed, is_divided=is_divided)
     leaks = find_leaks(table.files, digests, assigned)
     if data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
@@ -181,8 +186,10 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     images = np.concatenate(list(assigned.values()))
     merged = merged_counts(before, table.paths, images, taxonomy)
     warnings = [*warnings, *label_warnings(list(data.levels), _distinct(table.paths.select(images)))]
-    contents = table.files.contents() if isinstance(table.files, RecordNames) else digests
-    splits = {name: _split(table.select(images), taxonomy, contents[images]) for name, images in assigned.items()}
+    content_digests = table.files.content_digests() if isinstance(table.files, RecordNames) else digests
+    splits = {
+        name: _split(table.select(images), taxonomy, content_digests[images]) for name, images in assigned.items()
+    }
     _check_trained(data, taxonomy, table.paths, splits["train"])
     warnings += unknown_labels(table, assigned, taxonomy)
     return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
@@ -200,7 +207,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     check_paths(config, name)
     # Folders are listed as in training: splits by fractions depend on the list.
     is_as_trained = data.source == "folder" and not data.taxonomy and name != ALL
-    table, left_out, digests, assigned, _ = _read(data, None if is_as_trained else taxonomy, name)
+    table, left_out, digests, assigned, _ = _find(data, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if data.rare_classes == "merge" else table
     if name == ALL:
         return dataclasses.replace(_split(merged, taxonomy), left_out=left_out)
@@ -214,7 +221,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     return dataclasses.replace(_split(merged.select(assigned[name]), taxonomy), left_out=left_out)
 
 
-class _Usable(NamedTuple):
+class _Found(NamedTuple):
     """The usable images, and what was found about all.
 
     Attributes:
@@ -232,7 +239,7 @@ class _Usable(NamedTuple):
     warnings: list[str]
 
 
-def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_divided: bool = False) -> _Usable:
+def _find(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_divided: bool = False) -> _Found:
     """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
     if also == ALL and data.source == "csv":  # its table need not have the columns of groups and splits
         data = dataclasses.replace(data, group_column="", splits={"train": 0.8, "validation": 0.2})
@@ -240,16 +247,18 @@ def _read(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_div
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
-    good, bad, digests = _usable(data, table, folder, is_divided)
+    good, bad, digests = _check_images(data, table, folder, is_divided)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
     table, digests = table.select(np.flatnonzero(good)), digests[good]
     warnings += [*divided_ids(table, assigned), *file_conflicts(table, digests)]
-    return _Usable(table, _joined(left_out, repeated, bad, unassigned), digests, assigned, warnings)
+    return _Found(table, _joined(left_out, repeated, bad, unassigned), digests, assigned, warnings)
 
 
-def _usable(data: DataFields, table: Table, folder: Path, is_divided: bool) -> tuple[np.ndarray, LeftOut, np.ndarray]:
+def _check_images(
+    data: DataFields, table: Table, folder: Path, is_divided: bool
+) -> tuple[np.ndarray, LeftOut, np.ndarray]:
     """Checks the images as `usable` says; records were checked when they were prepared, and all count as different."""
     files = table.files if isinstance(table.files, Files) else Files("", Strings())
     # Records have no files to check, but each process must take part: whether configs differ is not known yet.
@@ -339,7 +348,7 @@ def _check_trained(data: DataFields, taxonomy: Taxonomy, paths: LabelPaths, trai
                 "the folders are MAIN/SUB."
             )
     for level, names in taxonomy.classes.items():
-        counts = _counts(train.labels[level], len(names))
+        counts = train.counts(level, len(names)).tolist()
         if 0 in counts:
             raise UserError(
                 f"The class {names[counts.index(0)]!r} of {data.taxonomy} has no training images, or fewer than "
@@ -347,10 +356,7 @@ def _check_trained(data: DataFields, taxonomy: Taxonomy, paths: LabelPaths, trai
             )
 
 
-def _split(table: Table, taxonomy: Taxonomy, contents: np.ndarray | None = None) -> Split:
+def _split(table: Table, taxonomy: Taxonomy, content_digests: np.ndarray | None = None) -> Split:
     labels = taxonomy.label_ids(table.paths.distinct)
-    return Split(table.ids, table.files, {level: ids[table.paths.codes] for level, ids in labels.items()}, contents)
-
-
-def _counts(labels: np.ndarray, num_classes: int) -> list[int]:
-    return np.bincount(labels[labels != UNKNOWN], minlength=num_classes).tolist()
+    of_images = {level: ids[table.paths.codes] for level, ids in labels.items()}
+    return Split(table.ids, table.files, of_images, content_digests)

@@ -53,12 +53,12 @@ def combined(digests: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def list_images(splits: Mapping[str, Any]) -> ImageList:
-    """Lists the images of the splits that are compared (each a dataset.Split with contents)."""
+    """Lists the images of the splits that are compared (each a dataset.Split with content digests)."""
     chosen = [splits[name] for name in COMPARED]
     return ImageList(
         Strings.join([split.ids for split in chosen]),
         np.concatenate([np.stack([*split.labels.values()], axis=1) for split in chosen]),
-        np.concatenate([split.contents for split in chosen]),
+        np.concatenate([split.content_digests for split in chosen]),
     )
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fashion_jax.data.decoding.decode import unreadable
+from fashion_jax.data.decoding.decode import why_unreadable
 from fashion_jax.data.splits import Assigned
 from fashion_jax.errors import UserError
 
@@ -44,7 +44,7 @@ def _are_equal(file: str, other: str) -> bool:
         return filecmp.cmp(file, other, shallow=False)
     except OSError as error:  # a file that was good earlier may be unreadable now, at the same size and time
         raise UserError(
-            f"The image {error.filename!r} cannot be used ({unreadable(error)}): make it readable, or take it out."
+            f"The image {error.filename!r} cannot be used ({why_unreadable(error)}): make it readable, or take it out."
         ) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.atomic import read_text, remove_temporaries, replacing, unwritable, write_bytes
+from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
 from fashion_jax.command_line import folder_of_flag
 from fashion_jax.config.loading import config_to_json, read_config
 from fashion_jax.data.batches.image_stores import Images
@@ -21,6 +21,7 @@ from fashion_jax.data.batches.pipeline import canvas_shape, open_images
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding.decode import DECODER
 from fashion_jax.data.records.prepared_index import (
+    CONFIG,
     CONTENTS,
     ID,
     IMAGE,
@@ -28,13 +29,13 @@ from fashion_jax.data.records.prepared_index import (
     LEFT_OUT,
     NAME,
     PLAN,
+    TAXONOMY,
     index_file,
     read_json,
     source_fields,
 )
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.errors import UserError
-from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 
 _SHARD_BYTES = 32 << 20  # of pixels
@@ -42,8 +43,6 @@ _SHARD_BYTES = 32 << 20  # of pixels
 _BATCH = 64  # images decoded at a time
 
 _OPTIONS = "group_size:1,zstd:3"  # each record by itself, so that any can be read alone
-
-_COMPLETE = "dataset_info.json"  # written last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +121,6 @@ def plan_shards(
     return shards
 
 
-def is_complete(folder: Path) -> bool:
-    """Returns whether a folder has all that makes it a TFDS directory; TFDS leaves half of a file on a full disk."""
-    try:
-        parse_json(read_text(folder / _COMPLETE))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def _check_features(levels: Iterable[str]) -> None:
     if taken := {ID, IMAGE, CONTENTS} & set(levels):
         raise UserError(
@@ -153,8 +143,8 @@ def _images(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Returns split -> the number of its images, a digest of their ids and labels, and one of their files' contents."""
     images = {}
     for name, split in dataset.splits.items():
-        assert split.contents is not None  # load_dataset gives every split digests
-        contents = hashlib.sha256(np.ascontiguousarray(split.contents, "<u8").tobytes()).hexdigest()
+        assert split.content_digests is not None  # load_dataset gives every split digests
+        contents = hashlib.sha256(np.ascontiguousarray(split.content_digests, "<u8").tobytes()).hexdigest()
         images[name] = {"count": len(split), "digest": _digest(split), "contents": contents}
     return images
 
@@ -290,7 +280,7 @@ def _write_index(path: Path, split: Split) -> None:
 
     columns = {ID: pa.array(map(_encoded, split.ids), pa.binary())}
     columns |= {level: pa.array(labels.astype(np.int64)) for level, labels in split.labels.items()}
-    columns[CONTENTS] = pa.array(split.contents)
+    columns[CONTENTS] = pa.array(split.content_digests)
     with replacing(path) as temporary, temporary.open("wb") as file:
         pq.write_table(pa.table(columns), file)
 
@@ -302,8 +292,8 @@ def describe(config: str, dataset: Dataset, folder: Path, shards: list[Shard], c
     remove_temporaries(folder)
     for left in [*folder.glob(f".{NAME}-*"), *(folder / INDEX).glob(".*")]:
         left.unlink(missing_ok=True)  # left behind by a process that was killed
-    write_bytes(folder / "config.json", config.encode())
-    write_bytes(folder / "taxonomy.json", dataset.taxonomy.to_json().encode())
+    write_bytes(folder / CONFIG, config.encode())
+    write_bytes(folder / TAXONOMY, dataset.taxonomy.to_json().encode())
     write_bytes(
         folder / LEFT_OUT, json.dumps(dataset.left_out, indent=1, ensure_ascii=False).encode("utf-8", "replace")
     )

@@ -8,8 +8,7 @@ import numpy as np
 
 from fashion_jax.data.decoding.decode import NO_FILE
 from fashion_jax.data.decoding.file_check import Checked
-from fashion_jax.data.sources.table import Table
-from fashion_jax.data.splits import LeftOut
+from fashion_jax.data.sources.table import LeftOut, Table
 from fashion_jax.data.strings import Files
 from fashion_jax.errors import UserError
 

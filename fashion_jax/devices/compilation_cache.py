@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from fashion_jax.config.loading import cache_root
+from fashion_jax.devices.host import cache_root
 from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.devices.shared_files import seen_by_this_process
 

@@ -1,4 +1,4 @@
-"""The machine that a process runs on: its memory, its processors, and which other processes share it."""
+"""The machine that a process runs on: its memory, its processors, its cache, and which other processes share it."""
 
 import contextlib
 import ctypes
@@ -39,3 +39,9 @@ def container() -> str:
     with contextlib.suppress(OSError):
         return f"{machine()} {os.stat('/proc/self/ns/cgroup').st_ino}"
     return machine()
+
+
+def cache_root(cache_dir: str) -> Path:
+    """Returns the folder that data.cache_dir names; if it is empty, fashion_jax in XDG_CACHE_HOME or ~/.cache."""
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "fashion_jax")
+    return Path(os.path.abspath(os.path.expanduser(cache_dir or default)))

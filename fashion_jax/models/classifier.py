@@ -10,9 +10,9 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from fashion_jax.config.architectures import RESNETS, VGGS
 from fashion_jax.config.combinations import head_names, normalization
 from fashion_jax.devices.mesh import replicated
-from fashion_jax.models.architectures import RESNETS, VGGS
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.factors import NO_FACTORS, Factors
 from fashion_jax.models.heads import HEADS, ParentCondition
@@ -125,7 +125,7 @@ def create_trunk(
     """Creates a trunk.
 
     Args:
-        name: of a trunk in models.architectures.
+        name: of a trunk in config.architectures.
         pixels: mean and std by which pixels are normalised.
         norm: constructor of BatchNorm, called with train=.
         dtype: type of the computation.

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.models.architectures import EXPANSION, RESNETS
+from fashion_jax.config.architectures import EXPANSION, RESNETS
 from fashion_jax.models.layers import Conv, tapped
 from fashion_jax.models.pixel_normalization import normalized_before
 from fashion_jax.models.rematerialization import KEEP_STATISTICS
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
 
 
 def create_resnet(name: str, **fields: Any) -> ResNet:
-    """Creates the ResNet of models.architectures.RESNETS that has this name; the fields are attributes of ResNet."""
+    """Creates the ResNet of config.architectures.RESNETS that has this name; the fields are attributes of ResNet."""
     sizes = RESNETS[name]
     block = Bottleneck if sizes.has_bottlenecks else BasicBlock
     return ResNet(stage_sizes=sizes.stages, block=block, **fields)

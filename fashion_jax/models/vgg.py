@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fashion_jax.models.architectures import VGG_POOLED, VGGS
+from fashion_jax.config.architectures import VGG_POOLED, VGGS
 from fashion_jax.models.layers import Conv, tapped
 from fashion_jax.models.pixel_normalization import normalized_before
 from fashion_jax.ops.pooling import max_pool2x2

@@ -50,7 +50,7 @@ def augmented_images(
         canvas: (height, width) of the decoded images.
         resize: config.data.resize.
     """
-    from fashion_jax.data.batches.pipeline import decode_rows
+    from fashion_jax.data.batches.chosen_images import decode_rows
 
     labels = split.labels[finest]
     chosen = np.linspace(0, labels.max(), _IMAGES).round().astype(int).tolist()

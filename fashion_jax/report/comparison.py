@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.command_line import duration
+from fashion_jax.config.combinations import LEVEL_METRICS, METRIC_TITLES
 from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.figures import charts
@@ -30,7 +31,7 @@ from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
-from fashion_jax.scoring.seeds import SCORES, over_seeds
+from fashion_jax.scoring.seeds import over_seeds
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
 from fashion_jax.serving.table_files import write_csv
 
@@ -136,7 +137,7 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
 def seeds(runs: Runs) -> dict[str, Any] | None:
     """Describes how far the scores of runs that differ only in the seed lie apart; None if there are no such runs."""
     groups = over_seeds((flatten(run.config), run.split.ids, run.assessment) for run in runs)
-    told = [metric for metric in METRICS if metric.key in SCORES]
+    told = [metric for metric in METRICS if metric.key in LEVEL_METRICS]
     tables = [
         {
             "letters": [letter(i) for i in group.runs],
@@ -160,7 +161,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
     for level in _shared_levels(runs):
         having = [(i, run) for i, run in enumerate(runs) if run.lines and level in run.taxonomy.levels]
         row = []
-        for metric, title in charts.METRIC_TITLES.items():
+        for metric, title in METRIC_TITLES.items():
             drawn = {
                 f"run{i % _COLORS} number{i}": (
                     np.array([line["epoch"] for line in run.lines], float),

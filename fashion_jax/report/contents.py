@@ -21,7 +21,7 @@ from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities
 from fashion_jax.scoring.label_errors import LabelErrors, rank_levels
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
-from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_labels
+from fashion_jax.taxonomy import Taxonomy, class_labels
 from fashion_jax.workdir.files import read_json, train_counts
 from fashion_jax.workdir.metrics_file import read_metrics
 from fashion_jax.workdir.paths import data_path, environment_path
@@ -129,8 +129,7 @@ class PageContents:
 
     def counts(self, level: str) -> np.ndarray:
         """Counts the measured images of each class of a level, int [classes]."""
-        labels = self.split.labels[level]
-        return np.bincount(labels[labels != UNKNOWN], minlength=self.taxonomy.num_classes(level))
+        return self.split.counts(level, self.taxonomy.num_classes(level))
 
     def train_counts(self, level: str) -> np.ndarray:
         """Counts the training images of each class of a level, int [classes]."""

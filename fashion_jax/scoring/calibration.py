@@ -49,29 +49,29 @@ def _diagram(confidence: np.ndarray, correct: np.ndarray, bins: int) -> dict[str
     }
 
 
-def calibration_error(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(log_probs: Table, labels: np.ndarray) -> float:
     """Computes the ECE, the mean over images of |accuracy - confidence| of their bin in `reliability`.
 
     It is NaN without images.
     """
-    return confidence_error(*confidences(log_probs, labels), bins)
+    return confidence_error(*confidences(log_probs, labels))
 
 
-def confidence_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+def confidence_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Computes the ECE from predictions' probabilities [images] and whether they are correct, bool [images]."""
-    diagram = _diagram(confidence, correct, bins)
+    diagram = _diagram(confidence, correct, BINS)
     some = diagram["count"] > 0
     gaps = np.abs(diagram["accuracy"] - diagram["confidence"])[some]
     return float(np.average(gaps, weights=diagram["count"][some])) if some.any() else math.nan
 
 
-def adaptive_calibration_error(log_probs: Table, labels: np.ndarray, bins: int = BINS) -> float:
+def adaptive_calibration_error(log_probs: Table, labels: np.ndarray) -> float:
     """Computes the calibration error over bins of equally many images (Nguyen and O'Connor 2015)."""
     confidence, correct = confidences(log_probs, labels)
     if not len(confidence):
         return math.nan
     order = np.argsort(confidence, kind="stable")
-    gaps = np.array_split(correct[order] - confidence[order], bins)
+    gaps = np.array_split(correct[order] - confidence[order], BINS)
     return float(sum(abs(gap.sum()) for gap in gaps) / len(confidence))
 
 

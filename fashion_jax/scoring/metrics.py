@@ -15,30 +15,25 @@ from fashion_jax.taxonomy import UNKNOWN
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from fashion_jax.data.dataset import Split
-
-
-METRICS = LEVEL_METRICS
-
 
 def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Computes the METRICS of one level in float64, as scikit-learn defines them; NaN for what is undefined.
+    """Computes the LEVEL_METRICS of one level in float64, as scikit-learn defines them; NaN for what is undefined.
 
     Args:
         log_probs: [images, C].
         labels: int [images]; images whose label is UNKNOWN (-1) are left out.
     """
     found = exact_scores(log_probs, labels)
-    return {name: found[name] for name in METRICS}
+    return {name: found[name] for name in LEVEL_METRICS}
 
 
 def exact_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Computes METRICS and average_precision, the mean over the classes with images."""
+    """Computes LEVEL_METRICS and average_precision, the mean over the classes with images."""
     images, labels = known_images(labels)
     if not len(images):
-        return dict.fromkeys((*METRICS, "average_precision"), float("nan"))
+        return dict.fromkeys((*LEVEL_METRICS, "average_precision"), float("nan"))
     predictions = np.asarray(log_probs).argmax(1)[images]
-    hits, support, predicted = class_counts(labels, predictions, log_probs.shape[1])
+    hits, support, predicted = outcome_counts(labels, predictions, log_probs.shape[1])
     present = support + predicted > 0
     auroc, average_precision = one_versus_rest(log_probs, images, labels)
     defined = auroc[~np.isnan(auroc)]
@@ -59,7 +54,7 @@ def per_class(log_probs: np.ndarray, labels: np.ndarray) -> list[dict[str, float
     of the others.
     """
     images, labels = known_images(labels)
-    hits, support, predicted = class_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
+    hits, support, predicted = outcome_counts(labels, np.asarray(log_probs).argmax(1)[images], log_probs.shape[1])
     absent = support + predicted == 0
     columns = {
         "f1": 2 * hits / np.maximum(support + predicted, 1),
@@ -84,7 +79,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return csr_array((counts, np.divmod(cells, num_classes)), shape=(num_classes, num_classes))
 
 
-def class_counts(
+def outcome_counts(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts for each class the images predicted correctly, all its images, and the images predicted as it.
@@ -144,10 +139,16 @@ def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, fl
 
 
 def split_metrics(
-    split: Split, log_probs: dict[str, np.ndarray], loss_weights: Mapping[str, float]
+    labels: Mapping[str, np.ndarray], log_probs: dict[str, np.ndarray], loss_weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """Computes `LEVEL/METRIC` and `loss` of a split in float64, over the images with a known label."""
-    levels = {level: evaluate_level(x, split.labels[level]) for level, x in log_probs.items()}
+    """Computes `LEVEL/METRIC` and `loss` of a split in float64, over the images with a known label.
+
+    Args:
+        labels: level -> int [images]; images whose label is UNKNOWN (-1) are left out.
+        log_probs: level -> [images, classes].
+        loss_weights: level -> weight of its loss in training.
+    """
+    levels = {level: evaluate_level(x, labels[level]) for level, x in log_probs.items()}
     return named_metrics(levels, loss_weights)
 
 

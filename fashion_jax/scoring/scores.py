@@ -11,7 +11,7 @@ import numpy as np
 
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
-from fashion_jax.scoring.metrics import class_counts, exact_scores, known_images
+from fashion_jax.scoring.metrics import exact_scores, known_images, outcome_counts
 from fashion_jax.scoring.tree_decoding import common_heights, contradiction_rate, leaf_paths
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
@@ -48,7 +48,7 @@ def level_scores(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     images, known = known_images(labels)
     if not len(images):
         return dict.fromkeys(LEVEL_SCORES, math.nan)
-    hits, support, predicted = class_counts(known, log_probs.argmax(1)[images], log_probs.shape[1])
+    hits, support, predicted = outcome_counts(known, log_probs.argmax(1)[images], log_probs.shape[1])
     f1 = 2 * hits / np.maximum(support + predicted, 1)
     in_top5, squares = _by_image(log_probs, images, known)
     scores = exact_scores(log_probs, labels) | {

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.scoring.assessment import Assessment
-from fashion_jax.scoring.metrics import METRICS
 
 _ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # may differ between runs of one config
-SCORES = METRICS
 
-Spread = Mapping[str, Mapping[str, float]]  # one of SCORES -> mean and std
+Spread = Mapping[str, Mapping[str, float]]  # one of LEVEL_METRICS -> mean and std
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,8 @@ def _is_divided_by_seed(config: Mapping[str, Any]) -> bool:
 
 
 def spread(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Returns the mean and sample standard deviation (n - 1) of SCORES over runs; NaN where a run's score is NaN."""
-    values = {name: np.array([x[name] for x in scores], np.float64) for name in SCORES}
+    """Returns the mean and sample standard deviation (n - 1) of LEVEL_METRICS over runs; NaN where a run's is."""
+    values = {name: np.array([x[name] for x in scores], np.float64) for name in LEVEL_METRICS}
     return {name: {"mean": float(x.mean()), "std": float(x.std(ddof=1))} for name, x in values.items()}
 
 

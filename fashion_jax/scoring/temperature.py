@@ -15,6 +15,7 @@ from fashion_jax.taxonomy import UNKNOWN
 _LOWEST, _HIGHEST = 0.02, 50.0  # bounds of the temperature
 _SMALL_STEP = 1e-4  # in the log of the temperature
 _MAX_STEPS = 50
+_FOLDS = 5  # of cross-fitting
 
 
 def apply_temperature(log_probs: np.ndarray, temperature: float) -> np.ndarray:
@@ -80,7 +81,7 @@ def fit_temperature(log_probs: np.ndarray, labels: np.ndarray) -> float:
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
 
 
-def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float, folds: int = 5) -> LazyRows:
+def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float) -> LazyRows:
     """Calibrates log-probabilities by cross-fitting: each fold by the temperature fitted on the other folds.
 
     A calibration error on the images that the temperature was fitted on would be too optimistic.
@@ -89,13 +90,12 @@ def cross_fitted(log_probs: np.ndarray, labels: np.ndarray, temperature: float, 
         log_probs: [images, classes].
         labels: int [images].
         temperature: fitted on all images; the fit of each fold starts from it.
-        folds: number of folds.
     """
-    fold = np.random.default_rng(0).permutation(len(labels)) % folds
+    fold = np.random.default_rng(0).permutation(len(labels)) % _FOLDS
     scores = _Scores.of(log_probs, labels)
     at_first = scores.derivatives(1 / temperature)
-    temperatures = np.empty(folds)
-    for k in range(folds):
+    temperatures = np.empty(_FOLDS)
+    for k in range(_FOLDS):
         others = fold[scores.images] != k
         part = _Scores(log_probs, scores.images[others], scores.tops[others], scores.own[others])
         first = [values[others] for values in at_first]

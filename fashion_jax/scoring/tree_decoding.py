@@ -5,15 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
-from fashion_jax.data.sources.columns import is_parquet, read_columns
-from fashion_jax.data.sources.ragged import has_blank_end
-from fashion_jax.errors import UserError
-from fashion_jax.letters import composed
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
@@ -22,8 +17,6 @@ DECODES = ("independent", "marginal", "conditional", "joint")
 # The chain rule keeps calibrated heads calibrated, and leaves coarse classes to their own head. Joint counts evidence
 # that the heads share twice, and marginal ignores the coarse heads.
 DEFAULT_DECODE = "conditional"
-
-COST_COLUMNS = ("true", "predicted", "cost")
 
 _FLOOR = -1e4  # a log-probability that rounds to zero in any float
 
@@ -208,51 +201,22 @@ def minimum_risk(leaf_probs: np.ndarray, costs: np.ndarray) -> np.ndarray:
     return (leaf_probs @ costs).argmin(1)
 
 
-def read_costs(path: Path, taxonomy: Taxonomy) -> np.ndarray:
-    """Returns `tree_costs` with the costs that a table of true and predicted classes sets, float64 [leaves, leaves].
+def leaf_names(taxonomy: Taxonomy) -> list[str]:
+    """Returns the names of the leaves as taxonomy.json has them, such as Apparel/Topwear, in `leaf_paths`'s order."""
+    depths = (leaf_paths(taxonomy) != UNKNOWN).sum(1) - 1
+    classes = [taxonomy.classes[level] for level in taxonomy.levels]
+    return [classes[depth][path[depth]] for path, depth in zip(leaf_paths(taxonomy), depths, strict=True)]
 
-    Classes are named as in taxonomy.json, such as Apparel/Topwear; the table is a CSV or Parquet of COST_COLUMNS.
 
-    Raises:
-        UserError: the file cannot be read, lacks a column, has a row with more or fewer cells than the header, or names
-            an unknown class, a pair twice or a wrong cost.
+def with_costs(taxonomy: Taxonomy, told: Mapping[tuple[str, str], float]) -> np.ndarray:
+    """Returns `tree_costs` with the costs that are told, float64 [leaves, leaves].
+
+    Args:
+        taxonomy: the classes.
+        told: (true, predicted) leaf, as `leaf_names` has them -> the cost of the mistake.
     """
-    names = [_leaf_name(leaf, taxonomy) for leaf in leaf_paths(taxonomy)]
-    places = {composed(name): i for i, name in enumerate(names)}
-    costs, seen = tree_costs(taxonomy), set()
-    parts = list(read_columns(path, dict.fromkeys(COST_COLUMNS, "--costs"), optional=()))
-    if ragged := [row for part in parts for row in part.ragged if not has_blank_end(row)]:
-        raise UserError(
-            f"Line {ragged[0].line} of {path} has {len(ragged[0].cells)} cells, but the header {ragged[0].width}: "
-            "quote cells that hold the delimiter."
-        )
-    columns = [[part.numbers.tolist(), *(part.columns[name] for name in COST_COLUMNS)] for part in parts]
-    for number, *pair, cost in itertools.chain.from_iterable(zip(*x, strict=True) for x in columns):
-        where = f"{'Row' if is_parquet(path) else 'Line'} {number} of {path}"
-        for column, name in zip(COST_COLUMNS, pair, strict=False):
-            if name not in places:
-                raise UserError(
-                    f"{where} has {name!r} in the column {column}, which is no finest class of the run: "
-                    f"name classes as in taxonomy.json, such as {names[0]!r}."
-                )
-        place = places[pair[0]], places[pair[1]]
-        if place in seen:
-            raise UserError(f"{where} names {pair[0]!r} taken for {pair[1]!r} again: take it out.")
-        seen.add(place)
-        costs[place] = _cost(cost, where)
+    places = {name: i for i, name in enumerate(leaf_names(taxonomy))}
+    costs = tree_costs(taxonomy)
+    for (true, predicted), cost in told.items():
+        costs[places[true], places[predicted]] = cost
     return costs
-
-
-def _cost(text: str, where: str) -> float:
-    try:
-        cost = float(text)
-    except ValueError:
-        cost = math.nan
-    if not (math.isfinite(cost) and cost >= 0):
-        raise UserError(f"{where} has the cost {text!r}, but a cost must be a finite number of at least 0.")
-    return cost
-
-
-def _leaf_name(path: Sequence[int], taxonomy: Taxonomy) -> str:
-    depth = sum(place != UNKNOWN for place in path) - 1
-    return taxonomy.classes[taxonomy.levels[depth]][path[depth]]

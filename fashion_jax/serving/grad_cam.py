@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
-from fashion_jax.data.batches.pipeline import decode_files, decode_rows
+from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models.classifier import Classifier
 from fashion_jax.step.losses import level_log_probs
@@ -44,26 +44,17 @@ Maps = dict[tuple[str, ...], Array]  # path of a tapped map in the model -> [bat
 GradCam = Callable[[np.ndarray, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
-def grad_cam(
-    trained: Trained, images: np.ndarray, classes: Mapping[str, np.ndarray], batch_size: int | None = None
-) -> dict[str, np.ndarray]:
-    """Computes heat maps of images for chosen classes, one per level; compiles at each call, unlike `create_grad_cam`.
+def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
+    """Returns a function that computes heat maps of images for chosen classes, compiled at its first call.
+
+    Its arguments are canvases as the run decodes them, uint8 [n, height, width, 3], and level -> id of the class to
+    explain, int [n], of all levels of the run. It returns level -> float32 [n, height, width], from 0 to 1: each
+    image's maximum is 1; all is 0 where no place speaks for the class.
 
     Args:
         trained: a loaded run.
-        images: canvases as the run decodes them, uint8 [n, height, width, 3].
-        classes: level -> id of the class to explain, int [n]; all levels of the run.
         batch_size: images per batch; by default the run's, or its first multiple from 64 on.
-
-    Returns:
-        Level -> float32 [n, height, width], from 0 to 1: each image's maximum is 1; all is 0 where no place speaks for
-        the class.
     """
-    return create_grad_cam(trained, batch_size)(images, classes)
-
-
-def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
-    """Returns `grad_cam` of a run as a function of images and classes, compiled at its first call."""
     size, state = trained.batch_size(batch_size), trained.state
     compute = jit_heat_maps(trained.program, trained.mesh)
 
@@ -113,7 +104,7 @@ def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts:
         parts: the model, whose trunks have tapped maps (see models.layers.tapped), its classes and its config.
 
     Returns:
-        Level -> float32 [batch, height, width], scaled as in `grad_cam`.
+        Level -> float32 [batch, height, width], scaled as in `create_grad_cam`.
     """
     config, model, taxonomy = parts.config, parts.model, parts.taxonomy
     images = prepare_eval(batch["image"], image_shape(config), jnp.dtype(config.dtype))

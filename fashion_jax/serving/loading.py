@@ -233,11 +233,14 @@ def _decider(engine: Engine, decode: str, costs: str | os.PathLike[str], min_pro
 
 
 def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> Any:
-    from fashion_jax.scoring.tree_decoding import read_costs, tree_costs
+    from fashion_jax.data.sources.cost_table import read_costs
+    from fashion_jax.scoring.tree_decoding import leaf_names, tree_costs, with_costs
 
     if not costs:
         return None
-    return tree_costs(taxonomy) if costs == "tree" else read_costs(Path(costs).expanduser(), taxonomy)
+    if costs == "tree":
+        return tree_costs(taxonomy)
+    return with_costs(taxonomy, read_costs(Path(costs).expanduser(), leaf_names(taxonomy)))
 
 
 def _say(sentence: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+from fashion_jax.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from fashion_jax.data.dataset import Split
@@ -78,10 +78,7 @@ def class_weights(counts: np.ndarray, kind: str, beta: float) -> np.ndarray:
 
 def class_counts(split: Split, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
     """Counts the images of each class, level -> int [classes]."""
-    return {
-        level: np.bincount(labels[labels != UNKNOWN], minlength=taxonomy.num_classes(level))
-        for level, labels in split.labels.items()
-    }
+    return {level: split.counts(level, taxonomy.num_classes(level)) for level in split.labels}
 
 
 def _shifted(logits: Mapping[str, Array], shifts: Levels) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from fashion_jax.scoring.metrics import METRICS
+from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.taxonomy import UNKNOWN
 
 NUM_BINS = 512  # bins of a score histogram
@@ -83,14 +83,14 @@ def summarize(accumulators: dict[str, np.ndarray]) -> dict[str, float]:
     """Computes the metrics from one level's fetched accumulators; NaN for what is undefined.
 
     Returns:
-        METRICS, and "auroc_tied_mass", the bound on the error of the AUROC that the bins cause: half the
+        LEVEL_METRICS, and "auroc_tied_mass", the bound on the error of the AUROC that the bins cause: half the
         share of the (positive, negative) pairs that share a bin. Macro-F1 is over the classes that are
         true or predicted somewhere; AUROC is the mean of one-versus-rest over the classes with images
         inside and outside, ties counting half.
     """
     count = int(accumulators["count"])
     if count == 0:
-        return dict.fromkeys((*METRICS, "auroc_tied_mass"), float("nan"))
+        return dict.fromkeys((*LEVEL_METRICS, "auroc_tied_mass"), float("nan"))
     confusion = np.asarray(accumulators["confusion"])
     hits = np.diagonal(confusion).astype(np.int64)
     sizes = confusion.sum(0, dtype=np.int64) + confusion.sum(1, dtype=np.int64)

@@ -13,15 +13,13 @@ import jax
 from jax.sharding import Mesh
 
 from fashion_jax.command_line import gibibytes, typed_command
-from fashion_jax.config.combinations import LEVEL_METRICS
+from fashion_jax.config.combinations import METRIC_TITLES
 from fashion_jax.data.batches.cache_mode import free_memory
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.host import usable_processors
 from fashion_jax.report.text_tables import percent
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.epoch_table import MISSING
-
-_TITLES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 
 
 def device_text(mesh: Mesh) -> str:
@@ -56,9 +54,9 @@ def first_rows(mesh: Mesh, splits: Mapping[str, Split], taxonomy: Taxonomy, step
 def score_rows(levels: Sequence[str], line: Mapping[str, Any]) -> Iterator[str]:
     """Yields a small table of the validation metrics of every level, from a line of metrics.jsonl."""
     first = max(len("level"), *map(len, levels))
-    yield f"  {'level'.ljust(first)}" + "".join(f"  {_TITLES[name]:>8}" for name in LEVEL_METRICS)
+    yield f"  {'level'.ljust(first)}" + "".join(f"  {title:>8}" for title in METRIC_TITLES.values())
     for level in levels:
-        cells = [_score(name, line.get(f"validation/{level}/{name}")) for name in LEVEL_METRICS]
+        cells = [_score(name, line.get(f"validation/{level}/{name}")) for name in METRIC_TITLES]
         yield f"  {level.ljust(first)}" + "".join(f"  {cell:>8}" for cell in cells)
 
 

@@ -42,7 +42,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
         log_probs = predict_validation(run, state, step, task)
         with run.watchdog.paused():
-            metrics = split_metrics(split, log_probs, weights)
+            metrics = split_metrics(split.labels, log_probs, weights)
     timing["validation_seconds"] = time.monotonic() - began
     line: dict[str, Any] = {"epoch": epoch, "step": step}
     line["learning_rate"] = run.learning_rate(step, int(guard["rollbacks"]))

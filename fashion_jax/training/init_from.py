@@ -12,10 +12,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import trunk_paths
 from fashion_jax.config.loading import load_run_config
-from fashion_jax.models.pretrained.matching import left_out_words
-from fashion_jax.models.pretrained.names import Leaf
+from fashion_jax.models.pretrained.matching import left_out_words, read_leaf
 from fashion_jax.models.pretrained.source import is_weights, naming, open_weights
-from fashion_jax.models.pretrained.tensors import Tensor, Unsuitable
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.checkpoints.store import Say
 from fashion_jax.workdir.paths import config_path
@@ -108,18 +106,6 @@ def _of_weights(
         taken += f", and the hidden layers of its classifier in {' and '.join(levels)}"
     say("; ".join(filter(None, [f"{name} begins with {taken}", left_out_words(unused)])) + ".")
     return found
-
-
-def read_leaf(leaf: Leaf, tensor: Tensor) -> np.ndarray:
-    """Reads the values of an array in the layout of this project.
-
-    Raises:
-        Unsuitable: they cannot be read, or are not all finite.
-    """
-    values = tensor.read()
-    if not np.isfinite(values).all():
-        raise Unsuitable(f"whose {leaf.name} has values that are not finite: download it again, or name another.")
-    return leaf.to_flax(values)
 
 
 def _placed(values: np.ndarray, like: jax.Array) -> jax.Array:

@@ -98,10 +98,10 @@ def check(config: ConfigDict, workdir: Path) -> None:
         check_use(data_fields(config), config.data.resize)
         check_new_run(config)
     if config.model.init_from or config.model.init_heads_from:
-        from fashion_jax.training.sources import check_heads, normalizations
+        from fashion_jax.training.sources import check_heads, checked_normalizations
 
         check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
-        normalizations(config.model.init_from, config.model.normalization, workdir)  # checks the sources
+        checked_normalizations(config.model.init_from, config.model.normalization, workdir)
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
 

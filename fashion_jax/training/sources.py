@@ -17,7 +17,7 @@ from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import config_path
 
 
-def normalizations(init_from: Mapping[str, str], given: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+def checked_normalizations(init_from: Mapping[str, str], given: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Returns the normalisation of every trunk of model.init_from, once its source is checked.
 
     Weights are opened and their names and shapes compared, but not read. A run that has saved a checkpoint needs its

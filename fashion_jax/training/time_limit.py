@@ -113,7 +113,7 @@ class Planner:
         work = self._work(state, candidates)
         with self.terminal.doing(Task(f"Compiling and timing the evaluation at {in_words(own.shape)}")):
             guessed = self._guessed(own, program, state)
-        timing = guessed.tracing + sum(map(self._most, (_TRAINING, _EVALUATION, _DECODING)))
+        timing = guessed.tracing + sum(map(self._timing_budget, (_TRAINING, _EVALUATION, _DECODING)))
         compiled = choose(candidates, guessed, work, limit=limit, elapsed=self._elapsed() + timing)
         with self.terminal.doing(Task(f"Compiling and timing the training at {in_words(compiled.shape)}")):
             measured = self._measured(compiled, self._program(compiled), state)
@@ -128,7 +128,8 @@ class Planner:
         )
         return self._changes(plan)
 
-    def _most(self, timed: tuple[float, float]) -> float:
+    def _timing_budget(self, timed: tuple[float, float]) -> float:
+        """Returns the seconds that a measurement may take: at most a share of the limit."""
         seconds, share = timed
         return min(seconds, share * self.limit)
 
@@ -139,7 +140,7 @@ class Planner:
         config, canvas = self.config, self.config.data.canvas_size
         shapes = shapes_of(
             image_shape(config),
-            decided("the pixels of the images", lambda: self._most_pixels()),
+            decided("the pixels of the images", self._most_pixels),
             MIN_IMAGE_SIZE,
             canvas_shape(config, image_shape(config)) if canvas else None,
         )
@@ -192,7 +193,7 @@ class Planner:
             most_on_devices=most_pixels("train", ("device",)),
             most_cached_validation=most_pixels("validation", ("host", "device")),
             num_processes=jax.process_count(),
-            free_memory=decided("memory", lambda: self._free_memory()),
+            free_memory=decided("memory", self._free_memory),
             keeps_programs=decided("the compilation cache", keeps_programs),
             network=self._network,
         )
@@ -268,7 +269,7 @@ class Planner:
             state, outcome = train(state, dispatched())
             return outcome
 
-        trained = _seconds(step, self._most(_TRAINING)) / (count * plan.batch_size)
+        trained = _seconds(step, self._timing_budget(_TRAINING)) / (count * plan.batch_size)
         memory = train.memory_analysis()  # None where XLA does not tell
         needed = memory.temp_size_in_bytes * self.mesh.size / (plan.batch_size * plan.pixels) if memory else _STEP_BYTES
         times = [trained, evaluated, self._decode_seconds(plan), compilation, tracing]
@@ -282,7 +283,7 @@ class Planner:
         """Returns the seconds of a compiled step of evaluation for each of its images."""
         batch = self._evaluated(plan)
         size = eval_batch_size(plan.batch_size, self.mesh.size)
-        return _seconds(lambda: evaluate(*state.used, batch()), self._most(_EVALUATION)) / size
+        return _seconds(lambda: evaluate(*state.used, batch()), self._timing_budget(_EVALUATION)) / size
 
     def _evaluated(self, plan: Plan) -> Callable[[], Any]:
         """Returns a function that puts a batch of evaluation on the devices."""
@@ -304,7 +305,7 @@ class Planner:
         reached = [(time.monotonic(), 0)]  # times, and how many images were decoded by then
         for pixels in open_images(split, config, plan.shape, self.mesh).batches(lambda: iter(chunks)):
             reached.append((time.monotonic(), reached[-1][1] + len(pixels)))
-            if reached[-1][0] - reached[0][0] >= self._most(_DECODING):
+            if reached[-1][0] - reached[0][0] >= self._timing_budget(_DECODING):
                 break
         (began, before), (end, count) = reached[1 if len(reached) > 2 else 0], reached[-1]  # the first ones take longer
         return (end - began) / (count - before)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fashion_jax.command_line import about
+from fashion_jax.config.architectures import VGGS
 from fashion_jax.devices.mesh import eval_batch_size
 from fashion_jax.errors import UserError
 
@@ -82,7 +83,7 @@ class Network(NamedTuple):
 
     def _computed_pixels(self, shape: Shape) -> float:
         """Returns the pixels of an image, as many as its maps would have without rounding."""
-        is_vgg = self.model in ("vgg16", "vgg16_bn", "hybrid")
+        is_vgg = self.model in (*VGGS, "hybrid")
         strides, rounded = (_STRIDES_OF_VGG, math.floor) if is_vgg else (_STRIDES, math.ceil)
         height, width = shape
         return sum(share * rounded(height / s) * rounded(width / s) * s**2 for s, share in strides.items())

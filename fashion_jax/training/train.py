@@ -52,7 +52,7 @@ from fashion_jax.training.rollback import RollBack, check_updates, roll_back, wi
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import write_results
 from fashion_jax.training.schedule import Resizing, Schedule
-from fashion_jax.training.sources import check_heads, normalizations
+from fashion_jax.training.sources import check_heads, checked_normalizations
 from fashion_jax.training.start_up import Compiling
 from fashion_jax.training.start_up import start as start_beside
 from fashion_jax.training.time_limit import Planner
@@ -103,7 +103,7 @@ def train_and_evaluate(
     config = copy.deepcopy(config)
     config.update(planned := planned_fields(workdir, config.time_limit))
     check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
-    config.model.normalization = normalizations(config.model.init_from, config.model.normalization, workdir)
+    config.model.normalization = checked_normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
     lost, changes = check_is_whole(workdir, config.time_limit), check_same_config(workdir, config)
     with contextlib.ExitStack() as stack:

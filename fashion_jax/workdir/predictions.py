@@ -89,7 +89,8 @@ def _read_levels(file: pq.ParquetFile, taxonomy: Taxonomy) -> tuple[dict[str, np
         log_probs[level], labels[level] = np.empty((count, len(names))), np.empty(count, int)
         columns, start = [f"{level}_true", f"{level}_probabilities"], 0
         for batch in _batches(file, columns, max(_ROW_GROUP // len(names), 1)):
-            rows = slice(start, start := start + len(batch))
+            rows = slice(start, start + len(batch))
+            start = rows.stop
             true, probs = (batch[column] for column in columns)
             labels[level][rows] = [ids[name] for name in true.to_pylist()]
             if {*probs.value_lengths().to_pylist()} != {len(names)}:

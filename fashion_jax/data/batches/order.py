@@ -1,4 +1,4 @@
-"""The order of the images in an epoch of a very large training set."""
+"""Decides the order of the images in an epoch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ import numpy as np
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 
 MAX_PERMUTED = 1 << 20  # images; a permutation of more is never held in memory
+
+
+def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray | ShuffledIndices:
+    """Returns the order of the images in an epoch, which can be sliced: a pure function of (seed, epoch).
+
+    It is a permutation, or, if each image has a probability in `chances`, `count` independent draws with replacement.
+    A permutation of more than MAX_PERMUTED images is never held in memory as a whole.
+    """
+    if chances is None and count > MAX_PERMUTED:
+        return ShuffledIndices(seed, epoch, count)
+    rng = np.random.default_rng([seed, epoch])
+    return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
 
 
 class ShuffledIndices:

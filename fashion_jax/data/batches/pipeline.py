@@ -5,19 +5,19 @@ The libraries that decode are imported where files are opened, so that steps can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fashion_jax.config.fields import shape_of
 from fashion_jax.data.augmentation import CROPPING
 from fashion_jax.data.batches.cache_mode import cache_mode
 from fashion_jax.data.batches.draws import draw_chances
 from fashion_jax.data.batches.image_stores import CachedImages, DeviceImages, Images, IndexBatches
-from fashion_jax.data.batches.order import MAX_PERMUTED, ShuffledIndices
+from fashion_jax.data.batches.order import epoch_order
 
 if TYPE_CHECKING:
     from fashion_jax.data.dataset import Split
@@ -71,18 +71,6 @@ def eval_batches(
             yield _taken(np.where(batch < len(split), batch, 0), rows)
 
     return _labelled(split, images, indices)
-
-
-def epoch_order(seed: int, epoch: int, count: int, chances: np.ndarray | None = None) -> np.ndarray | ShuffledIndices:
-    """Returns the order of the images in an epoch, which can be sliced: a pure function of (seed, epoch).
-
-    It is a permutation, or, if each image has a probability in `chances`, `count` independent draws with replacement.
-    A permutation of more than MAX_PERMUTED images is never held in memory as a whole.
-    """
-    if chances is None and count > MAX_PERMUTED:
-        return ShuffledIndices(seed, epoch, count)
-    rng = np.random.default_rng([seed, epoch])
-    return rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)
 
 
 def open_images(
@@ -141,71 +129,9 @@ def canvas_shape(config: ConfigDict, shape: tuple[int, int]) -> tuple[int, int]:
     """Returns (height, width) of the decoded images: data.canvas_size, or the size that the augmentation needs."""
     canvas = config.data.canvas_size
     if canvas:
-        return (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+        return shape_of(canvas)
     margin = _CANVAS_MARGIN if config.augment in CROPPING else 1
     return round(shape[0] * margin), round(shape[1] * margin)
-
-
-def decode_files(
-    files: Sequence[str], canvas: tuple[int, int], resize: str, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, dict[int, str]]]:
-    """Decodes arbitrary files in parallel and in order, the same way as in training and validation.
-
-    Args:
-        files: paths.
-        canvas: (height, width), see `canvas_shape`.
-        resize: data.resize.
-        batch_size: number of files per batch.
-
-    Yields:
-        The indices [n] of the next files that could be decoded, their canvases (uint8 [batch_size, height, width, 3],
-        padded with zeros), and the reasons why the others could not (index -> words). Each file is in exactly one
-        batch; the last batch may be empty.
-    """
-    from fashion_jax.data.decoding.decode import contents, decode, in_parallel
-    from fashion_jax.data.decoding.limits import Undecodable
-
-    def attempt(file: str) -> np.ndarray | str:
-        try:
-            with contents(file) as data:
-                return decode(data, canvas, resize)
-        except Undecodable as error:
-            return str(error)
-
-    def batch(start: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        found = dict(enumerate(in_parallel(attempt, files[start : start + batch_size]), start))
-        good = [i for i, pixels in found.items() if not isinstance(pixels, str)]
-        filled = np.zeros((batch_size, *canvas, 3), np.uint8)
-        for place, i in enumerate(good):
-            filled[place] = found[i]
-        return np.array(good, np.int64), filled, {i: why for i, why in found.items() if isinstance(why, str)}
-
-    starts = range(0, max(len(files), 1), batch_size)
-    with ThreadPoolExecutor(1) as ahead:  # decodes the next batch while the current one is used
-        pending = ahead.submit(batch, 0)
-        for start in starts[1:]:
-            following = ahead.submit(batch, start)
-            yield pending.result()
-            pending = following
-        yield pending.result()
-
-
-def decode_rows(
-    split: Split, rows: Sequence[int], canvas: tuple[int, int], resize: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes some images of a split as the network gets them; see `decode_files` for canvas and resize.
-
-    Returns:
-        The positions in `rows` that could be decoded, int [n], and their canvases, uint8 [n, height, width, 3].
-    """
-    from fashion_jax.data.records.record_images import RecordImages, RecordNames
-
-    files, wanted = split.files, np.asarray(rows, np.int64)
-    if isinstance(files, RecordNames) and len(wanted):
-        images = RecordImages(files, canvas, resize)
-        return np.arange(len(wanted)), next(images.batches(lambda: iter([wanted])))
-    indices, canvases, _ = next(decode_files([files[row] for row in rows], canvas, resize, max(len(rows), 1)))
-    return indices, canvases[: len(indices)]
 
 
 def _taken(batch: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

@@ -23,11 +23,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fashion_jax.config.loading import cache_root
 from fashion_jax.data.cache import make_once
 from fashion_jax.data.catalogue.canvas import Canvas
 from fashion_jax.data.catalogue.drawings import DRAWINGS
-from fashion_jax.devices.host import usable_processors
+from fashion_jax.devices.host import cache_root, usable_processors
 
 VERSION = 3  # of the generator; changes with the drawings, so that cached folders are never mixed up
 

@@ -22,7 +22,7 @@ from fashion_jax.data.decoding.pillow import damaged, decode_jpeg_by_pillow, pla
 from fashion_jax.data.decoding.resizing import resized
 from fashion_jax.devices.host import usable_processors
 
-NO_FILE = "there is no such file"  # the reason of `unreadable` and `obstacle` for a file that is missing
+NO_FILE = "there is no such file"  # the reason of `why_unreadable` and `obstacle` for a file that is missing
 
 DECODER = 4  # changes when the same file may give other pixels than before
 
@@ -102,7 +102,7 @@ def contents(file: str) -> Iterator[bytes]:
     try:
         status = os.stat(file)
     except OSError as error:
-        raise Undecodable(unreadable(error)) from error
+        raise Undecodable(why_unreadable(error)) from error
     if found := obstacle_in(status):
         raise Undecodable(found)
     with FILES.of(status.st_size):
@@ -110,7 +110,7 @@ def contents(file: str) -> Iterator[bytes]:
             with open(file, "rb", buffering=0) as opened:
                 data = opened.readall()
         except OSError as error:
-            raise Undecodable(unreadable(error)) from error
+            raise Undecodable(why_unreadable(error)) from error
         yield data
 
 
@@ -134,7 +134,7 @@ def obstacle(file: str) -> str:
     try:
         return obstacle_in(os.stat(file))
     except OSError as error:
-        return unreadable(error)
+        return why_unreadable(error)
 
 
 def obstacle_in(status: os.stat_result) -> str:
@@ -146,7 +146,7 @@ def obstacle_in(status: os.stat_result) -> str:
     return f"the file has more than {MAX_BYTES >> 20} MiB" if status.st_size > MAX_BYTES else ""
 
 
-def unreadable(error: OSError) -> str:
+def why_unreadable(error: OSError) -> str:
     """Says why a file cannot be opened or found."""
     if isinstance(error, FileNotFoundError):
         return NO_FILE

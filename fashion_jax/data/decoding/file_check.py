@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from fashion_jax.data.decoding.checked_files import Known, known_digests, write_known
-from fashion_jax.data.decoding.decode import contents, in_parallel, obstacle_in, to_rgb, unreadable
+from fashion_jax.data.decoding.decode import contents, in_parallel, obstacle_in, to_rgb, why_unreadable
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.strings import Files, digest_of_ids
 from fashion_jax.devices.shares import Share, share_of
@@ -131,7 +131,9 @@ def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
             try:
                 found = os.stat(file)
             except (OSError, ValueError) as error:
-                reasons[start + i] = unreadable(error) if isinstance(error, OSError) else "this is no name of a file"
+                reasons[start + i] = (
+                    why_unreadable(error) if isinstance(error, OSError) else "this is no name of a file"
+                )
                 continue
             status[i] = found.st_size, found.st_mtime_ns
             if words := obstacle_in(found):

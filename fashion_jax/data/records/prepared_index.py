@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.atomic import read_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 
@@ -26,11 +27,24 @@ PLAN = "prepare.json"  # describes the source of the directory; written first
 
 LEFT_OUT = "left_out.json"
 
+CONFIG, TAXONOMY = "config.json", "taxonomy.json"  # as in the work directory of a run
+
+INFO = "dataset_info.json"  # every TFDS directory has it; written last
+
 _UNBOUND = ("path", "cache", "cache_dir", "max_bad_fraction")  # fields of data that do not change what is prepared
 
 
 def is_prepared(folder: Path) -> bool:
     return (folder / PLAN).is_file()
+
+
+def is_complete(folder: Path) -> bool:
+    """Returns whether a folder has all that makes it a TFDS directory; TFDS leaves half of a file on a full disk."""
+    try:
+        parse_json(read_text(folder / INFO))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def source_fields(config: ConfigDict) -> dict[str, Any]:

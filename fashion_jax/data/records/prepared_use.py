@@ -10,7 +10,16 @@ from typing import Any
 
 from fashion_jax.config.fields import split_column
 from fashion_jax.data.fields import DataFields
-from fashion_jax.data.records.prepared_index import ID, PLAN, is_prepared, made_from, made_splits, read_index, read_json
+from fashion_jax.data.records.prepared_index import (
+    ID,
+    PLAN,
+    is_complete,
+    is_prepared,
+    made_from,
+    made_splits,
+    read_index,
+    read_json,
+)
 from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.errors import UserError
 
@@ -100,4 +109,4 @@ def _prepared(data: DataFields) -> tuple[Path, dict[str, Any]]:
     """Returns the folder that data.path names, and its plan (prepare.json); empty if it is no prepared set."""
     folder = stored_path(Path(os.path.expanduser(data.path)).absolute())
     is_one = data.source == "tfds" and data.path and is_prepared(folder)
-    return folder, read_json(folder / PLAN) if is_one and (folder / "dataset_info.json").is_file() else {}
+    return folder, read_json(folder / PLAN) if is_one and is_complete(folder) else {}

@@ -46,17 +46,17 @@ class RecordNames(Sequence[str]):
         rows: np.ndarray,
         image_format: ImageFormat,
         title: str,
-        contents: np.ndarray | None = None,
+        content_digests: np.ndarray | None = None,
     ):
-        """Takes `contents`, digests of the files that the images were made of (uint64 [images]), if they are known."""
+        """Takes `content_digests`, of the files that the images were made of (uint64 [images]), if they are known."""
         self.records, self.rows, self.format, self.title = records, rows, image_format, title
-        self._contents = contents
+        self._content_digests = content_digests
 
     def select(self, images: Sequence[int] | np.ndarray) -> RecordNames:
         """Returns the names of some images (int [n]), in the given order."""
         images = np.asarray(images, np.int64)
-        contents = None if self._contents is None else self._contents[images]
-        return RecordNames(self.records, self.rows[images], self.format, self.title, contents)
+        digests = None if self._content_digests is None else self._content_digests[images]
+        return RecordNames(self.records, self.rows[images], self.format, self.title, digests)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,16 +69,16 @@ class RecordNames(Sequence[str]):
 
     def __getitem__(self, index: SupportsIndex | slice) -> str | RecordNames:
         if isinstance(index, slice):
-            return RecordNames(self.records, self.rows[index], self.format, self.title)
+            return self.select(np.arange(len(self))[index])
         return f"{self.title}, record {self.rows[index]}"
 
-    def contents(self) -> np.ndarray:
+    def content_digests(self) -> np.ndarray:
         """Returns uint64 [images], which differ if the file that an image was made of has changed.
 
         If that file is not known, they differ if the record file has changed, or the position of the record in it.
         """
-        if self._contents is not None:
-            return self._contents
+        if self._content_digests is not None:
+            return self._content_digests
         files, counts = zip(*self.records.shards, strict=True)
         starts = np.cumsum([0, *counts])
         shard = np.searchsorted(starts, self.rows, side="right") - 1

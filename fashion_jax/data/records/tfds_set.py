@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.atomic import replacing
-from fashion_jax.config.loading import cache_root
 from fashion_jax.data.decoding.limits import MAX_PIXELS
 from fashion_jax.data.records.idx_set import idx_files, open_idx_set
-from fashion_jax.data.records.prepared_index import is_prepared, read_index
+from fashion_jax.data.records.prepared_index import INFO, is_prepared, read_index
 from fashion_jax.data.records.record_files import ArrayRecords, Records, Shard, TfRecords
 from fashion_jax.data.records.record_images import ImageFormat
 from fashion_jax.data.records.record_set import RecordSet, Values
 from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name, damaged
 from fashion_jax.data.sources.taxonomy_file import MAX_CLASSES
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
+from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import RunError, UserError
 
 _CHUNK = 512  # records at a time
@@ -43,7 +43,7 @@ def open_tfds_set(name: str, path: Path | None, cache_dir: str) -> RecordSet:
             f"data.path is {str(path)!r}, but there is no such folder: name the dataset's folder, create this one for "
             "TFDS to use, or leave data.path empty for TFDS's default."
         )
-    if path and (path / "dataset_info.json").is_file():
+    if path and (path / INFO).is_file():
         return _of_builder(builder_of_directory(path), cache_dir)
     if path and (files := idx_files(path)):
         return open_idx_set(path, files, name)

@@ -13,6 +13,7 @@ from fashion_jax.data.records.prepared_index import (
     CONTENTS,
     ID,
     LEFT_OUT,
+    TAXONOMY,
     is_prepared,
     made_from,
     made_splits,
@@ -22,9 +23,8 @@ from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.records.record_set import RecordSet
 from fashion_jax.data.records.tfds_set import open_tfds_set
 from fashion_jax.data.sources.split_names import by_usual_split
-from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, Table
+from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, LeftOut, Table
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
-from fashion_jax.data.splits import LeftOut
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
@@ -81,7 +81,7 @@ def _check_fields(data: DataFields, folder: Path, prepared: bool) -> None:
                 f"set data.splits to {made_splits(folder)!r}, by which its groups were prepared, and data.folds to 0"
             )
         raise UserError(f"data.group_column is {data.group_column!r}, but a TFDS set has no columns: {way_out}.")
-    if prepared and levels != (made := read_json(folder / "taxonomy.json")["levels"]):
+    if prepared and levels != (made := read_json(folder / TAXONOMY)["levels"]):
         raise UserError(
             f"data.levels is {data.levels!r}, but {str(folder)!r} was prepared with {', '.join(made)}: name these, in "
             "order, or prepare it anew."

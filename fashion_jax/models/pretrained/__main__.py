@@ -13,12 +13,13 @@ import numpy as np
 
 from fashion_jax.atomic import write_bytes
 from fashion_jax.command_line import Parser, check_output, run_command
+from fashion_jax.config.architectures import TRUNKS
 from fashion_jax.config.combinations import head_names, normalization, trunk_names, trunk_paths
 from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.config.loading import load_run_config
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.models.pretrained.matching import left_out_words
-from fashion_jax.models.pretrained.names import ARCHITECTURES, Leaf, hidden_leaves, trunk_leaves
+from fashion_jax.models.pretrained.matching import left_out_words, read_leaf
+from fashion_jax.models.pretrained.names import Leaf, hidden_leaves, trunk_leaves
 from fashion_jax.models.pretrained.source import SOURCES, is_weights, naming, open_weights
 from fashion_jax.workdir.paths import config_path
 
@@ -32,7 +33,7 @@ class Trunk(NamedTuple):
     """A trunk of a source.
 
     Attributes:
-        architecture: one of ARCHITECTURES.
+        architecture: one of TRUNKS.
         arrays: of the trunk.
         hidden: of the two hidden layers of VGG's classifier, if the source has them.
         normalization: mean and std of its pixels.
@@ -124,8 +125,6 @@ def _normalization_words(trunk: Trunk) -> str:
 
 
 def _of_weights(source: str) -> Trunk:
-    from fashion_jax.training.init_from import read_leaf
-
     architecture, matched, normalization = open_weights(source, "SOURCE")
     with naming(source, "SOURCE"):
         arrays, hidden = ({leaf: read_leaf(leaf, x) for leaf, x in part} for part in (matched.trunk, matched.hidden))
@@ -136,7 +135,7 @@ def _of_run(workdir: Path, name: str | None) -> Trunk:
     """Returns a trunk of a run's best checkpoint, and the hidden layers of its finest head of the kind "classifier"."""
     config = load_run_config(config_path(workdir))
     trunks = [trunk for trunk in trunk_names(config.model.name) if name in (None, trunk)]
-    if len(trunks) != 1 or trunks[0] not in ARCHITECTURES:
+    if len(trunks) != 1 or trunks[0] not in TRUNKS:
         raise UserError(
             f"--trunk is {name!r}, but the model in {workdir} is made of "
             f"{' and '.join(trunk_names(config.model.name))}: name one."

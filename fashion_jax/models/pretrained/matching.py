@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from fashion_jax.models.architectures import VGG_POOLED, VGGS
-from fashion_jax.models.pretrained.names import ARCHITECTURES, Leaf, hidden_leaves, trunk_leaves
+import numpy as np
+
+from fashion_jax.config.architectures import TRUNKS, VGG_POOLED, VGGS
+from fashion_jax.models.pretrained.names import Leaf, hidden_leaves, trunk_leaves
 from fashion_jax.models.pretrained.tensors import Tensor, Tensors, Unsuitable
 
 _LAST_LAYERS = ("fc.", "classifier.6.", "head.fc.")  # of torchvision's ResNets, torchvision's VGGs and timm's VGGs
@@ -33,14 +35,14 @@ def match(tensors: Tensors, architecture: str) -> Matched:
 
     Args:
         tensors: name in torchvision or timm -> array.
-        architecture: one of ARCHITECTURES.
+        architecture: one of TRUNKS.
 
     Raises:
         Unsuitable: names the arrays that are missing, that are not the trunk's, or that have another shape.
     """
     tensors = _with_torchvision_names(tensors, architecture)
     if wrong := _differences(tensors, architecture):
-        others = [name for name in ARCHITECTURES if not _differences(_with_torchvision_names(tensors, name), name)]
+        others = [name for name in TRUNKS if not _differences(_with_torchvision_names(tensors, name), name)]
         if others:
             raise Unsuitable(f"which holds {others[0]}, not {architecture}: name weights of {architecture}.")
         raise Unsuitable(f"which is no {architecture} ({'; '.join(wrong)}): name weights of {architecture}.")
@@ -53,19 +55,19 @@ def match(tensors: Tensors, architecture: str) -> Matched:
 
 
 def find_architecture(tensors: Tensors) -> str:
-    """Returns the first of ARCHITECTURES that the arrays of a file belong to.
+    """Returns the first of TRUNKS that the arrays of a file belong to.
 
     Raises:
         Unsuitable: there is none; the message tells what distinguishes the most similar one.
     """
-    wrong = {name: _differences(_with_torchvision_names(tensors, name), name) for name in ARCHITECTURES}
+    wrong = {name: _differences(_with_torchvision_names(tensors, name), name) for name in TRUNKS}
     for name, differences in wrong.items():
         if not differences:
             return name
-    known = {name: len({leaf.name for leaf in trunk_leaves(name)} & tensors.keys()) for name in ARCHITECTURES}
+    known = {name: len({leaf.name for leaf in trunk_leaves(name)} & tensors.keys()) for name in TRUNKS}
     closest = max(known, key=lambda name: known[name])
     raise Unsuitable(
-        f"which holds none of {', '.join(ARCHITECTURES)} (for {closest}: {'; '.join(wrong[closest])}): name weights of "
+        f"which holds none of {', '.join(TRUNKS)} (for {closest}: {'; '.join(wrong[closest])}): name weights of "
         "one of them."
     )
 
@@ -119,3 +121,15 @@ def left_out_words(names: Iterable[str]) -> str:
     if len(layers) == 1:
         return f"the layer {layers[0]} of its classifier is left out"
     return f"the layers {', '.join(layers)} of its classifier are left out"
+
+
+def read_leaf(leaf: Leaf, tensor: Tensor) -> np.ndarray:
+    """Reads the values of an array in the layout of this project.
+
+    Raises:
+        Unsuitable: they cannot be read, or are not all finite.
+    """
+    values = tensor.read()
+    if not np.isfinite(values).all():
+        raise Unsuitable(f"whose {leaf.name} has values that are not finite: download it again, or name another.")
+    return leaf.to_flax(values)

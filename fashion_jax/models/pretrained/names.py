@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fashion_jax.models.architectures import EXPANSION, RESNETS, VGG_HIDDEN, VGG_POOLED, VGGS
+from fashion_jax.config.architectures import EXPANSION, RESNETS, VGG_HIDDEN, VGG_POOLED, VGGS
 
-ARCHITECTURES = (*RESNETS, *VGGS)
 _NORM = {  # torchvision's name of an array of BatchNorm -> its collection and name here
     "weight": ("params", "scale"),
     "bias": ("params", "bias"),
@@ -53,17 +52,9 @@ class Leaf(NamedTuple):
             return array.reshape(len(array), -1)
         return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
-    @property
-    def flax_shape(self) -> tuple[int, ...]:
-        """The shape in the layout of this project."""
-        if len(self.shape) == 4:
-            out, features, height, width = self.shape
-            return height, width, features, out
-        return self.shape[::-1]
-
 
 def trunk_leaves(architecture: str) -> list[Leaf]:
-    """Returns the arrays of a trunk, one of ARCHITECTURES, in torchvision's order."""
+    """Returns the arrays of a trunk, one of TRUNKS, in torchvision's order."""
     return [*(_resnet if architecture in RESNETS else _vgg)(architecture)]
 
 

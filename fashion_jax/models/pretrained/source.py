@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fashion_jax.atomic import read_text
+from fashion_jax.config.architectures import TRUNKS
 from fashion_jax.config.fields import MEAN, STD, wrong_normalization
 from fashion_jax.errors import UserError, first_line
 from fashion_jax.json_text import parse_json
 from fashion_jax.models.pretrained import hub
 from fashion_jax.models.pretrained.matching import Matched, find_architecture, match
-from fashion_jax.models.pretrained.names import ARCHITECTURES
 from fashion_jax.models.pretrained.safetensors_file import read_safetensors
 from fashion_jax.models.pretrained.tensors import Unsuitable
 from fashion_jax.models.pretrained.torch_file import read_torch
@@ -37,7 +37,7 @@ class Weights(NamedTuple):
     """The weights of a source.
 
     Attributes:
-        architecture: one of ARCHITECTURES.
+        architecture: one of TRUNKS.
         matched: the arrays.
         normalization: of the pixels that the weights were trained with; ImageNet's if the source does not say.
     """
@@ -61,7 +61,7 @@ def open_weights(source: str, field: str, architecture: str | None = None) -> We
     Args:
         source: as a user names it.
         field: what the user sets to it, for messages.
-        architecture: one of ARCHITECTURES that the source must hold; None for any.
+        architecture: one of TRUNKS that the source must hold; None for any.
 
     Raises:
         UserError: the source cannot be read, or holds another architecture.
@@ -130,8 +130,8 @@ def _check_config(config: dict[str, Any], architecture: str | None) -> None:
     if not config:
         return
     name = config.get("architecture")
-    if name not in ARCHITECTURES:
-        wanted = architecture or " or ".join(ARCHITECTURES)
+    if name not in TRUNKS:
+        wanted = architecture or " or ".join(TRUNKS)
         raise Unsuitable(f"whose {CONFIG} names the architecture {name!r}: name weights of {wanted}.")
     if architecture and name != architecture:
         raise Unsuitable(f"which holds {name}, not {architecture}: name weights of {architecture}.")

@@ -12,8 +12,6 @@ WIDTH, HEIGHT = 236, 150  # size of a chart, in its own units
 
 LEFT, RIGHT, TOP, BOTTOM = 34, 228, 8, 128  # edges of its axes
 
-METRIC_TITLES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}  # of the curves
-
 _MAX_BANDS = 120  # largest number of epochs with a tooltip each
 
 _MAX_DOTS = 30  # largest number of points that are drawn as dots

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.report.figures.charts import METRIC_TITLES
+from fashion_jax.config.combinations import METRIC_TITLES
 from fashion_jax.report.figures.style import GREY, create_figure, save_figure, shown, style
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.config.combinations import METRIC_TITLES
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import charts
 from fashion_jax.report.figures.curves import series
@@ -27,7 +28,7 @@ def curves(contents: PageContents) -> dict[str, Any] | None:
     rows = []
     for level in contents.taxonomy.levels:
         row = []
-        for metric, title in charts.METRIC_TITLES.items():
+        for metric, title in METRIC_TITLES.items():
             values = {split: series(contents.lines, f"{split}/{level}/{metric}") for split in ("train", "validation")}
             value = None if best is None else values["validation"][best]
             row.append((title, value, charts.curves(epochs, values, best)))

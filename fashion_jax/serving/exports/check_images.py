@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.data.batches.pipeline import decode_files, decode_rows
+from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.dataset import Split, load_split
 from fashion_jax.data.sources.inputs import Inputs

@@ -1,4 +1,4 @@
-"""The sizes of the trunks, in plain Python, from which modules are built and by which files of weights are checked."""
+"""The names and sizes of the trunks, of which modules are built and by which files of weights are checked."""
 
 from typing import NamedTuple
 
@@ -27,3 +27,5 @@ VGGS = {"vgg16": ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))}  # features 
 VGGS["vgg16_bn"] = VGGS["vgg16"]  # with BatchNorm after each convolution
 VGG_POOLED = 7  # height and width of the pooled map
 VGG_HIDDEN = 4096  # features of the two hidden layers of the classifier
+
+TRUNKS = (*RESNETS, *VGGS)
