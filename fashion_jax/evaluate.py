@@ -192,7 +192,7 @@ def _check_split(name: str, splits: str | dict[str, Any]) -> None:
 def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
     """Measures the runs, prints the results, and writes the files that the flags name."""
     from fashion_jax.command_line import printable
-    from fashion_jax.report.suspects import check_joinable, write_suspects
+    from fashion_jax.report.label_ranking import check_joinable, write_ranking
     from fashion_jax.report.text_tables import result_tables
     from fashion_jax.scoring.seeds import over_seeds
 
@@ -211,7 +211,7 @@ def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrid
             write_text(file, json.dumps(results, indent=1, ensure_ascii=False), "name another --json")
     if flags.label_errors:
         with output(flags.label_errors) as file:
-            said = write_suspects(file, runs)
+            said = write_ranking(file, runs)
         print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
         if _is_trained_on(flags, overrides):
             print(f"Note: {_TRAINED_ON} A model has learnt their wrong labels: take a split that it was kept from.")
