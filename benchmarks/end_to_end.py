@@ -17,9 +17,9 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.command import create_parser, origin, parse
 from benchmarks.peak import peak_flops, peak_memory
-from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data.batches.pipeline import (
     Images,

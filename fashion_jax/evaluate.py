@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import math
 import shlex
 import sys
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.atomic import write_text
 from fashion_jax.command_line import (
     Overrides,
     Parser,
@@ -27,6 +25,7 @@ from fashion_jax.command_line import (
     output,
     program,
     run_command,
+    write_json,
 )
 from fashion_jax.config.loading import flatten, load_export_config, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
@@ -206,9 +205,7 @@ def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrid
         found[first] = dataclasses.replace(found[first], over_seeds=group)
     print(result_tables(found))
     if flags.json:
-        results = _without_nan([evaluation.to_json() for evaluation in found])
-        with output(flags.json) as file:
-            write_text(file, json.dumps(results, indent=1, ensure_ascii=False), "name another --json")
+        write_json(flags.json, _without_nan([evaluation.to_json() for evaluation in found]))
     if flags.label_errors:
         with output(flags.label_errors) as file:
             said = write_ranking(file, runs)
