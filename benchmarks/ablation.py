@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.command import create_parser, origin, parse
 from benchmarks.kept_runs import fields_of, merged, read_kept
-from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json

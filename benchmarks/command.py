@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from fashion_jax.atomic import write_text
-from fashion_jax.command_line import Overrides, Parser, output, parse_overrides
+from fashion_jax.command_line import Overrides, Parser, parse_overrides
 from fashion_jax.errors import UserError
 
 
@@ -57,10 +55,3 @@ def origin() -> dict[str, Any]:
 
     described = environment()
     return {"commit": described.pop("commit"), "environment": described}
-
-
-def write_json(path: Path, result: Any) -> None:
-    """Writes the result as JSON; raises UserError or RunError if that fails."""
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    with output(path) as file:
-        write_text(file, text, "name another --json")

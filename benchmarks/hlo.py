@@ -11,7 +11,7 @@ _ARRAY = re.compile(r"\b(pred|token|bf16|[suf]\d+\w*|c64|c128)\[([\d,]*)\](?:\{(
 _DEFINITION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*)$")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) .*\{$")
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "after-all", "iota"}
-_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_COLLECTIVES = {"all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute"}
 _WAITS = ("-done", "-update")  # the second half of an operation, which is counted where it starts
 
 
@@ -52,6 +52,11 @@ class Instruction(NamedTuple):
     def is_prefetch(self) -> bool:
         """Returns whether the instruction starts a copy that runs beside the computation."""
         return self.opcode in ("copy-start", "slice-start", "async-start")
+
+    @property
+    def is_collective(self) -> bool:
+        """Returns whether the instruction exchanges arrays between devices, or starts to."""
+        return self.opcode.removesuffix("-start") in _COLLECTIVES
 
 
 class Program:
@@ -119,11 +124,11 @@ class Program:
         """Returns the opcode of each collective that runs, and the bytes of its results on one device."""
         found = []
         for instruction, times in self.instructions():
-            opcode = instruction.opcode.removesuffix("-start")
-            if opcode in _COLLECTIVES:
+            if instruction.is_collective:
                 arrays = instruction.results
                 if instruction.opcode.endswith("-start") and len(arrays) > 1:
                     arrays = arrays[len(arrays) // 2 :]  # of (operands, results)
+                opcode = instruction.opcode.removesuffix("-start")
                 found += [(opcode, sum(array.bytes for array in arrays))] * times
         return found
 

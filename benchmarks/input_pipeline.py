@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.command import create_parser, origin, parse
 from benchmarks.input_contenders import BATCH_SIZE, DATALOADER_WORKERS
-from fashion_jax.command_line import run_command
+from fashion_jax.command_line import run_command, write_json
 from fashion_jax.errors import RunError, UserError
 
 _QUALITY = 90  # of the JPEG files that are written

@@ -11,8 +11,8 @@ import csv
 import sys
 from pathlib import Path
 
-from benchmarks.command import create_parser, parse, write_json
-from fashion_jax.command_line import run_command
+from benchmarks.command import create_parser, parse
+from fashion_jax.command_line import run_command, write_json
 from fashion_jax.errors import UserError
 
 

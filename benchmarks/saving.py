@@ -13,11 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from benchmarks.command import create_parser, origin, parse, write_json
-from benchmarks.compiled_step import compile_step
-from fashion_jax.command_line import Overrides, run_command
+from benchmarks.command import create_parser, origin, parse
+from benchmarks.compiled_step import CompiledStep, compile_step
+from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.workdir.checkpoints.store import Checkpoints
@@ -31,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(arguments: list[str]) -> None:
     usage = "[--steps N] [--rounds N] [--every N]"
     parser = create_parser("saving", usage, "Measures what saving costs the training.")
-    parser.add_argument("--steps", metavar="N", type=int, default=8, help="in each turn (default: %(default)s)")
+    parser.add_argument("--steps", metavar="N", type=int, default=8, help="dispatches a turn (default: %(default)s)")
     parser.add_argument("--rounds", metavar="N", type=int, default=4, help="of both turns (default: %(default)s)")
     parser.add_argument("--every", metavar="N", type=int, default=100, help="steps per save (default: %(default)s)")
     flags, overrides = parse(parser, arguments, steps=1, rounds=1, every=1)
@@ -42,20 +40,28 @@ def _measure(arguments: list[str]) -> None:
 
 
 def measure(config_file: str, overrides: Overrides, steps: int, rounds: int, every: int) -> dict[str, Any]:
-    """Times `steps` steps without a save and with one, in `rounds` turns; returns what --json writes, in seconds.
+    """Times dispatches of the step without a save and with one, in turns; returns what --json writes, in seconds.
+
+    Args:
+        config_file: name of the config.
+        overrides: of its fields.
+        steps: dispatches in each turn, of steps_per_dispatch steps each.
+        rounds: turns of both.
+        every: steps per save, for `share`.
 
     Raises:
         UserError: the config is wrong, or batch_size is not divisible by the number of devices.
     """
     config = load_config(config_file, overrides)
+    compiled = compile_step(config)
     with tempfile.TemporaryDirectory() as folder:
-        plain, saving, blocked = _times(config, steps, rounds, Path(folder))
-    step = statistics.median(plain) / steps
+        plain, saving, blocked = _times(compiled, steps, rounds, Path(folder))
+    step = statistics.median(plain) / (steps * compiled.steps_per_call)
     cost = statistics.median(b - a for a, b in zip(plain, saving, strict=True))
     return {
         "benchmark": "saving",
         "config": config.to_dict(),
-        "steps": steps,
+        "steps": steps * compiled.steps_per_call,
         "rounds": rounds,
         "every": every,
         **origin(),
@@ -75,9 +81,9 @@ def table(result: dict[str, Any]) -> str:
     )
 
 
-def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[list[float], list[float], list[float]]:
+def _times(step: CompiledStep, calls: int, rounds: int, folder: Path) -> tuple[list[float], list[float], list[float]]:
     """Returns the seconds of each round: without a save, with one, and until the call that starts the save returns."""
-    step_fn, state, batches, *_ = compile_step(config)
+    step_fn, state, batches = step.function, step.state, step.batches
     checkpoints = Checkpoints(folder / "checkpoints", keep=1, say=print)
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
     state, outcome = step_fn(state, batches[0])
@@ -88,7 +94,7 @@ def _times(config: ConfigDict, steps: int, rounds: int, folder: Path) -> tuple[l
             if saves:
                 checkpoints.save(number, state)
                 times[2].append(time.perf_counter() - began)
-            for i in range(steps):
+            for i in range(calls):
                 state, outcome = step_fn(state, batches[i % len(batches)])
                 fetch(outcome)
             times[saves].append(time.perf_counter() - began)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
-from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.command import create_parser, origin, parse
 from benchmarks.compiled_step import CompiledStep, compile_step, summary
 from benchmarks.twin import take_turns
-from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.errors import UserError
 
@@ -43,10 +44,7 @@ def _measure(arguments: list[str]) -> None:
 
 
 def measure(config_file: str, overrides: Overrides, settings: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Times a dispatch with each setting in every round, after one that is not counted; returns what --json writes.
-
-    Times are in seconds per step. `cost` is the median over rounds of (step time / plain step time in the same round)
-    - 1.
+    """Times the step with each setting and without as `in_turns` does; returns what --json writes.
 
     Raises:
         UserError: the config or a setting is wrong, or batch_size is not divisible by the number of devices.
@@ -56,17 +54,35 @@ def measure(config_file: str, overrides: Overrides, settings: Sequence[str], rou
             raise UserError(f"--settings has {setting!r}, but must have FIELD=VALUE, such as accumulate=2.")
     fields = {setting: [tuple(setting.split("=", 1))] for setting in settings}
     configs = {name: load_config(config_file, [*overrides, *more]) for name, more in ({_PLAIN: []} | fields).items()}
+    return {"benchmark": "settings"} | in_turns(configs, _PLAIN, rounds)
+
+
+def in_turns(configs: Mapping[str, ConfigDict], plain: str, rounds: int) -> dict[str, Any]:
+    """Times a dispatch of each checked config in every round, after one that is not counted.
+
+    Args:
+        configs: name -> config.
+        plain: the name of the config with which the others are compared.
+        rounds: turns of each.
+
+    Returns:
+        The plain config and where the result comes from; for each name `compile_seconds`, `step_seconds`, which are
+        those of a single step, and `cost`, the median over rounds of (step time / plain step time in the same round)
+        - 1.
+
+    Raises:
+        UserError: batch_size is not divisible by the number of devices.
+    """
     steps = {name: compile_step(config) for name, config in configs.items()}
     turns = {name: _turn(step) for name, step in steps.items()}
     seconds = {name: np.array(values[1:]) for name, values in take_turns(turns, rounds + 1, 0).items()}
     return {
-        "benchmark": "settings",
-        "config": configs[_PLAIN].to_dict(),
+        "config": configs[plain].to_dict(),
         "devices": jax.device_count(),
         **origin(),
         "compile_seconds": {name: step.compile_seconds for name, step in steps.items()},
         "step_seconds": {name: summary(values.tolist()) for name, values in seconds.items()},
-        "cost": {name: float(np.median(values / seconds[_PLAIN]) - 1) for name, values in seconds.items()},
+        "cost": {name: float(np.median(values / seconds[plain]) - 1) for name, values in seconds.items()},
     }
 
 

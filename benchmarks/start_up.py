@@ -16,8 +16,8 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.command import create_parser, origin, parse, write_json
-from fashion_jax.command_line import Overrides, run_command
+from benchmarks.command import create_parser, origin, parse
+from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.errors import RunError
 
 # What a training loads before its first step.

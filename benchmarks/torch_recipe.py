@@ -18,10 +18,10 @@ import torch._dynamo  # SGD would import it later, and it crashes once TensorFlo
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 
-from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.command import create_parser, origin, parse
 from benchmarks.torch_twin import TwinClassifier, create_twin
 from benchmarks.twin import check_plain
-from fashion_jax.command_line import run_command
+from fashion_jax.command_line import run_command, write_json
 from fashion_jax.config.combinations import head_names, loss_weights
 from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.config.loading import image_shape, load_config

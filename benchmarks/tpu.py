@@ -50,7 +50,7 @@ def traffic(program: Program) -> dict[str, int]:
     for instruction, times in program.instructions():
         if instruction.is_prefetch:
             kind = "prefetches"
-        elif instruction.opcode.removesuffix("-start") in ("all-reduce", "all-gather", "reduce-scatter", "all-to-all"):
+        elif instruction.is_collective:
             kind = "collectives"
         else:
             kind = "convolutions" if program.flops(instruction) else "other"

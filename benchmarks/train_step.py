@@ -16,9 +16,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from benchmarks.command import create_parser, parse, write_json
+from benchmarks.command import create_parser, parse
 from benchmarks.compiled_step import CompiledStep, compile_step, described
-from fashion_jax.command_line import Overrides, run_command
+from benchmarks.twin import measure_with_twin
+from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.errors import RunError
@@ -33,8 +34,6 @@ def _measure(arguments: list[str]) -> None:
     flags, overrides = _parse(arguments)
     config = load_config(flags.config, overrides)
     if flags.twin:
-        from benchmarks.twin import measure_with_twin  # which imports this module
-
         result = measure_with_twin(config, flags.steps, flags.warmup, compiled=flags.torch_compile)
     else:
         result = measure(config, flags.steps, flags.warmup)

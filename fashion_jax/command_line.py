@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import errno
 import io
+import json
 import logging
 import os
 import re
@@ -21,9 +22,9 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn, TextIO
+from typing import Any, BinaryIO, NoReturn, TextIO
 
-from fashion_jax.atomic import kind_of, unwritable
+from fashion_jax.atomic import kind_of, unwritable, write_text
 from fashion_jax.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Interrupted, RunError, UserError
 
 PROGRAMS = ("fashion-jax", "python -m fashion_jax")  # both run all commands
@@ -325,6 +326,16 @@ def output(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, stream)
         except OSError as error:
             raise unwritable(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON to the file of --json; see `output`.
+
+    Raises:
+        UserError, RunError: the file cannot be written.
+    """
+    with output(path) as file:
+        write_text(file, json.dumps(value, indent=1, ensure_ascii=False) + "\n", "name another --json")
 
 
 def _is_stream(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import math
 import shlex
 import sys
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.atomic import write_text
 from fashion_jax.command_line import (
     Overrides,
     Parser,
@@ -27,6 +25,7 @@ from fashion_jax.command_line import (
     output,
     program,
     run_command,
+    write_json,
 )
 from fashion_jax.config.loading import OF_PIXELS, flatten, load_export_config, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
@@ -193,7 +192,7 @@ def _check_split(name: str, splits: str | dict[str, Any]) -> None:
 def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
     """Measures the runs, prints the results, and writes the files that the flags name."""
     from fashion_jax.command_line import printable
-    from fashion_jax.report.suspects import check_joinable, write_suspects
+    from fashion_jax.report.label_ranking import check_joinable, write_ranking
     from fashion_jax.report.text_tables import result_tables
     from fashion_jax.scoring.seeds import over_seeds
 
@@ -207,12 +206,10 @@ def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrid
         found[first] = dataclasses.replace(found[first], over_seeds=group)
     print(result_tables(found))
     if flags.json:
-        results = _without_nan([evaluation.to_json() for evaluation in found])
-        with output(flags.json) as file:
-            write_text(file, json.dumps(results, indent=1, ensure_ascii=False), "name another --json")
+        write_json(flags.json, _without_nan([evaluation.to_json() for evaluation in found]))
     if flags.label_errors:
         with output(flags.label_errors) as file:
-            said = write_suspects(file, runs)
+            said = write_ranking(file, runs)
         print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
         if _is_trained_on(flags, overrides):
             print(f"Note: {_TRAINED_ON} A model has learnt their wrong labels: take a split that it was kept from.")

@@ -85,6 +85,14 @@ def test_traffic_counts_memory_and_a_prefetch_once(program):
     }
 
 
+def test_a_permutation_between_chips_is_traffic_of_a_collective():
+    reduction = "(f32[10]{0}, /*index=1*/f32[6]{0:T(128)S(1)}) all-reduce(%r, %r), to_apply=%add"
+    permutation = "f32[10]{0} collective-permute(%r), source_target_pairs={{0,1},{1,0}}"
+    program = Program(PROGRAM.replace(reduction, permutation))
+    assert program.collectives() == [("collective-permute", 40)]
+    assert (tpu.traffic(program)["collectives"], tpu.traffic(program)["other"]) == (80, 0)
+
+
 def test_flops_count_no_padding(program):
     taps_in_the_image = (3 * 8 - 2) ** 2
     assert program.flops(by_name(program)["fusion"]) == 2 * 2 * 4 * 16 * taps_in_the_image

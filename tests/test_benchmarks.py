@@ -1,8 +1,10 @@
 """The benchmarks measure the real thing on tiny models and write what they promise."""
 
 import contextlib
+import itertools
 import json
 import math
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -144,6 +146,28 @@ def test_saving_writes_what_a_save_costs(tmp_path, capsys):
     assert f"({result['share']:.2%} of 10 steps)" in capsys.readouterr().out
     assert saving.main([*TINY, "--rounds=0"]) == 2
     assert "--rounds is 0, but must be at least 1" in capsys.readouterr().err
+
+
+def several_steps(config):
+    """Returns a compiled step that takes no time and does the steps of a dispatch."""
+    return CompiledStep(lambda state, _: (state, None), None, [None], 0, 0, config.steps_per_dispatch)
+
+
+def test_augmentation_and_settings_divide_the_time_of_a_dispatch_by_its_steps(monkeypatch):
+    monkeypatch.setattr(settings, "compile_step", several_steps)
+    monkeypatch.setattr(settings, "time", SimpleNamespace(perf_counter=itertools.count(0, 6).__next__))
+    fields = [("steps_per_dispatch", "2")]
+    times = augmentation.measure(TINY[1], fields, 1)["step_seconds"]
+    times |= settings.measure(TINY[1], fields, ["steps_per_dispatch=3"], 1)["step_seconds"]
+    medians = {name: seconds["median"] for name, seconds in times.items()}
+    assert medians == dict.fromkeys([*augmentation.PRESETS, "plain"], 3) | {"steps_per_dispatch=3": 2}
+
+
+def test_saving_divides_the_time_of_a_dispatch_by_its_steps(monkeypatch):
+    monkeypatch.setattr(saving, "compile_step", several_steps)
+    monkeypatch.setattr(saving, "_times", lambda *_: ([12.0], [18.0], [1.0]))
+    result = saving.measure(TINY[1], [("steps_per_dispatch", "3")], steps=2, rounds=1, every=6)
+    assert (result["steps"], result["step_seconds"], result["share"]) == (6, 2, 0.5)
 
 
 @pytest.mark.long

@@ -49,12 +49,12 @@ RUN = {
     "README.md": {
         "python -m fashion_jax.main --config configs/mtl.py": CATALOGUE,
         "python -m fashion_jax.main --config configs/product_images.py": TINY,
-        "python -m fashion_jax.main --config configs/default.py": TINY,
         "python -m fashion_jax.predict": (),
         "python -m fashion_jax.evaluate": (),
     },
     "docs/data.md": {
         "python -m fashion_jax.main --config configs/product_images.py": TINY,
+        "python -m fashion_jax.main --config configs/default.py": TINY,
         "python -m fashion_jax.prepare": CATALOGUE,
     },
     "docs/predicting.md": {
@@ -80,7 +80,6 @@ PARSED = {
         "pip install": INSTALLS,
         "python -m fashion_jax.export": "docs/exporting.md runs it",
         "python -m fashion_jax.demo": "serves until it is ended",
-        "python -m fashion_jax.main --config configs/finetune.py": "needs weights that have to be downloaded",
     },
     "CONTRIBUTING.md": {"scripts/bootstrap": INSTALLS, "scripts/test": INSTALLS},
     "docs/recipes.md": {

@@ -55,6 +55,7 @@ RUN_FILES = {
     paths.VALIDATION,
 }  # the other names of a work directory are ordinary words, such as "report"
 NAMES_RUN_FILES = (
+    "fashion_jax.workdir.paths",  # where all others take the names from
     "fashion_jax.data.sources.walk",  # recognizes a work directory among images; may not import workdir
     "fashion_jax.data.records.prepared_index",  # of a prepared folder, which is no work directory
     "fashion_jax.models.pretrained.source",  # reads timm's config.json, which is not a run's
@@ -213,9 +214,9 @@ def too_long(project: Project) -> Iterator[str]:
 
 
 def names_of_run_files(project: Project) -> Iterator[str]:
-    """Names the literals outside of workdir that name a file or folder of a work directory."""
+    """Names the literals outside of workdir.paths that name a file or folder of a work directory."""
     for name in project.modules_of(PACKAGE):
-        if is_within(name, f"{PACKAGE}.workdir") or name in NAMES_RUN_FILES:
+        if name in NAMES_RUN_FILES:
             continue
         for node in ast.walk(project.trees[name]):
             value = node.value if isinstance(node, ast.Constant) else None

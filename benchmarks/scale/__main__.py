@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import create_parser, origin, parse, write_json
+from benchmarks.command import create_parser, origin, parse
 from benchmarks.scale.goodput import daly_interval, expected_goodput, failures, simulated_goodput, young_interval
 from benchmarks.scale.machines import MACHINES, Machine
 from benchmarks.scale.model import IMAGE_SIZE, Kind, Step, cached_images, create_step, demand, scaling
 from benchmarks.scale.report import draw, tables
-from fashion_jax.command_line import run_command
+from fashion_jax.command_line import run_command, write_json
 from fashion_jax.errors import RunError, UserError
 
 RESULTS = Path(__file__).parent.parent / "results"

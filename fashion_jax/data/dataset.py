@@ -45,8 +45,8 @@ from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
-# Stands, where a split's name is expected, for every row of a table or image of a folder, and, where these are divided
-# into splits already (a TFDS set by their names, or folders of splits), for every image of the splits in data.splits.
+# As the name of a split, `all` means every row of the table or image of the folder. If the source has splits of its own
+# (TFDS, folders of splits), it means the images of those in data.splits.
 ALL = "all"
 
 

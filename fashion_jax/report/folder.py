@@ -33,7 +33,7 @@ def write_folder(directory: Path, contents: PageContents) -> None:
     write_figures(directory, contents)
     for level in contents.taxonomy.levels:
         write_csv(directory / class_file(level), CLASS_COLUMNS, class_rows(contents, level))
-    write_label_errors(directory / "label_errors.csv", contents)
+    write_suspects(directory / "label_errors.csv", contents)
     write_page(page_path(directory), contents)
 
 
@@ -60,8 +60,8 @@ def write_figures(directory: Path, contents: PageContents) -> None:
         write_confusion(counts, contents.taxonomy.classes[level], title, directory / confusion_name(level))
 
 
-def write_label_errors(path: Path, contents: PageContents) -> None:
-    """Writes a row for each label of each level that is suspected to be wrong, the most suspicious first."""
+def write_suspects(path: Path, contents: PageContents) -> None:
+    """Writes a CSV with a row for each label of each level that is suspected to be wrong, the most suspicious first."""
     rows = label_error_rows(contents.split.ids, contents.label_errors, contents.split.labels, contents.taxonomy)
     write_csv(path, COLUMNS, (row for row in rows if row[COLUMNS.index("suspected")]))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fashion_jax.command_line import printable, rate
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.scoring.scores import SHOTS
+from fashion_jax.workdir.paths import CALIBRATION
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.evaluation import Evaluation
@@ -49,7 +50,7 @@ def note(
         should_be_own: whether they should have been.
     """
     if not calibration:
-        return "there is no calibration.json, so decodes use the raw probabilities."
+        return f"there is no {CALIBRATION}, so decodes use the raw probabilities."
     notes = []
     if calibration.step != step:
         notes.append(f"the temperatures were fitted to step {calibration.step}.")

@@ -49,8 +49,8 @@ def rank_label_errors(probs: Table, labels: np.ndarray) -> LabelErrors:
     likeliest class whose threshold it reaches. Images counted to another class than their label are suspected, and that
     class is suggested, unless their label is the likeliest class of all. At most as many are suspected as labels are
     estimated to be wrong, and none if most contradictions seem to be errors of the model (see _noise).
-    Ranking by the margin, with the suspected labels first, would put an image that is sure to be one of two classes
-    before one that is sure not to be what its label says.
+    Ranking by margin would be worse: an image that surely is one of two classes would come before one that surely is
+    not its label.
 
     Args:
         probs: [images, classes], each image's from a model that was not trained on it.

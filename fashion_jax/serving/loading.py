@@ -17,7 +17,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import INDEX
 from fashion_jax.workdir.files import has_checkpoint
-from fashion_jax.workdir.paths import config_path, predictions_path
+from fashion_jax.workdir.paths import CALIBRATION, config_path, predictions_path
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.decider import Decider
@@ -213,7 +213,7 @@ def _check_calibration(
                 f"precision takes its thresholds from predictions of the best checkpoint, but checkpoint is "
                 f"{checkpoint!r}: use the best one, or min_probability."
             )
-        _say(f"{workdir} has no calibration.json: probabilities are as the model has them.")
+        _say(f"{workdir} has no {CALIBRATION}: probabilities are as the model has them.")
     elif calibration.step != step:
         if precision is not None:
             raise UserError(

@@ -118,7 +118,7 @@ def _end_together_on_signals(job: Job) -> None:
 
 
 def share_of_images(count: int, batch_size: int, place: Place) -> slice:
-    """Returns which of `count` images a process predicts: whole batches, except for the last image's.
+    """Returns which of `count` images a process predicts. Shares are whole batches; only the last one may be shorter.
 
     A process for which none are left predicts some of the first ones again, so that each has some.
     """

@@ -1,4 +1,4 @@
-"""Ends epochs: an epoch's evaluation, checkpoint and line of metrics, and at the end the run's results."""
+"""Ends an epoch: its evaluation, its checkpoint and its line of metrics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import jax
-
-from fashion_jax.atomic import remove
 from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows
@@ -25,7 +21,6 @@ from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task
 from fashion_jax.training import interruption
 from fashion_jax.training.run import Run, Stopwatch
-from fashion_jax.workdir.paths import calibration_path, page_path, predictions_path, report_path
 
 
 def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
@@ -108,15 +103,3 @@ def _until_stopped(
             end()
         yield batch
         reached(number)
-
-
-def has_results(workdir: Path) -> bool:
-    """Returns whether all files that `write_results` writes exist."""
-    written = predictions_path(workdir), calibration_path(workdir), page_path(report_path(workdir))
-    return all(path.is_file() for path in written)
-
-
-def outdate_report(workdir: Path) -> None:
-    """Removes the page of an earlier end of a run that goes on, so that it is not taken for the page of the next."""
-    if not jax.process_index():
-        remove(report_path(workdir))

@@ -21,8 +21,8 @@ class Pace:
     """The seconds of a step and of an evaluation, in this process.
 
     Steps are measured in intervals that end where their outcome is fetched anyway, so that the device never waits for
-    the measurement. Until steps of another image size have been measured, their seconds are taken to be in proportion
-    to their cost, which is too long for larger images if it is their reading that takes the time.
+    the measurement. Until steps of another image size are measured, their time is taken as proportional to their cost.
+    That is too long for larger images whose reading takes most of the time.
 
     Attributes:
         began: when the first interval began, after the compilation; None before.

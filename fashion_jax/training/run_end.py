@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from fashion_jax.atomic import replacing_folder
+from fashion_jax.atomic import remove, replacing_folder
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.scoring.early_stopping import is_defined, stopped_early
 from fashion_jax.scoring.metrics import score
@@ -20,7 +20,7 @@ from fashion_jax.training.announcements import predict_line, score_rows
 from fashion_jax.training.epoch_end import predict_validation
 from fashion_jax.training.run import Run
 from fashion_jax.workdir.calibration_file import write_calibration
-from fashion_jax.workdir.paths import page_path, predictions_path, report_path
+from fashion_jax.workdir.paths import calibration_path, page_path, predictions_path, report_path
 from fashion_jax.workdir.predictions import write_predictions
 
 
@@ -43,6 +43,18 @@ def write_results(run: Run, state: TrainState) -> None:
         with replacing_folder(report_path(run.workdir)) as unfinished:
             _write_report(run, unfinished, best, log_probs, calibration.temperatures)
     run.terminal.say("\n".join(_conclusion(run, best)), as_is=True)
+
+
+def has_results(workdir: Path) -> bool:
+    """Returns whether all files that `write_results` writes exist."""
+    written = predictions_path(workdir), calibration_path(workdir), page_path(report_path(workdir))
+    return all(path.is_file() for path in written)
+
+
+def outdate_report(workdir: Path) -> None:
+    """Removes the page of an earlier end of a run that goes on, so that it is not taken for the page of the next."""
+    if not jax.process_index():
+        remove(report_path(workdir))
 
 
 def _conclusion(run: Run, best: int) -> Iterator[str]:

@@ -43,14 +43,14 @@ from fashion_jax.training import interruption
 from fashion_jax.training.agreement import check_agreement, check_same_weights
 from fashion_jax.training.announcements import first_rows
 from fashion_jax.training.dispatch import dispatches, next_batch
-from fashion_jax.training.epoch_end import end_epoch, has_results, outdate_report, stop
+from fashion_jax.training.epoch_end import end_epoch, stop
 from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.init_from import with_trunks
 from fashion_jax.training.init_heads import with_heads
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
-from fashion_jax.training.run_end import write_results
+from fashion_jax.training.run_end import has_results, outdate_report, write_results
 from fashion_jax.training.schedule import Resizing, Schedule
 from fashion_jax.training.sources import check_heads, checked_normalizations
 from fashion_jax.training.start_up import Compiling

@@ -23,7 +23,7 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def check_has_checkpoint(workdir: Path) -> None:
-    """Checks that a run has saved something, as quickly.
+    """Checks that a run has saved a checkpoint, without heavy imports.
 
     Raises:
         UserError: it has not.

@@ -1,4 +1,4 @@
-"""Names the files and folders of a work directory. No other module spells out these names."""
+"""Names the files and folders of a work directory. No other module builds a path from a name that it spells out."""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ class CheckImages:
 def find_check_images(
     config: ConfigDict, taxonomy: Taxonomy, canvas: tuple[int, int], count: int, paths: Sequence[str] = ()
 ) -> CheckImages:
-    """Finds `count` images, spread over the validation split; what it lacks is of `paths`, and the rest is drawn.
+    """Finds `count` images, spread over the validation split.
+
+    If there are too few, images of `paths` are added, then generated ones.
 
     Args:
         config: of the run, with overrides that say where its data is now.

@@ -13,6 +13,7 @@ from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.digests import Saved, Unusable, read_saved
 from fashion_jax.workdir.checkpoints.step_folders import obstacle
+from fashion_jax.workdir.paths import ENVIRONMENT, config_path, data_path, environment_path, taxonomy_path
 
 # A run may resume with other values of these fields; a change of any other field makes it another run.
 FREE_FIELDS = {
@@ -84,7 +85,7 @@ class Identity:
         if foreign := sorted(step for step, found in saved.items() if not self._saved(found.label, step)):
             raise UserError(
                 f"The checkpoints of the steps {', '.join(map(str, foreign))} in {directory} are of another run than "
-                f"{directory.parent / 'environment.json'} names ({self.run}): remove their folders or bring back this "
+                f"{environment_path(directory.parent)} names ({self.run}): remove their folders or bring back this "
                 "run's own, and run the same command again."
             )
 
@@ -105,18 +106,18 @@ class Identity:
         checkpoint, way_out = f"the checkpoint of step {step}", "restore it from a copy, or use another --workdir."
         if self.taxonomy and label.get("taxonomy", self.taxonomy) != self.taxonomy:
             raise UserError(
-                f"{workdir / 'taxonomy.json'} has other classes than {checkpoint} was trained on, or another order or "
+                f"{taxonomy_path(workdir)} has other classes than {checkpoint} was trained on, or another order or "
                 f"tree of them: {way_out}"
             )
         for field, value in label.get("config", {}).items():
             if self.config.get(field, value) != value:
                 raise UserError(
-                    f"{field} is {self.config[field]!r} in {workdir / 'config.json'}, but {checkpoint} was trained "
+                    f"{field} is {self.config[field]!r} in {config_path(workdir)}, but {checkpoint} was trained "
                     f"with {value!r}: {way_out}"
                 )
         if self.known_data and label.get("data", self.data) not in self.known_data:
             raise UserError(
-                f"{workdir / 'data.json'} and environment.json tell of other images or labels than {checkpoint} was "
+                f"{data_path(workdir)} and {ENVIRONMENT} tell of other images or labels than {checkpoint} was "
                 f"trained on: restore the data and these files from a copy, or use another --workdir."
             )
 

@@ -1,4 +1,4 @@
-"""Writes one table of the labels suspected to be wrong, for one run or for several held-out parts of the data."""
+"""Writes all labels, ranked by how wrong they look, for one run or for several held-out parts of the data."""
 
 from __future__ import annotations
 
@@ -55,8 +55,15 @@ def check_joinable(runs: Sequence[Measured]) -> None:
         )
 
 
-def write_suspects(path: Path, runs: Sequence[Measured]) -> str:
-    """Writes the suspected labels of all runs' images in one table; returns a line of summary per level."""
+def write_ranking(path: Path, runs: Sequence[Measured]) -> str:
+    """Writes a CSV with a row for each known label of all runs' images; returns a line of summary per level.
+
+    For each level, the labels that look the most wrong come first; the column `suspected` says which are suspected.
+
+    Args:
+        path: of the CSV.
+        runs: with the same classes and without images in common (see check_joinable).
+    """
     taxonomy = runs[0].trained.taxonomy
     probs = {level: probabilities(joined([run.calibrated[level] for run in runs])) for level in taxonomy.levels}
     labels = {level: np.concatenate([run.split.labels[level] for run in runs]) for level in taxonomy.levels}
