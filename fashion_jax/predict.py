@@ -20,7 +20,7 @@ from fashion_jax.data.sources.inputs import LISTS, STDIN
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import COST_COLUMNS, DECODES, DEFAULT_DECODE
-from fashion_jax.serving.exports.folder import INDEX
+from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.serving.jobs import PART_SIZE, Shard, is_job
 from fashion_jax.serving.loading import check_decisions
 from fashion_jax.serving.predicting import check_overrides, predict
@@ -178,7 +178,7 @@ def _check_shared(flags: argparse.Namespace) -> None:
 def _check_output(flags: argparse.Namespace) -> None:
     """Checks the flags of the output, and that a file can be written."""
     path = Path(flags.output)
-    if flags.explain and (flags.workdir / INDEX).is_file():
+    if flags.explain and is_export(flags.workdir):
         raise UserError(f"--explain needs the weights of a run, but {flags.workdir} is an export: name the run.")
     if is_job(flags.output):
         if flags.explain:

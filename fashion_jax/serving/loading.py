@@ -15,7 +15,7 @@ from fashion_jax.command_line import printable
 from fashion_jax.config.loading import load_run_config, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
-from fashion_jax.serving.exports.folder import INDEX
+from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import config_path, predictions_path
 
@@ -78,7 +78,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     check_decisions(decode, costs, precision, min_probability)
     texts = _texts(overrides)
     engine: Engine
-    if (folder / INDEX).is_file():
+    if is_export(folder):
         _check_export(folder, checkpoint, decode, precision, texts)
         from fashion_jax.serving.exports.engines import load_engine
 

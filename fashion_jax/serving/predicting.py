@@ -25,7 +25,7 @@ from fashion_jax.serving.announcements import (
     say_predicted,
     warn,
 )
-from fashion_jax.serving.exports.folder import INDEX
+from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.serving.jobs import (
     Part,
     Shard,
@@ -109,7 +109,7 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
     Raises:
         UserError: there is none.
     """
-    if (workdir / INDEX).is_file():
+    if is_export(workdir):
         return ""
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)
