@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import printable
-from fashion_jax.config.loading import load_run_config, ways_to_predict
+from fashion_jax.config.loading import ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import is_export
@@ -168,21 +168,18 @@ def _load_run(
         )
     if not has_checkpoint(workdir):
         raise UserError(f"{str(workdir)!r} holds no checkpoint: train a run there first.")
-    config = load_run_config(config_path(workdir), overrides)
     otherwise = ways_to_predict(config_path(workdir), overrides)
     if precision is not None and otherwise:
         raise UserError(
             f"precision takes its thresholds from predictions that were made with another {otherwise[0]}: leave that "
             "out, or give min_probability."
         )
-    from fashion_jax.devices.compilation_cache import enable_compilation_cache
     from fashion_jax.serving.engine import RunEngine
     from fashion_jax.workdir.calibration_file import read_calibration
     from fashion_jax.workdir.files import read_taxonomy
     from fashion_jax.workdir.trained import load_trained
 
     calibration = read_calibration(workdir, read_taxonomy(workdir))
-    enable_compilation_cache(config.data.cache_dir)
     trained = load_trained(workdir, checkpoint, overrides)
     _check_calibration(workdir, calibration, trained.step, checkpoint, precision)
     if calibration and otherwise:

@@ -21,8 +21,6 @@ from fashion_jax.config.loading import (
     read_config,
     ways_to_predict,
 )
-from fashion_jax.data.batches.pipeline import canvas_shape
-from fashion_jax.devices.compilation_cache import enable_compilation_cache
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.assessment import assess
 from fashion_jax.scoring.intervals import paired_test
@@ -91,11 +89,9 @@ def export_run(flags: argparse.Namespace, overrides: Overrides, count: int) -> N
     """
     path = config_path(flags.workdir)
     config = load_run_config(path, overrides)
-    enable_compilation_cache(config.data.cache_dir)
     taxonomy = read_taxonomy(flags.workdir)
     calibration = read_calibration(flags.workdir, taxonomy)
-    canvas = canvas_shape(config, image_shape(config))
-    images = find_check_images(config, taxonomy, canvas, count, flags.images)
+    images = find_check_images(config, taxonomy, count, flags.images)
     if flags.int8:
         _check_calibration_images(images)
     with doing("Loading the model"):
