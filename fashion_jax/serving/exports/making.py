@@ -88,7 +88,7 @@ def export_run(flags: argparse.Namespace, overrides: Overrides, count: int) -> N
         RunError: none of the run's checkpoints can be used, or the export does not answer as the run does.
     """
     path = config_path(flags.workdir)
-    config = load_run_config(path, overrides)
+    config, otherwise = load_run_config(path, overrides), ways_to_predict(path, overrides)
     taxonomy = read_taxonomy(flags.workdir)
     calibration = read_calibration(flags.workdir, taxonomy)
     images = find_check_images(config, taxonomy, count, flags.images)
@@ -96,7 +96,7 @@ def export_run(flags: argparse.Namespace, overrides: Overrides, count: int) -> N
         _check_calibration_images(images)
     with doing("Loading the model"):
         trained = load_trained(flags.workdir, flags.checkpoint, overrides)
-    plan = Plan(trained, calibration, ways_to_predict(path, overrides), flags.format, flags.int8, images)
+    plan = Plan(trained, calibration, otherwise, flags.format, flags.int8, images)
     say = Terminal().say
     for sentence in make_export(plan, flags.output):
         say(sentence)
