@@ -1,10 +1,15 @@
 """The errors that a user can cause, and the exit statuses of the commands."""
 
+import signal
+
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_PREEMPTED = 75
 EXIT_INTERRUPTED = 130
+
+# Ask a command to stop: pre-emption (the first two), a lost terminal, Ctrl-C.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 
 class UserError(Exception):
@@ -21,6 +26,11 @@ class Interrupted(Exception):
     def __init__(self, sentence: str, status: int):
         super().__init__(sentence)
         self.status = status
+
+
+def stop_status(number: int) -> int:
+    """Returns the exit status of a command that one of STOP_SIGNALS has stopped."""
+    return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_PREEMPTED
 
 
 def first_line(error: Exception) -> str:

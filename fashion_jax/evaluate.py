@@ -285,7 +285,8 @@ def _predicted(
     from fashion_jax.workdir.files import read_taxonomy
     from fashion_jax.workdir.trained import load_trained
 
-    enable_compilation_cache(config.data.cache_dir)
+    if is_export(workdir):
+        enable_compilation_cache(config.data.cache_dir)  # of a run, load_trained does so
     taxonomy = read_taxonomy(workdir)
     calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
     split = load_split(config, taxonomy, flags.split)

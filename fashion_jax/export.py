@@ -5,19 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fashion_jax.command_line import Overrides, Parser, program, run_command
-from fashion_jax.config.loading import load_run_config, ways_to_predict
+from fashion_jax.config.loading import load_run_config
 from fashion_jax.errors import UserError
 from fashion_jax.serving.exports.engines import check_installed
 from fashion_jax.serving.exports.folder import MODELS, check_replaceable
-from fashion_jax.terminal import Terminal, doing
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
-
-if TYPE_CHECKING:
-    from fashion_jax.serving.exports.check_images import CheckImages
 
 IMAGES = 1000  # that an export is compared on
 
@@ -75,45 +70,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 
 def _export(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
-    path = config_path(flags.workdir)
-    config, otherwise = load_run_config(path, overrides), ways_to_predict(path, overrides)
+    load_run_config(config_path(flags.workdir), overrides)  # what is wrong is told before libraries are imported
     check_has_checkpoint(flags.workdir)
     check_replaceable(flags.output)
     check_installed(flags.format, to_write=True)
 
-    from fashion_jax.config.loading import image_shape
-    from fashion_jax.data.batches.pipeline import canvas_shape
-    from fashion_jax.devices.compilation_cache import enable_compilation_cache
-    from fashion_jax.serving.exports.check_images import find_check_images
-    from fashion_jax.serving.exports.making import Plan, make_export
-    from fashion_jax.workdir.calibration_file import read_calibration
-    from fashion_jax.workdir.files import read_taxonomy
-    from fashion_jax.workdir.trained import load_trained
+    from fashion_jax.serving.exports.making import export_run
 
-    enable_compilation_cache(config.data.cache_dir)
-    taxonomy = read_taxonomy(flags.workdir)
-    calibration = read_calibration(flags.workdir, taxonomy)
-    canvas = canvas_shape(config, image_shape(config))
-    images = find_check_images(config, taxonomy, canvas, IMAGES, flags.images)
-    if flags.int8:
-        _check_calibration_images(images)
-    with doing("Loading the model"):
-        trained = load_trained(flags.workdir, flags.checkpoint, overrides)
-    plan = Plan(trained, calibration, otherwise, flags.format, flags.int8, images)
-    say = Terminal().say
-    for sentence in make_export(plan, flags.output):
-        say(sentence)
-    size = sum(x.stat().st_size for x in flags.output.rglob("*") if x.is_file())
-    say(f"{flags.output}: {flags.format}, {size / 1e6:,.1f} MB. card.md says how to use it.")
-
-
-def _check_calibration_images(images: CheckImages) -> None:
-    """Raises a UserError if no image of the validation split is there to take the ranges of 8-bit integers from."""
-    if not len(images.validation):
-        raise UserError(
-            "--int8 takes its ranges from images of the run's validation split: name them by --config.data.path=..., "
-            f"or leave --int8 out. {images.why_not}"
-        )
+    export_run(flags, overrides, IMAGES)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+import fashion_jax as fj
+from fashion_jax import evaluate, predict
 from fashion_jax.config.loading import config_to_json, load_export_config, portable_config
 from fashion_jax.errors import UserError
 from fashion_jax.serving.exports import savedmodel
@@ -179,3 +181,18 @@ def test_a_saved_model_that_writes_files_is_not_run(tmp_path):
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
 def test_the_lines_of_a_card_are_python(name, resize):
     compile(python_lines(name, (40, 32), resize), name, "exec")
+
+
+def test_a_folder_whose_index_is_a_broken_link_is_an_export_for_all(folder, tmp_path, capsys):
+    """Otherwise one command would take it for a run, and another one for an export."""
+    (folder / INDEX).unlink()
+    (folder / INDEX).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=f"{INDEX} cannot be read"):
+        fj.load(folder)
+    (tmp_path / "photo.jpg").touch()
+    files = ["--input", str(tmp_path / "photo.jpg"), "--output", str(tmp_path / "p.csv")]
+    for command, flags in ((predict, files), (evaluate, [])):
+        assert command.main(["--workdir", str(folder), *flags]) == 2
+        assert f"{INDEX} cannot be read" in capsys.readouterr().err
+    assert predict.main(["--workdir", str(folder), *files, "--explain", str(tmp_path / "why")]) == 2
+    assert "is an export" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from fashion_jax.models.classifier import create_model
 from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import decode, predicted_classes
 from fashion_jax.serving.exports import onnx_file, stablehlo
-from fashion_jax.serving.exports.evaluation import compute
 from fashion_jax.serving.exports.graph import Graph
+from fashion_jax.serving.exports.jax_operations import compute
 from fashion_jax.serving.exports.network import build_network
 from fashion_jax.serving.exports.operations import Conv, Dense
 from fashion_jax.serving.exports.tree import add_decoding

@@ -68,7 +68,7 @@ def test_evaluate_and_predict_use_no_cache_that_a_run_names(finished_run, tmp_pa
     tree["data"]["cache_dir"] = str(planted)
     (run / "config.json").write_text(json.dumps(tree))
     used = []
-    monkeypatch.setattr("fashion_jax.devices.compilation_cache.enable_compilation_cache", used.append)
+    monkeypatch.setattr("fashion_jax.workdir.trained.enable_compilation_cache", used.append)
     write_image(tmp_path / "new" / "a.png")
     shutil.make_archive(str(tmp_path / "new"), "zip", tmp_path / "new")
     assert main(["--workdir", str(run), "--input", str(tmp_path / "new.zip"), "--output", f"{tmp_path}/p.csv"]) == 0

@@ -18,8 +18,8 @@ import pytest
 
 from fashion_jax import predict
 from fashion_jax.command_line import add_distributed
-from fashion_jax.errors import UserError
-from fashion_jax.serving.sharing import Place, difference, of_all, share_of_images, shared
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.serving.sharing import Place, check_folder, difference, of_all, share_of_images, shared
 from tests.conftest import ROOT
 from tests.shop import write_image
 
@@ -63,6 +63,20 @@ def test_who_differs_in_what_is_told():
     told = difference([same, same, same | {"number of inputs": "41"}])
     assert all(words in told for words in ("number of inputs differs", "41 in process 2", "40 in process 0"))
     assert "value of costs" in difference([same, same | {"value of costs": "tree"}])
+
+
+def test_the_file_by_which_a_folder_is_checked_does_not_stay(tmp_path, monkeypatch):
+    check_folder(Place(), "--output", tmp_path)
+    assert not any(tmp_path.iterdir())
+
+    def fail(*_):
+        assert any(tmp_path.iterdir())
+        raise RunError("Process 1 is gone.")
+
+    monkeypatch.setattr("fashion_jax.serving.sharing.exchange", fail)
+    with pytest.raises(RunError, match="is gone"):
+        check_folder(Place(0, 2), "--output", tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_without_launcher_there_is_no_job(no_job):

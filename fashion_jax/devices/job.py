@@ -6,6 +6,7 @@ import dataclasses
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fashion_jax.errors import UserError, first_line
 
@@ -49,6 +50,22 @@ class Job:
 def named(indices: Sequence[int]) -> str:
     """Returns the numbers of processes for a sentence, the first eight of them."""
     return ", ".join(map(str, indices[:_NAMED])) + (", …" if len(indices) > _NAMED else "")
+
+
+def first_difference(records: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]]:
+    """Finds the first process whose record differs from that of process 0.
+
+    Args:
+        records: of all processes: name -> value.
+
+    Returns:
+        The number of the process, and the names whose values differ; 0 and no names if all records are equal.
+    """
+    first = records[0]
+    for index, record in enumerate(records):
+        if names := [name for name in {**first, **record} if first.get(name) != record.get(name)]:
+            return index, names
+    return 0, []
 
 
 def find_job(variables: Mapping[str, str], timeout: int) -> Job:

@@ -92,6 +92,11 @@ class _Stored(NamedTuple):
     settings: str
 
 
+def is_job(output: str) -> bool:
+    """Whether an output, as a user has named it, is a folder of parts."""
+    return output.endswith("/") or os.path.isdir(output)
+
+
 def job_part_size(folder: Path, wanted: int | None, usual: int = PART_SIZE) -> int:
     """Returns the size of the parts: what is wanted, else that of the job in the folder, else `usual`.
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import printable, remote
-from fashion_jax.config.loading import load_run_config, ways_to_predict
+from fashion_jax.config.loading import ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
-from fashion_jax.serving.exports.folder import INDEX
+from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import CALIBRATION, config_path, predictions_path
 
@@ -82,7 +82,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     check_decisions(decode, costs, precision, min_probability)
     texts = _texts(overrides)
     engine: Engine
-    if (folder / INDEX).is_file():
+    if is_export(folder):
         _check_export(folder, checkpoint, decode, precision, texts)
         from fashion_jax.serving.exports.engines import load_engine
 
@@ -177,21 +177,18 @@ def _load_run(
         )
     if not has_checkpoint(workdir):
         raise UserError(f"{str(workdir)!r} holds no checkpoint: train a run there first.")
-    config = load_run_config(config_path(workdir), overrides)
     otherwise = ways_to_predict(config_path(workdir), overrides)
     if precision is not None and otherwise:
         raise UserError(
             f"precision takes its thresholds from predictions that were made with another {otherwise[0]}: leave that "
             "out, or give min_probability."
         )
-    from fashion_jax.devices.compilation_cache import enable_compilation_cache
     from fashion_jax.serving.engine import RunEngine
     from fashion_jax.workdir.calibration_file import read_calibration
     from fashion_jax.workdir.files import read_taxonomy
     from fashion_jax.workdir.trained import load_trained
 
     calibration = read_calibration(workdir, read_taxonomy(workdir))
-    enable_compilation_cache(config.data.cache_dir)
     trained = load_trained(workdir, checkpoint, overrides)
     _check_calibration(workdir, calibration, trained.step, checkpoint, precision)
     if calibration and otherwise:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.serving.exports.folder import INDEX
+from fashion_jax.serving.exports.folder import INDEX, is_export
 from fashion_jax.workdir.paths import checkpoints_path
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def identify_model(directory: Path, engine: Engine) -> dict[str, Any]:
         directory: that the engine was loaded from.
         engine: the loaded model.
     """
-    if (directory / INDEX).is_file():
+    if is_export(directory):
         return {"export": hashlib.sha256((directory / INDEX).read_bytes()).hexdigest()}  # which has all files' digests
     from fashion_jax.serving.engine import RunEngine
     from fashion_jax.workdir.checkpoints.digests import Unusable, read_saved

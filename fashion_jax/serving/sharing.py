@@ -16,8 +16,6 @@ import json
 import os
 import signal
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from socket import socket
@@ -26,15 +24,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fashion_jax.devices.compiler import apart_flags
-from fashion_jax.devices.job import Job, find_job, named
+from fashion_jax.devices.job import Job, find_job, first_difference, named
 from fashion_jax.devices.processes import decided, end_all, exchange, failing_together, join, meet
 from fashion_jax.devices.roll_call import call_roll
-from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
+from fashion_jax.errors import STOP_SIGNALS, UserError, stop_status
 
 Checked = TypeVar("Checked")
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-_SLOW = 10.0  # seconds until a file of another machine appears on a shared file system
 _SENT = 1 << 20  # bytes that a process sends at once; more than four times as many do not pass
 _SHOWN = 200  # characters of a value that differs
 
@@ -104,15 +100,14 @@ def _end_together_on_signals(job: Job) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for number in _SIGNALS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # under nohup SIGHUP stays ignored
             signal.signal(number, lambda *_: None)
 
     def obey() -> None:
         number = os.read(reader, 1)[0]
-        status = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_PREEMPTED
         words = f"Process {job.index} was stopped by {signal.Signals(number).name}"
-        end_all(f"{words}: run the same command again in all processes to go on.", status)
+        end_all(f"{words}: run the same command again in all processes to go on.", stop_status(number))
 
     threading.Thread(target=obey, daemon=True, name="signals").start()
 
@@ -157,29 +152,17 @@ def check_folder(place: Place, flag: str, folder: Path) -> None:
     Raises:
         UserError: they do not; `flag` has named the folder.
     """
-    token = uuid.uuid4().hex
-    if place.leads:
-        (folder / f"_shared-{token}").touch()
-    token, written = decided("token", lambda: [token, str(folder)])
-    seen = place.leads or _appears(folder / f"_shared-{token}")
-    blind = exchange("shared", seen, lambda answers: [i for i, answer in enumerate(answers) if not answer])
-    if place.leads:
-        (folder / f"_shared-{token}").unlink()
+    from fashion_jax.devices.shared_files import seen_by_this_process
+
+    written = decided("folder", lambda: str(folder))
+    with seen_by_this_process(folder / "_shared") as is_seen:
+        blind = exchange("shared", is_seen, lambda answers: [i for i, answer in enumerate(answers) if not answer])
     if blind:
         which, see = ("Process", "does") if len(blind) == 1 else ("Processes", "do")
         raise UserError(
             f"{which} {named(blind)} of {place.count} {see} not see the files that process 0 writes to {written}: give "
             f"all processes the same {flag}, on a file system that they share."
         )
-
-
-def _appears(path: Path) -> bool:
-    deadline = time.monotonic() + _SLOW
-    while time.monotonic() < deadline:
-        if os.path.lexists(path):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def check_same(values: Mapping[str, Any]) -> None:
@@ -194,15 +177,14 @@ def check_same(values: Mapping[str, Any]) -> None:
 
 def difference(records: list[dict[str, str]]) -> str:
     """Returns a sentence about how processes differ from process 0, or "", given the values of all."""
-    first, *others = records
-    for index, record in enumerate(others, 1):
-        for name in {**first, **record}:
-            if first.get(name) != record.get(name):
-                return (
-                    f"The {name} differs: it is {record.get(name)} in process {index}, but {first.get(name)} in "
-                    "process 0. Start all processes with the same command, on machines that see the same files."
-                )
-    return ""
+    index, names = first_difference(records)
+    if not names:
+        return ""
+    return (
+        f"The {names[0]} differs: it is {records[index].get(names[0])} in process {index}, but "
+        f"{records[0].get(names[0])} in process 0. Start all processes with the same command, on machines that see "
+        "the same files."
+    )
 
 
 def _shown(value: Any) -> str:

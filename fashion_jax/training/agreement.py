@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from fashion_jax.devices.job import named
+from fashion_jax.devices.job import first_difference, named
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.devices.processes import exchange
 from fashion_jax.devices.shared_files import seen_by_this_process
@@ -39,24 +39,21 @@ def check_agreement(record: Mapping[str, object], workdir: Path) -> None:
 
 def differences(records: list[dict[str, Any]]) -> str:
     """Returns a sentence about how processes differ from process 0, or "", given the records of all."""
-    first, *others = records
-    for index, record in enumerate(others, 1):
-        if not record["--workdir is shared"]:
-            return (
-                f"Process {index} does not see the files that process 0 writes to --workdir: name a directory on a "
-                "file system that all processes share."
-            )
-        names = [name for name in {**first, **record} if first.get(name) != record.get(name)]
-        if names:
-            told = "; ".join(
-                f"{name} is {record.get(name)!r} instead of {first.get(name)!r}" for name in names[:_SHOWN]
-            )
-            more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            return (
-                f"Process {index} differs from process 0: its {told}{more}. Start all processes with the same code, "
-                "config and data."
-            )
-    return ""
+    index, names = first_difference(records)
+    if not names:
+        return ""
+    first, record = records[0], records[index]
+    if not record["--workdir is shared"]:
+        return (
+            f"Process {index} does not see the files that process 0 writes to --workdir: name a directory on a file "
+            "system that all processes share."
+        )
+    told = "; ".join(f"{name} is {record.get(name)!r} instead of {first.get(name)!r}" for name in names[:_SHOWN])
+    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"Process {index} differs from process 0: its {told}{more}. Start all processes with the same code, config and "
+        "data."
+    )
 
 
 def check_same_weights(weights: Any, sources: Sequence[str]) -> None:

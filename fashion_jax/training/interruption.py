@@ -12,9 +12,7 @@ import signal
 import sys
 import threading
 
-from fashion_jax.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Interrupted
-
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
+from fashion_jax.errors import STOP_SIGNALS, Interrupted, stop_status
 
 _received: list[int] = []  # in order of arrival
 
@@ -35,7 +33,7 @@ def watch() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for number in _SIGNALS:
+    for number in STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     threading.Thread(target=_read, args=(reader,), daemon=True, name="signals").start()
@@ -76,18 +74,14 @@ def stopped(step: int) -> Interrupted:
     return Interrupted(
         f"Stopped by {signal.Signals(number).name} after step {step}, which is saved: "
         "run the same command again to go on.",
-        _status(number),
+        stop_status(number),
     )
-
-
-def _status(number: int) -> int:
-    return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_PREEMPTED
 
 
 def _read(reader: int) -> None:
     while data := os.read(reader, 64):
         for number in data:
-            if number in _SIGNALS:
+            if number in STOP_SIGNALS:
                 _take(number)
 
 
@@ -105,7 +99,7 @@ def _take(number: int) -> None:
     name = signal.Signals(number).name
     lost = "without saving again" if _can_save else "with nothing to save"
     _tell(f"Stopped at once by {name}, {lost}: run the same command again to go on.")
-    os._exit(_status(number))
+    os._exit(stop_status(number))
 
 
 def _acknowledge(number: int) -> None:

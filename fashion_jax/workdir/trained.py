@@ -17,6 +17,7 @@ from fashion_jax.command_line import printable
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.config.loading import flatten, image_shape, load_run_config
 from fashion_jax.data.batches.pipeline import canvas_shape
+from fashion_jax.devices.compilation_cache import enable_compilation_cache
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.mesh import create_mesh, eval_batch_size, round_up
 from fashion_jax.scoring.metrics import epoch_scores
@@ -98,6 +99,8 @@ class Trained:
 def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:
     """Restores a run's best or latest checkpoint onto all devices; a damaged one is reported, and the next one taken.
 
+    From now on, what is compiled is kept in the cache that the overrides name, or in the usual one.
+
     Args:
         workdir: of the run; a training may still be going on in it.
         checkpoint: best (by the config's checkpoint.best) or latest.
@@ -108,6 +111,7 @@ def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tu
         RunError: none of its checkpoints can be used.
     """
     config = load_run_config(config_path(workdir), overrides)
+    enable_compilation_cache(config.data.cache_dir)
     taxonomy = read_taxonomy(workdir)
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
+from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.dataset import Split, load_split
 from fashion_jax.data.sources.inputs import Inputs
@@ -40,9 +42,7 @@ class CheckImages:
         return self.canvases[: len(next(iter(self.labels.values())))]
 
 
-def find_check_images(
-    config: ConfigDict, taxonomy: Taxonomy, canvas: tuple[int, int], count: int, paths: Sequence[str] = ()
-) -> CheckImages:
+def find_check_images(config: ConfigDict, taxonomy: Taxonomy, count: int, paths: Sequence[str] = ()) -> CheckImages:
     """Finds `count` images, spread over the validation split.
 
     If there are too few, images of `paths` are added, then generated ones.
@@ -50,7 +50,6 @@ def find_check_images(
     Args:
         config: of the run, with overrides that say where its data is now.
         taxonomy: its classes.
-        canvas: (height, width).
         count: number of images.
         paths: files, folders and zips of the user, of --images.
 
@@ -60,6 +59,7 @@ def find_check_images(
     resize, cache_dir, why_not = config.data.resize, config.data.cache_dir, ""
     if paths and not Inputs(paths, cache_dir).any_exists:
         raise UserError(f"--images is {' '.join(paths)}, where there are no files: name images or their folder.")
+    canvas = canvas_shape(config, image_shape(config))
     parts, words = [np.zeros((0, *canvas, 3), np.uint8)], []
     labels = {level: np.zeros(0, np.int32) for level in taxonomy.levels}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,16 @@ import numpy as np
 
 import fashion_jax
 from fashion_jax.atomic import write_text
-from fashion_jax.command_line import rate
-from fashion_jax.config.loading import config_to_json, image_shape, portable_config, read_config
+from fashion_jax.command_line import Overrides, rate
+from fashion_jax.config.loading import (
+    config_to_json,
+    image_shape,
+    load_run_config,
+    portable_config,
+    read_config,
+    ways_to_predict,
+)
+from fashion_jax.errors import UserError
 from fashion_jax.scoring.assessment import assess
 from fashion_jax.scoring.intervals import paired_test
 from fashion_jax.scoring.temperature import apply_temperatures
@@ -21,7 +30,7 @@ from fashion_jax.serving.engine import RunEngine
 from fashion_jax.serving.exports import tflite
 from fashion_jax.serving.exports.card import Facts, card
 from fashion_jax.serving.exports.check import Differences, compare, live_outputs
-from fashion_jax.serving.exports.check_images import SPLIT, CheckImages, spread
+from fashion_jax.serving.exports.check_images import SPLIT, CheckImages, find_check_images, spread
 from fashion_jax.serving.exports.engines import format_module, load_engine
 from fashion_jax.serving.exports.folder import (
     CARD,
@@ -34,12 +43,12 @@ from fashion_jax.serving.exports.folder import (
 from fashion_jax.serving.exports.network import build_network
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import UNKNOWN
-from fashion_jax.terminal import doing
-from fashion_jax.workdir.calibration_file import RunCalibration
-from fashion_jax.workdir.files import read_json, read_train_counts, train_counts
-from fashion_jax.workdir.paths import CONFIG, TAXONOMY, data_path, predictions_path
+from fashion_jax.terminal import Terminal, doing
+from fashion_jax.workdir.calibration_file import RunCalibration, read_calibration
+from fashion_jax.workdir.files import read_json, read_taxonomy, read_train_counts, train_counts
+from fashion_jax.workdir.paths import CONFIG, TAXONOMY, config_path, data_path, predictions_path
 from fashion_jax.workdir.predictions import read_predictions
-from fashion_jax.workdir.trained import Trained
+from fashion_jax.workdir.trained import Trained, load_trained
 
 _VECTORS = 16  # images of test_vectors.npz
 _CALIBRATION = 256  # images that the ranges of 8-bit integers are taken from
@@ -64,6 +73,44 @@ class Plan:
     format: str
     int8: bool
     images: CheckImages
+
+
+def export_run(flags: argparse.Namespace, overrides: Overrides, count: int) -> None:
+    """Exports a run, and prints how the export compares with it.
+
+    Args:
+        flags: of the export command, checked.
+        overrides: of fields of the run's config.
+        count: of the images that the export is compared on.
+
+    Raises:
+        UserError: the run, the images or the folder of the export cannot be used.
+        RunError: none of the run's checkpoints can be used, or the export does not answer as the run does.
+    """
+    path = config_path(flags.workdir)
+    config, otherwise = load_run_config(path, overrides), ways_to_predict(path, overrides)
+    taxonomy = read_taxonomy(flags.workdir)
+    calibration = read_calibration(flags.workdir, taxonomy)
+    images = find_check_images(config, taxonomy, count, flags.images)
+    if flags.int8:
+        _check_calibration_images(images)
+    with doing("Loading the model"):
+        trained = load_trained(flags.workdir, flags.checkpoint, overrides)
+    plan = Plan(trained, calibration, otherwise, flags.format, flags.int8, images)
+    say = Terminal().say
+    for sentence in make_export(plan, flags.output):
+        say(sentence)
+    size = sum(x.stat().st_size for x in flags.output.rglob("*") if x.is_file())
+    say(f"{flags.output}: {flags.format}, {size / 1e6:,.1f} MB. card.md says how to use it.")
+
+
+def _check_calibration_images(images: CheckImages) -> None:
+    """Raises a UserError if no image of the validation split is there to take the ranges of 8-bit integers from."""
+    if not len(images.validation):
+        raise UserError(
+            "--int8 takes its ranges from images of the run's validation split: name them by --config.data.path=..., "
+            f"or leave --int8 out. {images.why_not}"
+        )
 
 
 def make_export(plan: Plan, directory: Path) -> list[str]:

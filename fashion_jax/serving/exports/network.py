@@ -13,10 +13,10 @@ from jax import Array
 
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation.geometry import shrink
-from fashion_jax.serving.exports.evaluation import compute
 from fashion_jax.serving.exports.folding import Weights
 from fashion_jax.serving.exports.graph import FEATURES, IMAGES, Graph, Network
 from fashion_jax.serving.exports.heads import add_heads, add_log_probs
+from fashion_jax.serving.exports.jax_operations import compute
 from fashion_jax.serving.exports.operations import (
     AppendMirrored,
     Cast,
