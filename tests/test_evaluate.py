@@ -9,10 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fashion_jax import evaluate
 from fashion_jax.command_line import rate
 from fashion_jax.evaluate import main
-from fashion_jax.report import text_tables
+from fashion_jax.report import evaluating, text_tables
 from fashion_jax.scoring.label_errors import COLUMNS
 from fashion_jax.scoring.tree_decoding import decode
 from fashion_jax.serving.exports.evaluated import EvaluatedExport
@@ -72,7 +71,8 @@ def test_the_json_has_everything(run, tmp_path):
 def test_of_less_than_a_batch_no_speed_is_told():
     trained = SimpleNamespace(batch_size=lambda: 16)
     rates = [
-        evaluate._Run(trained, None, range(count), {}, None, seconds=2.0).images_per_second for count in (1, 15, 16, 99)
+        evaluating._Run(trained, None, range(count), {}, None, seconds=2.0).images_per_second
+        for count in (1, 15, 16, 99)
     ]
     assert rates == [None, None, 8, 49.5]
     assert {rate(x) for x in (0.512, 9.96, 10.4, 1234.5)} == {"0.51", "10", "1,234"}
@@ -251,7 +251,7 @@ def measured(ids, taxonomy=PLAIN):
 def test_runs_on_other_images_or_classes_are_told():
     first = measured(["a", "b", "c"])
     runs = [first, measured(["x"]), measured(["b"], SHOP), measured(["c", "x"])]
-    compared = [evaluate.compare_with(first, run) for run in runs]
+    compared = [evaluating.compare_with(first, run) for run in runs]
     text = text_tables.difference_table(
         [
             SimpleNamespace(workdir=f"run{i}", images=len(run.split.ids), comparison=comparison)
@@ -272,7 +272,7 @@ def test_an_export_is_compared_after_the_levels_of_both_agree():
     split = SimpleNamespace(ids=run.split.ids, labels=run_labels)
     export = SimpleNamespace(trained=EvaluatedExport(Path("export"), engine), split=split, calibrated=agreeing)
     for pair in ((run, export), (export, run)):
-        compared = evaluate.compare_with(*pair)
+        compared = evaluating.compare_with(*pair)
         assert {(test["only_a"], test["only_b"]) for test in compared.tests.values()} == {(0, 0)}
         assert compared.decode == "conditional" and set(compared.tests) == {*SHOP.levels, "path"}
     contradicting = {level: x.argmax(1) for level, x in run.calibrated.items()}
@@ -283,5 +283,5 @@ def test_runs_are_tested_at_the_levels_that_both_have():
     both, alone = measured(["a", "b", "c"]), measured(["a", "b", "c"], MAIN_ALONE)
     alone.calibrated["main"] = both.calibrated["main"]
     for pair in ((both, alone), (alone, both)):
-        tests = evaluate.compare_with(*pair).tests
+        tests = evaluating.compare_with(*pair).tests
         assert set(tests) == {"main"} and tests["main"]["p_value"] == 1

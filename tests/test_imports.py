@@ -333,7 +333,7 @@ def test_few_boxes_and_arrows():
     others = {name: {project.module(i.target) for i in project.imports[name]} for name in modules}
     arrows = {(box(name), box(other)) for name in modules for other in others[name] if is_within(other or "", PACKAGE)}
     assert len({box(name) for name in modules}) <= 26
-    assert len({(one, other) for one, other in arrows if one != other and other != "__init__"}) <= 134
+    assert len({(one, other) for one, other in arrows if one != other and other != "__init__"}) <= 124
 
 
 def test_few_functions_take_a_whole_config():

@@ -25,9 +25,13 @@ def say_begun(folder: Path, parts: Sequence[Part]) -> None:
     for part in parts:
         if part.grows_from:
             Terminal().say(
-                f"{folder / part.name} has {part.grows_from:,} rows and is written anew with {part.count:,}, since "
+                f"{folder / part.name} has {_rows(part.grows_from)} and is written anew with {part.count:,}, since "
                 "inputs have been added."
             )
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def warn(text: str) -> None:
@@ -109,7 +113,7 @@ def say_explained(explained: Explained, folder: Path, count: int) -> None:
 def say_parts(folder: Path, parts: Sequence[Part], missing: Sequence[Part], shard: Shard) -> None:
     """Prints how much of a job is done, and which shards have still to be run."""
     rows = sum(part.count for part in parts)
-    whole = f"{rows:,} {'row' if rows == 1 else 'rows'} in {len(parts):,} {'part' if len(parts) == 1 else 'parts'}"
+    whole = f"{_rows(rows)} in {len(parts):,} {'part' if len(parts) == 1 else 'parts'}"
     if not missing:
         Terminal().say(f"{folder} is complete: {whole}.")
         return

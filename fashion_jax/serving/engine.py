@@ -34,6 +34,10 @@ class Engine(Protocol):
         """How an image fits the canvas, see data.resize in configs/default.py."""
 
     @property
+    def step(self) -> int:
+        """The training steps of the checkpoint."""
+
+    @property
     def batch_size(self) -> int:
         """The most images computed at a time."""
 
@@ -89,6 +93,10 @@ class RunEngine:
     @property
     def resize(self) -> str:
         return self.trained.config.data.resize
+
+    @property
+    def step(self) -> int:
+        return self.trained.step
 
     def log_probs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Returns level -> log-probabilities [n, classes], at least float32, of uint8 images [n, height, width, 3]."""

@@ -156,9 +156,9 @@ def _check_export(
         )
     if checkpoint != "best":
         raise UserError(f"checkpoint is {checkpoint!r}, but the export {str(folder)!r} holds only one: leave it out.")
-    if overrides:
+    if changed := [field for field, _ in overrides if field != "data.cache_dir"]:
         raise UserError(
-            f"{overrides[0][0]} cannot be changed in the export {str(folder)!r}: load the run, or export it again."
+            f"{changed[0]} cannot be changed in the export {str(folder)!r}: load the run, or export it again."
         )
 
 

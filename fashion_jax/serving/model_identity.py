@@ -5,29 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fashion_jax.serving.exports.folder import INDEX, is_export
 from fashion_jax.workdir.paths import checkpoints_path
 
-if TYPE_CHECKING:
-    from fashion_jax.serving.engine import Engine
 
-
-def identify_model(directory: Path, engine: Engine) -> dict[str, Any]:
+def identify_model(directory: Path, step: int) -> dict[str, Any]:
     """Returns what identifies a loaded model, wherever its folder lies, as name in words -> value.
 
     Args:
-        directory: that the engine was loaded from.
-        engine: the loaded model.
+        directory: that the model was loaded from: of a run or an export.
+        step: of the checkpoint.
     """
     if is_export(directory):
         return {"export": hashlib.sha256((directory / INDEX).read_bytes()).hexdigest()}  # which has all files' digests
-    from fashion_jax.serving.engine import RunEngine
     from fashion_jax.workdir.checkpoints.digests import Unusable, read_saved
 
-    assert isinstance(engine, RunEngine)
-    step = engine.trained.step
     try:
         saved = read_saved(checkpoints_path(directory) / str(step))
     except Unusable:  # a checkpoint of an early version

@@ -110,7 +110,7 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
         UserError: there is none.
     """
     if is_export(workdir):
-        return ""
+        return dict(overrides).get("data.cache_dir", "")
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)
     return str(config.data.cache_dir)

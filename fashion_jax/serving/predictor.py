@@ -91,7 +91,7 @@ def settings(flags: argparse.Namespace, overrides: Overrides, classifier: Classi
     """
     return {
         "part_size": size,
-        **identify_model(flags.workdir, classifier.engine),
+        **identify_model(flags.workdir, classifier.engine.step),
         "temperatures": dict(classifier.engine.temperatures),
         "fields": {field: text for field, text in overrides if field != "data.cache_dir"},
         "decode": classifier.decider.how,

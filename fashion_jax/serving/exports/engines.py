@@ -59,6 +59,11 @@ class ExportEngine:
         return self.export.resize
 
     @property
+    def step(self) -> int:
+        """The training steps of the exported checkpoint."""
+        return self.export.step
+
+    @property
     def batch_size(self) -> int:
         """The number of images at a time, unless a caller says otherwise."""
         return self.export.batch_size

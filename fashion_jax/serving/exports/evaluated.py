@@ -34,7 +34,7 @@ class EvaluatedExport:
     @property
     def step(self) -> int:
         """Returns the step of the exported checkpoint."""
-        return self.engine.export.step
+        return self.engine.step
 
     @property
     def decode(self) -> str:

@@ -1,0 +1,365 @@
+"""Measures runs and exports on a split, as the flags of the evaluate command ask, and writes what they name."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fashion_jax.command_line import Overrides, folder_of_flag, output, printable, write_json
+from fashion_jax.config.loading import OF_PIXELS, flatten, load_export_config, load_run_config, ways_to_predict
+from fashion_jax.data.dataset import ALL, check_paths
+from fashion_jax.data.sources.split_names import usual_split
+from fashion_jax.errors import UserError
+from fashion_jax.scoring.temperature import calibrated_levels
+from fashion_jax.serving.exports.folder import is_export, read_export
+from fashion_jax.serving.sharing import Place, check_same, of_all, share_of_images, share_size, shared
+from fashion_jax.terminal import doing, silent
+from fashion_jax.workdir.files import check_has_checkpoint
+from fashion_jax.workdir.paths import config_path
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from fashion_jax.data.dataset import Split
+    from fashion_jax.scoring.assessment import Assessment
+    from fashion_jax.scoring.evaluation import Comparison, Evaluation
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
+    from fashion_jax.terminal import Task
+    from fashion_jax.workdir.calibration_file import RunCalibration
+    from fashion_jax.workdir.trained import Trained
+
+_OF_READING = ("data.cache", "data.cache_dir", "data.max_bad_fraction")  # how images are read, not which
+_TRAINED_ON = "some of these images were trained on, so that these scores do not say how new images are classified."
+
+
+def evaluate(flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
+    """Measures the runs, prints their scores, and writes the files that the flags name.
+
+    Args:
+        flags: of the evaluate command, checked.
+        overrides: of fields of the runs' configs.
+        arguments: of the command, as the page quotes it.
+
+    Raises:
+        UserError: a run, a split or an override is wrong, or the data is missing.
+        RunError: none of a run's checkpoints can be used.
+    """
+    with shared(flags, lambda: _configs(flags, overrides)) as (place, configs):
+        if place.count > 1:
+            _check_same_command(flags, overrides)
+        with silent(not place.leads), folder_of_flag("--report", flags.report if place.leads else None):
+            runs = [_predicted(workdir, config, flags, overrides, place) for workdir, config in configs.items()]
+            if place.leads:
+                _measure(runs, flags, overrides, arguments)
+
+
+def _configs(flags: argparse.Namespace, overrides: Overrides) -> dict[Path, ConfigDict]:
+    """Returns the configs of the runs, and checks what is quickly checked.
+
+    Raises:
+        UserError: a run, a split or a path is wrong.
+    """
+    configs = {workdir: _config(workdir, flags, overrides) for workdir in flags.workdir}
+    for config in configs.values():
+        _check_split(flags.split, config.data.splits)
+        check_paths(config, flags.split)
+    return configs
+
+
+def _check_same_command(flags: argparse.Namespace, overrides: Overrides) -> None:
+    """Checks that all processes predict the same images by the same runs."""
+    fields = {f"value of {field}": text for field, text in overrides if field != "data.cache_dir"}
+    named = {"number of --workdir": len(flags.workdir), "--split": flags.split, "--checkpoint": flags.checkpoint}
+    check_same(named | fields)
+
+
+def _config(workdir: Path, flags: argparse.Namespace, overrides: Overrides) -> ConfigDict:
+    """Returns the config of a run or an export, with the overrides.
+
+    Raises:
+        UserError: there is none, it cannot be changed like this, or a flag asks for what only a run has.
+    """
+    if not is_export(workdir):
+        config = load_run_config(config_path(workdir), overrides)
+        check_has_checkpoint(workdir)
+        return config
+    if flags.report:
+        raise UserError(f"--report needs the files of a run, but {str(workdir)!r} is an export: leave it out.")
+    if flags.checkpoint != "best":
+        raise UserError(
+            f"--checkpoint is {flags.checkpoint}, but the export {str(workdir)!r} holds only one: leave it out."
+        )
+    read_export(workdir)  # its files are not parsed before their digests are compared
+    return load_export_config(config_path(workdir), overrides)
+
+
+def _check_split(name: str, splits: str | dict[str, Any]) -> None:
+    """Raises a UserError if --split gives a split another of its usual names, such as val."""
+    meant = usual_split(name)
+    if isinstance(splits, dict) and name not in splits and meant in splits:
+        raise UserError(f"There is no split {name!r}; did you mean --split {meant}?")
+
+
+def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
+    """Measures the runs, prints the results, and writes the files that the flags name."""
+    from fashion_jax.report.label_ranking import check_joinable, write_ranking
+    from fashion_jax.report.text_tables import result_tables
+    from fashion_jax.scoring.seeds import over_seeds
+
+    if flags.label_errors:
+        check_joinable(runs)
+    with doing("Computing scores and intervals"):
+        found = [_evaluation(runs[0], run, flags, overrides) for run in runs]
+    measured = zip(runs, found, strict=True)
+    for group in over_seeds((flatten(run.config), run.split.ids, x.assessment) for run, x in measured):
+        first = group.runs[0]
+        found[first] = dataclasses.replace(found[first], over_seeds=group)
+    print(result_tables(found))
+    if flags.json:
+        write_json(flags.json, _without_nan([evaluation.to_json() for evaluation in found]))
+    if flags.label_errors:
+        with output(flags.label_errors) as file:
+            said = write_ranking(file, runs)
+        print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
+        if _is_trained_on(flags, overrides):
+            print(f"Note: {_TRAINED_ON} A model has learnt their wrong labels: take a split that it was kept from.")
+    if flags.report:
+        _write_report(runs, found, flags, arguments)
+
+
+def _write_report(
+    runs: Sequence[_Run], evaluations: Sequence[Evaluation], flags: argparse.Namespace, arguments: list[str]
+) -> None:
+    from fashion_jax.report.folder import evaluated_contents, write_pages
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
+
+    directory, contents = flags.report, []
+    command = shlex.join(["python", "-m", "fashion_jax.evaluate", *arguments])
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        assert not isinstance(run.trained, EvaluatedExport)  # refused by _config
+        known = {"temperatures": run.temperatures, "command": command, "thresholds": tuple(flags.shots)}
+        contents.append(evaluated_contents(run.trained, run.split, run.log_probs, evaluation, **known))
+    with doing("Writing the page"):
+        page = write_pages(directory, contents)
+    print(printable(f"Report: {page}"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run or an export, and its predictions on a split.
+
+    Attributes:
+        trained: a checkpoint of the run, or the export.
+        config: with the overrides.
+        split: the images.
+        log_probs: level -> [images, classes].
+        calibration: from calibration.json, if there is one.
+        seconds: the predictions took, including reading the images.
+    """
+
+    trained: Trained | EvaluatedExport
+    config: ConfigDict
+    split: Split
+    log_probs: dict[str, np.ndarray]
+    calibration: RunCalibration | None
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Returns the speed; None for less than a batch, since that is padded and takes as long as a full one."""
+        count = len(self.split)
+        return count / max(self.seconds, 1e-9) if count >= self.trained.batch_size() else None
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Returns the temperatures of calibration.json; empty if there is none."""
+        return self.calibration.temperatures if self.calibration else {}
+
+    @functools.cached_property
+    def calibrated(self) -> dict[str, Any]:
+        """Returns the calibrated log-probabilities; unchanged where there are no temperatures."""
+        return calibrated_levels(self.log_probs, self.temperatures)
+
+
+def _predicted(
+    workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides, place: Place
+) -> _Run:
+    from fashion_jax.data.dataset import load_split
+    from fashion_jax.data.fingerprint import split_digests
+    from fashion_jax.data.tensorflow_cpu import import_tensorflow
+    from fashion_jax.devices.compilation_cache import enable_compilation_cache
+    from fashion_jax.serving.exports.evaluated import load_evaluated
+    from fashion_jax.serving.model_identity import identify_model
+    from fashion_jax.taxonomy import UNKNOWN
+    from fashion_jax.workdir.calibration_file import read_calibration
+    from fashion_jax.workdir.files import read_taxonomy
+    from fashion_jax.workdir.trained import load_trained
+
+    if is_export(workdir):
+        enable_compilation_cache(config.data.cache_dir)  # of a run, load_trained does so
+    taxonomy = read_taxonomy(workdir)
+    calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
+    split = load_split(config, taxonomy, flags.split)
+    if all((labels == UNKNOWN).all() for labels in split.labels.values()):
+        known = ", ".join(taxonomy.classes[taxonomy.levels[0]][:3])
+        raise UserError(
+            f"No image of the split {flags.split!r} has a label that {workdir} knows, such as {known}: check "
+            "data.levels and the names of the classes."
+        )
+    if place.count > 1:
+        check_same({"number of images": len(split)} | split_digests(split.ids, split.labels, None))
+    with doing("Loading and compiling the model"):
+        trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
+        compiled = trained.compiled(trained.batch_size())
+    if place.count > 1:
+        model = {f"checkpoint's {name}": value for name, value in identify_model(workdir, trained.step).items()}
+        check_same(model | {"number of images of a batch": trained.batch_size()})
+    import_tensorflow()  # now, since the seconds that it takes are no part of the speed
+    began = time.monotonic()
+    mine = split.part(share_of_images(len(split), trained.batch_size(), place))
+    with doing(f"Predicting {flags.split}", len(mine), "images") as task:
+        log_probs = _log_probs(compiled, config, mine, task)
+    if place.count > 1:
+        most = share_size(len(split), trained.batch_size(), place)
+        log_probs = {level: of_all(rows, most)[: len(split)] for level, rows in log_probs.items()}
+    return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
+
+
+def _log_probs(
+    compiled: Trained | EvaluatedExport, config: ConfigDict, split: Split, task: Task
+) -> dict[str, np.ndarray]:
+    """Returns level -> log-probabilities [images, classes]."""
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import eval_batches, open_images
+
+    size = compiled.batch_size()
+    images = open_images(split, config, image_shape(config), compiled.mesh)
+    batches = ({"image": batch["image"]} for batch in eval_batches(split, images, size))
+    return compiled.log_probs(_counted(batches, size, task.reached), len(split))
+
+
+def _counted(
+    batches: Iterator[dict[str, Any]], batch_size: int, reached: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Yields the batches, and calls `reached` with the number of images of those that are done."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        reached(done * batch_size)
+
+
+def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides) -> Evaluation:
+    """Returns the results of a run, compared with the first."""
+    from fashion_jax.config.combinations import loss_weights
+    from fashion_jax.scoring.evaluation import Evaluation
+    from fashion_jax.scoring.metrics import split_metrics
+    from fashion_jax.scoring.scores import variability
+    from fashion_jax.taxonomy import UNKNOWN
+    from fashion_jax.workdir.metrics_file import read_metrics
+
+    trained, split = run.trained, run.split
+    lines = read_metrics(trained.workdir)
+    assessment, note = _assessment(run, flags, overrides)
+    return Evaluation(
+        workdir=str(trained.workdir),
+        step=trained.step,
+        split=flags.split,
+        images=len(split),
+        known_labels={level: int((labels != UNKNOWN).sum()) for level, labels in split.labels.items()},
+        metrics=split_metrics(split.labels, run.log_probs, loss_weights(run.config)),
+        assessment=assessment,
+        shots=flags.shots,
+        variability={level: variability(lines, level) for level in trained.taxonomy.levels},
+        parameters=trained.num_parameters,
+        flops_per_image=trained.flops_per_image(),
+        images_per_second=run.images_per_second,
+        left_out=split.left_out,
+        note=note,
+        comparison=compare_with(first, run),
+    )
+
+
+def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> tuple[Assessment, str]:
+    """Returns the scores of a run or an export, and the note to them."""
+    from fashion_jax.report.text_tables import note
+    from fashion_jax.scoring.assessment import assess
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
+    from fashion_jax.workdir.files import read_train_counts
+
+    trained, calibration, labels = run.trained, run.calibration, run.split.labels
+    if isinstance(trained, EvaluatedExport):
+        counts = trained.train_counts
+        assessment = assess(run.log_probs, labels, trained.taxonomy, counts, thresholds=flags.shots)
+        return assessment.decoded_by(trained.decode), trained.note
+    on_own = calibration is not None and calibration.fitted_on(run.split.ids)
+    otherwise = ways_to_predict(config_path(trained.workdir), overrides)
+    should_be_own = flags.split == "validation" and not _names_other_images(overrides)
+    cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
+    assessment = assess(
+        run.log_probs,
+        labels,
+        trained.taxonomy,
+        read_train_counts(trained.workdir, trained.taxonomy),
+        calibration.temperatures if calibration else None,
+        thresholds=flags.shots,
+        cross_fit=cross_fit,
+    )
+    words = note(calibration, trained.step, otherwise, on_own, should_be_own)
+    return assessment, f"{words} {_TRAINED_ON}".strip() if _is_trained_on(flags, overrides) else words
+
+
+def _is_trained_on(flags: argparse.Namespace, overrides: Overrides) -> bool:
+    return flags.split in ("train", ALL) and not _names_other_images(overrides)
+
+
+def _names_other_images(overrides: Overrides) -> bool:
+    """Returns whether a field may make other images of a split than those that the run had."""
+    return any(field.startswith("data.") and field not in (*OF_PIXELS, *_OF_READING) for field, _ in overrides)
+
+
+def compare_with(first: _Run, run: _Run) -> Comparison:
+    """Tests whether a run differs from the first one, on the images and at the levels that both have."""
+    from fashion_jax.scoring.evaluation import Comparison
+    from fashion_jax.scoring.pairing import Measured, compare_shared
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
+
+    if run is first:
+        return Comparison()
+    taxonomy = first.trained.taxonomy.common(run.trained.taxonomy)
+    if taxonomy is None:
+        return Comparison(untested="has other classes than the first run")
+    decode = next((x.trained.decode for x in (first, run) if isinstance(x.trained, EvaluatedExport)), "")
+    here, there = (Measured(x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run))
+    count, tests = compare_shared(here, there, taxonomy)
+    if not count:
+        return Comparison(untested="has no image in common with the first run")
+    return Comparison(tests, count, decode=decode)
+
+
+def _agreeing(run: _Run, decode: str) -> dict[str, Any]:
+    """Returns the calibrated log-probabilities after `decode` has made the levels agree; an export's agree already."""
+    from fashion_jax.scoring import tree_decoding
+    from fashion_jax.scoring.blocks import map_levels, stacked
+    from fashion_jax.serving.exports.evaluated import EvaluatedExport
+
+    if not decode or isinstance(run.trained, EvaluatedExport):
+        return run.calibrated
+    taxonomy = run.trained.taxonomy
+    return stacked(map_levels(lambda block: tree_decoding.decode(block, taxonomy, decode), run.calibrated))
+
+
+def _without_nan(value: Any) -> Any:
+    """Replaces numbers that are not finite, which JSON does not have, by None."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
