@@ -15,7 +15,7 @@ STUDIES = sorted(Path("benchmarks", "studies").glob("*.json"))
 
 def run(variant: str, seed: int, accuracy: float, difference: float | None, *, flops: float = 2.0) -> dict:
     """Returns the part of the JSON that a run has; its level before the finest one is never shown."""
-    scores = {"accuracy": accuracy, "macro_f1": 0.5, "tail": None, "ece": 0.01}
+    scores = {"accuracy": accuracy, "macro_f1": 0.5, "tail": None, "ece": 0.05, "calibrated": {"ece": 0.01}}
     test = {"difference": difference, "interval": [-0.01, 0.03]}
     tests = None if difference is None else {"main": None, "sub": test}
     costs = {"training_flops": flops, "seconds": 10.0}
@@ -45,7 +45,7 @@ def test_several_seeds_have_means_and_costs_are_compared_on_the_seeds_that_both_
 def test_the_time_is_compared_only_among_runs_that_were_evaluated_together() -> None:
     first, alone = run("recipe", 0, 0.9, None), run("adamw", 1, 0.93, None, flops=3.0)
     row = cells(ablation.table([first, run("adamw", 0, 0.91, 0.01, flops=3.0), alone]), "adamw")
-    assert row[1:4] == ["2", "92.00%", "+1.00 (-1.00 to +3.00)"] and row[-2:] == ["1.50 ×", ""]
+    assert row[1:4] == ["2", "92.00%", "+1.00 (-1.00 to +3.00), 1 of 2 seeds"] and row[-2:] == ["1.50 ×", ""]
     row = cells(ablation.table([first, alone]), "adamw")
     assert row[1:4] == ["1", "93.00%", ""] and row[-2:] == ["1.50 ×", ""]
 
@@ -96,7 +96,7 @@ def test_the_time_of_an_epoch_that_was_resumed_follows_from_its_speed() -> None:
     times = {"images_per_second": 50.0, "validation_seconds": 3.0}
     lines = [
         {"step": 100, "timing": {**times, "train_seconds": 200.0}},
-        {"step": 200, "timing": {**times, "train_seconds": 20.0}},  # of its last ten steps
+        {"step": 200, "timing": {**times, "images_per_second": 5.0, "train_seconds": 20.0}},  # its last step, a start
         {"step": 300, "timing": {"validation_seconds": 3.0}},  # resumed after its last step
     ]
     assert ablation.seconds(lines, 100) == pytest.approx(3 * (200 + 3))

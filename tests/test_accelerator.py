@@ -17,6 +17,7 @@ from benchmarks.accelerator.items import CHECK, PARTS, SPEED, Item, find
 from benchmarks.accelerator.kernels import Kernel, slowest
 from benchmarks.accelerator.precision import relative_error
 from benchmarks.accelerator.supervisor import run_items
+from fashion_jax.errors import UserError
 from tests.conftest import ROOT
 
 ABSENT = ("tensorflow", "clu", "tensorflow_datasets", "simplejpeg", "cv2", "PIL", "psutil", "sklearn", "pyarrow")
@@ -57,6 +58,15 @@ def entries(result: dict) -> Iterator[tuple[str, dict]]:
 
 
 @pytest.mark.long
+def test_items_are_chosen_from_the_parts_that_have_them():
+    chosen = accelerator._chosen(list(PARTS), ["donation", "batch_norm"])
+    assert {part: [item.name for item in items] for part, items in chosen.items()} == {
+        "check": ["donation", "batch_norm_pooled_first"]
+    }
+    with pytest.raises(UserError, match="--items has deterministc, which names no item"):
+        accelerator._chosen(["check"], ["batch_norm", "deterministc"])
+
+
 def test_items_of_both_parts_are_done_without_the_libraries_that_gpu_machines_lack(tmp_path):
     """The long tests do all items of both parts."""
     names = ["donation", "batch_norm_pooled_first", "device_cache"]

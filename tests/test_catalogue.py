@@ -158,6 +158,22 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         catalogue.catalogue_folder(str(blocker), 2, 0)
 
 
+def test_workers_do_not_run_the_users_script_again(tmp_path):
+    """A script that trains needs no `if __name__ == "__main__"`."""
+    script = tmp_path / "first.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from fashion_jax.data.catalogue.generator import write_catalogue\n"
+        "print('begun', flush=True)\n"
+        f"write_catalogue(Path({str(tmp_path / 'made')!r}), 501, 0)\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout == "begun\n" and len(os.listdir(tmp_path / "made" / "images")) == 501
+
+
 def test_workers_end_with_a_parent_that_is_killed():
     """A parent that Ctrl-C ends at once leaves no workers that wait for work for ever."""
     program = (

@@ -174,6 +174,10 @@ def test_fields_that_change_predicting_are_overridden(finished_run, loaded, vali
         ({"top_k": -1}, "top_k is -1"),
         ({"decode": "greedy"}, "conditional"),
         ({"precision": 1.5}, "precision is 1.5"),
+        ({"precision": "0.9"}, "precision is '0.9'"),
+        ({"costs": 5}, "costs is 5"),
+        ({"costs": "tre"}, "costs is 'tre', which is neither 'tree' nor"),
+        ({"overrides": "eval_flip=True"}, "overrides is 'eval_flip=True'"),
         ({"precision": 0.9, "min_probability": 0.9}, "one of them"),
         ({"costs": "tree", "decode": "independent"}, "costs"),
         ({"costs": "nothing.csv"}, "nothing.csv"),
@@ -191,6 +195,18 @@ def test_a_wrong_argument_is_named(finished_run, options, said):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="neither a run nor an export"):
         load(tmp_path)
+    with pytest.raises(UserError, match="directory is 5, but must be the path"):
+        load(5)
+    with pytest.raises(UserError, match="mount the store"):
+        load("gs://bucket/run")
+
+
+def test_paths_may_begin_with_the_users_home(finished_run, validation, monkeypatch):
+    monkeypatch.setenv("HOME", str(finished_run.parent))
+    file = validation[0][0]
+    classifier = load(f"~/{finished_run.name}")
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert not classifier.predict(f"~/{file.name}")[0].error
 
 
 @pytest.mark.parametrize("module", [answers, classifier, loading], ids=lambda module: module.__name__)

@@ -2,6 +2,8 @@
 
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fashion_jax.data.sources.columns import read_columns
@@ -71,6 +73,7 @@ def test_rows_and_their_lines(tmp_path, content, lines):
     [
         ('id,main\n1,a\n\n2,"a\nb\n', r"quotes are wrong in the row that begins in line 4 \(unexpected end of data\)"),
         ('id,main\n1,"a\nb"\n2,"5" heel"\n3,a\n', r"begins in line 4 .* write quotes inside such a cell twice"),
+        ('id,a,main\n1,"5 in,b\n2,x,y\n3,x 7",c\n', r"a cell in line 2 that holds 2 rows, .* write the quote twice"),
         (ROWS.replace("\n", "\r").encode("latin-1"), r"line 3 is not in UTF-8 .*in Excel “CSV UTF-8"),
         ("ID,Main\n1,a\n", r"no column 'id', which data\.levels needs; it has: ID, Main; did you mean 'ID'\?$"),
         ("Products of 2026\n\nid,main\n1,a\n", "separate its columns by commas, and let .* be the first row"),
@@ -84,6 +87,13 @@ def test_rows_and_their_lines(tmp_path, content, lines):
 def test_what_is_wrong_is_told_with_its_line_and_the_way_out(tmp_path, content, sentence):
     with pytest.raises(UserError, match=sentence):
         read(tmp_path, content)
+
+
+def test_columns_of_a_parquet_file_that_hold_tables_are_named(tmp_path):
+    pq.write_table(pa.table({"id": ["1"], "meta": [{"id": 5}]}), tmp_path / "t.parquet")
+    assert [part.columns["id"] for part in read_columns(tmp_path / "t.parquet", {"id": "data.image"}, [])] == [["1"]]
+    with pytest.raises(UserError, match=r"lists or tables in the cells of its column 'meta' .* a column of texts"):
+        list(read_columns(tmp_path / "t.parquet", {"meta": "data.image"}, []))
 
 
 def test_a_workbook_is_to_be_saved_as_csv(tmp_path):

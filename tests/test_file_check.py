@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ def test_digests_tell_contents_apart(tmp_path):
     (tmp_path / "images" / "4.jpg").write_bytes(smallest_image("0"))
     digests = check_files(files, tmp_path).digests
     assert digests[4] == digests[0] and len(set(digests.tolist())) == 4
+
+
+def test_copies_are_known_from_one_shared_folder(tmp_path):
+    """Names, sizes and times of copies may all be equal."""
+    files_in(tmp_path / "images")
+    shutil.copytree(tmp_path / "images", tmp_path / "copy")
+    names = Strings(f"{i}.jpg" for i in range(5))
+    first, again, other = (Files(str(tmp_path / name), names) for name in ("images", "images", "copy"))
+    assert os.stat(first[0]).st_mtime_ns == os.stat(other[0]).st_mtime_ns
+    assert file_check._identity(first) == file_check._identity(again) != file_check._identity(other)
 
 
 def test_only_new_changed_and_bad_files_are_read_again(tmp_path, reads):

@@ -68,6 +68,19 @@ def test_of_many_images_they_are_those_of_the_bootstrap():
         assert 0.75 * spread < high - low < 1.5 * spread, name
 
 
+def test_few_mistakes_make_no_interval_of_the_auroc_that_tells_nothing():
+    """The image that is added to each class is placed as mistaken ones are, and these score higher than chance."""
+    supports = np.maximum(1000 * np.arange(1, 46) ** -1.1, 3).astype(int)
+    strengths, generator, widths, values = np.full(45, 4.0), np.random.default_rng(0), [], []
+    labels = np.repeat(np.arange(45), supports)
+    for _ in range(30):
+        log_probs = drawn(generator, labels, strengths)
+        low, high = score_intervals(log_probs, labels)["auroc"]
+        widths.append(high - low)
+        values.append(evaluate_level(log_probs, labels)["auroc"])
+    assert 0.9 < np.mean(widths) / (2 * 1.96 * np.std(values)) < 2.5
+
+
 def test_intervals_of_too_little():
     log_probs, _ = examples(50)
     nothing = score_intervals(log_probs, np.full(50, -1))

@@ -37,6 +37,22 @@ OPEN_MPI = {
         (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2,1"}, Job("node003", 65535 - 2**12 + 2, 3, 1, (0,))),
         (SLURM | {"JAX_COORDINATOR_ADDRESS": "login:99"}, Job("login", 99, 3, 1, (0,))),
         (OPEN_MPI, Job("10.96.0.1", 1531576320 // 2**12 % 2**12 + 65535 - 2**12 + 1, 2, 1, (1,))),
+        (
+            OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"},
+            Job("10.96.0.1", 1531576320 // 2**12 % 2**12 + 65535 - 2**12 + 1, 2, 1),
+        ),
+        (
+            {name: x for name, x in OPEN_MPI.items() if "uri" not in name}
+            | {"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "JAX_COORDINATOR_ADDRESS": "host:99"},
+            Job("host", 99, 2, 1, (1,)),
+        ),
+        (
+            {
+                **{"MASTER_ADDR": "host", "MASTER_PORT": "29500", "WORLD_SIZE": "8", "RANK": "7"},
+                **{"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_USE_AGENT_STORE": "True"},
+            },
+            Job("host", 29501, 8, 7, (3,)),
+        ),
     ],
     ids=[
         "JAX's",
@@ -49,6 +65,9 @@ OPEN_MPI = {
         "two on a node",
         "Slurm and an address",
         "Open MPI",
+        "Open MPI, alone on its node",
+        "Open MPI 5 and an address",
+        "torchrun's agent",
     ],
 )
 def test_jobs_are_found(variables, job, monkeypatch):

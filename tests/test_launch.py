@@ -48,6 +48,31 @@ def test_a_wrong_config_is_refused_before_anything_is_written(tiny_config, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("loss_weights", {"main": 0}, r"loss_weights\.main is 0, .* by model\.heads={'sub': 'sub'}"),
+        ("model.heads", {"sub": "sub"}, "label_smoothing has 'main', but model.heads gives it no head"),
+        ("rare_classes.beta", 0.9, "rare_classes.beta is 0.9, but no level"),
+    ],
+)
+def test_what_would_have_no_effect_or_the_wrong_one_is_refused_in_a_new_run(
+    tiny_config, tmp_path, field, value, sentence
+):
+    with tiny_config.unlocked():
+        tiny_config.label_smoothing = {"main": 0.1} if field == "model.heads" else {}
+        tiny_config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=sentence):
+        check(tiny_config, tmp_path / "run")
+    (tmp_path / "config.json").touch()  # an earlier version has begun the run
+    check(tiny_config, tmp_path)
+
+
+def test_a_remote_store_is_no_folder(tiny_config):
+    with pytest.raises(UserError, match=r"workdir is 'gs:/bucket/run', .* mount the store"):
+        train(tiny_config, "gs://bucket/run")
+
+
 def test_a_single_epoch_of_one_cycle_is_refused_unless_an_earlier_version_began_it(tiny_config, tmp_path):
     tiny_config.schedule, tiny_config.num_epochs = "one_cycle", 1
     with pytest.raises(UserError, match="num_epochs is 1, but the last epoch of one_cycle has hardly any"):

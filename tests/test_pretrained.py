@@ -161,6 +161,8 @@ def test_the_normalization_is_the_repositorys(small, tmp_path):
         (CONFIG | {"pretrained_cfg": {"mean": [0.5, 0.4], "std": [0.1, 0.2, 0.3]}}, r"mean is \[0\.5, 0\.4\]"),
         (CONFIG | {"pretrained_cfg": {"mean": [123.7, 116.8, 103.9], "std": [1, 1, 1]}}, r"mean is \[123\.7"),
         (CONFIG | {"pretrained_cfg": {"mean": [0.5, 0.4, 0.3]}}, "not a table of mean and std"),
+        (CONFIG | {"pretrained_cfg": ["mean"]}, r"has \['mean'\] as pretrained_cfg, which must be an object"),
+        (CONFIG | {"model_args": 5}, "has 5 as model_args"),
         ([], "cannot be read"),
     ],
 )
@@ -180,6 +182,20 @@ def test_sources_that_are_no_weights(tmp_path, small):
     path = Path(write(tmp_path / "b", state_dict("resnet18")))
     path.write_bytes(path.read_bytes()[:-5])
     assert "cannot be read as .safetensors" in refusal(str(path), "resnet18")
+
+
+def test_another_normalization_is_told_with_the_weights_that_have_no_place_for_it(tmp_path, small, capsys):
+    folder = write(tmp_path / "a", state_dict("resnet18"), CONFIG)
+    assert main([folder, "--to-torch", str(tmp_path / "b.safetensors")]) == 0
+    assert "--config.model.normalization=\"{'resnet18': {'mean': [0.5, 0.4, 0.3], 'std': [0.1, 0.2, 0.0" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(["nothing"], "SOURCE is 'nothing', where there are neither")])
+def test_a_source_that_is_not_there_is_named(arguments, words, capsys):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

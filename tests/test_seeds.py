@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.config.loading import flatten, load_config
 from fashion_jax.report import comparison
 from fashion_jax.report.rendering import percent
 from fashion_jax.report.text_tables import seed_table
 from fashion_jax.scoring.assessment import Assessment, LevelAssessment
-from fashion_jax.scoring.metrics import METRICS
 from fashion_jax.scoring.seeds import over_seeds, seed_groups, spread
 from tests.pages import make_contents, read_page
 
@@ -48,7 +48,7 @@ def test_a_seed_that_divides_the_images_makes_no_other_data():
     configs = [flat(seed=seed) for seed in range(3)]
     configs[2]["data.path"] = "elsewhere"
     assert seed_groups(configs, [["a"], ["b"], ["c"]]) == [[0, 1]]
-    found = over_seeds((flat(seed=i), [str(i)], assessed(dict.fromkeys(METRICS, 0.5))) for i in range(2))
+    found = over_seeds((flat(seed=i), [str(i)], assessed(dict.fromkeys(LEVEL_METRICS, 0.5))) for i in range(2))
     assert [group.same_images for group in found] == [False]
     assert "divides the images" in seed_table([SimpleNamespace(workdir="a", over_seeds=found[0])] * 2)
 

@@ -41,7 +41,7 @@ def score_intervals(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, Inte
     return {
         "accuracy": share_interval(true == guess),
         "macro_f1": _macro_f1_interval(true, guess, log_probs.shape[1]),
-        "auroc": _auroc_interval(log_probs, known, true),
+        "auroc": _auroc_interval(log_probs, known, true, true != guess),
     }
 
 
@@ -100,33 +100,45 @@ def _f1_biases(
     return (f1 * of_predicted - 2 * of_hits) / sizes**2, -f1 * (1 - f1) / sizes
 
 
-def _auroc_interval(log_probs: np.ndarray, known: np.ndarray, labels: np.ndarray) -> Interval:
+def _auroc_interval(log_probs: np.ndarray, known: np.ndarray, labels: np.ndarray, is_wrong: np.ndarray) -> Interval:
     """Returns the interval of the mean AUROC over the classes that have images inside and outside.
 
-    The wrong image that is added to each class has the AUROC of chance.
+    The wrong image that is added to each class is placed as the wrong ones of all classes are, and a further one by
+    chance: a mistaken image mostly scores higher in its class than nearly all others do.
+
+    Args:
+        log_probs: [all images, C].
+        known: the images whose label is known.
+        labels: int [known images].
+        is_wrong: bool [known images], whether the likeliest class is another one.
     """
     support = np.bincount(labels, minlength=log_probs.shape[1])
     others = len(labels) - support
     classes = np.flatnonzero((support > 0) & (others > 0))
     value, influence = np.full(len(support), np.nan), np.zeros(len(labels))
+    mistaken = [np.zeros(0)]
     for part in np.split(classes, range(_COLUMNS, len(classes), _COLUMNS)):
         for k, scores in zip(part, np.ascontiguousarray(log_probs[:, part].T)[:, known], strict=True):
             if not np.isnan(scores).any():
                 inside = labels == k
                 below, above = _placements(scores, inside)
                 value[k] = below.mean()
+                mistaken.append(below[is_wrong[inside]])
                 influence[inside] += (below - value[k]) / support[k]
                 influence[~inside] += (above - value[k]) / others[k]
     defined = ~np.isnan(value)
     if not defined.any():
         return [math.nan, math.nan]
-    # The added images have a placement of 1 and one by chance, uniform in 0 to 1; both count in their own class and in
-    # the class that they are taken for.
+    # The added images have a placement of 1 and that of a mistake; both count in their own class and in the class that
+    # they are taken for.
+    places = np.concatenate(mistaken)
+    first, second = ((x.sum() + chance) / (len(x) + 1) for x, chance in ((places, 1 / 2), (places**2, 1 / 3)))
     fewest = np.where(np.arange(len(support)) == support.argmax(), np.partition(others, 1)[1], others.min())
     weight = np.where(defined, 1 / np.maximum(support, 1) + 1 / np.maximum(fewest, 1), 0)
     value = np.nan_to_num(value)
-    further, squared = weight * (1 + 1 / 2 - 2 * value), weight**2 * ((1 - value) ** 2 + 1 / 3 - value + value**2)
-    smoothed = np.where(defined, (value * support + 1 + 1 / 2) / (support + 2), 0)
+    further = weight * (1 + first - 2 * value)
+    squared = weight**2 * ((1 - value) ** 2 + second - 2 * first * value + value**2)
+    smoothed = np.where(defined, (value * support + 1 + first) / (support + 2), 0)
     images = _effective_images(influence, labels, further, squared, smoothed.sum(), np.count_nonzero(defined))
     return list(_exact(min(float(value.sum() / np.count_nonzero(defined)), 1.0), images))
 
