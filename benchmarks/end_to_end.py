@@ -22,7 +22,6 @@ from benchmarks.compiled_step import training_flops
 from benchmarks.peak import peak_flops, peak_memory
 from fashion_jax.command_line import Overrides, run_command, write_json
 from fashion_jax.config.loading import image_shape, load_config
-from fashion_jax.data.batches.chosen_images import decode_files
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, eval_batches, open_images, train_batches
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, eval_batch_size, fetch, put_batch
@@ -209,6 +208,8 @@ def time_loop(
 
 def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list[str]) -> None:
     """Predicts log-probabilities of files, including reading and decoding them."""
+    from fashion_jax.data.batches.chosen_images import decode_files  # here, as benchmarks.accelerator has no Pillow
+
     canvas = canvas_shape(config, image_shape(config))
     decoded = decode_files(files, canvas, config.data.resize, eval_batch_size(config.batch_size, ready.mesh.size))
     batches = ({"image": pixels} for indices, pixels, _ in decoded if len(indices))

@@ -23,16 +23,21 @@ from tests.conftest import ROOT
 ABSENT = ("tensorflow", "clu", "tensorflow_datasets", "simplejpeg", "cv2", "PIL", "psutil", "sklearn", "pyarrow")
 
 
-def do(folder: Path, *arguments: str, absent: tuple[str, ...] = ABSENT, devices: int = 1) -> dict:
-    """Runs the command where importing some packages fails; returns what it writes."""
+def without(folder: Path, *absent: str) -> str:
+    """Returns a PYTHONPATH with which importing some packages fails."""
     packages = folder / "absent"
     packages.mkdir()
     for name in absent:
         (packages / f"{name}.py").write_text(f"raise ModuleNotFoundError('{name} is not installed', name='{name}')\n")
+    return os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")]))
+
+
+def do(folder: Path, *arguments: str, absent: tuple[str, ...] = ABSENT, devices: int = 1) -> dict:
+    """Runs the command where importing some packages fails; returns what it writes."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": without(folder, *absent),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     path = folder / "accelerator.json"
@@ -57,7 +62,6 @@ def entries(result: dict) -> Iterator[tuple[str, dict]]:
         yield from part["items"].items()
 
 
-@pytest.mark.long
 def test_items_are_chosen_from_the_parts_that_have_them():
     chosen = accelerator._chosen(list(PARTS), ["donation", "batch_norm"])
     assert {part: [item.name for item in items] for part, items in chosen.items()} == {
@@ -67,6 +71,14 @@ def test_items_are_chosen_from_the_parts_that_have_them():
         accelerator._chosen(["check"], ["batch_norm", "deterministc"])
 
 
+def test_nothing_is_imported_that_gpu_machines_lack(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": without(tmp_path, *ABSENT, "orbax", "torch")}
+    command = [sys.executable, "-c", "import benchmarks.accelerator.__main__, benchmarks.accelerator.worker"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
 def test_items_of_both_parts_are_done_without_the_libraries_that_gpu_machines_lack(tmp_path):
     """The long tests do all items of both parts."""
     names = ["donation", "batch_norm_pooled_first", "device_cache"]
@@ -166,7 +178,7 @@ def test_what_there_is_no_time_for_is_skipped(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--part=speed", "--items=donation"], "--items donation"),
+        (["--part=speed", "--items=donation"], "--items has donation"),
         (["--part=fast"], "'fast'"),
         (["--seconds=0"], "--seconds is 0"),
     ],

@@ -23,7 +23,7 @@ def run(variant: str, seed: int, accuracy: float, *, is_compared: bool = False) 
 
 
 def written(path: Path, *runs: dict[str, Any]) -> Path:
-    path.write_text(json.dumps({"study": STUDY, "runs": runs}))
+    path.write_text(json.dumps({"commit": "abc", "study": STUDY, "runs": runs}))
     return path
 
 
@@ -31,6 +31,7 @@ def test_runs_of_the_study_are_kept_wherever_the_data_are(tmp_path: Path) -> Non
     path = written(tmp_path / "result.json", run("recipe", 0, 0.9), run("adamw", 1, 0.92))
     kept = read_kept(path, WANTED)
     assert [(x["variant"], x["seed"], x["accuracy"]) for x in kept] == [("recipe", 0, 0.9), ("adamw", 1, 0.92)]
+    assert [x["measured_at"] for x in kept] == ["abc", "abc"]
     assert kept[1]["fields"] == {"num_epochs": "2", "optimizer": "adamw", "seed": "1"}
     assert fields_of({"num_epochs": "2", "data.path": "photos"}) == {"num_epochs": "2"}
     assert read_kept(None, WANTED) == read_kept(tmp_path / "none.json", WANTED) == []

@@ -289,10 +289,8 @@ def test_a_run_keeps_its_plan(tiny_config, planned_run, capsys):
     for field, value in {"time_limit": "20s", "image_size": 64, "num_epochs": 9, "batch_size": 8}.items():
         tiny_config[field] = value
     assert train_and_evaluate(tiny_config, planned_run) == lines
-    assert (
-        "keeps its plan for '20s': to change num_epochs or batch_size, set --config.time_limit="
-        in capsys.readouterr().out
-    )
+    advice = f"start it by --config {config_path(planned_run)} --config.time_limit= and the field"
+    assert f"keeps its plan for '20s': to change num_epochs or batch_size, {advice}" in capsys.readouterr().out
     assert train_and_evaluate(load_config(str(config_path(planned_run))), planned_run) == lines
     kept = json.loads(config_path(planned_run).read_text())
     assert [kept[x] for x in ("time_limit", "image_size", "num_epochs", "batch_size")] == ["20s", 32, 2, 16]

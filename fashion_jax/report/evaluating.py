@@ -29,6 +29,7 @@ from fashion_jax.workdir.paths import config_path
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from fashion_jax.data.batches.pipeline import Images
     from fashion_jax.data.dataset import Split
     from fashion_jax.scoring.assessment import Assessment
     from fashion_jax.scoring.evaluation import Comparison, Evaluation
@@ -193,16 +194,15 @@ class _Run:
 def _predicted(
     workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides, place: Place
 ) -> _Run:
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import open_images
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.fingerprint import split_digests
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
     from fashion_jax.devices.compilation_cache import enable_compilation_cache
-    from fashion_jax.serving.exports.evaluated import load_evaluated
-    from fashion_jax.serving.model_identity import identify_model
     from fashion_jax.taxonomy import UNKNOWN
     from fashion_jax.workdir.calibration_file import read_calibration
     from fashion_jax.workdir.files import read_taxonomy
-    from fashion_jax.workdir.trained import load_trained
 
     if is_export(workdir):
         enable_compilation_cache(config.data.cache_dir)  # of a run, load_trained does so
@@ -217,32 +217,40 @@ def _predicted(
         )
     if place.count > 1:
         check_same({"number of images": len(split)} | split_digests(split.ids, split.labels, None))
-    with doing("Loading and compiling the model"):
-        trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
-        compiled = trained.compiled(trained.batch_size())
-    if place.count > 1:
-        model = {f"checkpoint's {name}": value for name, value in identify_model(workdir, trained.step).items()}
-        check_same(model | {"number of images of a batch": trained.batch_size()})
+    trained, compiled = _loaded(workdir, flags, overrides, place)
     import_tensorflow()  # now, since the seconds that it takes are no part of the speed
     began = time.monotonic()
     mine = split.part(share_of_images(len(split), trained.batch_size(), place))
     with doing(f"Predicting {flags.split}", len(mine), "images") as task:
-        log_probs = _log_probs(compiled, config, mine, task)
+        log_probs = _log_probs(compiled, open_images(mine, config, image_shape(config), compiled.mesh), mine, task)
     if place.count > 1:
         most = share_size(len(split), trained.batch_size(), place)
         log_probs = {level: of_all(rows, most)[: len(split)] for level, rows in log_probs.items()}
     return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
 
 
-def _log_probs(
-    compiled: Trained | EvaluatedExport, config: ConfigDict, split: Split, task: Task
-) -> dict[str, np.ndarray]:
+def _loaded(
+    workdir: Path, flags: argparse.Namespace, overrides: Overrides, place: Place
+) -> tuple[Trained | EvaluatedExport, Trained | EvaluatedExport]:
+    """Returns a run or an export, and the same compiled for its batches; all processes must have the same one."""
+    from fashion_jax.serving.exports.evaluated import load_evaluated
+    from fashion_jax.serving.model_identity import identify_model
+    from fashion_jax.workdir.trained import load_trained
+
+    with doing("Loading and compiling the model"):
+        trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
+        compiled = trained.compiled(trained.batch_size())
+    if place.count > 1:
+        model = {f"checkpoint's {name}": value for name, value in identify_model(workdir, trained.step).items()}
+        check_same(model | {"number of images of a batch": trained.batch_size()})
+    return trained, compiled
+
+
+def _log_probs(compiled: Trained | EvaluatedExport, images: Images, split: Split, task: Task) -> dict[str, np.ndarray]:
     """Returns level -> log-probabilities [images, classes]."""
-    from fashion_jax.config.loading import image_shape
-    from fashion_jax.data.batches.pipeline import eval_batches, open_images
+    from fashion_jax.data.batches.pipeline import eval_batches
 
     size = compiled.batch_size()
-    images = open_images(split, config, image_shape(config), compiled.mesh)
     batches = ({"image": batch["image"]} for batch in eval_batches(split, images, size))
     return compiled.log_probs(_counted(batches, size, task.reached), len(split))
 
