@@ -87,24 +87,27 @@ def compile_step(config: ConfigDict) -> CompiledStep:
     return CompiledStep(compiled, state, given, seconds, training_flops(config), steps)
 
 
-def training_flops(config: ConfigDict, *, progressive: bool = False) -> float:
+def training_flops(config: ConfigDict, mesh: Mesh | None = None, *, progressive: bool = False) -> float:
     """Returns the FLOPs of a training step of a checked config per image, by plain operations; compiles nothing.
 
-    The images have image_size or, if progressive, the progressive.image_size of the first epochs.
+    Args:
+        config: of the step.
+        mesh: the devices that it would run on; None for all.
+        progressive: whether images have the progressive.image_size of the first epochs instead of image_size.
     """
     whole = copy.deepcopy(config)
     whole.accumulate = 1  # parts are trained in a loop, whose body would be counted once
-    program = _program(whole).progressive if progressive else _program(whole)
+    program = _program(whole, mesh).progressive if progressive else _program(whole, mesh)
     canvas = canvas_shape(config, image_shape(config))
     batch = abstract_batch(config.batch_size, program.taxonomy.levels, program.mesh, canvas)
     return flops(program.train_step.trace(program.abstract_state, batch)) / config.batch_size
 
 
-def _program(config: ConfigDict) -> Program:
-    """Returns the program of a checked config over all devices, with made-up classes."""
+def _program(config: ConfigDict, mesh: Mesh | None = None) -> Program:
+    """Returns the program of a checked config over the devices of a mesh, or all, with made-up classes."""
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    mesh = create_mesh()
+    mesh = mesh or create_mesh()
     check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     taxonomy, _ = synthetic_taxonomy(list(config.data.levels))
     counts = {level: np.ones(taxonomy.num_classes(level)) for level in taxonomy.levels}

@@ -164,7 +164,7 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
         return eval_fn(params, model_state, {"image": batch["image"]})
 
-    return Prepared(mesh, state, step, evaluate, seconds, training_flops(config))
+    return Prepared(mesh, state, step, evaluate, seconds, training_flops(config, mesh))
 
 
 def _data_only(batches: Iterator[Any], steps: int) -> float:

@@ -41,6 +41,7 @@ def read(folder, content: bytes | str, name="t.csv", wanted=("id", "main")):
         (ROWS.replace("x,", ' "x, y", '), [2, 3]),
         (ROWS.replace("x", '"5"" heel,\r\n\nhigh"'), [2, 5]),
         (ROWS.replace("x", "x" * 200_000), [2, 3]),
+        (ROWS.replace("x", '"dress,\ncotton, silk, wool\nwash, cold"'), [2, 5]),
         (ROWS.replace("id,name", "Unnamed: 0,id,name").replace("1,", "0,1,").replace("2,", "1,2,"), [2, 3]),
     ],
     ids=[
@@ -61,6 +62,7 @@ def read(folder, content: bytes | str, name="t.csv", wanted=("id", "main")):
         "blanks around quotes",
         "a cell of several lines",
         "a long cell",
+        "a text of several lines",
         "the index of pandas",
     ],
 )

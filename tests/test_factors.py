@@ -68,7 +68,8 @@ def test_expressions_that_are_found_nowhere_or_freeze_everything_are_refused(con
 def test_an_expression_that_decides_nothing_is_refused(config, factors):
     config.learning_rate_factors = factors
     (wide, _), (narrow, _) = factors.items()
-    with pytest.raises(UserError, match=rf"'{re.escape(wide)}' comes before it .* put '{re.escape(narrow)}' first"):
+    wide, narrow = map(re.escape, (wide, narrow))
+    with pytest.raises(UserError, match=rf"'{wide}', which comes before it .* put '{narrow}' first"):
         factors_of(config).check_order(params_of(config))
     config.learning_rate_factors = dict(reversed(factors.items()))
     factors_of(config).check_order(params_of(config))

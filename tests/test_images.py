@@ -72,6 +72,7 @@ def test_an_opened_photograph_is_turned_upright():
         ("nothing.jpg", "no such file"),
         ("", "no such file"),
         ("a\0b", "NUL"),
+        ("~\0b", "NUL"),
         (b"", "no bytes"),
         (b"text", "no image of the kinds"),
         (Path("."), "folder"),

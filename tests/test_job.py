@@ -53,6 +53,14 @@ OPEN_MPI = {
             },
             Job("host", 29501, 8, 7, (3,)),
         ),
+        (
+            {
+                **{"MASTER_ADDR": "host", "MASTER_PORT": "29500", "WORLD_SIZE": "8", "RANK": "7"},
+                **{"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4", "SLURM_STEP_TASKS_PER_NODE": "1(x2)"},
+            },
+            Job("host", 29500, 8, 7, (3,)),
+        ),
+        (SLURM | {"CUDA_VISIBLE_DEVICES": "5"}, Job("node003", 65535 - 2**12 + 2, 3, 1)),
     ],
     ids=[
         "JAX's",
@@ -68,6 +76,8 @@ OPEN_MPI = {
         "Open MPI, alone on its node",
         "Open MPI 5 and an address",
         "torchrun's agent",
+        "torchrun on Slurm",
+        "a GPU by itself",
     ],
 )
 def test_jobs_are_found(variables, job, monkeypatch):

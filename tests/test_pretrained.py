@@ -192,10 +192,16 @@ def test_another_normalization_is_told_with_the_weights_that_have_no_place_for_i
     )
 
 
-@pytest.mark.parametrize(("arguments", "words"), [(["nothing"], "SOURCE is 'nothing', where there are neither")])
-def test_a_source_that_is_not_there_is_named(arguments, words, capsys):
-    assert main(arguments) == 2
-    assert words in capsys.readouterr().err
+def test_the_usual_normalization_needs_no_word(tmp_path, small, capsys):
+    assert main([write(tmp_path / "a", state_dict("resnet18")), "--to-torch", str(tmp_path / "b.safetensors")]) == 0
+    assert "torchvision's names\n" in capsys.readouterr().out
+
+
+def test_a_source_that_is_not_there_and_a_trunk_of_weights_are_told(tmp_path, small, capsys):
+    assert main(["nothing"]) == 2
+    assert "SOURCE is 'nothing', where there are neither" in capsys.readouterr().err
+    assert main([write(tmp_path / "a", state_dict("resnet18")), "--trunk", "resnet18"]) == 2
+    assert "--trunk is 'resnet18', but" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_seed_that_divides_the_images_makes_no_other_data():
 
 
 def test_where_the_data_lie_does_not_matter():
-    configs = [flat(seed=seed, **{"data.cache_dir": folder}) for seed, folder in ((0, "/a"), (1, "/b"))]
+    configs = [flat(seed=seed) | {"data.cache_dir": x, "data.path": x} for seed, x in ((0, "/a"), (1, "/b"))]
     assert seed_groups(configs, [["a"]] * 2) == [[0, 1]]
 
 

@@ -28,10 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> None:
     flags = _parse(arguments)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # both end the worker first
     parts = [flags.part] if flags.part else list(PARTS)
     chosen = _chosen(parts, flags.items)
-    result = measure(chosen, flags.sizes, flags.seconds, flags.json)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the worker is ended too
+    try:
+        result = measure(chosen, flags.sizes, flags.seconds, flags.json)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if "speed" in result["parts"]:
         print(speed_table(result["parts"]["speed"]["items"]))
     entries = {name: entry for part in result["parts"].values() for name, entry in part["items"].items()}

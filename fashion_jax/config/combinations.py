@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fashion_jax.config.architectures import VGGS
-from fashion_jax.config.fields import MEAN, STD, shape_of, split_column
+from fashion_jax.config.fields import MEAN, STD, shape_of, split_column, wrong_split_names
 from fashion_jax.errors import UserError
 
 # Of each level, in every line of metrics.jsonl -> its title for people.
@@ -38,13 +38,16 @@ def check_new_run(config: ConfigDict) -> None:
     Raises:
         UserError: a field would have no effect, or the wrong one.
     """
-    heads = head_names(config)
+    heads, splits = head_names(config), config.data.splits
+    if isinstance(splits, Mapping) and (wrong := wrong_split_names(splits)):
+        raise UserError(f"data.splits is {splits!r}, but must be {wrong}.")
     for level in config.loss_weights:
         if not loss_weights(config).get(level, 1) and not config.model.init_heads_from:
             others = {other: head for other, head in heads.items() if other != level}
+            way_out = f"give it no head, by model.heads={others}, or" if level != [*heads][-1] else "give it"
             raise UserError(
                 f"loss_weights.{level} is 0, so that its head would stay as it was drawn, but predictions would use "
-                f"it: give it no head, by model.heads={others}, or a weight above 0."
+                f"it: {way_out} a weight above 0."
             )
     for level in config.label_smoothing:
         if level not in heads:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fashion_jax.command_line import remote
@@ -22,9 +22,6 @@ MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
 COLUMN = "column"  # names the column of splits in a table such as {"column": "split", "validation": "val"}
 
 _COLUMN_TABLE = "a table that names a column and values of it, such as {'column': 'split', 'validation': 'val'}"
-
-_SPLIT_NAMES = "a table whose splits are named by letters, digits and _, the first of which is no digit"
-_NO_ALL = "a table without a split named all, which stands for every image"
 
 _NAME = r"[^\W\d]\w*"  # name of a level or a split
 
@@ -203,23 +200,24 @@ def split_column(splits: Any) -> str:
     return splits if isinstance(splits, str) else splits.get(COLUMN, "")
 
 
+def wrong_split_names(splits: Mapping[str, Any]) -> str:
+    """Returns what data.splits must be if splits have wrong names; "" if they are right."""
+    if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in splits):
+        return "a table whose splits are named by letters, digits and _, the first of which is no digit"
+    return "a table without a split named all, which stands for every image" if "all" in splits else ""
+
+
 def _splits(x: Any) -> str:
     if isinstance(x, str) and x:
         return ""
     if isinstance(x, dict) and COLUMN in x:
-        splits = [name for name in x if name != COLUMN]
-        if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in splits):
-            return _SPLIT_NAMES
-        if "all" in splits:
-            return _NO_ALL
-        good = isinstance(x[COLUMN], str) and x[COLUMN]
+        names = [x[COLUMN], *x]
+        good = all(isinstance(name, str) and name for name in names)
         return "" if good and all(isinstance(value, str | int) for value in x.values()) else _COLUMN_TABLE
     if not isinstance(x, dict) or not {"train", "validation"} <= set(x):
         return f"the name of a column, {_COLUMN_TABLE}, or a table with train and validation in it{_meant_splits(x)}"
-    if not all(isinstance(split, str) and re.fullmatch(_NAME, split) for split in x):
-        return _SPLIT_NAMES
-    if "all" in x:
-        return _NO_ALL
+    if wrong := wrong_split_names(x):
+        return wrong
     if all(isinstance(value, str) and value for value in x.values()):
         return ""
     fractions = [v for v in x.values() if type(v) is float and 0 < v < 1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +166,15 @@ def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> C
 
     The source of the data is found where only its path is named.
     """
+    name = os.path.expanduser(name)
     is_of_a_run, fields = name.endswith(".json"), list(fields)
     config = _read_json(name) if is_of_a_run else _run(name)
     for field, value in fields:
         _set(config, field, value, is_text=is_text)
     named = [field for field, _ in fields] + ([] if is_of_a_run else ["data.path"])  # a config file may set it
     if _names_only_a_path(config.data.source, named):
-        names_columns = bool({"data.image", "data.levels"}.intersection(named)) and any(config.data.levels.values())
-        config.data.source = _source_at(config.data.path, config.data.csv, names_columns=names_columns)
+        levels = config.data.levels.values() if any(field.startswith("data.levels") for field in named) else ()
+        config.data.source = _source_at(config.data.path, config.data.csv, [*filter(None, levels)])
     check_config(config)
     _check_is_read(config.data.source, fields)
     return config
@@ -183,18 +185,30 @@ def _names_only_a_path(source: str, fields: Sequence[str]) -> bool:
     return source == "catalogue" and "data.path" in fields and "data.source" not in fields
 
 
-def _source_at(path: object, csv: object, *, names_columns: bool) -> object:
-    """Returns the source that suits data.path and data.csv; without a path, the catalogue.
+def _source_at(path: object, csv: object, columns: Collection[str]) -> object:
+    """Returns the source that suits data.path, data.csv and the columns that a user has named for the levels.
 
-    Columns that the user has named are those of a table, if there is one.
+    Without a path it is the catalogue.
     """
     if not path:
         return "catalogue"
     names = _names(os.path.expanduser(str(path)))
     if "dataset_info.json" in names:  # INFO of data/records/prepared_index.py, which config may not import
         return "tfds"
-    has_table = names_columns and any(name.lower().endswith((".csv", ".tsv", ".parquet")) for name in names)
-    return "csv" if csv or has_table or "styles.csv" in names else "folder"
+    has_table = csv or "styles.csv" in names or _has_columns(os.path.expanduser(str(path)), columns)
+    return "csv" if has_table else "folder"
+
+
+def _has_columns(path: str, columns: Collection[str]) -> bool:
+    """Returns whether the first line of a table at the top of a folder has one of these columns."""
+    names = sorted(_names(path)) if columns and os.path.isdir(path) else []
+    for name in names:
+        if name.lower().endswith((".csv", ".tsv")):
+            with contextlib.suppress(OSError, UnicodeDecodeError), open(f"{path}/{name}", encoding="utf-8-sig") as file:
+                cells = re.split(r"[,;\t|]", file.readline(1 << 16).replace('"', ""))
+                if {cell.strip() for cell in cells}.intersection(columns):
+                    return True
+    return False
 
 
 def _names(path: str) -> set[str]:

@@ -59,7 +59,8 @@ class Split:
         files: absolute paths.
         labels: level -> int32 [images], UNKNOWN (-1) if not known.
         content_digests: uint64 [images], of the files' contents; None unless made by load_dataset.
-        left_out: reason -> names of the images of the data that cannot be used or are in no split; only of load_split.
+        left_out: reason -> names of the images of the data that cannot be used or are in no split, and of those of this
+            split whose class the run has left out as rare; only of load_split.
     """
 
     ids: Sequence[str]
@@ -213,9 +214,10 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
         return dataclasses.replace(_split(merged, taxonomy), left_out=left_out)
     if data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
-    assigned, rare = drop_rare(merged, assigned, len(data.levels), data.min_images_per_class, taxonomy)
-    if rare:
-        left_out = left_out | {_rare_words(data): rare}
+    before = assigned.get(name, ())
+    assigned, _ = drop_rare(merged, assigned, len(data.levels), data.min_images_per_class, taxonomy)
+    if len(rare := np.setdiff1d(before, assigned.get(name, ()))):
+        left_out = left_out | {_rare_words(data): list(table.ids.select(rare))}
     if name not in assigned or not len(assigned[name]):
         raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
     return dataclasses.replace(_split(merged.select(assigned[name]), taxonomy), left_out=left_out)

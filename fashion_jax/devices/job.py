@@ -79,10 +79,9 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
         UserError: there is no job, or a variable has a wrong value.
     """
     address, count, index = _address(variables), _number(variables, _COUNTS), _number(variables, _INDICES)
-    local = _local_device(variables)
+    found: tuple[int, ...] | None = None
     if None in (address, count, index):
         address, count, index, found = _detected(address, count, index, timeout)
-        local = local or found
     if address is None or count is None or index is None:
         where = ", as scripts/launch/jobset.yaml does" if "KUBERNETES_SERVICE_HOST" in variables else ""
         raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}{where}.")
@@ -92,10 +91,8 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
         raise UserError(
             f"This process has the number {index} of {count}, but numbers go from 0 to {count - 1}: see {_INDICES[0]}."
         )
-    if local and _is_alone(variables):
-        local = None  # JAX gives each task one GPU, but one that is alone on its node may use all
     host, port = _split(address)
-    return Job(host, port, count, index, _local_devices(variables, local))
+    return Job(host, port, count, index, _local_devices(variables, _local_device(variables, found)))
 
 
 def _address(variables: Mapping[str, str]) -> str | None:
@@ -109,18 +106,21 @@ def _address(variables: Mapping[str, str]) -> str | None:
     return None
 
 
-def _local_device(variables: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Returns the GPU of a process that torchrun or Open MPI has started beside others on its machine."""
+def _local_device(variables: Mapping[str, str], found: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Returns the GPU of a process that shares its machine with others of the job; None if it uses all that it sees.
+
+    Args:
+        variables: the environment. What torchrun and Open MPI say comes before Slurm, which may have started them.
+        found: by JAX, which gives each task of Slurm and Open MPI one GPU, also a task that is alone on its node.
+    """
+    if re.fullmatch("[^,]+", variables.get("CUDA_VISIBLE_DEVICES", "")):
+        return None  # it sees its own alone
     for rank, size in _LOCAL:
-        if (_number(variables, (size,)) or 1) > 1 and (number := _number(variables, (rank,))) is not None:
-            return (number,)
-    return None
-
-
-def _is_alone(variables: Mapping[str, str]) -> bool:
-    """Returns whether Slurm or Open MPI has started no other process on this machine."""
-    tasks, size = variables.get("SLURM_STEP_TASKS_PER_NODE", ""), variables.get("OMPI_COMM_WORLD_LOCAL_SIZE")
-    return bool(re.fullmatch(r"1(\(x\d+\))?", tasks)) or size == "1"
+        if (count := _number(variables, (size,))) is not None:
+            number = _number(variables, (rank,))
+            return None if count == 1 or number is None else (number,)
+    is_alone = re.fullmatch(r"1(\(x\d+\))?", variables.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    return None if is_alone else found
 
 
 def _number(variables: Mapping[str, str], names: tuple[str, ...]) -> int | None:

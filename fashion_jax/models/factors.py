@@ -67,8 +67,8 @@ class Factors:
             first = [next((other for other in earlier if re.search(other, path)), None) for path in found]
             if found and None not in first:
                 raise UserError(
-                    f"learning_rate_factors has {pattern!r} (factor {factor:g}), but {first[0]!r} comes before it and "
-                    f"decides for {found[0]}: put {pattern!r} first, or take it out."
+                    f"learning_rate_factors has {pattern!r} (factor {factor:g}), but {first[0]!r}, which comes before "
+                    f"it or is of model.frozen, decides for {found[0]}: put {pattern!r} first, or take it out."
                 )
 
     def split(self, params: Any) -> tuple[Any, Any]:

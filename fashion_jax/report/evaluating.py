@@ -241,7 +241,9 @@ def _loaded(
         trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
         compiled = trained.compiled(trained.batch_size())
     if place.count > 1:
-        model = {f"checkpoint's {name}": value for name, value in identify_model(workdir, trained.step).items()}
+        names = {"export": "digest of export.json"}
+        found = identify_model(workdir, trained.step).items()
+        model = {names.get(name, f"checkpoint's {name}"): value for name, value in found}
         check_same(model | {"number of images of a batch": trained.batch_size()})
     return trained, compiled
 

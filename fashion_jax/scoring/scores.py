@@ -103,7 +103,9 @@ def paths_known(labels: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndar
 def tree_scores(
     predicted: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> dict[str, float]:
-    """Computes TREE_SCORES over the images whose labels are known down to a leaf; NaN for what is undefined.
+    """Computes TREE_SCORES: consistency over all images, the others over those whose labels are known down to a leaf.
+
+    A score without such images is NaN.
 
     Args:
         predicted: level -> int [images], UNKNOWN (-1) where there is none.

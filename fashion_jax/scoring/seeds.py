@@ -41,12 +41,20 @@ def seed_groups(configs: Sequence[Mapping[str, Any]], ids: Sequence[Sequence[str
         ids: ids of the images that each run was measured on. Runs belong together if these are equal or, where the seed
             divides the images into splits, if their data lie in the same place.
     """
-    groups: dict[Any, dict[int, int]] = {}
-    for i, (config, measured) in enumerate(zip(configs, ids, strict=True)):
-        others = repr(sorted((field, x) for field, x in config.items() if field not in ("seed", *_ELSEWHERE)))
-        data = config["data.path"] if _is_divided_by_seed(config) else tuple(measured)
-        groups.setdefault((others, data), {}).setdefault(config["seed"], i)
-    return [list(members.values()) for members in groups.values() if len(members) > 1]
+    groups: list[dict[int, int]] = []  # seed -> index of a run
+    for i, config in enumerate(configs):
+        group = next((members for members in groups if _belong(i, min(members.values()), configs, ids)), None)
+        if group is None:
+            groups.append(group := {})
+        group.setdefault(config["seed"], i)
+    return [list(members.values()) for members in groups if len(members) > 1]
+
+
+def _belong(i: int, j: int, configs: Sequence[Mapping[str, Any]], ids: Sequence[Sequence[str]]) -> bool:
+    """Returns whether two runs differ only in the seed, and in what follows from it."""
+    one, other = ({x: value for x, value in configs[k].items() if x not in ("seed", *_ELSEWHERE)} for k in (i, j))
+    same_place = configs[i]["data.path"] == configs[j]["data.path"] and _is_divided_by_seed(configs[i])
+    return repr(sorted(one.items())) == repr(sorted(other.items())) and (same_place or list(ids[i]) == list(ids[j]))
 
 
 def _is_divided_by_seed(config: Mapping[str, Any]) -> bool:

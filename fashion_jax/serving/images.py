@@ -63,7 +63,7 @@ def to_canvas(image: Image, canvas: tuple[int, int], resize: str) -> np.ndarray:
             raise Undecodable(image.error)
         return _of_file(image.file, canvas, resize)
     if isinstance(image, str | os.PathLike):
-        return _of_file(os.path.expanduser(os.fspath(image)), canvas, resize)
+        return _of_file(_expanded(os.fspath(image)), canvas, resize)
     if isinstance(image, bytes | bytearray | memoryview):
         return decode(_checked_bytes(image), canvas, resize)
     if not isinstance(image, pillow.Image):
@@ -75,6 +75,10 @@ def to_canvas(image: Image, canvas: tuple[int, int], resize: str) -> np.ndarray:
     check_size(image.height, image.width)
     with DECODING.of(_PER_PIXEL * image.height * image.width):
         return fit(pixels_of(image), canvas, resize)
+
+
+def _expanded(file: str) -> str:
+    return file if "\0" in file else os.path.expanduser(file)
 
 
 def _of_file(file: str, canvas: tuple[int, int], resize: str) -> np.ndarray:

@@ -5,6 +5,7 @@ What computes is imported late, so that a wrong argument is reported without wai
 
 from __future__ import annotations
 
+import numbers
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -77,7 +78,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
         raise UserError(f"directory is {directory!r}, but must be the path of a run or an export.")
     if store := remote(str(directory)):
         raise UserError(f"directory is {str(directory)!r}, {store}.")
-    folder = Path(directory).expanduser()
+    folder = Path(os.path.expanduser(directory))
     _check_arguments(checkpoint, batch_size, top_k)
     check_decisions(decode, costs, precision, min_probability)
     texts = _texts(overrides)
@@ -128,11 +129,11 @@ def check_decisions(
     if decode not in DECODES:
         raise UserError(f"decode is {decode!r}, but must be one of {', '.join(DECODES)}.")
     for name, value in (("min_probability", min_probability), ("precision", precision)):
-        if value is not None and not (isinstance(value, int | float) and 0 < value <= 1):
+        if value is not None and not (isinstance(value, numbers.Real) and 0 < value <= 1):
             raise UserError(f"{name} is {value!r}, but must be a number above 0 and at most 1.")
     if min_probability is not None and precision is not None:
         raise UserError("min_probability and precision both say when to answer: give one of them.")
-    if not isinstance(costs, str | os.PathLike):
+    if costs is not None and not isinstance(costs, str | os.PathLike):
         raise UserError(f"costs is {costs!r}, but must be 'tree' or the path of a table.")
     if costs and costs != "tree" and not os.path.isfile(os.path.expanduser(costs)):
         raise UserError(f"costs is {os.fspath(costs)!r}, which is neither 'tree' nor a table that is there: name one.")
@@ -156,9 +157,9 @@ def _check_export(
         )
     if checkpoint != "best":
         raise UserError(f"checkpoint is {checkpoint!r}, but the export {str(folder)!r} holds only one: leave it out.")
-    if changed := [field for field, _ in overrides if field != "data.cache_dir"]:
+    if overrides:
         raise UserError(
-            f"{changed[0]} cannot be changed in the export {str(folder)!r}: load the run, or export it again."
+            f"{overrides[0][0]} cannot be changed in the export {str(folder)!r}: load the run, or export it again."
         )
 
 
@@ -237,7 +238,7 @@ def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> Any:
         return None
     if costs == "tree":
         return tree_costs(taxonomy)
-    return with_costs(taxonomy, read_costs(Path(costs).expanduser(), leaf_names(taxonomy)))
+    return with_costs(taxonomy, read_costs(Path(os.path.expanduser(costs)), leaf_names(taxonomy)))
 
 
 def _say(sentence: str) -> None:

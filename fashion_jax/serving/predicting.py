@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.command_line import Overrides, folder_of_flag, output
+from fashion_jax.config.fields import CHECKS
 from fashion_jax.config.loading import OF_PIXELS, load_run_config
 from fashion_jax.data.sources.inputs import STDIN, Inputs
 from fashion_jax.errors import UserError
@@ -110,7 +111,10 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
         UserError: there is none.
     """
     if is_export(workdir):
-        return dict(overrides).get("data.cache_dir", "")
+        cache_dir = dict(overrides).get("data.cache_dir", "")
+        if wrong := CHECKS["data.cache_dir"](cache_dir):
+            raise UserError(f"data.cache_dir is {cache_dir!r}, but must be {wrong}.")
+        return cache_dir
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)
     return str(config.data.cache_dir)

@@ -71,7 +71,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
     began = time.monotonic()
     if not isinstance(config, ConfigDict):
         raise TypeError(f"config is of type {type(config).__name__}: make one, such as fashion_jax.get_config('mtl').")
-    folder = Path(workdir).expanduser()
+    folder = Path(os.path.expanduser(workdir))
     check_config(config)
     check(config, folder)
     quiet_tensorflow()

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import functools
 import io
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -208,7 +209,8 @@ def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[
     is_trained = step == schedule.num_steps and len(metrics_file.lines) == schedule.num_epochs
     is_complete = is_trained and decided("results", lambda: has_results(workdir))
     if step < schedule.num_steps:
-        start.checkpoints.check_room(start.program.abstract_state)
+        saves = len(schedule.epoch_ends) + schedule.num_steps // config.checkpoint.every_steps
+        start.checkpoints.check_room(start.program.abstract_state, saves)
     if not (is_complete and changes):
         write_run_files(workdir, config, start.dataset, schedule.position, start.identity, [*lost, *changes])
     effect = "without effect, since the run is complete" if is_complete else "from here on"
@@ -326,9 +328,7 @@ def _compiling(program: Program, state: TrainState) -> StepFn:
 def _new_state(program: Program, say: Say) -> TrainState:
     model = program.config.model
     heads = head_names(program.config)
-    new = program.create_state()
-    program.factors.check_order(new.params)
-    begun = with_trunks(new, model.name, heads, model.init_from, say)
+    begun = with_trunks(program.create_state(), model.name, heads, model.init_from, say)
     begun = with_heads(begun, program.taxonomy, heads, model.init_heads_from, say)
     check_same_weights((begun.params, begun.model_state), [*model.init_from.values(), model.init_heads_from])
     return restart_average(begun)
@@ -370,8 +370,11 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     resizing = Resizing(config.progressive.epochs, small / whole)
     schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
+    program = create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts)
+    if not os.path.lexists(config_path(place.directory)):  # runs that earlier versions began go on
+        program.factors.check_order(program.abstract_state.params)
     return _Start(
-        program=create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts),
+        program=program,
         workdir=place.directory,
         dataset=dataset,
         schedule=schedule,

@@ -46,7 +46,7 @@ def code_digest() -> str:
     """Returns a digest of the package's source files, by which processes without a git checkout know the same code."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(package.rglob("[!.]*.py")):  # others are an editor's
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -216,15 +216,21 @@ def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
 def _check_quotes(path: Path, rows: Sequence[tuple[int, list[str]]], width: int, delimiter: str) -> None:
     """Checks that no cell holds whole rows, which a quote at the beginning of a cell does that is not meant as one.
 
-    Such a cell has as many delimiters in its first and last line as the rows they are of, and so have all between.
+    Such a cell has as many delimiters in its first and last line as the rows they are of, and so have all between. In a
+    text of several lines a space follows them.
     """
     for line, row in rows:
         for place, cell in enumerate(row):
-            counts = [text.count(delimiter) for text in _LINE_BREAK.split(cell)]
-            if len(counts) > 2 and width > 2 and counts == [width - 1 - place, *[width - 1] * (len(counts) - 2), place]:
+            if "\n" not in cell and "\r" not in cell:
+                continue
+            pieces = [text.split(delimiter) for text in _LINE_BREAK.split(cell)]
+            counts, between = [len(x) - 1 for x in pieces], len(pieces) - 2
+            of_rows = [width - 1 - place, *[width - 1] * between, place]
+            is_text = any(not piece.strip() or piece[0].isspace() for x in pieces for piece in x)
+            if width > 2 and between > 0 and counts == of_rows and not is_text:
                 raise UserError(
-                    f"The table {str(path)!r} has a cell in line {line} that holds {len(counts) - 1} rows, since it "
-                    'begins with a quote: write the quote twice (""), and the cell between quotes.'
+                    f"The table {str(path)!r} has a cell in line {line} that holds {between + 1} rows, since it begins "
+                    'with a quote: write the quote twice (""), and the cell between quotes.'
                 )
 
 

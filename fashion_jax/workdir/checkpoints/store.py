@@ -205,18 +205,19 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.place.check()
 
-    def check_room(self, state: Any) -> None:
+    def check_room(self, state: Any, saves: int) -> None:
         """Checks that the disk has room for the saves of a state (arrays, or their abstract twins).
 
         There must be room for the latest ones, the best one and a new one, since an old checkpoint is only removed once
-        the new one is whole. Those that exist already need no room any more.
+        the new one is whole, but for no more than so many saves as are to come. If a checkpoint exists already, there
+        must be room for one more.
 
         Raises:
             RunError: there is less; the sentence names both sizes.
         """
         if jax.process_index():
             return
-        count = max(self._keep + 2 - len(self._listed()), 1)
+        count = 1 if self._listed() else min(self._keep + 2, saves)
         free, needed = self._free(), count * _size(state)
         if free < needed:
             raise RunError(
