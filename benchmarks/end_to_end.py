@@ -114,14 +114,14 @@ def _measure_on(
         hosted = itertools.islice(train_batches(train, images["train"], endless), _WARM + steps)
         return (put_batch(batch, ready.mesh) for batch in hosted)
 
-    size, together_size = config.batch_size, eval_batch_size(config.batch_size, count)
+    size, eval_size = config.batch_size, eval_batch_size(config.batch_size, count)
     data = size / _data_only(batches(), steps)
     state, step = time_steps(ready, batches(), steps)
     state, together, waited = time_loop(ready, state, batches(), steps)
     eval_seconds = _seconds(
         lambda: predict_split(
             state,
-            eval_batches(validation, images["validation"], together_size),
+            eval_batches(validation, images["validation"], eval_size),
             len(validation),
             ready.eval_fn,
             ready.mesh,

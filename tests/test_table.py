@@ -319,7 +319,7 @@ def test_ids_of_parquet_name_the_images(tmp_path):
         ({"masterCategory": ["a"]}, "no column 'subCategory', .* it has: masterCategory"),
         (
             {"masterCategory": ["a"], "subCategory": [["b"]], "id": [1]},
-            "cells of its column 'subCategory'",
+            "lists or tables in .* its column 'subCategory'",
         ),
         ({"masterCategory": ["a"], "subCategory": [b"\xff"], "id": [1]}, "save it as Parquet"),
         ({"masterCategory": pa.array([], pa.string()), "subCategory": [], "id": []}, "has no rows"),

@@ -43,7 +43,7 @@ class Factors:
         """
         depths = dict(self._depths(params))
         factors = jax.tree.map_with_path(lambda path, _: self._factor(_names(path), depths), params)
-        paths = ["/".join(_names(path)) for path, _ in jax.tree.flatten_with_path(params)[0]]
+        paths = _joined_paths(params)
         for pattern, factor in self.patterns:
             if not any(re.search(pattern, path) for path in paths):
                 raise UserError(
@@ -60,7 +60,7 @@ class Factors:
         Raises:
             UserError: one does not.
         """
-        paths = ["/".join(_names(path)) for path, _ in jax.tree.flatten_with_path(params)[0]]
+        paths = _joined_paths(params)
         for i, (pattern, factor) in enumerate(self.patterns):
             earlier = [other for other, _ in self.patterns[:i]]
             found = [path for path in paths if re.search(pattern, path)]
@@ -117,6 +117,11 @@ def create_factors(
 def merge(trained: Any, frozen: Any) -> Any:
     """Puts the two trees of `Factors.split` together again."""
     return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda x: x is None)
+
+
+def _joined_paths(params: Any) -> list[str]:
+    """Returns the path of each parameter as the expressions see it, such as trunk/conv1/kernel."""
+    return ["/".join(_names(path)) for path, _ in jax.tree.flatten_with_path(params)[0]]
 
 
 def _names(path: tuple[Any, ...]) -> Path:
