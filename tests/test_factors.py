@@ -75,6 +75,13 @@ def test_an_expression_that_decides_nothing_is_refused(config, factors):
     factors_of(config).check_order(params_of(config))
 
 
+def test_the_slowest_parameter_of_a_trunk_is_found(config):
+    trunk, params = ("trunk",), params_of(config)
+    assert factors_of(config).slowest(params, trunk) == 1
+    config.learning_rate_factors = {"^trunk/conv1": 0.5, "^heads": 0.1}
+    assert factors_of(config).slowest(params, trunk) == 0.5
+
+
 def test_split_trees_are_merged_again(config):
     config.learning_rate_factors = {"a$": 0.0}
     tree = {"a": jnp.ones(1), "b": {"a": jnp.ones(2), "c": jnp.ones(3)}}

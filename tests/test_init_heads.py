@@ -14,7 +14,7 @@ from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.init_heads import _common, with_heads
 from fashion_jax.training.sources import check_heads
 from fashion_jax.workdir.files import read_taxonomy
-from fashion_jax.workdir.paths import taxonomy_path
+from fashion_jax.workdir.paths import config_path, taxonomy_path
 from fashion_jax.workdir.trained import load_trained
 
 
@@ -53,6 +53,15 @@ def test_a_run_without_such_heads_is_refused(finished_run, tmp_path):
         check_heads({"main": "main", "sub": "sub"}, "resnet50", str(finished_run), tmp_path)
     with pytest.raises(UserError, match=r"init_heads_from is '.*nowhere'.*--workdir"):
         check_heads({"sub": "sub"}, "resnet10", str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_a_run_whose_heads_need_their_conditions_is_refused(finished_run, tmp_path):
+    source = shutil.copytree(finished_run, tmp_path / "source")
+    fields = json.loads(config_path(source).read_text())
+    fields["model"]["condition_on_parent"] = True
+    config_path(source).write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=r"were trained with model\.condition_on_parent .* name another run"):
+        check_heads({"main": "main", "sub": "sub"}, "resnet10", str(source), tmp_path / "new")
 
 
 def test_a_taxonomy_that_is_not_the_checkpoints_is_refused(finished_run, tiny_config, tmp_path):

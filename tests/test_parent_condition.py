@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from fashion_jax.data.augmentation.mixing import soft_targets
-from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.models.classifier import Classifier, create_model
 from fashion_jax.models.heads import LinearHead, ParentCondition
 from fashion_jax.step.class_balance import NO_BALANCE
+from fashion_jax.step.program import create_program
+from fashion_jax.step.train_state import abstract_batch
 from fashion_jax.step.train_step import compute_loss
+from fashion_jax.taxonomy import Taxonomy
 from tests.small_trunks import shrink_trunks
 from tests.steps import TAXONOMY, build, random_batch
 
@@ -132,6 +135,20 @@ def test_a_step_trains_it(tiny_config, monkeypatch):
     state, outcome = step(state, put_batch(random_batch(), mesh))
     kernel = fetch(state.params["conditions_sub"]["kernel"])
     assert np.isfinite(outcome.loss) and kernel.shape == (2, 5) and np.all(np.any(kernel, axis=1))
+
+
+def test_levels_stay_in_their_order_on_several_devices(tiny_config):
+    """main, sub and article are not in the order of the alphabet, in which JAX puts the keys of a tree."""
+    levels = ("main", "sub", "article")
+    taxonomy = Taxonomy.from_paths(levels, [("a", "b", "c"), ("a", "b", "d"), ("e", "f", "g"), ("e", "h", "i")])
+    tiny_config.data.levels = dict.fromkeys(levels, "")
+    tiny_config.model.condition_on_parent = True
+    counts = {level: np.ones(taxonomy.num_classes(level)) for level in levels}
+    program = create_program(tiny_config, taxonomy, create_mesh(), num_images=100, counts=counts)
+    batch = abstract_batch(tiny_config.batch_size, levels, program.mesh, (32, 32))
+    state, _ = jax.eval_shape(program.train_step, program.abstract_state, batch)
+    assert program.model.whole is not None
+    assert state.params["conditions_article"]["kernel"].shape == (3, 4)
 
 
 def test_without_it_the_model_has_no_such_parameters(tiny_config):

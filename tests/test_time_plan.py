@@ -34,7 +34,7 @@ from fashion_jax.training.time_plan import (
     tolerance,
 )
 from fashion_jax.training.train import train_and_evaluate
-from fashion_jax.workdir.paths import config_path, metrics_path
+from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path
 
 WORK = Work(
     num_images=26_000,
@@ -241,7 +241,7 @@ def test_shapes_keep_the_aspect_ratio_and_fit_the_canvas():
 
 
 @pytest.mark.long
-def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, monkeypatch, capsys):
+def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path, monkeypatch, capsys):
     measured = []
 
     def chosen(_: Candidates, times: Measured, *__: object, **___: object) -> Plan:
@@ -251,11 +251,13 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, monkeypa
     monkeypatch.setattr(time_limit, "choose", chosen)
     tiny_config.time_limit, tiny_config.num_epochs = "10s", 7
     tiny_config.schedule, tiny_config.learning_rate_decay = "exponential", 0.5
-    planner = Planner(tiny_config, load_dataset(tiny_config), create_mesh(), Terminal(), began=time.monotonic())
+    dataset = load_dataset(tiny_config)
+    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), tmp_path)
     plan = {"image_size": 32, "num_epochs": 2, "batch_size": 16}
     assert planner.fields() == plan | {"learning_rate_decay": 0.5**6}  # as the last of 7 epochs has
     assert [x.plan.num_epochs for x in measured] == [7, 2]
     assert all(value > 0 for x in measured for value in x[1:])
+    assert not list(checkpoints_path(tmp_path).iterdir())
     said = capsys.readouterr().out
     assert "Planned for 10s" in said and "32 px, 2 epochs, batches of 16" in said
 
@@ -293,6 +295,9 @@ def test_a_run_keeps_its_plan(tiny_config, planned_run, capsys):
     assert f"keeps its plan for '20s': to change num_epochs or batch_size, {advice}" in capsys.readouterr().out
     assert train_and_evaluate(load_config(str(config_path(planned_run))), planned_run) == lines
     kept = json.loads(config_path(planned_run).read_text())
+    config_path(planned_run).write_text(json.dumps(kept | {"batch_size": 12}))
+    with pytest.raises(UserError, match=r"batch_size is 12, but must be a multiple of the 8 .*--config\.time_limit="):
+        train_and_evaluate(tiny_config, planned_run)
     assert [kept[x] for x in ("time_limit", "image_size", "num_epochs", "batch_size")] == ["20s", 32, 2, 16]
 
 

@@ -29,29 +29,37 @@ def enable_compilation_cache(cache_dir: str) -> None:
 
 
 def share_compilation_cache(mesh: Mesh) -> None:
-    """Turns the cache off if several processes train on GPUs, and its folder is not the same one for all of them.
+    """Turns the cache off if several processes train, and its folder is not the same one for all of them.
 
-    JAX stores programs in process 0 only. On GPUs, XLA lets the processes that compile a program wait for each other's
-    measurements: they would wait for process 0, which finds the program on its own disk and measures nothing.
+    JAX stores programs in process 0 only, so that the others would compile them anyway. On GPUs, XLA lets the processes
+    that compile a program wait for each other's measurements: they would wait for process 0, which finds the program on
+    its own disk and measures nothing.
     """
-    if mesh.is_multi_process and mesh.devices.flat[0].platform == "gpu":
+    if mesh.is_multi_process:
         keep_cache_if_shared()
 
 
 def keep_cache_if_shared() -> None:
     """Turns the cache off if its folder is not the same one for all processes, which all call this."""
-    folder = Path(str(jax.config.jax_compilation_cache_dir))  # type: ignore[attr-defined,unused-ignore]
-    is_shared = decided("use of compiled programs", lambda: keeps_programs() and _can_be_written(folder))
-    if is_shared:
-        with seen_by_this_process(folder / "processes") as is_seen:
+    folder = str(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined,unused-ignore]
+    is_shared = decided("use of compiled programs", keeps_programs)
+    if is_shared and not _is_address(folder):
+        with seen_by_this_process(Path(folder) / "processes") as is_seen:
             is_shared = exchange("folder of compiled programs", keeps_programs() and is_seen, all)
     if not is_shared:
         jax.config.update("jax_enable_compilation_cache", False)
 
 
-def _can_be_written(folder: Path) -> bool:
+def _is_address(folder: str) -> bool:
+    """Returns whether a folder is that of a store such as gs://bucket/compiled, which all processes see."""
+    return "://" in folder
+
+
+def _can_be_written(folder: str) -> bool:
+    if _is_address(folder):
+        return True
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
     except OSError:
         return False
     return os.access(folder, os.W_OK)
@@ -60,4 +68,5 @@ def _can_be_written(folder: Path) -> bool:
 def keeps_programs() -> bool:
     """Returns whether a program that is compiled now is found again when it is compiled once more."""
     config: Any = jax.config
-    return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)
+    folder = config.jax_enable_compilation_cache and config.jax_compilation_cache_dir
+    return bool(folder) and _can_be_written(str(folder))

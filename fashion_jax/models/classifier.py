@@ -56,7 +56,7 @@ class Classifier(nn.Module):
             features = lax.with_sharding_constraint(features, self.whole)
         own = {level: head(features, train=train) for level, head in self.heads.items()}
         if is_whole:
-            own = lax.with_sharding_constraint(own, self.whole)
+            own = {level: lax.with_sharding_constraint(x, self.whole) for level, x in own.items()}  # in their order
         logits: dict[str, Array] = {}
         for parent, level in itertools.pairwise(["", *own]):
             logits[level] = own[level]

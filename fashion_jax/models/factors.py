@@ -71,6 +71,13 @@ class Factors:
                     f"it or is of model.frozen, decides for {found[0]}: put {pattern!r} first, or take it out."
                 )
 
+    def slowest(self, params: Any, trunk: Path) -> float:
+        """Returns the smallest factor of a parameter of a trunk."""
+        tree = self.tree(params)
+        for name in trunk:
+            tree = tree[name]
+        return min(jax.tree.leaves(tree))
+
     def split(self, params: Any) -> tuple[Any, Any]:
         """Splits a tree like the parameters into the trained and the frozen ones; each has None for the others."""
         if not self.patterns:

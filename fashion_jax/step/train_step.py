@@ -85,8 +85,8 @@ def train_step(state: TrainState, batch: Batch, *, parts: StepParts) -> tuple[Tr
     """Applies one update, or none if the loss or the gradient is not finite.
 
     All randomness is a function of (config.seed, state.step), and all averages are over the global batch. An epoch ends
-    when fewer of the num_images are left than a batch takes. Its metrics are those of plain cross-entropy; a mixed
-    image counts with the label of its larger share.
+    when fewer of the num_images are left than a batch takes. Its metrics are those of plain cross-entropy, of logits
+    that rare_classes.post_hoc has adjusted if it is set; a mixed image counts with the label of its larger share.
 
     """
     config = parts.config

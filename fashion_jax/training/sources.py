@@ -76,6 +76,11 @@ def check_heads(heads: Mapping[str, str], model_name: str, source: str, workdir:
             f"model.init_heads_from is {source!r}, whose heads read the features of {config.model.name}, but "
             f"model.name is {model_name!r}: name a run of {model_name}, or leave it out."
         )
+    if config.model.condition_on_parent:
+        raise UserError(
+            f"model.init_heads_from is {source!r}, whose heads were trained with model.condition_on_parent and answer "
+            "only with the conditions on their parents, which are not taken over: name another run, or leave it out."
+        )
     theirs = head_names(config)
     if not theirs.items() & heads.items():
         own, other = (", ".join(f"{level} ({head})" for level, head in x.items()) for x in (heads, theirs))

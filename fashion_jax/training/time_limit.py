@@ -8,9 +8,11 @@ import copy
 import dataclasses
 import functools
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,10 +27,12 @@ from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.cache_mode import cache_mode, free_device_memory, free_memory
 from fashion_jax.data.batches.pipeline import canvas_shape, open_images
 from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.fields import data_fields
+from fashion_jax.data.records.prepared_use import enlarged
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import keeps_programs
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
-from fashion_jax.devices.processes import decided
+from fashion_jax.devices.processes import decided, meet
 from fashion_jax.errors import UserError
 from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
@@ -50,6 +54,9 @@ from fashion_jax.training.time_plan import (
     seconds_of,
     shapes_of,
 )
+from fashion_jax.workdir.checkpoints.store import Checkpoints
+from fashion_jax.workdir.checkpoints.writer import UNFINISHED
+from fashion_jax.workdir.paths import checkpoints_path
 
 # Seconds of what is timed, and at most their share of the time limit; of steps, one or two are timed at least.
 _TRAINING = 10.0, 1 / 30
@@ -66,7 +73,6 @@ _COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
 _COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
 _STEP_BYTES = 8000  # memory of a training step for each pixel of its images; three times that of 64 px
 _USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded images may take nearly as much
-_SAVE, _SAVED_BYTES = 0.1, 500e6  # seconds of a checkpoint without its bytes, and bytes per second
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
 _END_PER_SCORE = 3e-6  # more, for each validation image and class
@@ -82,6 +88,7 @@ class Planner:
         mesh: its devices.
         terminal: on which the plan is told.
         began: when the program began, on the monotonic clock.
+        workdir: of the run.
     """
 
     config: ConfigDict
@@ -89,6 +96,7 @@ class Planner:
     mesh: Mesh
     terminal: Terminal
     began: float
+    workdir: Path
 
     @property
     def limit(self) -> float:
@@ -103,12 +111,14 @@ class Planner:
         from the times of the first one.
 
         Raises:
-            UserError: the time is too short.
+            UserError: the time is too short, or learning_rate_factors has an expression that decides nothing.
+            RunError: the disk has no room for two checkpoints.
         """
         limit, candidates = self.limit, self._candidates()
         own = Plan(image_shape(self.config), self.config.num_epochs, self.config.batch_size)
         with self.terminal.doing(Task("Creating a model, to time it")):
             program = self._program(own)
+            program.factors.check_order(program.abstract_state.params)
             state = program.create_state()
         work = self._work(state, candidates)
         with self.terminal.doing(Task(f"Compiling and timing the evaluation at {in_words(own.shape)}")):
@@ -144,6 +154,8 @@ class Planner:
             MIN_IMAGE_SIZE,
             canvas_shape(config, image_shape(config)) if canvas else None,
         )
+        data = data_fields(config)
+        shapes = [x for x in shapes if not enlarged(data, canvas_shape(config, x))] or shapes[:1]
         unit = batch_unit(config.accumulate, config.batch_norm, config.batch_norm_group_size, self.mesh.size)
         batch_sizes = batch_sizes_of(config.batch_size, unit)
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
@@ -185,7 +197,7 @@ class Planner:
             num_images=len(splits["train"]),
             num_validation=len(splits["validation"]),
             every_steps=self.config.checkpoint.every_steps,
-            save=_SAVE + sum(x.nbytes for x in jax.tree.leaves(state)) / _SAVED_BYTES,
+            save=self._save_seconds(state),
             start=_START,
             end=_END + _END_PER_SCORE * len(splits["validation"]) * sum(map(len, classes.values())),
             is_shared=self.mesh.devices.flat[0].platform == "cpu",
@@ -197,6 +209,21 @@ class Planner:
             keeps_programs=decided("the compilation cache", keeps_programs),
             network=self._network,
         )
+
+    def _save_seconds(self, state: TrainState) -> float:
+        """Returns the seconds of saving a checkpoint: of the second of two that are saved, timed and removed."""
+        folder = checkpoints_path(self.workdir) / f"timed{UNFINISHED}"  # a later start removes it if this one is killed
+        if not jax.process_index():
+            folder.parent.mkdir(exist_ok=True)
+        with contextlib.closing(Checkpoints(folder, keep=1, say=self.terminal.say)) as checkpoints:
+            checkpoints.check_room(state, saves=2)
+            checkpoints.save_now(1, state)  # takes longer, once in a run
+            began = time.monotonic()
+            checkpoints.save_now(2, state)
+            seconds = time.monotonic() - began
+        if not jax.process_index():
+            shutil.rmtree(folder, ignore_errors=True)
+        return decided("the time of a checkpoint", lambda: seconds)
 
     @property
     def _network(self) -> Network:
@@ -312,9 +339,10 @@ class Planner:
 
 
 def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
-    """Returns the mean seconds of a call, of as many as take about so long; the first one is left out if it can be.
+    """Returns the mean seconds of a call, of as many as take about so long, at least one.
 
-    All processes make equally many calls.
+    A call before them is not counted: it may load libraries, or wait for processes that still compile. All processes
+    make equally many calls.
     """
 
     def timed(count: int) -> float:
@@ -324,12 +352,10 @@ def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
         fetch(outcome)
         return time.monotonic() - began
 
-    first = _agreed(timed(1))
-    if first > seconds / 2:
-        return first
-    second = _agreed(timed(1))
-    count = min(int((seconds - first - second) / second), _MOST_STEPS)
-    return _agreed((second + timed(count)) / (1 + count)) if count > 0 else second
+    meet("programs are compiled")
+    uncounted, first = timed(1), _agreed(timed(1))
+    count = min(int((seconds - _agreed(uncounted) - first) / first), _MOST_STEPS)
+    return _agreed((first + timed(count)) / (1 + count)) if count > 0 else first
 
 
 def _agreed(seconds: float) -> float:

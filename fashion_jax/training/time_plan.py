@@ -250,7 +250,7 @@ def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None
         computing + decoding if work.is_shared else max(computing, decoding)
         for computing, decoding in ((training, in_epoch), (evaluation, in_last))
     )
-    saves = 1 + steps // work.every_steps
+    saves = 1 + steps / work.every_steps
     compilation = 0 if plan == compiled and work.keeps_programs else measured.compilation
     start = work.start + measured.tracing + compilation + once
     return start + plan.num_epochs * (epoch + saves * work.save) + last + work.end
@@ -341,7 +341,8 @@ def _longest(
 
 def _too_short(plan: Plan, seconds: float, limit: float) -> UserError:
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
-    fewer = ", lower warmup_epochs (whose schedule needs so many epochs)" if plan.num_epochs > 1 else ""
+    needs = ", lower warmup_epochs or set schedule_per to step (the schedule needs so many epochs)"
+    fewer = needs if plan.num_epochs > 1 else ""
     return UserError(
         f"time_limit is {about(limit)}, but {epochs} of the smallest images, {in_words(plan.shape)}, would take about "
         f"{about(seconds)} on these devices, with the start and the page: raise it{fewer}, or use fewer images."

@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import best_metric, head_names
+from fashion_jax.config.combinations import best_metric, head_names, trunk_paths
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, check_cache, open_images, train_batches
@@ -31,7 +31,7 @@ from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
 from fashion_jax.devices.processes import decided, meet
-from fashion_jax.errors import RunError, first_line
+from fashion_jax.errors import RunError, UserError, first_line
 from fashion_jax.scoring.early_stopping import is_exhausted
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.averaging import restart_average
@@ -103,7 +103,8 @@ def train_and_evaluate(
     check_workdir(workdir)
     config = copy.deepcopy(config)
     config.update(planned := planned_fields(workdir, config.time_limit))
-    check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
+    with _told_of_plan(config, workdir) if planned else contextlib.nullcontext():
+        check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     config.model.normalization = checked_normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
     lost, changes = check_is_whole(workdir, config.time_limit), check_same_config(workdir, config)
@@ -117,7 +118,7 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        _plan(Planner(config, dataset, mesh, terminal, began), workdir, is_planned=bool(planned))
+        _plan(Planner(config, dataset, mesh, terminal, began, workdir), workdir, is_planned=bool(planned))
         canvas = canvas_shape(config, image_shape(config))
         for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
@@ -127,14 +128,27 @@ def train_and_evaluate(
         return _resume(start, lost, changes)
 
 
+@contextlib.contextmanager
+def _told_of_plan(config: ConfigDict, workdir: Path) -> Iterator[None]:
+    """Adds to a UserError how the fields can be changed that time_limit has chosen."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error} {_keeps_plan(config, workdir)}") from error
+
+
+def _keeps_plan(config: ConfigDict, workdir: Path) -> str:
+    return (
+        f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, start it by "
+        f"--config {config_path(workdir)} --config.time_limit= and the field."
+    )
+
+
 def _plan(planner: Planner, workdir: Path, *, is_planned: bool) -> None:
     """Sets the fields of the config that time_limit chooses, unless they were chosen when the run began."""
     config = planner.config
     if is_planned:
-        planner.terminal.say(
-            f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, start it by "
-            f"--config {config_path(workdir)} --config.time_limit= and the field."
-        )
+        planner.terminal.say(_keeps_plan(config, workdir))
     elif config.time_limit:
         config.update(planner.fields())
         check_config(config)
@@ -251,8 +265,9 @@ def _introduce(start: _Start, step: int) -> None:
     lines += first_rows(start.program.mesh, dataset.splits, dataset.taxonomy, steps, page)
     start.terminal.say("\n".join(lines), as_is=True)
     left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
-    for note in _notes(dataset, left_over):
-        start.terminal.say(note)
+    notes = [*_notes(dataset, left_over), *(_slow_trunks(start.program) if not step else ())]
+    for note in filter(None, notes):
+        start.terminal.say(f"Note: {note}.")
 
 
 def _open_run(
@@ -352,11 +367,22 @@ def _warnings(
     yield from (f"Warning: {warning}." for warning in found if warning)
 
 
-def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
-    """Yields what a user should know of the data before training on it; left_over images fill no batch."""
+def _notes(dataset: Dataset, left_over: int) -> list[str]:
+    """Returns what a user should know of the data before training on it; left_over images fill no batch."""
     train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
-    notes = [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
-    yield from (f"Note: {note}." for note in notes if note)
+    return [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
+
+
+def _slow_trunks(program: Program) -> Iterator[str]:
+    """Yields which trunks learn slowly although they have learned nothing before."""
+    model, params = program.config.model, program.abstract_state.params
+    for name, path in trunk_paths(model.name).items():
+        factor = program.factors.slowest(params, path)
+        if factor < 1 and name not in model.init_from:
+            yield (
+                f"the trunk {name} begins untrained, but parts of it have only {factor:g} times the learning rate: "
+                f"name its weights in model.init_from.{name}, or set learning_rate_factors to {{}} and layer_decay to 1"
+            )
 
 
 def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:

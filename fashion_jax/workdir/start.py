@@ -49,7 +49,24 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
                 f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
                 "set it back, or use another --workdir."
             )
-    return [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
+    changes = [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
+    return changes + _changed_statistics(workdir, config, before["batch_size"])
+
+
+def _changed_statistics(workdir: Path, config: ConfigDict, batch_size: int) -> list[str]:
+    """Tells in words whether batch_norm=local takes its statistics of more or fewer images than at the last start.
+
+    Args:
+        workdir: of the run.
+        config: of this start; the run's accumulate cannot change.
+        batch_size: of the last start.
+    """
+    last = [start.get("devices", 0) for start in read_environment(workdir).get("starts", [])][-1:]
+    if config.batch_norm != "local" or not all(last):
+        return []
+    before = [batch_size // config.accumulate // devices for devices in last]
+    images = config.batch_size // config.accumulate // jax.device_count()
+    return [f"BatchNorm's statistics are of {images} images instead of {each}" for each in before if each != images]
 
 
 def _differs(field: str, now: Any, before: Any) -> bool:

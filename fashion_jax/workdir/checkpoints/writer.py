@@ -23,7 +23,7 @@ from fashion_jax.workdir.checkpoints.restoring import alone, quiet
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.place import Place
 
-_UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of orbax's unfinished folders
+UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of orbax's unfinished folders
 
 _REMOVED = ".removed"
 
@@ -50,7 +50,7 @@ class CheckpointWriter:
         self._thread = ThreadPoolExecutor(1, "save")
         self._save: Future[Exception | None] | None = None
         for name in os.listdir(self.place.path):
-            if _UNFINISHED in name or name.endswith(_REMOVED):
+            if UNFINISHED in name or name.endswith(_REMOVED):
                 shutil.rmtree(self.place.path / name, ignore_errors=True)
 
     @property
