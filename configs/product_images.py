@@ -1,7 +1,8 @@
 """The recipe on Fashion Product Images (Small): set data.path to its folder, or a zip of it.
 
-The table, the images and the split files are as published with Condition-CNN (Kolisnik et al. 2021):
-styles.csv, images/ID.jpg, splits/train.txt, splits/validation.txt; 4 main and 21 sub categories.
+The folder holds styles.csv and images/ID.jpg as published, and splits/train.txt and splits/validation.txt, which list
+the ids that Condition-CNN (Kolisnik et al. 2021) trained and validated on; docs/results.md says how they are made.
+These images have 4 main and 21 sub categories.
 """
 
 from ml_collections import ConfigDict

@@ -99,8 +99,8 @@ def add_distributed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="join the other processes of the job: found by itself on Slurm, Open MPI and TPUs, else from "
-        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or those of torchrun",
+        help="join the other processes of the job, which JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID "
+        "name, or else the variables of torchrun, Open MPI, Kubernetes, Slurm or a TPU",
     )
     parser.add_argument(
         "--initialization-timeout",

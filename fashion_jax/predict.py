@@ -58,7 +58,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument(
         "--explain", metavar="DIR", type=Path, help="write there what in each image speaks for its classes (Grad-CAM)"
     )
-    parser.add_argument("--batch-size", metavar="N", type=_positive, help="images at a time (default: the run's)")
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_positive,
+        help="images at a time (default: the smallest multiple of the run's batch_size that is at least 64)",
+    )
     add_distributed(parser)
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, overrides = parser.parse(arguments)
@@ -131,8 +136,9 @@ def _add_decisions(parser: Parser) -> None:
         "--costs",
         metavar="tree|FILE",
         default="",
-        help="choose the path of least expected cost instead of the likeliest: by the distance in the tree, changed "
-        f"where a table says so that has the columns {', '.join(COST_COLUMNS)}",
+        help="choose the path of least expected cost instead of the likeliest. tree: a mistake costs its distance in "
+        f"the tree. FILE: a table with the columns {', '.join(COST_COLUMNS)} has the costs for pairs of finest "
+        "classes, named as in taxonomy.json; other pairs cost their distance",
     )
     group.add_argument(
         "--min-probability",

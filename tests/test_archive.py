@@ -263,6 +263,15 @@ def test_a_zip_loads_the_same_data_as_the_folder(tmp_path, top):
         }
 
 
+def test_a_file_of_a_split_that_a_zip_lacks_is_told_before_the_images_are_read(tmp_path, monkeypatch):
+    write_shop(tmp_path / "shop", products(4))
+    path = write_zip(tmp_path / "shop.zip", files_of(tmp_path / "shop"))
+    monkeypatch.setattr("fashion_jax.data.dataset.check_files", None)
+    splits = {"train": "train.txt", "validation": "validation.txt"}
+    with pytest.raises(UserError, match=r"data\.splits\.train is '.*/train\.txt', but there is no such file"):
+        load_dataset(shop_config(path, splits=splits, cache_dir=str(tmp_path / "cache")))
+
+
 def test_a_data_path_that_is_no_zip_is_told_by_the_quick_checks(tmp_path):
     (tmp_path / "data.zip").write_text("no zip")
     for check in (check_paths, load_dataset):

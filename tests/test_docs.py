@@ -78,6 +78,7 @@ PARSED = {
         "scripts/train": INSTALLS,
         "scripts/test": INSTALLS,
         "pip install": INSTALLS,
+        "python -m fashion_jax.main --config configs/default.py": "docs/data.md runs it on folders",
         "python -m fashion_jax.export": "docs/exporting.md runs it",
         "python -m fashion_jax.demo": "serves until it is ended",
     },
@@ -88,6 +89,7 @@ PARSED = {
     },
     "docs/exporting.md": {"pip install": INSTALLS},
     "docs/pretrained.md": {
+        "pip install": INSTALLS,
         "python -m fashion_jax.main": "needs weights that have to be downloaded",
         "python -m fashion_jax.models.pretrained": "needs weights that have to be downloaded",
     },
@@ -101,7 +103,7 @@ PARSED = {
         "python -m fashion_jax.predict": "needs a cluster",
     },
     "docs/scale.md": {"python -m benchmarks.scale": "measures for a minute; tests/test_scale.py compares its tables"},
-    "docs/speed.md": {"scripts/accelerator": INSTALLS, "python -m benchmarks.accelerator": "needs a GPU"},
+    "docs/speed.md": {"scripts/accelerator": INSTALLS},
     "docs/results.md": {
         "scripts/train": INSTALLS,
         "python -m fashion_jax.main": DOWNLOAD,

@@ -92,6 +92,10 @@ def test_jobs_are_found(variables, job, monkeypatch):
     ("variables", "words"),
     [
         ({}, "found no job to join: start this on Slurm or a TPU, or set JAX_COORDINATOR_ADDRESS"),
+        (
+            {name: value for name, value in JAX.items() if name != "JAX_PROCESS_ID"},
+            "found a job, but not the number of this process: start this on Slurm or a TPU, or set JAX_COORD",
+        ),
         (JAX | {"JAX_NUM_PROCESSES": "four"}, "^JAX_NUM_PROCESSES is 'four', but must be a whole number"),
         (JAX | {"JAX_NUM_PROCESSES": "0"}, "number of processes is 0, but must be at least 1: see JAX_NUM_PROCESSES"),
         (JAX | {"JAX_PROCESS_ID": "4"}, "number 4 of 4, but numbers go from 0 to 3"),

@@ -1,6 +1,7 @@
 """The launchers of scripts/launch: their syntax, and what they rely on. test_slurm.py runs the one of Slurm."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -39,6 +40,16 @@ def test_the_job_set_starts_as_many_processes_as_it_says():
     assert variables["JAX_COORDINATOR_ADDRESS"].split(":")[0] == f"{name}-{replicated['name']}-0-0.{name}"
     assert container["args"][0].startswith("exec ") and "--distributed" in container["args"][0]
     assert pod["terminationGracePeriodSeconds"] >= 60
+
+
+def test_the_batches_of_the_examples_can_be_spread_over_their_gpus():
+    job = (LAUNCH / "jobset.yaml").read_text()
+    (pods,), (gpus,) = re.findall(r"completions: (\d+)", job), re.findall(r"nvidia.com/gpu: (\d+)", job)
+    slurm = (LAUNCH / "slurm.sbatch").read_text()
+    nodes, each = re.findall(r"sbatch --nodes=(\d+) --gpus-per-node=(\d+)", slurm)[0]
+    for text, devices in ((job, int(pods) * int(gpus)), (slurm, int(nodes) * int(each))):
+        (batch_size,) = re.findall(r"batch_size=(\d+)", text)
+        assert int(batch_size) % devices == 0
 
 
 def test_the_job_set_goes_on_after_a_stop_and_gives_up_on_wrong_usage():

@@ -152,10 +152,7 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
         check_folder(folder)
         files = _split_files(data.splits, folder) if split != ALL else {}
         names |= {field: path for field, path in files.items() if not os.path.isdir(path)}
-    for field, path in names.items():
-        if not os.path.isfile(path):
-            fractions = ", or divide the rows by {'train': 0.8, 'validation': 0.2}" if "splits" in field else ""
-            raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there{fractions}.")
+    _check_exist(names)
 
 
 def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
@@ -246,6 +243,8 @@ def _find(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_div
     if also == ALL and data.source == "csv":  # its table need not have the columns of groups and splits
         data = dataclasses.replace(data, group_column="", splits={"train": 0.8, "validation": 0.2})
     listed, left_out, folder = _listed(data, taxonomy)
+    if data.source == "csv":
+        _check_exist(_split_files(data.splits, folder))  # of a zip they are known only now
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
@@ -301,6 +300,14 @@ def _folder(data: DataFields) -> Path:
 
 def _path(path: str) -> Path:
     return stored_path(Path(os.path.expanduser(path)).absolute())
+
+
+def _check_exist(names: Mapping[str, Path]) -> None:
+    """Raises a UserError that names the first file that is missing, of config field -> file."""
+    for field, path in names.items():
+        if not os.path.isfile(path):
+            fractions = ", or divide the rows by {'train': 0.8, 'validation': 0.2}" if "splits" in field else ""
+            raise UserError(f"{field} is {str(path)!r}, but there is no such file: name one that is there{fractions}.")
 
 
 def _split_files(splits: str | Mapping[str, Any], folder: Path) -> dict[str, Path]:

@@ -84,7 +84,10 @@ def find_job(variables: Mapping[str, str], timeout: int) -> Job:
         address, count, index, found = _detected(address, count, index, timeout)
     if address is None or count is None or index is None:
         where = ", as scripts/launch/jobset.yaml does" if "KUBERNETES_SERVICE_HOST" in variables else ""
-        raise UserError(f"--distributed found no job to join: start this on Slurm or a TPU, or set {_NEEDED}{where}.")
+        known = {"address of process 0": address, "number of processes": count, "number of this process": index}
+        missing = [f"the {what}" for what, value in known.items() if value is None]
+        job = "no job to join" if len(missing) == len(known) else f"a job, but not {' and '.join(missing)}"
+        raise UserError(f"--distributed found {job}: start this on Slurm or a TPU, or set {_NEEDED}{where}.")
     if count < 1:
         raise UserError(f"The number of processes is {count}, but must be at least 1: see {_COUNTS[0]}.")
     if not 0 <= index < count:

@@ -49,7 +49,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
     """Trains a run to its end; called again with the same work directory, it resumes, or finds the run complete.
 
     It is the same program as the command `fashion-jax train`. It handles no signals: Ctrl-C raises KeyboardInterrupt,
-    and the next call resumes from the end of the last epoch.
+    and the next call resumes from the last checkpoint: the end of an epoch, or a multiple of checkpoint.every_steps.
 
     Args:
         config: see `fashion_jax.get_config`.
