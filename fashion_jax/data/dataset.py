@@ -34,11 +34,11 @@ from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.archive import check_archive, extracted
 from fashion_jax.data.sources.folder import read_folder
 from fashion_jax.data.sources.image_advice import image_advice
-from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.table import LabelPaths, Labels, LeftOut, Table, check_folder, read_table, table_file
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.sources.tfds import read_records
 from fashion_jax.data.splits import Assigned, assign_splits
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.devices.host import cache_root

@@ -11,10 +11,10 @@ import numpy as np
 
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.sources.split_names import by_usual_split
-from fashion_jax.data.sources.stored_names import StoredNames
 from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, LeftOut, Table, check_folder
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
 from fashion_jax.data.sources.walk import PASSED_OVER, is_hidden, is_image, printable_name, walk
+from fashion_jax.data.stored_names import StoredNames
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed

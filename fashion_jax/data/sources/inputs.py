@@ -14,8 +14,8 @@ from typing import NamedTuple
 from fashion_jax.data.decoding.pillow import kind_of
 from fashion_jax.data.sources.archive import extracted_whole
 from fashion_jax.data.sources.columns import Columns, is_parquet, read_columns, text_columns
-from fashion_jax.data.sources.stored_names import StoredNames
 from fashion_jax.data.sources.walk import PASSED_OVER, ancestors, is_image, walk
+from fashion_jax.data.stored_names import StoredNames
 from fashion_jax.data.strings import Strings
 from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError

@@ -16,8 +16,8 @@ from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.columns import Part, RaggedRow, is_parquet, read_columns
 from fashion_jax.data.sources.image_names import ImageNames, pattern_columns
 from fashion_jax.data.sources.ragged import misplaced
-from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.walk import printable_name
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
