@@ -170,7 +170,7 @@ def test_what_runs_have_made_is_no_data(tmp_path):
 
 def test_a_deep_folder_of_a_split_is_told(tmp_path):
     folder = write_tree(tmp_path, *in_splits(a="deep/Train", b="val"))
-    with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below"):
+    with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below .*: name a folder"):
         load(folder, splits={"train": "deep/Train", "validation": "val"})
 
 

@@ -98,7 +98,10 @@ def _named_folders(splits: dict[str, str], folder: Path) -> dict[str, str]:
     if not all(os.path.isdir(folder / name) for name in names):
         return {}
     if deep := [name for name in names if os.sep in name or name in (os.curdir, os.pardir)]:
-        raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
+        raise UserError(
+            f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}: name a folder "
+            "directly below it, or set data.path to the one that holds the splits."
+        )
     return names
 
 

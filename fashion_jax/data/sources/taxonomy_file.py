@@ -30,7 +30,10 @@ def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
     try:
         text = stored_path(Path(os.path.expanduser(name))).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data.taxonomy is {name!r}, which cannot be read ({error}).") from error
+        raise UserError(
+            f"data.taxonomy is {name!r}, which cannot be read ({error}): name a YAML file such as "
+            "configs/clothing.yaml, or a run's taxonomy.json."
+        ) from error
     if name.lower().endswith((".yaml", ".yml")):
         return Taxonomy.from_paths(levels, _yaml_paths(text, name, levels))
     taxonomy = Taxonomy.from_json(text, name)
