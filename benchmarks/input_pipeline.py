@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.input_contenders import BATCH_SIZE, DATALOADER_WORKERS
 from fashion_jax.command_line import run_command, write_json
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import RunError, UserError, how_to_install
 
 _QUALITY = 90  # of the JPEG files that are written
 
@@ -126,9 +126,7 @@ def table(result: dict[str, Any]) -> str:
     if loaders:
         lines.append(f"pipeline / DataLoader  {ours / max(loaders):.2f} (its best number of workers)")
     else:
-        lines.append(
-            "DataLoader is not measured: install the extra, pip install -c constraints.txt -e '.[benchmarks]'."
-        )
+        lines.append(f"DataLoader is not measured: {how_to_install('benchmarks')}.")
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.devices.compiler import flops
 from fashion_jax.devices.host import usable_processors
 from fashion_jax.devices.mesh import create_mesh, fetch
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import RunError, UserError, how_to_install
 from fashion_jax.step.program import create_program
 
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
@@ -59,7 +59,7 @@ _PLAIN = {
 def check_twin(config: ConfigDict) -> None:
     """Raises UserError if a checked config has no twin in PyTorch, or PyTorch is missing."""
     if importlib.util.find_spec("torch") is None:
-        raise UserError("--twin torch needs PyTorch, which is not installed: pip install 'fashion_jax[benchmarks]'.")
+        raise UserError(f"--twin torch needs PyTorch, which is not installed: {how_to_install('benchmarks')}.")
     check_plain(config)
     if jax.devices()[0].platform != "cpu":
         raise UserError("--twin torch compares on the CPU: set JAX_PLATFORMS=cpu.")

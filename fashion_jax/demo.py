@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import Overrides, Parser, printable, program, run_command
-from fashion_jax.errors import UserError
+from fashion_jax.errors import UserError, how_to_install
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe
 from fashion_jax.serving.exports.engines import check_installed
 from fashion_jax.serving.exports.folder import is_export
@@ -105,7 +105,7 @@ def _demo(arguments: list[str]) -> None:
 def _serve(flags: argparse.Namespace, overrides: Overrides) -> None:
     for library in _LIBRARIES:
         if importlib.util.find_spec(library) is None:
-            raise UserError(f"The demo needs {library}, which is not installed: pip install 'fashion_jax[demo]'.")
+            raise UserError(f"The demo needs {library}, which is not installed: {how_to_install('demo')}.")
     from fashion_jax.serving.demo.server import bind, create_app, serve
 
     with bind(flags.host, flags.port) as bound:

@@ -36,3 +36,9 @@ def stop_status(number: int) -> int:
 def first_line(error: Exception) -> str:
     """Returns the first line of a library's error message, or the error's type if it has no message."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def how_to_install(extra: str = "") -> str:
+    """Returns a clause that says how to install an extra of this package, or without one what it always needs."""
+    what, extras = (f"the extra {extra}", f"[{extra}]") if extra else ("what fashion_jax needs", "")
+    return f"install {what} by pip install -c constraints.txt -e '.{extras}' in its repository"

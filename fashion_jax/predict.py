@@ -16,8 +16,9 @@ from fashion_jax.command_line import (
     program,
     run_command,
 )
+from fashion_jax.data.sources.columns import SUFFIXES
 from fashion_jax.data.sources.cost_table import COST_COLUMNS
-from fashion_jax.data.sources.inputs import LISTS, STDIN
+from fashion_jax.data.sources.inputs import STDIN
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
@@ -86,7 +87,7 @@ def _add_inputs(parser: Parser) -> None:
         nargs="+",
         action="extend",
         help="images, folders (with all below them), patterns such as 'photos/*.jpg', zips, tables of paths (their "
-        f"names end in {', '.join(LISTS)}), and {STDIN} for paths on standard input, separated by line breaks or "
+        f"names end in {', '.join(SUFFIXES)}), and {STDIN} for paths on standard input, separated by line breaks or "
         "NULs",
     )
     parser.add_argument(

@@ -21,7 +21,7 @@ from fashion_jax.data.dataset import Dataset, check_paths
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import RunError, UserError, how_to_install
 from fashion_jax.workdir.lock import locked
 
 # Beam's DirectRunner would hand the pipeline to a program that it downloads; the runner inside of Beam's own package
@@ -60,11 +60,11 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
     flags, rest = parser.parse_known_args(arguments)
     parser.check_paths(flags)
     overrides, options = _divide(rest)
-    for name in ("config", "output"):
+    for name, example in (("config", "smoke"), ("output", "data/smoke")):
         if not str(getattr(flags, name) or ""):
-            raise UserError(f"--{name} is missing: see --help.")
+            raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
     if flags.images_per_shard < 0:
-        raise UserError(f"--images_per_shard is {flags.images_per_shard}, but must be a whole number above 0.")
+        raise UserError(f"--images_per_shard is {flags.images_per_shard}, but must be 0 or above.")
     return flags, overrides, options
 
 
@@ -154,9 +154,7 @@ def _beam_options(options: list[str]) -> Any:
     try:
         from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
     except ImportError as error:
-        raise UserError(
-            f"Apache Beam cannot be imported ({error}): install the extra prepare, e.g. scripts/bootstrap prepare."
-        ) from error
+        raise UserError(f"Apache Beam cannot be imported ({error}): {how_to_install('prepare')}.") from error
     finally:
         logging.disable(logging.NOTSET)
     try:

@@ -16,6 +16,8 @@ from fashion_jax.letters import composed
 
 UNKNOWN = -1
 
+MAX_CLASSES = 100_000  # at a level of a file that nobody has checked yet
+
 _SEPARATOR = "/"
 
 

@@ -224,7 +224,7 @@ def test_a_config_without_a_twin_is_told(capsys, monkeypatch):
     assert "model.name is 'resnet10', but the twins are resnet34 and vgg16" in capsys.readouterr().err
     monkeypatch.setattr(twin.importlib.util, "find_spec", lambda name: None)
     assert benchmark.main([*TINY, "--twin", "torch"]) == 2
-    assert "fashion_jax[benchmarks]" in capsys.readouterr().err
+    assert "pip install -c constraints.txt -e '.[benchmarks]'" in capsys.readouterr().err
 
 
 def test_the_committed_comparisons_make_the_committed_table(tmp_path):

@@ -261,7 +261,10 @@ def test_a_good_value_passes(field, value):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model.heads": {"color": "sub"}}, "model.heads names the level 'color', but data.levels has only main, sub"),
+        (
+            {"model.heads": {"color": "sub"}},
+            "model.heads names the level 'color', but data.levels has only main, sub: take it out",
+        ),
         ({"loss_weights": {"color": 1}}, "loss_weights names the level 'color'"),
         ({"model.heads": {"main": "main"}}, "model.heads must have the finest level, 'sub'"),
         ({"model.heads": {"sub": "sub"}, "loss_weights": {"main": 1}}, "model.heads gives it no head"),
@@ -313,7 +316,10 @@ def test_a_good_value_passes(field, value):
             {"model.condition_on_parent": True, "model.heads": {"sub": "sub"}},
             "model.condition_on_parent is True, but model.heads gives 'main' no head",
         ),
-        ({"model.condition_on_parent": True, "data.levels": {"sub": "s"}}, "'sub', the only level, has no parent"),
+        (
+            {"model.condition_on_parent": True, "data.levels": {"sub": "s"}},
+            "'sub', the only level, has no parent: set it to False",
+        ),
         ({"data.source": "csv"}, "data.path is empty"),
         ({"data.source": "folder"}, "data.path is empty"),
         ({"data.source": "folder", "data.path": "x", "data.splits": "fold"}, "data.splits is 'fold', .* no columns"),

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from configs import default
-from fashion_jax.data.dataset import ALL, load_dataset, load_split
+from fashion_jax.data.dataset import ALL, check_tells_apart, load_dataset, load_split
+from fashion_jax.data.fields import data_fields
 from fashion_jax.errors import UserError
 from tests.shop import products, shop_config, write_shop, write_table
 
@@ -209,6 +210,41 @@ def test_labels_that_look_alike_are_told_even_where_only_validation_has_one(tmp_
 def test_no_class_with_enough_images_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"lower data\.min_images_per_class"):
         load(tmp_path, min_images_per_class=1000)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows_of_others", "fields", "sentence"),
+    [
+        (
+            [("Apparel", "Dress")],
+            {35: ("Apparel", "Skirt")},  # of validation
+            {},
+            r"'sub', has only the class 'Apparel/Dress', so that it has nothing to learn: add training images of other "
+            r"classes, or name another column than 'subCategory' in data\.levels\.",
+        ),
+        ([("Apparel", "Dress"), ("Footwear", "")], {}, {}, "take it out of data.levels, or add labels of other"),
+        ([("Apparel", "Dress")], {5: ("Footwear", "Shoes")}, {"min_images_per_class": 2}, "lower data.min_images_per"),
+        (
+            [("Apparel", f"Kind {i}") for i in range(5)],
+            {},
+            {"min_images_per_class": 20, "rare_classes": "merge"},
+            "'Apparel/Other', so that it has nothing to learn: lower data.min_images_per_class",
+        ),
+    ],
+    ids=["one class", "one finest class", "others are rare", "others are merged"],
+)
+def test_one_finest_class_is_nothing_to_learn(tmp_path, labels, rows_of_others, fields, sentence):
+    rows = [(row[0], *rows_of_others.get(i, row[1:]), ROWS[i][-1]) for i, row in enumerate(products(40, labels))]
+    dataset = load(tmp_path, rows, **fields)
+    with pytest.raises(UserError, match=sentence):
+        check_tells_apart(dataset, data_fields(shop_config(tmp_path, **fields)))
+
+
+def test_one_coarse_class_is_no_error(tmp_path):
+    rows = [(row[0], "Apparel", *row[2:]) for row in ROWS]
+    dataset = load(tmp_path, rows)
+    assert dataset.taxonomy.num_classes("main") == 1
+    check_tells_apart(dataset, data_fields(shop_config(tmp_path)))
 
 
 def test_a_few_missing_files_are_counted_and_many_stop_the_run(tmp_path):

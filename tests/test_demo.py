@@ -302,9 +302,9 @@ def test_the_address_of_a_server_for_others_has_a_name():
 def test_a_missing_library_is_told(monkeypatch, capsys):
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
     assert demo.main(["--workdir", "nothing"]) == 2
-    assert "fashion_jax[demo]" in capsys.readouterr().err
+    assert "install the extra demo by pip install -c constraints.txt -e '.[demo]' in" in capsys.readouterr().err
     assert demo.main(["--workdir", "nothing", "--static", "page", "--runtime", "package"]) == 2
-    assert "fashion_jax[onnx]" in capsys.readouterr().err
+    assert "install the extra onnx by pip install -c constraints.txt -e '.[onnx]' in" in capsys.readouterr().err
 
 
 # The command for runs of conftest.py, whose network is smaller than its name says.

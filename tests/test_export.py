@@ -196,11 +196,16 @@ def test_a_wrong_call_is_told_in_a_sentence(finished_run, monkeypatch, tmp_path,
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tflite", "onnx"])
-def test_a_library_that_is_not_installed_is_named(finished_run, tmp_path, monkeypatch, capsys, name):
+@pytest.mark.parametrize(
+    ("name", "library", "extras"),
+    [("tflite", "ai_edge_litert", "[tflite]"), ("onnx", "onnxruntime", "[onnx]"), ("savedmodel", "tensorflow", "")],
+)
+def test_a_library_that_is_not_installed_is_named(finished_run, tmp_path, monkeypatch, capsys, name, library, extras):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert export.main(arguments(finished_run, tmp_path / "x", name)) == 2
-    assert f"fashion_jax[{name}]" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"needs {library}, which is not installed: install" in said
+    assert f"by pip install -c constraints.txt -e '.{extras}' in its repository." in said
 
 
 def test_the_card_says_what_the_model_is(exports):

@@ -151,6 +151,12 @@ def test_many_classes_are_counted_and_long_names_cut():
     assert note.startswith("40 classes") and note.endswith("and 35 more") and len(note) < 600
 
 
+def test_a_level_of_one_class_is_noted():
+    taxonomy = Taxonomy.from_paths(TWO, [("Apparel", "Dress"), ("Apparel", "Tops")])
+    (note,) = count_notes(taxonomy, counted([20], [10, 10]), {}, 0)
+    assert note == "the level 'main' has only the class 'Apparel', which is predicted for every image"
+
+
 def test_classes_that_are_never_predicted():
     log_probs = {"main": np.log([[0.8, 0.1, 0.1], [0.7, 0.1, 0.2]]), "sub": np.log([[0.1, 0.2, 0.7]] * 2)}
     found = never_predicted(TAXONOMY, log_probs, counted([2, 0, 0], [1, 5, 0]))

@@ -1,12 +1,14 @@
 """The folder source: class folders to splits of labelled images, whatever else lies there."""
 
 import os
+import re
 import zipfile
 
 import pytest
 
 from configs import clothing
-from fashion_jax.data.dataset import ALL, check_paths, load_dataset, load_split
+from fashion_jax.data.dataset import ALL, check_paths, check_tells_apart, load_dataset, load_split
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.sources import walk as walk_module
 from fashion_jax.data.sources.inputs import Inputs
 from fashion_jax.data.sources.walk import OF_A_RUN, READ_ANYWAY, Found, walk
@@ -170,7 +172,7 @@ def test_what_runs_have_made_is_no_data(tmp_path):
 
 def test_a_deep_folder_of_a_split_is_told(tmp_path):
     folder = write_tree(tmp_path, *in_splits(a="deep/Train", b="val"))
-    with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below"):
+    with pytest.raises(UserError, match=r"the folder 'deep/Train', which is not one directly below .*: name a folder"):
         load(folder, splits={"train": "deep/Train", "validation": "val"})
 
 
@@ -229,6 +231,27 @@ def test_whatever_else_lies_there_is_named_and_counted(tmp_path):
         UserError, match=r"5 of 41 images below .* cannot be used, such as .*\(.*\), .*\(.*\), .*\(.*\): "
     ):
         load(folder, max_bad_fraction=0.1)
+
+
+@pytest.mark.parametrize("name", ["products.csv", "my products.TSV", "products.parquet"])
+def test_a_table_beside_the_images_is_named_first(tmp_path, name):
+    """Of the folders alone, one class would be made that is called like the folder of all images."""
+    write_tree(tmp_path, *(f"images/{i}.jpg" for i in range(10)), name, "images/1.csv", "notes.txt")
+    quoted = f"'{name}'" if " " in name else name
+    advice = (
+        f"if {name!r} names the classes, set --config.data.source=csv --config.data.csv={quoted} and its columns in "
+        "--config.data.levels; otherwise "
+    )
+    with pytest.raises(UserError, match=re.escape(f": {advice}for 1 level of classes set")):
+        load(tmp_path)
+    config = config_of(tmp_path, levels={"class": ""})
+    with pytest.raises(UserError, match=re.escape(f"'images', so that it has nothing to learn: {advice}add")):
+        check_tells_apart(load_dataset(config), data_fields(config))
+
+
+def test_a_table_in_a_folder_of_a_class_is_not_named(tmp_path):
+    with pytest.raises(UserError, match=": for 1 level of classes set"):
+        load(write_tree(tmp_path, *(f"images/{i}.jpg" for i in range(10)), "images/1.csv"))
 
 
 def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -118,3 +119,11 @@ def test_without_network_the_error_says_what_to_bring_by_hand(tmp_path, monkeypa
         with pytest.raises(UserError) as caught:
             open_weights("hf://some/vgg16", "model.init_from.vgg16", "vgg16")
     assert "put its config.json and model.safetensors into a folder by hand, and name the folder" in str(caught.value)
+
+
+def test_without_the_library_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(
+        UserError, match=r"by pip install -c constraints.txt -e '.\[hub\]' in its .*, or put its config"
+    ):
+        open_weights("hf://some/vgg16", "model.init_from.vgg16", "vgg16")

@@ -165,6 +165,19 @@ def cycles(project: Project) -> Iterator[str]:
             yield f"{start} imports itself through {', '.join(sorted(seen - {start}))}"
 
 
+def entangled_packages(project: Project) -> Iterator[str]:
+    """Names the imports between two packages of one package whose modules import each other."""
+    names = project.modules_of(PACKAGE)
+    package = {name: name if project.paths[name].name == "__init__.py" else name.rpartition(".")[0] for name in names}
+    pairs = {(name, project.module(i.target)) for name in names for i in project.imports[name]}
+    pairs = {(name, other) for name, other in pairs if other in package and package[name] != package[other]}
+    arrows = {(package[name], package[other]) for name, other in pairs}
+    for name, other in sorted(pairs):
+        here, there = package[name], package[other]
+        if here.rpartition(".")[0] == there.rpartition(".")[0] and (there, here) in arrows:
+            yield f"{name} imports {other}, although modules of {there} import those of {here}"
+
+
 def misplaced_libraries(project: Project) -> Iterator[str]:
     """Names the imports of libraries outside of the only places that may know them."""
     for name in project.modules_of(PACKAGE):
@@ -229,6 +242,7 @@ RULES = (
     without_a_place,
     wrong_arrows,
     cycles,
+    entangled_packages,
     misplaced_libraries,
     heavy_where_light,
     configs_that_import_the_package,
@@ -248,6 +262,9 @@ CLEAN = {
     "fashion_jax/workdir/checkpoints.py": "import orbax.checkpoint as ocp\n",
     "fashion_jax/workdir/metrics_file.py": "def f():\n    import tensorflow\n    from clu import metric_writers\n",
     "fashion_jax/data/batches/pipeline.py": "import tensorflow as tf\n",
+    "fashion_jax/data/records/record_images.py": "import numpy as np\n",
+    "fashion_jax/data/sources/table.py": "from fashion_jax.data.records.record_images import RecordNames\n",
+    "fashion_jax/data/sources/walk.py": "import os\n",
     "fashion_jax/models/__init__.py": "from flax import linen as nn\nfrom fashion_jax.models import resnet\n",
     "fashion_jax/models/resnet.py": "import flax.linen as nn\nfrom .heads import Head\n",
     "fashion_jax/models/heads.py": "from flax import struct\n",
@@ -269,6 +286,7 @@ PLANTED = [
     (cycles, "fashion_jax/models/heads.py", "from fashion_jax.models import resnet"),
     (cycles, "fashion_jax/models/heads.py", "def f():\n    from . import Classifier"),
     (cycles, "benchmarks/twin.py", "def f():\n    from benchmarks import train_step"),
+    (entangled_packages, "fashion_jax/data/records/record_images.py", "from fashion_jax.data.sources import walk"),
     (misplaced_libraries, "fashion_jax/main.py", "import tensorflow as tf"),
     (misplaced_libraries, "fashion_jax/training/train.py", "def f():\n    from tensorflow.io import gfile"),
     (misplaced_libraries, "fashion_jax/workdir/metrics_file.py", "import tensorflow"),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -389,7 +390,15 @@ def test_options_go_to_beam_and_misspelt_ones_are_told(tmp_path, capsys):
     assert main(["--config", "configs/smoke.py", "--output", str(tmp_path), "--direct_workers=2"]) == 2
     assert "There is no flag --direct_workers" in capsys.readouterr().err
     assert main(["--config", "configs/smoke.py"]) == 2
-    assert "--output is missing" in capsys.readouterr().err
+    assert "--output is missing: give it, e.g. --output data/smoke." in capsys.readouterr().err
+    assert main(["--config", "smoke", "--output", str(tmp_path), "--images_per_shard=-1"]) == 2
+    assert "but must be 0 or above." in capsys.readouterr().err
+
+
+def test_without_beam_the_error_says_how_to_install_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
+    assert main(["--config", "smoke", "--output", str(tmp_path)]) == 2
+    assert "pip install -c constraints.txt -e '.[prepare]' in its repository." in capsys.readouterr().err
 
 
 def test_a_shard_is_as_large_as_its_pixels(tiny_config, tmp_path):

@@ -48,7 +48,7 @@ def test_what_yaml_takes_for_other_things_are_names(tmp_path):
         ("a: [b", "is not YAML"),
         ("a: [b]\n\tc: [d]", "is not YAML"),
         ("a: [" * 3000, "is not YAML"),
-        (b"a: [\xff]", "cannot be read"),
+        (b"a: [\xff]", r"cannot be read \(.*\): name a YAML file such as configs/clothing\.yaml, or a run's"),
         (
             "a",
             r"line 1: lines such as 'CLASS: \[\.\.\.\]', a class of 'main' and .* should stand at the top, since data",

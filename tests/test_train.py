@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sk
 
+from fashion_jax.config.loading import config_to_json
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.devices import mesh as sharding
 from fashion_jax.devices.mesh import create_mesh
@@ -22,6 +23,7 @@ from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.cutting import cut_after
 from tests.run_files import digests, without_timing
+from tests.shop import products, shop_config, write_shop
 
 MIXED = {"augment": "strong", "eval_flip": True, "rare_classes.draw": {"sub": "class_balanced"}}
 FINE_TUNED = {
@@ -269,6 +271,22 @@ def test_batch_size_must_be_spread_evenly(tiny_config, tmp_path):
     tiny_config.batch_size = 12
     with pytest.raises(UserError, match="batch_size is 12"):
         train_and_evaluate(tiny_config, tmp_path)
+
+
+def test_a_run_of_one_class_is_refused_unless_it_has_begun(tmp_path, monkeypatch):
+    """An earlier version has begun it, so that it has a config.json."""
+    write_shop(tmp_path / "shop", products(40, [("Apparel", "Dress")]))
+    config, workdir = shop_config(tmp_path / "shop"), tmp_path / "run"
+    with pytest.raises(UserError, match="'sub', has only the class 'Apparel/Dress', so that it has nothing to learn"):
+        train_and_evaluate(config, workdir)
+
+    def go_on(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_plan", go_on)
+    (workdir / "config.json").write_text(config_to_json(config))
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(config, workdir)
 
 
 def _abstract_state(config):

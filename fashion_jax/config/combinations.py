@@ -118,7 +118,10 @@ def _check_levels(config: ConfigDict) -> None:
     for field, table in (("model.heads", heads), *tables, *rare):
         for level in table:
             if level not in levels:
-                raise UserError(f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}.")
+                raise UserError(
+                    f"{field} names the level {level!r}, but data.levels has only {', '.join(levels)}: take it out, or "
+                    "rename it."
+                )
     if heads and levels[-1] not in heads:
         raise UserError(
             f"model.heads must have the finest level, {levels[-1]!r}: add it, or take it out of data.levels."
@@ -157,7 +160,9 @@ def _check_model(config: ConfigDict) -> None:
     if not model.condition_on_parent:
         return
     if len(levels) < 2:
-        raise UserError(f"model.condition_on_parent is True, but {levels[0]!r}, the only level, has no parent.")
+        raise UserError(
+            f"model.condition_on_parent is True, but {levels[0]!r}, the only level, has no parent: set it to False."
+        )
     for level in levels if model.heads else ():
         if level not in model.heads:
             raise UserError(f"model.condition_on_parent is True, but model.heads gives {level!r} no head: add one.")

@@ -32,13 +32,13 @@ from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.archive import check_archive, extracted
-from fashion_jax.data.sources.folder import read_folder
+from fashion_jax.data.sources.folder import read_folder, table_advice
 from fashion_jax.data.sources.image_advice import image_advice
-from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.table import LabelPaths, Labels, LeftOut, Table, check_folder, read_table, table_file
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.sources.tfds import read_records
 from fashion_jax.data.splits import Assigned, assign_splits
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.devices.host import cache_root
@@ -191,6 +191,34 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     _check_trained(data, taxonomy, table.paths, splits["train"])
     warnings += unknown_labels(table, assigned, taxonomy)
     return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
+
+
+def check_tells_apart(dataset: Dataset, data: DataFields) -> None:
+    """Checks that a new run has something to learn: several classes at its finest level.
+
+    A coarser level may have one class.
+
+    Args:
+        dataset: of the run.
+        data: the fields by which it was loaded.
+
+    Raises:
+        UserError: the finest level has one class, so that its scores would be perfect from the first step on.
+    """
+    level = dataset.taxonomy.levels[-1]
+    first, *others = dataset.taxonomy.classes[level]
+    if others:
+        return
+    if dataset.merged or _rare_words(data) in dataset.left_out:
+        way_out = "lower data.min_images_per_class, below which the others are rare"
+    elif any(dataset.taxonomy.num_classes(coarser) > 1 for coarser in dataset.taxonomy.levels):
+        way_out = "take it out of data.levels, or add labels of other classes"
+    else:
+        column = f", or name another column than {data.levels[level]!r} in data.levels" if data.levels[level] else ""
+        way_out = f"{table_advice(dataset.left_out)}add training images of other classes{column}"
+    raise UserError(
+        f"The finest level, {level!r}, has only the class {first!r}, so that it has nothing to learn: {way_out}."
+    )
 
 
 def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:

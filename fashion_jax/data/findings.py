@@ -51,7 +51,7 @@ def unpredictable(taxonomy: Taxonomy, heads: Collection[str]) -> list[str]:
 def count_notes(
     taxonomy: Taxonomy, train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray], left_over: int
 ) -> list[str]:
-    """Notes classes with few training or no validation images, and images that an epoch leaves out.
+    """Notes levels of one class, classes with few training or no validation images, and images an epoch leaves out.
 
     Args:
         taxonomy: the classes.
@@ -59,7 +59,11 @@ def count_notes(
         validation: level -> validation images of each class, int [classes]; empty if not known.
         left_over: training images that do not fill a batch.
     """
-    notes = []
+    notes = [
+        f"the level {level!r} has only the class {_name(names[0])}, which is predicted for every image"
+        for level, names in taxonomy.classes.items()
+        if len(names) == 1
+    ]
     rare = [(name, int(n)) for name, n in _finest(taxonomy, train) if n < FEW_IMAGES]
     if rare:
         named = _listed([f"{_name(name)} ({n})" for name, n in sorted(rare, key=lambda pair: pair[1])])

@@ -12,8 +12,8 @@ import numpy as np
 from fashion_jax.config.fields import COLUMN, split_column
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.sources.split_names import by_usual_split, usual_split
-from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.table import FOLDERS, LeftOut, Table
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed

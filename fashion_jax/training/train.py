@@ -21,7 +21,7 @@ from fashion_jax.config.combinations import best_metric, head_names, trunk_paths
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, check_cache, open_images, train_batches
-from fashion_jax.data.dataset import Dataset, load_dataset
+from fashion_jax.data.dataset import Dataset, check_tells_apart, load_dataset
 from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import combined
@@ -118,6 +118,8 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
+        if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
+            check_tells_apart(dataset, data_fields(config))
         _plan(Planner(config, dataset, mesh, terminal, began, workdir), workdir, is_planned=bool(planned))
         canvas = canvas_shape(config, image_shape(config))
         for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):

@@ -20,7 +20,7 @@ from fashion_jax.data.records.prepared_index import (
     read_index,
     read_json,
 )
-from fashion_jax.data.sources.stored_names import stored_path
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.errors import UserError
 
 

@@ -22,10 +22,10 @@ from fashion_jax.data.records.record_files import ArrayRecords, Records, Shard, 
 from fashion_jax.data.records.record_images import ImageFormat
 from fashion_jax.data.records.record_set import RecordSet, Values
 from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name, damaged
-from fashion_jax.data.sources.taxonomy_file import MAX_CLASSES
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import RunError, UserError
+from fashion_jax.taxonomy import MAX_CLASSES
 
 _CHUNK = 512  # records at a time
 

@@ -19,6 +19,8 @@ from fashion_jax.letters import all_composed, composed
 
 Columns = dict[str, Sequence[str]]  # name -> a value per row, stripped, its accents composed
 
+SUFFIXES = (".csv", ".tsv", ".parquet")  # of the names of tables
+
 _CHUNK = 1 << 11  # rows per part: few, so that they are freed before Python's garbage collector examines them
 
 _DELIMITERS = ",;\t|"

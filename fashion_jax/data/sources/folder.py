@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.data.fields import DataFields
+from fashion_jax.data.sources.columns import SUFFIXES
 from fashion_jax.data.sources.split_names import by_usual_split
-from fashion_jax.data.sources.stored_names import StoredNames
 from fashion_jax.data.sources.table import FOLDERS, LabelPaths, Labels, LeftOut, Table, check_folder
 from fashion_jax.data.sources.taxonomy_file import paths_by_name
 from fashion_jax.data.sources.walk import PASSED_OVER, is_hidden, is_image, printable_name, walk
+from fashion_jax.data.stored_names import StoredNames
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
@@ -69,6 +71,21 @@ def read_folder(data: DataFields, folder: Path, taxonomy: Taxonomy | None) -> tu
     return Table(ids, Files(str(folder), Strings(names)), labels, np.arange(len(ids)), columns), left_out
 
 
+def table_advice(left_out: LeftOut) -> str:
+    """Says how to take the classes from a table at the top of the folder, as "if …; otherwise "; "" if there is none.
+
+    Args:
+        left_out: as `read_folder` returns it.
+    """
+    for name in left_out.get(_NO_IMAGE, ()):
+        if os.sep not in name and name.lower().endswith(SUFFIXES):
+            return (
+                f"if {name!r} names the classes, set --config.data.source=csv --config.data.csv={shlex.quote(name)} "
+                "and its columns in --config.data.levels; otherwise "
+            )
+    return ""
+
+
 def split_folders(splits: Any, folder: Path) -> dict[str, str]:
     """Returns top folder -> split, if data.splits names folders, or names no files and the usual folders exist.
 
@@ -98,7 +115,10 @@ def _named_folders(splits: dict[str, str], folder: Path) -> dict[str, str]:
     if not all(os.path.isdir(folder / name) for name in names):
         return {}
     if deep := [name for name in names if os.sep in name or name in (os.curdir, os.pardir)]:
-        raise UserError(f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}.")
+        raise UserError(
+            f"data.splits has the folder {deep[0]!r}, which is not one directly below {str(folder)!r}: name a folder "
+            "directly below it, or set data.path to the one that holds the splits."
+        )
     return names
 
 
@@ -200,7 +220,7 @@ def _check_enough(data: DataFields, folder: Path, count: int, left_out: LeftOut)
         named = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
         raise UserError(
             f"{len(bad)} of {count + len(bad)} images below {str(folder)!r} cannot be used, such as {named}: "
-            f"{_way_out(data, [reason for _, reason in bad])}."
+            f"{table_advice(left_out)}{_way_out(data, [reason for _, reason in bad])}."
         )
     if not count:
         raise UserError(f"There are no images below {str(folder)!r}: name the folder of their classes in data.path.")

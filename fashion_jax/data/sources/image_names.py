@@ -12,8 +12,8 @@ import numpy as np
 
 from fashion_jax.config.image_patterns import Value, parse_pattern
 from fashion_jax.data.sources.columns import Columns
-from fashion_jax.data.sources.stored_names import StoredNames, listed_names
 from fashion_jax.data.sources.walk import is_hidden, is_image
+from fashion_jax.data.stored_names import StoredNames, listed_names
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
 

@@ -13,17 +13,15 @@ from typing import NamedTuple
 
 from fashion_jax.data.decoding.pillow import kind_of
 from fashion_jax.data.sources.archive import extracted_whole
-from fashion_jax.data.sources.columns import Columns, is_parquet, read_columns, text_columns
-from fashion_jax.data.sources.stored_names import StoredNames
+from fashion_jax.data.sources.columns import SUFFIXES, Columns, is_parquet, read_columns, text_columns
 from fashion_jax.data.sources.walk import PASSED_OVER, ancestors, is_image, walk
+from fashion_jax.data.stored_names import StoredNames
 from fashion_jax.data.strings import Strings
 from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError
 from fashion_jax.letters import composed
 
 STDIN = "-"  # stands for paths on standard input
-
-LISTS = (".csv", ".tsv", ".parquet")  # suffixes of files that list images, unless they are images themselves
 
 _TRIED = 100  # values of a column that are tried as paths
 _BLOCK = 1 << 16  # bytes of a list that are read at once
@@ -63,8 +61,8 @@ class Inputs:
             raise UserError(f"--input names standard input ({STDIN}) twice, which can be read once: leave one out.")
         if column and not any(_is_table(file) for _, file in self._named()):
             raise UserError(
-                f"--column is {column!r}, but --input names no table: name a file that ends in {', '.join(LISTS)}, or "
-                "leave --column out."
+                f"--column is {column!r}, but --input names no table: name a file that ends in {', '.join(SUFFIXES)}, "
+                "or leave --column out."
             )
 
     def __iter__(self) -> Iterator[Input]:
@@ -192,7 +190,7 @@ def _is_zip(file: str) -> bool:
 
 def _is_table(file: str) -> bool:
     """Whether a file lists images: by its name, unless its content is a photo's."""
-    if os.path.splitext(file)[1].lower() not in LISTS or not os.path.isfile(file):
+    if os.path.splitext(file)[1].lower() not in SUFFIXES or not os.path.isfile(file):
         return False
     with contextlib.suppress(OSError), open(file, "rb") as opened:
         return kind_of(opened.read(16)) in ("", "BMP")  # the first column may be called BM...

@@ -13,11 +13,11 @@ import numpy as np
 from fashion_jax.config.fields import split_column
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.records.record_images import RecordNames
-from fashion_jax.data.sources.columns import Part, RaggedRow, is_parquet, read_columns
+from fashion_jax.data.sources.columns import SUFFIXES, Part, RaggedRow, is_parquet, read_columns
 from fashion_jax.data.sources.image_names import ImageNames, pattern_columns
 from fashion_jax.data.sources.ragged import misplaced
-from fashion_jax.data.sources.stored_names import stored_path
 from fashion_jax.data.sources.walk import printable_name
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.letters import all_composed, composed
@@ -26,7 +26,7 @@ Labels = tuple[str, ...]  # labels of an image, coarse to fine; "" if not known
 
 LeftOut = dict[str, list[str]]  # reason -> ids
 
-_TABLES = (".csv", ".tsv", ".txt", ".parquet")  # ends of names that a missing table is told of
+_TABLES = (*SUFFIXES, ".txt")  # ends of names that a missing table is told of
 
 
 class LabelPaths(Sequence[Labels]):

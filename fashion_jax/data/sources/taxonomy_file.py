@@ -12,13 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fashion_jax.data.sources.stored_names import stored_path
+from fashion_jax.data.stored_names import stored_path
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import check_depth
 from fashion_jax.letters import composed
-from fashion_jax.taxonomy import Taxonomy, class_labels
+from fashion_jax.taxonomy import MAX_CLASSES, Taxonomy, class_labels
 
-MAX_CLASSES = 100_000  # a few lines of YAML with aliases can expand without end
 _MAX_YAML = 500_000  # characters; the YAML reader takes a quarter of a second for 100 KB
 
 
@@ -31,7 +30,10 @@ def read_taxonomy_file(name: str, levels: Sequence[str]) -> Taxonomy:
     try:
         text = stored_path(Path(os.path.expanduser(name))).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data.taxonomy is {name!r}, which cannot be read ({error}).") from error
+        raise UserError(
+            f"data.taxonomy is {name!r}, which cannot be read ({error}): name a YAML file such as "
+            "configs/clothing.yaml, or a run's taxonomy.json."
+        ) from error
     if name.lower().endswith((".yaml", ".yml")):
         return Taxonomy.from_paths(levels, _yaml_paths(text, name, levels))
     taxonomy = Taxonomy.from_json(text, name)
@@ -64,7 +66,7 @@ def _yaml_paths(text: str, name: str, levels: Sequence[str]) -> list[tuple[str, 
         paths = []
         for path in _Tree(name, levels).paths(root, ()):
             paths.append(path)
-            if len(paths) > MAX_CLASSES:
+            if len(paths) > MAX_CLASSES:  # a few lines of YAML with aliases can expand without end
                 raise UserError(f"{name} holds more than {MAX_CLASSES:,} classes: name fewer.")
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())

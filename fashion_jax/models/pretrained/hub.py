@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fashion_jax.errors import first_line
+from fashion_jax.errors import first_line, how_to_install
 from fashion_jax.models.pretrained.tensors import Unsuitable
 
 PREFIX = "hf://"
@@ -34,9 +34,7 @@ def download(source: str, config: str, files: Sequence[str]) -> Path:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError as error:
-        raise Unsuitable(
-            f"but huggingface_hub is not installed: pip install 'fashion_jax[hub]', or {by_hand}"
-        ) from error
+        raise Unsuitable(f"but huggingface_hub is not installed: {how_to_install('hub')}, or {by_hand}") from error
     repository, revision = found["repository"], found["revision"]
     unreachable = _unreachable(repository, config, revision)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion_jax.errors import UserError, first_line
+from fashion_jax.errors import UserError, first_line, how_to_install
 from fashion_jax.serving.exports.folder import MODELS, Export, read_export, read_export_taxonomy
 from fashion_jax.serving.exports.graph import FEATURES, PATH, probabilities_name
 from fashion_jax.taxonomy import Taxonomy
@@ -22,13 +22,13 @@ _MODULES = {  # format -> module of this package that reads and writes it
     "savedmodel": "savedmodel",
     "tflite": "tflite",
 }
-_LIBRARIES = {  # format -> library -> what to install
-    "stablehlo": {"jax": "jax"},
-    "onnx": {"onnxruntime": "'fashion_jax[onnx]'"},
-    "savedmodel": {"tensorflow": "tensorflow"},
-    "tflite": {"ai_edge_litert": "'fashion_jax[tflite]'"},
+_LIBRARIES = {  # format -> library that runs it -> its extra; "" if this package always needs it
+    "stablehlo": {"jax": ""},
+    "onnx": {"onnxruntime": "onnx"},
+    "savedmodel": {"tensorflow": ""},
+    "tflite": {"ai_edge_litert": "tflite"},
 }
-_TO_WRITE = {"onnx": {"onnx": "'fashion_jax[onnx]'"}, "tflite": {"tensorflow": "tensorflow"}}
+_TO_WRITE = {"onnx": {"onnx": "onnx"}, "tflite": {"tensorflow": ""}}  # besides
 
 
 class ExportEngine:
@@ -130,7 +130,9 @@ def check_installed(name: str, *, to_write: bool = False) -> None:
         UserError: one is not.
     """
     libraries = _LIBRARIES[name] | (_TO_WRITE.get(name, {}) if to_write else {})
-    for library, wanted in libraries.items():
+    for library, extra in libraries.items():
         if importlib.util.find_spec(library) is None:
             what = "Writing" if to_write else "Loading"
-            raise UserError(f"{what} an export as {name} needs {library}, which is not installed: pip install {wanted}")
+            raise UserError(
+                f"{what} an export as {name} needs {library}, which is not installed: {how_to_install(extra)}."
+            )
