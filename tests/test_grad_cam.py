@@ -69,7 +69,7 @@ def maps_of(images, config, trunk, kernel, classes, heads=("sub",)):
     model = Classifier(trunk, {level: LinearHead(TAXONOMY.num_classes(level), norm=None) for level in heads}, {})
     params = {f"heads_{level}": {"logits": {"kernel": kernel, "bias": np.zeros(3, np.float32)}} for level in heads}
     mesh = create_mesh(jax.devices()[:1])
-    compute = jit_heat_maps(dataclasses.replace(create_program(config, TAXONOMY, mesh), model=model), mesh)
+    compute = jit_heat_maps(dataclasses.replace(create_program(config, TAXONOMY, mesh), model=model))
     return compute(params, {}, {"image": images, "classes": classes})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
-from jax.sharding import Mesh
 
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import image_shape
@@ -56,7 +55,7 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
         batch_size: images per batch; by default the run's, or its first multiple from 64 on.
     """
     size, state = trained.batch_size(batch_size), trained.state
-    compute = jit_heat_maps(trained.program, trained.mesh)
+    compute = jit_heat_maps(trained.program)
 
     def explain(images: np.ndarray, classes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = []
@@ -85,9 +84,9 @@ def map_words(trained: Trained) -> str:
     return words
 
 
-def jit_heat_maps(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
-    """Compiles `heat_maps` of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(partial(heat_maps, parts=parts), mesh)
+def jit_heat_maps(parts: StepParts) -> jax.stages.Wrapped:
+    """Jits `heat_maps` of (params, model_state, batch), see `jit_on_batches`."""
+    return jit_on_batches(heat_maps, parts)
 
 
 def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts: StepParts) -> dict[str, Array]:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-
-from fashion_jax.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    from fashion_jax.data.dataset import Split
 
 Levels = Mapping[str, np.ndarray]  # level -> float64 [classes]
 
@@ -74,11 +68,6 @@ def class_weights(counts: np.ndarray, kind: str, beta: float) -> np.ndarray:
     counts = np.asarray(counts, np.float64)
     weights = 1 / counts if kind == "inverse" else (1 - beta) / (1 - beta**counts)
     return weights / weights.mean()
-
-
-def class_counts(split: Split, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """Counts the images of each class, level -> int [classes]."""
-    return {level: split.counts(level, taxonomy.num_classes(level)) for level in split.labels}
 
 
 def _shifted(logits: Mapping[str, Array], shifts: Levels) -> dict[str, Array]:

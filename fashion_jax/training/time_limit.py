@@ -30,7 +30,6 @@ from fashion_jax.devices.compilation_cache import keeps_programs
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
 from fashion_jax.devices.processes import decided
 from fashion_jax.errors import UserError
-from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task, Terminal
@@ -223,7 +222,7 @@ class Planner:
     def _program(self, plan: Plan) -> Program:
         config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
         config.update(self._changes(plan))
-        counts = class_counts(split, self.dataset.taxonomy)
+        counts = split.class_counts(self.dataset.taxonomy)
         return create_program(config, self.dataset.taxonomy, self.mesh, num_images=len(split), counts=counts)
 
     def _guessed(self, plan: Plan, program: Program, state: TrainState) -> Measured:

@@ -35,7 +35,6 @@ from fashion_jax.errors import RunError, first_line
 from fashion_jax.scoring.early_stopping import is_exhausted
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.averaging import restart_average
-from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Outcome
@@ -354,7 +353,7 @@ def _warnings(
 
 def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
     """Yields what a user should know of the data before training on it; left_over images fill no batch."""
-    train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
+    train, validation = (dataset.splits[name].class_counts(dataset.taxonomy) for name in ("train", "validation"))
     notes = [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
     yield from (f"Note: {note}." for note in notes if note)
 
@@ -362,7 +361,7 @@ def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
 def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
     identity = identify(place.directory, config, dataset)
     num_images = len(dataset.splits["train"])
-    counts = class_counts(dataset.splits["train"], dataset.taxonomy)
+    counts = dataset.splits["train"].class_counts(dataset.taxonomy)
     small, whole = (
         Network(config.model.name, config.optimizer).image_cost(shape, config.batch_size)
         for shape in (shape_of(config.progressive.image_size), image_shape(config))
