@@ -62,7 +62,7 @@ from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.environment import code_digest, environment
-from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
+from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile, read_lines
 from fashion_jax.workdir.opening import check_workdir, opened
 from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path, page_path, report_path
 from fashion_jax.workdir.place import Place
@@ -393,10 +393,10 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
 def _open_metrics(start: _Start, step: int) -> MetricsFile:
     """Opens metrics.jsonl, cut off after a step, and tells the checkpoints the scores of its epochs."""
     path = metrics_path(start.workdir)
-    lines = decided("metrics", lambda: MetricsFile(path, step, writes=False).lines)
+    lines = decided("metrics", lambda: read_lines(path, step))
     check_epochs([line.get("epoch") for line in lines], start.schedule.position, path)
-    metrics_file = MetricsFile(path, step) if jax.process_index() == 0 else MetricsFile(path, step, False, lines)
-    start.checkpoints.set_scores(epoch_scores(metrics_file.lines, best_metric(start.config)))
+    metrics_file = MetricsFile(path, lines, writes=jax.process_index() == 0)
+    start.checkpoints.set_scores(epoch_scores(lines, best_metric(start.config)))
     return metrics_file
 
 
