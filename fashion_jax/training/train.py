@@ -63,9 +63,9 @@ from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.environment import code_digest, environment
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile, read_lines
+from fashion_jax.workdir.open_directory import OpenDirectory
 from fashion_jax.workdir.opening import check_workdir, opened
 from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path, page_path, report_path
-from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
@@ -109,8 +109,8 @@ def train_and_evaluate(
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
         stack.enter_context(opened(workdir, terminal.say, leads=jax.process_index() == 0))
-        place = stack.enter_context(Place(workdir))
-        stack.enter_context(place.blamed())
+        held = stack.enter_context(OpenDirectory(workdir))
+        stack.enter_context(held.blamed())
         with terminal.doing(Task("Reading the data")):
             dataset = load_dataset(config, is_divided=jax.process_count() > 1)
         if jax.process_count() > 1:
@@ -120,7 +120,7 @@ def train_and_evaluate(
         canvas = canvas_shape(config, image_shape(config))
         for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
-        start = _prepare(config, place, dataset, mesh, terminal)
+        start = _prepare(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
         return _resume(start, lost, changes)
@@ -358,8 +358,9 @@ def _notes(dataset: Dataset, left_over: int) -> Iterator[str]:
     yield from (f"Note: {note}." for note in notes if note)
 
 
-def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
-    identity = identify(place.directory, config, dataset)
+def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
+    workdir = held.directory
+    identity = identify(workdir, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = dataset.splits["train"].class_counts(dataset.taxonomy)
     small, whole = (
@@ -370,20 +371,20 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
     schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     program = create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts)
-    if not os.path.lexists(config_path(place.directory)):  # runs that earlier versions began go on
+    if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
         program.factors.check_order(program.abstract_state.params)
     return _Start(
         program=program,
-        workdir=place.directory,
+        workdir=workdir,
         dataset=dataset,
         schedule=schedule,
         checkpoints=Checkpoints(
-            checkpoints_path(place.directory),
+            checkpoints_path(workdir),
             config.checkpoint.keep,
             say=terminal.say,
             plan=SavePlan(schedule.is_scheduled, rollback_steps),
             identity=identity,
-            place=place,
+            workdir=held,
         ),
         identity=identity,
         terminal=terminal,

@@ -14,8 +14,8 @@ import numpy as np
 from fashion_jax.atomic import append_line, read_bytes, write_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.open_directory import OpenDirectory
 from fashion_jax.workdir.paths import events_path, metrics_path
-from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.reading import reading
 
 
@@ -83,8 +83,8 @@ class EventWriter:
     def __init__(self, workdir: Path):
         from clu import metric_writers
 
-        self._place = Place(workdir)  # TensorFlow opens no path that is not UTF-8
-        folder = events_path(self._place.path)
+        self._held = OpenDirectory(workdir)  # TensorFlow opens no path that is not UTF-8
+        folder = events_path(self._held.path)
         self._writers = {split: metric_writers.SummaryWriter(str(folder / split)) for split in ("train", "validation")}
 
     def write_config(self, step: int, config: str) -> None:
@@ -118,7 +118,7 @@ class EventWriter:
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
-        self._place.close()
+        self._held.close()
 
 
 def _tag(name: str) -> str:
