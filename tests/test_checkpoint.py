@@ -22,7 +22,7 @@ from fashion_jax.workdir.checkpoints import writer as checkpoint_writer
 from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
 from fashion_jax.workdir.checkpoints.step_folders import has_step
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan
-from fashion_jax.workdir.checkpoints.writer import CheckpointWriter, look_at
+from fashion_jax.workdir.checkpoints.writer import CheckpointWriter, check_complete
 from fashion_jax.workdir.open_directory import OpenDirectory
 from tests.steps import TAXONOMY, random_batch
 
@@ -212,7 +212,7 @@ def test_arrays_of_every_kind_are_found_after_a_save(tmp_path):
     digests["arrays"]["more"] = "float32[7,7] 0"
     (tmp_path / "checkpoints" / "1" / "digests" / "metadata").write_text(json.dumps(digests))
     with pytest.raises(Unusable, match=r"it has 309 of 310 arrays \(missing: float32\[7,7\]\)"):
-        look_at(tmp_path / "checkpoints" / "1", digests)
+        check_complete(tmp_path / "checkpoints" / "1", digests)
 
 
 @pytest.mark.parametrize("name", ["run [v2]", "a\\b", "*", "?", "[!a]", "Größe 尺寸", "~", "~root", "%41", "a:b", "#x"])

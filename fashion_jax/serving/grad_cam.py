@@ -20,7 +20,7 @@ from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
 from fashion_jax.devices.mesh import fetch, put_batch
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.step.losses import level_log_probs
 from fashion_jax.step.train_step import StepParts, jit_on_batches
 from fashion_jax.taxonomy import UNKNOWN
@@ -128,13 +128,13 @@ def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts:
     return heats
 
 
-def _apply(model: Classifier, variables: Mapping[str, Any], images: Array) -> tuple[dict[str, Array], Maps]:
+def _apply(model: MultiHeadModel, variables: Mapping[str, Any], images: Array) -> tuple[dict[str, Array], Maps]:
     """Returns the logits of images, and the tapped maps."""
     logits, state = model.apply(variables, images, train=False, mutable=["intermediates"])
     return logits, {path: x for path, (x,) in flatten_dict(state["intermediates"]).items()}
 
 
-def _trunk(model: Classifier, path: tuple[str, ...]) -> Any:
+def _trunk(model: MultiHeadModel, path: tuple[str, ...]) -> Any:
     """Returns the trunk in which a map is tapped."""
     return reduce(getattr, path[:-1], model)
 

@@ -17,11 +17,11 @@ from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.models.factors import Factors, merge
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step import guard
-from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient
+from fashion_jax.step.accumulation import Microbatches, Variables, loss_and_gradient
 from fashion_jax.step.averaging import next_average
 from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.step.global_norm import global_norm
@@ -61,7 +61,7 @@ class StepParts:
         model: the network.
         optimizer: the optimizer, with a learning rate of 1.
         factors: on the learning rates of the parameters.
-        balance: weights and shifts for rare classes.
+        balance: weights and logit adjustments for rare classes.
         num_images: images of an epoch; 0 if nothing is trained.
         shape: (height, width) of the images that are trained.
         mesh: the devices that batches are spread over.
@@ -69,7 +69,7 @@ class StepParts:
 
     config: ConfigDict
     taxonomy: Taxonomy
-    model: Classifier
+    model: MultiHeadModel
     optimizer: optax.GradientTransformation
     factors: Factors
     balance: ClassBalance
@@ -217,7 +217,9 @@ def _differentiate(
         dropout_key,
         loss_weights=config.loss_weights,
         masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
-        parts=Parts(config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1),
+        microbatches=Microbatches(
+            config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1
+        ),
     )
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
     return loss, logits, model_state, merge(grads, jax.tree.map(jnp.zeros_like, frozen)), labels
@@ -229,7 +231,7 @@ def compute_loss(
     model_state: Any,
     batch: Batch,
     key: Array,
-    model: Classifier,
+    model: MultiHeadModel,
     loss_weights: dict[str, Any],
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:

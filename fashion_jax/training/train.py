@@ -30,7 +30,7 @@ from fashion_jax.data.records.prepared_use import enlarged, misuse
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
-from fashion_jax.devices.processes import decided, meet
+from fashion_jax.devices.processes import barrier, decided
 from fashion_jax.errors import RunError, first_line
 from fashion_jax.scoring.early_stopping import is_exhausted
 from fashion_jax.scoring.metrics import epoch_scores
@@ -53,10 +53,9 @@ from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import has_results, outdate_report, write_results
 from fashion_jax.training.schedule import Resizing, Schedule
 from fashion_jax.training.sources import check_heads, checked_normalizations
-from fashion_jax.training.start_up import Compiling
-from fashion_jax.training.start_up import start as start_beside
+from fashion_jax.training.start_up import Compiling, start_beside
 from fashion_jax.training.time_limit import Planner
-from fashion_jax.training.time_plan import Network
+from fashion_jax.training.time_plan import CostModel
 from fashion_jax.training.watchdog import Watchdog, end_stalled
 from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
@@ -297,7 +296,7 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
         with run.terminal.doing(run.progress), run.watchdog.watching():
             state = _train(run, state, images)
     write_results(run, state)
-    meet("the results are written")  # by the first process, for which the others wait
+    barrier("the results are written")  # by the first process, for which the others wait
 
 
 def _step_functions(program: Program, schedule: Schedule) -> list[StepFn]:
@@ -364,7 +363,7 @@ def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Me
     num_images = len(dataset.splits["train"])
     counts = dataset.splits["train"].class_counts(dataset.taxonomy)
     small, whole = (
-        Network(config.model.name, config.optimizer).image_cost(shape, config.batch_size)
+        CostModel(config.model.name, config.optimizer).image_cost(shape, config.batch_size)
         for shape in (shape_of(config.progressive.image_size), image_shape(config))
     )
     resizing = Resizing(config.progressive.epochs, small / whole)

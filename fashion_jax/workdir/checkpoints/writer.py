@@ -97,7 +97,7 @@ class CheckpointWriter:
         with self._plain_errors():
             self._checkpointer.wait_until_finished()
             try:
-                look_at(self.held.path / str(step), digests)
+                check_complete(self.held.path / str(step), digests)
             except Exception:
                 self._remove(step)
                 raise
@@ -127,7 +127,7 @@ class CheckpointWriter:
             raise
 
 
-def look_at(folder: Path, digests: dict[str, Any]) -> None:
+def check_complete(folder: Path, digests: dict[str, Any]) -> None:
     """Checks that a checkpoint that has just been written is complete.
 
     It reads the digests, the index with the dtypes and shapes of the arrays, and the lengths of the files with their
