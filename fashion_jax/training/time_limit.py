@@ -23,7 +23,7 @@ from fashion_jax.config.combinations import batch_unit, fewest_epochs
 from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.cache_mode import cache_mode, free_device_memory, free_memory
-from fashion_jax.data.batches.pipeline import canvas_shape, open_images
+from fashion_jax.data.batches.pipeline import canvas_shape, stream_images
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import keeps_programs
@@ -297,12 +297,11 @@ class Planner:
 
     def _decode_seconds(self, plan: TimePlan) -> float:
         """Returns the seconds that an image takes to be read and decoded by one of the processes, all being at work."""
-        config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
-        config.data.cache = "none"
+        split, canvas = self.dataset.splits["train"], canvas_shape(self.config, plan.shape)
         order = np.random.default_rng(0).permutation(len(split))
         chunks = np.split(order, range(_DECODED, len(order), _DECODED))
         reached = [(time.monotonic(), 0)]  # times, and how many images were decoded by then
-        for pixels in open_images(split, config, plan.shape, self.mesh).batches(lambda: iter(chunks)):
+        for pixels in stream_images(split, canvas, self.config.data.resize).batches(lambda: iter(chunks)):
             reached.append((time.monotonic(), reached[-1][1] + len(pixels)))
             if reached[-1][0] - reached[0][0] >= self._timing_budget(_DECODING):
                 break
