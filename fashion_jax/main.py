@@ -77,7 +77,7 @@ def _train(arguments: list[str]) -> None:
     # Imported late, so that signals are watched for from the first tenth of a second on.
     from fashion_jax.devices.job import find_job
     from fashion_jax.devices.roll_call import call_roll
-    from fashion_jax.training.launch import launch
+    from fashion_jax.training.launch import launch, set_compiler_flags
 
     flags, overrides = parse(arguments)
     timeout = flags.initialization_timeout
@@ -88,6 +88,7 @@ def _train(arguments: list[str]) -> None:
         if job:
             call_roll(job, timeout, str(error))  # tells the others, who would wait
         raise
+    set_compiler_flags(config)
     if job is None:
         launch(config, workdir, began)
         return

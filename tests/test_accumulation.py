@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fashion_jax.devices.mesh import batch_sharding, check_batch_size, create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
-from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient
+from fashion_jax.step.accumulation import Microbatches, Variables, loss_and_gradient
 from fashion_jax.step.losses import soft_cross_entropy
 from tests.steps import build, random_batch
 
@@ -56,8 +56,8 @@ def test_loss_gradient_and_outputs_are_those_of_the_whole_batch():
         variables = Variables(params, jnp.asarray(0))
         arguments = (variables, {"x": rng.normal(size=(24, 5)), **targets}, jax.random.key(0))
         keywords = {"loss_weights": {"sub": 0.5}, "masses": {level: x.sum(-1) for level, x in targets.items()}}
-        whole = loss_and_gradient(compute, *arguments, **keywords, parts=Parts())
-        parts = loss_and_gradient(compute, *arguments, **keywords, parts=Parts(4, unit=2))
+        whole = loss_and_gradient(compute, *arguments, **keywords, microbatches=Microbatches())
+        parts = loss_and_gradient(compute, *arguments, **keywords, microbatches=Microbatches(4, unit=2))
     assert (int(whole[2]), int(parts[2])) == (1, 4)
     for i in (0, 1, 3):
         for a, b in zip(jax.tree.leaves(whole[i]), jax.tree.leaves(parts[i]), strict=True):
@@ -80,8 +80,8 @@ def test_parts_add_up_to_the_whole_batch_in_float64(config):
 @pytest.mark.parametrize("unit", [1, 2])
 def test_parts_are_put_together_again_in_order(unit):
     x = np.arange(24).reshape(12, 2)
-    parts = Parts(3, unit).split(x)
-    np.testing.assert_array_equal(Parts(3, unit).join(parts), x)
+    parts = Microbatches(3, unit).split(x)
+    np.testing.assert_array_equal(Microbatches(3, unit).join(parts), x)
     assert parts[1][:unit, 0].tolist() == [2 * unit + 2 * i for i in range(unit)]
     assert sorted(parts[:, :, 0].ravel().tolist()) == x[:, 0].tolist()
 
@@ -89,7 +89,7 @@ def test_parts_are_put_together_again_in_order(unit):
 def test_every_device_keeps_its_own_images():
     mesh = create_mesh()
     spread = NamedSharding(mesh, PartitionSpec(None, "batch"))
-    dealt = jax.jit(Parts(2).split, in_shardings=batch_sharding(mesh), out_shardings=spread)
+    dealt = jax.jit(Microbatches(2).split, in_shardings=batch_sharding(mesh), out_shardings=spread)
     program = dealt.lower(jax.ShapeDtypeStruct((32, 3), np.float32)).compile().as_text()
     assert not any(name in program for name in ("all-gather", "all-to-all", "collective-permute", "all-reduce"))
 

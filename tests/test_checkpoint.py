@@ -22,8 +22,8 @@ from fashion_jax.workdir.checkpoints import writer as checkpoint_writer
 from fashion_jax.workdir.checkpoints.digests import Unusable, digests_of
 from fashion_jax.workdir.checkpoints.step_folders import has_step
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan
-from fashion_jax.workdir.checkpoints.writer import CheckpointWriter, look_at
-from fashion_jax.workdir.place import Place
+from fashion_jax.workdir.checkpoints.writer import CheckpointWriter, check_complete
+from fashion_jax.workdir.open_directory import OpenDirectory
 from tests.steps import TAXONOMY, random_batch
 
 
@@ -212,7 +212,7 @@ def test_arrays_of_every_kind_are_found_after_a_save(tmp_path):
     digests["arrays"]["more"] = "float32[7,7] 0"
     (tmp_path / "checkpoints" / "1" / "digests" / "metadata").write_text(json.dumps(digests))
     with pytest.raises(Unusable, match=r"it has 309 of 310 arrays \(missing: float32\[7,7\]\)"):
-        look_at(tmp_path / "checkpoints" / "1", digests)
+        check_complete(tmp_path / "checkpoints" / "1", digests)
 
 
 @pytest.mark.parametrize("name", ["run [v2]", "a\\b", "*", "?", "[!a]", "Größe 尺寸", "~", "~root", "%41", "a:b", "#x"])
@@ -231,8 +231,8 @@ def test_a_directory_that_has_been_moved_ends_the_run(tmp_path, said, moved, rep
     """The run ends at the next save, even while another is under way; nothing is created in the old place."""
     run, there = tmp_path / "run", tmp_path / "there"
     run.mkdir()
-    with Place(run) as place:
-        checkpoints = Checkpoints(run / "checkpoints", keep=2, say=said.append, place=place)
+    with OpenDirectory(run) as workdir:
+        checkpoints = Checkpoints(run / "checkpoints", keep=2, say=said.append, workdir=workdir)
         checkpoints.save_now(1, small_state(1))
         checkpoints.save(2, small_state(2))
         (tmp_path / moved).rename(there)
@@ -248,13 +248,13 @@ def test_a_directory_that_has_been_moved_ends_the_run(tmp_path, said, moved, rep
 
 def test_a_deleted_directory_is_not_made_again(tmp_path, said):
     (tmp_path / "run").mkdir()
-    with Place(tmp_path / "run") as place:
-        checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", keep=2, say=said.append, place=place)
+    with OpenDirectory(tmp_path / "run") as workdir:
+        checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", keep=2, say=said.append, workdir=workdir)
         checkpoints.save_now(1, small_state(1))
         shutil.rmtree(tmp_path / "run")
         with pytest.raises(RunError, match="has been moved, deleted or replaced"):
             checkpoints.save_now(2, small_state(2))
-        with pytest.raises(RunError, match="has been moved, deleted or replaced"), place.blamed():
+        with pytest.raises(RunError, match="has been moved, deleted or replaced"), workdir.blamed():
             (tmp_path / "run" / "metrics.jsonl").open("a")
         checkpoints.close()
     assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.models import resnet, vgg
 from fashion_jax.models.batch_norm import BatchNorm
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.models.heads import LinearHead
 from fashion_jax.models.layers import tapped
 from fashion_jax.predict import main
@@ -66,10 +66,10 @@ def images():
 
 
 def maps_of(images, config, trunk, kernel, classes, heads=("sub",)):
-    model = Classifier(trunk, {level: LinearHead(TAXONOMY.num_classes(level), norm=None) for level in heads}, {})
+    model = MultiHeadModel(trunk, {level: LinearHead(TAXONOMY.num_classes(level), norm=None) for level in heads}, {})
     params = {f"heads_{level}": {"logits": {"kernel": kernel, "bias": np.zeros(3, np.float32)}} for level in heads}
     mesh = create_mesh(jax.devices()[:1])
-    compute = jit_heat_maps(dataclasses.replace(create_program(config, TAXONOMY, mesh), model=model), mesh)
+    compute = jit_heat_maps(dataclasses.replace(create_program(config, TAXONOMY, mesh), model=model))
     return compute(params, {}, {"image": images, "classes": classes})
 
 

@@ -1,5 +1,6 @@
 """Training from Python: the command's program, which resumes, and leaves the process as it was."""
 
+import os
 import shutil
 import signal
 import threading
@@ -7,6 +8,8 @@ import threading
 import pytest
 
 from fashion_jax.errors import UserError
+from fashion_jax.main import main
+from fashion_jax.training import launch
 from fashion_jax.training.launch import check, train
 from tests.run_files import without_timing
 from tests.shop import write_image
@@ -66,6 +69,24 @@ def test_what_would_have_no_effect_or_the_wrong_one_is_refused_in_a_new_run(
         check(tiny_config, tmp_path / "run")
     (tmp_path / "config.json").touch()  # an earlier version has begun the run
     check(tiny_config, tmp_path)
+
+
+def test_a_deterministic_run_sets_the_flags_of_the_compiler_and_its_check_does_not(tiny_config, tmp_path, monkeypatch):
+    def launched(config, *_):
+        assert config.deterministic
+        found.append(os.environ["XLA_FLAGS"])
+        return [{}]
+
+    found, tiny_config.deterministic = [], True
+    monkeypatch.setattr(launch, "launch", launched)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")
+    check(tiny_config, tmp_path / "run")
+    assert os.environ["XLA_FLAGS"] == "--xla_of_the_user=1"
+    train(tiny_config, tmp_path / "run")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")
+    assert main(["--config", "smoke", "--config.deterministic=true", f"--workdir={tmp_path / 'run'}"]) == 0
+    assert all(flags.startswith("--xla_of_the_user=1 --xla_gpu_deterministic_ops=true") for flags in found)
+    assert len(found) == 2
 
 
 def test_a_remote_store_is_no_folder(tiny_config):

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from fashion_jax.errors import UserError
-from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
+from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile, read_lines
 
 
 def write_lines(path, *steps: int, end: str = "") -> None:
@@ -22,17 +22,17 @@ def steps(path) -> list[int]:
 
 def test_lines_are_appended_and_read_again(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    file = MetricsFile(path, 0)
+    file = MetricsFile(path, [])
     for step in (10, 20):
         file.append({"step": step, "loss": 0.1 + 0.2, "timing": {"seconds": 1.5}})
     assert path.read_text().count("\n") == 2
-    assert MetricsFile(path, 20).lines == file.lines
+    assert read_lines(path) == file.lines
     assert file.lines[1] == {"step": 20, "loss": 0.1 + 0.2, "timing": {"seconds": 1.5}}
 
 
 def test_values_that_are_not_finite_are_null(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    MetricsFile(path, 0).append({"step": 1, "a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.0})
+    MetricsFile(path, []).append({"step": 1, "a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.0})
     assert path.read_text() == '{"step": 1, "a": null, "b": null, "c": null, "d": 0.0}\n'
 
 
@@ -41,7 +41,7 @@ def test_a_half_written_last_line_is_cut_off(tmp_path, end):
     path = tmp_path / "metrics.jsonl"
     write_lines(path, 10, 20, end=end)
     path.write_bytes(path.read_bytes()[: -1 if "\u00f6" in end else None])  # within a character
-    file = MetricsFile(path, 30)
+    file = MetricsFile(path, read_lines(path))
     assert steps(path) == [line["step"] for line in file.lines] == [10, 20]
     file.append({"step": 30})
     assert steps(path) == [10, 20, 30]
@@ -50,16 +50,19 @@ def test_a_half_written_last_line_is_cut_off(tmp_path, end):
 def test_lines_after_the_last_step_are_cut_off(tmp_path):
     path = tmp_path / "metrics.jsonl"
     write_lines(path, 10, 20, 30)
-    assert [line["step"] for line in MetricsFile(path, 20).lines] == [10, 20]
-    assert steps(path) == [10, 20]
-    assert MetricsFile(path, 0).lines == [] and path.read_text() == ""
+    assert [line["step"] for line in read_lines(path)] == steps(path) == [10, 20, 30]
+    file = MetricsFile(path, read_lines(path, 20))
+    assert [line["step"] for line in file.lines] == steps(path) == [10, 20]
+    file.cut_after(10)
+    assert [line["step"] for line in file.lines] == steps(path) == [10]
+    assert MetricsFile(path, read_lines(path, 0)).lines == [] and path.read_text() == ""
 
 
 def test_a_file_that_is_right_is_not_touched(tmp_path):
     path = tmp_path / "metrics.jsonl"
     write_lines(path, 10, 20)
     before = path.stat()
-    MetricsFile(path, 20)
+    MetricsFile(path, read_lines(path, 20)).cut_after(20)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -67,7 +70,7 @@ def test_only_one_process_writes(tmp_path):
     path = tmp_path / "metrics.jsonl"
     write_lines(path, 10, 20, end="{")
     before = path.read_bytes()
-    file = MetricsFile(path, 10, writes=False)
+    file = MetricsFile(path, read_lines(path, 10), writes=False)
     file.append({"step": 20, "loss": math.nan})
     assert file.lines == [{"step": 10, "loss": 0.1}, {"step": 20, "loss": None}]
     assert path.read_bytes() == before
@@ -78,7 +81,7 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     write_lines(path, 10, end=line + "\n")
     with pytest.raises(UserError, match=r"Line 2 of .*metrics\.jsonl is damaged"):
-        MetricsFile(path, 20)
+        read_lines(path)
 
 
 def events_of(workdir, split: str) -> EventAccumulator:

@@ -10,7 +10,7 @@ import pytest
 
 from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
-from fashion_jax.models.classifier import Classifier, create_model
+from fashion_jax.models.classifier import MultiHeadModel, create_model
 from fashion_jax.models.heads import LinearHead, ParentCondition
 from fashion_jax.step.class_balance import NO_BALANCE
 from fashion_jax.step.program import create_program
@@ -32,9 +32,9 @@ class Mean(nn.Module):
         return x.mean(axis=(1, 2))
 
 
-def make(conditioned: list[str]) -> Classifier:
+def make(conditioned: list[str]) -> MultiHeadModel:
     heads = {level: LinearHead(size, norm=None) for level, size in SIZES.items()}
-    return Classifier(Mean(), heads, {level: ParentCondition(SIZES[level]) for level in conditioned})
+    return MultiHeadModel(Mean(), heads, {level: ParentCondition(SIZES[level]) for level in conditioned})
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from configs import default
 from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.models.batch_norm import BatchNorm
-from fashion_jax.models.classifier import Classifier, create_model
+from fashion_jax.models.classifier import MultiHeadModel, create_model
 from fashion_jax.models.factors import Factors
 from fashion_jax.models.heads import MainHead, SubHead
 from fashion_jax.models.resnet import create_resnet
@@ -167,7 +167,7 @@ def _optimizer(case):
 def _model_without_dropout(case):
     trunk = (create_resnet if case.trunk == "resnet34" else create_vgg)(case.trunk, norm=BatchNorm)
     heads = {"main": MainHead, "sub": partial(SubHead, dropout=0.0)}
-    return Classifier(
+    return MultiHeadModel(
         trunk, {level: heads[head](inputs.NUM_CLASSES[level], BatchNorm) for level, head in case.heads}, {}
     )
 

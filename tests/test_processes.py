@@ -39,7 +39,7 @@ with processes.failing_together(lambda: None):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         keep_cache_if_shared()
         assert keeps_programs() == is_kept
-    processes.meet("all are there")
+    processes.barrier("all are there")
     if index == int(sys.argv[3]):
         os._exit(9)
     time.sleep(60)
@@ -79,7 +79,7 @@ assert "it cannot be read here" in said[-1], said
 checkpoints.discard_after(1)
 assert checkpoints.best_step == 1
 checkpoints.close()
-processes.meet("end")
+processes.barrier("end")
 """
 
 

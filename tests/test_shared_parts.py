@@ -17,7 +17,7 @@ from fashion_jax.serving.shared_parts import (
     shared_part_size,
     wait_for_parts,
 )
-from fashion_jax.serving.sharing import Place
+from fashion_jax.serving.sharing import ProcessIndex
 from fashion_jax.serving.table_files import write_table
 from fashion_jax.serving.tally import Tally
 from tests.clock import Clock
@@ -30,7 +30,7 @@ SETTINGS = {"part_size": 10, "step": 7, "costs": None}
 @pytest.mark.parametrize("count", [0, 1, 7, 40])
 def test_each_part_is_in_one_share(count, processes):
     parts = [Part(number, 0, 1, "") for number in range(count)]
-    shares = [share_of(parts, Place(index, processes)) for index in range(processes)]
+    shares = [share_of(parts, ProcessIndex(index, processes)) for index in range(processes)]
     assert [part for share in shares for part in share] == parts
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -77,10 +77,10 @@ def test_the_table_of_the_parts_is_that_of_all_rows(tmp_path, name):
     folder.mkdir()
     path.symlink_to("3f9a")  # whose name says no format
     for index in range(3):  # each as if it had planned before the others have written
-        plan = plan_parts(inputs, folder, SETTINGS, Place())
-        mine = share_of(plan.parts, Place(index, 3))
+        plan = plan_parts(inputs, folder, SETTINGS, ProcessIndex())
+        mine = share_of(plan.parts, ProcessIndex(index, 3))
         write_parts(folder, mine, inputs, lambda _, items: map(answer, items), table, plan.settings)
-    plan = plan_parts(inputs, folder, SETTINGS, Place())
+    plan = plan_parts(inputs, folder, SETTINGS, ProcessIndex())
     assert not plan.mine
     wait_for_parts(folder, plan.parts)
     found = tally()

@@ -19,7 +19,7 @@ import pytest
 from fashion_jax import predict
 from fashion_jax.command_line import add_distributed
 from fashion_jax.errors import RunError, UserError
-from fashion_jax.serving.sharing import Place, check_folder, difference, of_all, share_of_images, shared
+from fashion_jax.serving.sharing import ProcessIndex, check_folder, difference, of_all, share_of_images, shared
 from tests.conftest import ROOT
 from tests.shop import write_image
 
@@ -44,7 +44,7 @@ def job_of_one(no_job, monkeypatch):
 def test_each_image_is_in_one_share_of_whole_batches(count, size, processes):
     seen = []
     for index in range(processes):
-        share = share_of_images(count, size, Place(index, processes))
+        share = share_of_images(count, size, ProcessIndex(index, processes))
         rows = list(range(count))[share]
         assert rows and share.start % size == 0, "each process computes something, at the beginning of a batch"
         seen += rows if index == 0 or share.start else []
@@ -66,7 +66,7 @@ def test_who_differs_in_what_is_told():
 
 
 def test_the_file_by_which_a_folder_is_checked_does_not_stay(tmp_path, monkeypatch):
-    check_folder(Place(), "--output", tmp_path)
+    check_folder(ProcessIndex(), "--output", tmp_path)
     assert not any(tmp_path.iterdir())
 
     def fail(*_):
@@ -75,7 +75,7 @@ def test_the_file_by_which_a_folder_is_checked_does_not_stay(tmp_path, monkeypat
 
     monkeypatch.setattr("fashion_jax.serving.sharing.exchange", fail)
     with pytest.raises(RunError, match="is gone"):
-        check_folder(Place(0, 2), "--output", tmp_path)
+        check_folder(ProcessIndex(0, 2), "--output", tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -85,7 +85,7 @@ def test_without_launcher_there_is_no_job(no_job):
     with pytest.raises(UserError, match="JAX_COORDINATOR_ADDRESS"), shared(parser.parse_args(["--distributed"]), list):
         pass
     with shared(parser.parse_args([]), lambda: "checked") as found:
-        assert found == (Place(0, 1), "checked")
+        assert found == (ProcessIndex(0, 1), "checked")
 
 
 @pytest.mark.parametrize(

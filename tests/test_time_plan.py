@@ -22,9 +22,9 @@ from fashion_jax.training.time_plan import (
     FEWEST_STEPS,
     SMALLEST_BATCH,
     Candidates,
-    Measured,
-    Network,
-    Plan,
+    CostModel,
+    TimePlan,
+    Timings,
     Work,
     batch_sizes_of,
     choose,
@@ -50,7 +50,7 @@ WORK = Work(
     num_processes=1,
     free_memory=math.inf,
     keeps_programs=True,
-    network=Network("resnet34", "sgd"),
+    costs=CostModel("resnet34", "sgd"),
 )
 STREAMED = dataclasses.replace(WORK, most_cached=0, most_cached_validation=0)
 LIMITS = (300, 900, 2400, 14_400)
@@ -60,9 +60,9 @@ def candidates(batch_size=64, unit=1, own=(64, 64), fewest_epochs=1) -> Candidat
     return Candidates(shapes_of(own, 92 * 92, 32, None), batch_sizes_of(batch_size, unit), fewest_epochs)
 
 
-def measured(images_per_second: float) -> Measured:
+def measured(images_per_second: float) -> Timings:
     train = 1 / images_per_second
-    return Measured(Plan((64, 64), 8, 64), train, train / 2, 1 / 5000, compilation=30, tracing=5, step_bytes=4000)
+    return Timings(TimePlan((64, 64), 8, 64), train, train / 2, 1 / 5000, compilation=30, tracing=5, step_bytes=4000)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_a_plan_fills_the_time_and_leaves_some_for_delays(limit, images_per_seco
 
 
 def test_the_seconds_of_a_plan_are_added_up():
-    plan, validation = Plan((64, 64), 8, 64), 63 * 64 / 200  # 4,000 images fill 63 batches
+    plan, validation = TimePlan((64, 64), 8, 64), 63 * 64 / 200  # 4,000 images fill 63 batches
     epoch = 406 * 64 / 100 + validation + 0.6  # 406 steps, and a checkpoint
     start = 4 + 5 + 30 + 30_000 / 5000
     assert seconds_of(plan, measured(100), WORK) == pytest.approx(start + 8 * epoch + validation + 13)
 
 
 def test_images_that_are_streamed_are_decoded_in_every_epoch_and_by_all_processes():
-    plan, decoding = Plan((64, 64), 8, 64), 30_000 / 5000
+    plan, decoding = TimePlan((64, 64), 8, 64), 30_000 / 5000
     once, always = (seconds_of(plan, measured(100), work) for work in (WORK, STREAMED))
     validation = 4_000 / 5000  # which the last pass at the end decodes once more
     assert always - once == pytest.approx(7 * decoding + validation)
@@ -105,7 +105,7 @@ def test_images_that_are_streamed_are_decoded_in_every_epoch_and_by_all_processe
 
 
 def test_what_is_kept_is_decoded_once_by_each_process_or_on_devices_by_one():
-    plan, train, validation = Plan((64, 64), 8, 64), 26_000 / 5000, 4_000 / 5000
+    plan, train, validation = TimePlan((64, 64), 8, 64), 26_000 / 5000, 4_000 / 5000
     four = dataclasses.replace(WORK, num_processes=4)
     assert four.decoding(plan, 1 / 5000) == pytest.approx((train + validation / 4, 0, 0))
     on_devices = dataclasses.replace(four, most_on_devices=math.inf)
@@ -116,14 +116,14 @@ def test_what_is_kept_is_decoded_once_by_each_process_or_on_devices_by_one():
 
 def test_a_vgg_rounds_its_maps_down_and_a_resnet_up():
     growth = {
-        name: Network(name, "sgd").image_cost((44, 44), 10**9) / Network(name, "sgd").image_cost((36, 36), 10**9)
+        name: CostModel(name, "sgd").image_cost((44, 44), 10**9) / CostModel(name, "sgd").image_cost((36, 36), 10**9)
         for name in ("vgg16", "resnet34")
     }
     assert growth["resnet34"] < 1.2 < (44 / 36) ** 2 < growth["vgg16"] + 0.05
 
 
 def test_a_compiled_plan_is_compiled_again_unless_programs_are_kept():
-    plan, speed = Plan((64, 64), 8, 64), measured(100)
+    plan, speed = TimePlan((64, 64), 8, 64), measured(100)
     new = seconds_of(plan, speed, WORK)
     assert new - seconds_of(plan, speed, WORK, plan) == pytest.approx(30)
     assert seconds_of(plan, speed, dataclasses.replace(WORK, keeps_programs=False), plan) == new
@@ -158,10 +158,10 @@ def test_more_time_is_expected_to_reach_a_lower_error():
 
 @pytest.mark.parametrize(("optimizer", "least", "most"), [("sgd", 1.1, 1.4), ("muon", 1.8, 2.0)])
 def test_a_step_of_muon_takes_nearly_as_long_for_half_of_the_images(optimizer, least, most):
-    work, speed = dataclasses.replace(WORK, network=Network("resnet34", optimizer)), measured(100)
+    work, speed = dataclasses.replace(WORK, costs=CostModel("resnet34", optimizer)), measured(100)
 
     def epoch(batch_size: int) -> float:
-        long, short = (seconds_of(Plan((48, 48), epochs, batch_size), speed, work) for epochs in (101, 1))
+        long, short = (seconds_of(TimePlan((48, 48), epochs, batch_size), speed, work) for epochs in (101, 1))
         return (long - short) / 100 - 4000 * speed.evaluate * (48 / 64) ** 2
 
     assert least < epoch(32) / epoch(64) < most
@@ -203,7 +203,9 @@ def test_a_time_that_is_too_short_is_refused_with_the_time_that_is_needed():
     with pytest.raises(UserError, match=r"3 epochs .* raise it, lower warmup_epochs"):
         choose(candidates(fewest_epochs=3), measured(85), WORK, limit=90, elapsed=20)
     with pytest.raises(UserError, match="3 epochs"):  # of a plan that was timed, less is enough to refuse it
-        choose(candidates(fewest_epochs=3), measured(85), WORK, limit=150, elapsed=20, compiled=Plan((32, 32), 3, 64))
+        choose(
+            candidates(fewest_epochs=3), measured(85), WORK, limit=150, elapsed=20, compiled=TimePlan((32, 32), 3, 64)
+        )
 
 
 def test_a_compiled_plan_stays_if_it_still_suits():
@@ -211,7 +213,7 @@ def test_a_compiled_plan_stays_if_it_still_suits():
     plan = choose(candidates(), first, WORK, limit=900, elapsed=30)
     saved = first.compilation
 
-    def second(factor: float) -> Plan:
+    def second(factor: float) -> TimePlan:
         slower = first._replace(train=factor * first.train, evaluate=factor * first.evaluate)
         return choose(candidates(), slower, WORK, limit=900, elapsed=30 + saved, compiled=plan)
 
@@ -224,7 +226,7 @@ def test_a_compiled_plan_stays_if_it_still_suits():
 
 def test_only_the_epochs_change_where_that_fills_the_time():
     """The time of other sizes is a guess, by what a ResNet-34 takes on a CPU."""
-    speed, plan = measured(85), Plan((32, 32), 3, 64)
+    speed, plan = measured(85), TimePlan((32, 32), 3, 64)
     other = choose(candidates(), speed, WORK, limit=7200, elapsed=30, compiled=plan)
     assert other.num_epochs > 3 and other._replace(num_epochs=3) == plan
 
@@ -244,9 +246,9 @@ def test_shapes_keep_the_aspect_ratio_and_fit_the_canvas():
 def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path, monkeypatch, capsys):
     measured = []
 
-    def chosen(_: Candidates, times: Measured, *__: object, **___: object) -> Plan:
+    def chosen(_: Candidates, times: Timings, *__: object, **___: object) -> TimePlan:
         measured.append(times)
-        return Plan((32, 32), 2, 16)  # whose programs other tests compile too
+        return TimePlan((32, 32), 2, 16)  # whose programs other tests compile too
 
     monkeypatch.setattr(time_limit, "choose", chosen)
     tiny_config.time_limit, tiny_config.num_epochs = "10s", 7
@@ -263,7 +265,7 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path
 
 
 def test_small_images_save_less_time_than_pixels_since_a_step_costs_something_too():
-    small, large = (Network("resnet34", "sgd").image_cost((side, side), 32) for side in (32, 64))
+    small, large = (CostModel("resnet34", "sgd").image_cost((side, side), 32) for side in (32, 64))
     assert 0.25 < small / large < 0.5  # 204 and 81 images/s were measured with configs/best_catalogue.py
 
 

@@ -83,6 +83,10 @@ class Split:
         labels = self.labels[level]
         return np.bincount(labels[labels != UNKNOWN], minlength=num_classes)
 
+    def class_counts(self, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+        """Counts the images of each class at each level, level -> int [classes]; see `counts`."""
+        return {level: self.counts(level, taxonomy.num_classes(level)) for level in self.labels}
+
     def picture(self, i: int) -> str | io.BytesIO:
         """Returns what Pillow opens to show image i: a path or an open file."""
         return self.files.picture(i) if isinstance(self.files, RecordNames) else self.files[i]

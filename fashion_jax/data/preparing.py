@@ -17,7 +17,7 @@ from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_
 from fashion_jax.command_line import folder_of_flag
 from fashion_jax.config.loading import config_to_json, read_config
 from fashion_jax.data.batches.image_stores import Images
-from fashion_jax.data.batches.pipeline import canvas_shape, open_images
+from fashion_jax.data.batches.pipeline import canvas_shape, stream_images
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding.decode import DECODER
 from fashion_jax.data.records.prepared_index import (
@@ -218,8 +218,7 @@ def write_shard(shard: Shard) -> int:
 
     split = _dataset(shard.config, shard.folder).splits[shard.split].part(slice(shard.start, shard.stop))
     config = read_config(shard.config, "--config")
-    config.data.cache = "none"
-    images = open_images(split, config, shard.shape)
+    images = stream_images(split, canvas_shape(config, shard.shape), config.data.resize)
     with replacing(shard.file) as temporary:
         writer = ArrayRecordWriter(str(temporary), _OPTIONS)
         try:

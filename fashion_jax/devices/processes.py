@@ -113,7 +113,7 @@ def decided(name: str, answer: Callable[[], Any]) -> Any:
     return exchange(name, answer() if is_first else None, lambda answers: answers[0])
 
 
-def meet(name: str) -> None:
+def barrier(name: str) -> None:
     """Waits until all processes of the run have called this; `name` is that of a question, see exchange."""
     exchange(name, None, lambda _: None)
 
@@ -165,7 +165,7 @@ def reached(step: int) -> None:
     _step = step
 
 
-def laggards() -> str:
+def stragglers() -> str:
     """Returns the end of a sentence about a run that hangs: which processes are behind the others, if any."""
     client = _client()
     if client is None:

@@ -28,7 +28,7 @@ from fashion_jax.taxonomy import Taxonomy
 _FEW_DEVICES = 16
 
 
-class Classifier(nn.Module):
+class MultiHeadModel(nn.Module):
     """A trunk shared by the heads of several label levels.
 
     Attributes:
@@ -72,7 +72,7 @@ class Classifier(nn.Module):
 
 def create_model(
     config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None, factors: Factors = NO_FACTORS
-) -> Classifier:
+) -> MultiHeadModel:
     """Creates the model of a checked config, with the taxonomy's numbers of classes.
 
     Args:
@@ -94,7 +94,7 @@ def create_model(
     conditions: dict[str, nn.Module] = {level: ParentCondition(taxonomy.num_classes(level)) for level in conditioned}
     are_small = config.model.name not in VGGS and {*names.values()} <= {"main", "sub"}
     is_whole = are_small and config.batch_norm == "global" and 1 < num_devices <= _FEW_DEVICES
-    return Classifier(
+    return MultiHeadModel(
         trunk=_create_trunk(config, norm),
         heads=heads,
         conditions=conditions,

@@ -21,7 +21,7 @@ from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.exports.folder import is_export, read_export
-from fashion_jax.serving.sharing import Place, check_same, of_all, share_of_images, share_size, shared
+from fashion_jax.serving.sharing import ProcessIndex, check_same, of_all, share_of_images, share_size, shared
 from fashion_jax.terminal import doing, silent
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
@@ -192,7 +192,7 @@ class _Run:
 
 
 def _predicted(
-    workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides, place: Place
+    workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides, place: ProcessIndex
 ) -> _Run:
     from fashion_jax.config.loading import image_shape
     from fashion_jax.data.batches.pipeline import open_images
@@ -230,7 +230,7 @@ def _predicted(
 
 
 def _loaded(
-    workdir: Path, flags: argparse.Namespace, overrides: Overrides, place: Place
+    workdir: Path, flags: argparse.Namespace, overrides: Overrides, place: ProcessIndex
 ) -> tuple[Trained | EvaluatedExport, Trained | EvaluatedExport]:
     """Returns a run or an export, and the same compiled for its batches; all processes must have the same one."""
     from fashion_jax.serving.exports.evaluated import load_evaluated

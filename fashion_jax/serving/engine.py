@@ -80,7 +80,7 @@ class RunEngine:
         self.batch_size = trained.batch_size(batch_size)
         self.temperatures: Mapping[str, float] = dict(temperatures or {})
         self._log_probs = _Programs(trained.program.eval_step, trained)
-        self._features = _Programs(jit_embed_step(trained.program, trained.mesh), trained)
+        self._features = _Programs(jit_embed_step(trained.program), trained)
 
     @property
     def taxonomy(self) -> Taxonomy:

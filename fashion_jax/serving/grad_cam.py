@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
-from jax.sharding import Mesh
 
 from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
 from fashion_jax.devices.mesh import fetch, put_batch
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.step.losses import level_log_probs
 from fashion_jax.step.train_step import StepParts, jit_on_batches
 from fashion_jax.taxonomy import UNKNOWN
@@ -56,7 +55,7 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
         batch_size: images per batch; by default the run's, or its first multiple from 64 on.
     """
     size, state = trained.batch_size(batch_size), trained.state
-    compute = jit_heat_maps(trained.program, trained.mesh)
+    compute = jit_heat_maps(trained.program)
 
     def explain(images: np.ndarray, classes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = []
@@ -85,9 +84,9 @@ def map_words(trained: Trained) -> str:
     return words
 
 
-def jit_heat_maps(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
-    """Compiles `heat_maps` of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(partial(heat_maps, parts=parts), mesh)
+def jit_heat_maps(parts: StepParts) -> jax.stages.Wrapped:
+    """Jits `heat_maps` of (params, model_state, batch), see `jit_on_batches`."""
+    return jit_on_batches(heat_maps, parts)
 
 
 def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts: StepParts) -> dict[str, Array]:
@@ -129,13 +128,13 @@ def heat_maps(params: Any, model_state: Any, batch: Mapping[str, Any], *, parts:
     return heats
 
 
-def _apply(model: Classifier, variables: Mapping[str, Any], images: Array) -> tuple[dict[str, Array], Maps]:
+def _apply(model: MultiHeadModel, variables: Mapping[str, Any], images: Array) -> tuple[dict[str, Array], Maps]:
     """Returns the logits of images, and the tapped maps."""
     logits, state = model.apply(variables, images, train=False, mutable=["intermediates"])
     return logits, {path: x for path, (x,) in flatten_dict(state["intermediates"]).items()}
 
 
-def _trunk(model: Classifier, path: tuple[str, ...]) -> Any:
+def _trunk(model: MultiHeadModel, path: tuple[str, ...]) -> Any:
     """Returns the trunk in which a map is tapped."""
     return reduce(getattr, path[:-1], model)
 

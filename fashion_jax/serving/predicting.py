@@ -47,7 +47,7 @@ from fashion_jax.serving.shared_parts import (
     plan_parts,
     wait_for_parts,
 )
-from fashion_jax.serving.sharing import Place, check_folder, check_same, shared
+from fashion_jax.serving.sharing import ProcessIndex, check_folder, check_same, shared
 from fashion_jax.serving.table_files import write_table
 from fashion_jax.terminal import doing, silent
 from fashion_jax.workdir.files import check_has_checkpoint
@@ -221,7 +221,7 @@ class _Shared(NamedTuple):
     parts: Sequence[Part]
 
 
-def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs, place: Place) -> _Shared:
+def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs, place: ProcessIndex) -> _Shared:
     """Predicts this process's share of the parts, while others predict theirs; process 0 joins them to one table."""
     folder = Path(flags.output) if is_job(flags.output) else parts_beside(Path(flags.output))
     with folder_of_flag("--output", folder if place.leads else None), _locked_by_first(folder, place):
@@ -246,7 +246,7 @@ def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
 
 
 @contextlib.contextmanager
-def _locked_by_first(folder: Path, place: Place) -> Iterator[None]:
+def _locked_by_first(folder: Path, place: ProcessIndex) -> Iterator[None]:
     """Holds the lock of a folder of parts in process 0, for all processes."""
     if not place.leads:
         yield

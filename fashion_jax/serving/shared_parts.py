@@ -14,7 +14,7 @@ from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.errors import RunError
 from fashion_jax.serving.jobs import PART_SIZE, Part, check_settings, find_parts, missing_parts, read_rows
 from fashion_jax.serving.predictions import PredictionTable
-from fashion_jax.serving.sharing import Place, check_same
+from fashion_jax.serving.sharing import ProcessIndex, check_same
 from fashion_jax.serving.table_files import write_table
 from fashion_jax.serving.tally import Tally
 
@@ -50,18 +50,18 @@ def shared_part_size(count: int, processes: int, batch_size: int) -> int:
     return max(min(batches // (_PARTS_EACH * processes), PART_SIZE // batch_size), 1) * batch_size
 
 
-def agreed_part_size(size: int, count: int, place: Place, batch_size: int) -> int:
+def agreed_part_size(size: int, count: int, place: ProcessIndex, batch_size: int) -> int:
     """Returns the size of the parts that process 0 goes by: `size`, or if that is 0 the `shared_part_size`."""
     return int(decided("part size", lambda: size or shared_part_size(count, place.count, batch_size)))
 
 
-def share_of(parts: Sequence[Part], place: Place) -> Sequence[Part]:
+def share_of(parts: Sequence[Part], place: ProcessIndex) -> Sequence[Part]:
     """Returns the parts of a process: consecutive ones, as many as those of another one, or one more or less."""
     first, end = (len(parts) * index // place.count for index in (place.index, place.index + 1))
     return parts[first:end]
 
 
-def plan_parts(inputs: Iterable[Input], folder: Path, settings: dict[str, Any], place: Place) -> Plan:
+def plan_parts(inputs: Iterable[Input], folder: Path, settings: dict[str, Any], place: ProcessIndex) -> Plan:
     """Divides the parts that are not done among the processes, which must have the same settings.
 
     Raises:

@@ -25,7 +25,7 @@ import numpy as np
 
 from fashion_jax.devices.compiler import apart_flags
 from fashion_jax.devices.job import Job, find_job, first_difference, named
-from fashion_jax.devices.processes import decided, end_all, exchange, failing_together, join, meet
+from fashion_jax.devices.processes import barrier, decided, end_all, exchange, failing_together, join
 from fashion_jax.devices.roll_call import call_roll
 from fashion_jax.errors import STOP_SIGNALS, UserError, stop_status
 
@@ -36,7 +36,7 @@ _SHOWN = 200  # characters of a value that differs
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ProcessIndex:
     """The place of a process among those that share the work: its index, from 0, and how many there are."""
 
     index: int = 0
@@ -49,7 +49,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[tuple[Place, Checked]]:
+def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[tuple[ProcessIndex, Checked]]:
     """Connects this process with the others of its job while the block runs, if --distributed asks for it.
 
     Args:
@@ -64,7 +64,7 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
         RunError: another process is missing, or cannot take part.
     """
     if not flags.distributed:
-        yield Place(), check()
+        yield ProcessIndex(), check()
         return
     timeout = flags.initialization_timeout
     job = find_job(os.environ, timeout)
@@ -75,12 +75,12 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
         raise
     connections = call_roll(job, timeout)
     if job.count == 1:
-        yield Place(), found
+        yield ProcessIndex(), found
         return
     _connect(job, timeout, connections)
     with failing_together(lambda: None):
-        yield Place(job.index, job.count), found
-        meet("done")  # none ends before process 0 has written what comes of the work
+        yield ProcessIndex(job.index, job.count), found
+        barrier("done")  # none ends before process 0 has written what comes of the work
 
 
 def _connect(job: Job, timeout: int, connections: Mapping[int, socket]) -> None:
@@ -112,7 +112,7 @@ def _end_together_on_signals(job: Job) -> None:
     threading.Thread(target=obey, daemon=True, name="signals").start()
 
 
-def share_of_images(count: int, batch_size: int, place: Place) -> slice:
+def share_of_images(count: int, batch_size: int, place: ProcessIndex) -> slice:
     """Returns which of `count` images a process predicts. Shares are whole batches; only the last one may be shorter.
 
     A process for which none are left predicts some of the first ones again, so that each has some.
@@ -122,7 +122,7 @@ def share_of_images(count: int, batch_size: int, place: Place) -> slice:
     return slice(first, min(first + size, count))
 
 
-def share_size(count: int, batch_size: int, place: Place) -> int:
+def share_size(count: int, batch_size: int, place: ProcessIndex) -> int:
     """Returns the images of a share: as many for each process, in whole batches; the last shares may lack some."""
     return -(-count // (batch_size * place.count)) * batch_size
 
@@ -146,7 +146,7 @@ def of_all(rows: np.ndarray, most: int) -> np.ndarray:
     return np.concatenate([part for parts in received.values() for part in parts]) if received else rows
 
 
-def check_folder(place: Place, flag: str, folder: Path) -> None:
+def check_folder(place: ProcessIndex, flag: str, folder: Path) -> None:
     """Checks that all processes see what process 0 writes to a folder, which exists.
 
     Raises:

@@ -21,8 +21,8 @@ class Variables(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
-    """The parts that a batch is split into.
+class Microbatches:
+    """The microbatches that a batch is split into; below they are its parts.
 
     Attributes:
         count: number of parts; a batch is a multiple of count * unit.
@@ -60,7 +60,7 @@ def loss_and_gradient(
     *,
     loss_weights: Mapping[str, float],
     masses: Mapping[str, Array],
-    parts: Parts,
+    microbatches: Microbatches,
 ) -> tuple[Array, Any, Any, Any]:
     """Computes the loss of a batch, its gradient, the model's outputs and next state.
 
@@ -76,7 +76,7 @@ def loss_and_gradient(
         key: if there are several parts, each folds its own key from it.
         loss_weights: level -> weight; 1 for a level that is not named.
         masses: level -> [batch], each image's share in the level's mean: 0 where its label is unknown.
-        parts: how the batch is split.
+        microbatches: how the batch is split.
 
     Returns:
         loss, outputs [batch, ...] in the order of the batch, model_state, gradient.
@@ -84,7 +84,7 @@ def loss_and_gradient(
     params, model_state = variables
     weights = {level: loss_weights.get(level, 1.0) for level in masses}
     gradient_of = jax.value_and_grad(compute, has_aux=True)
-    if parts.count == 1:
+    if microbatches.count == 1:
         (loss, (outputs, model_state)), grads = gradient_of(
             params, model_state=model_state, batch=batch, key=key, loss_weights=weights
         )
@@ -104,6 +104,6 @@ def loss_and_gradient(
 
     loss_dtype = jnp.result_type(*jax.tree.leaves(params))
     start = (jnp.zeros((), loss_dtype), model_state, jax.tree.map(jnp.zeros_like, params))
-    xs = jnp.arange(parts.count), parts.split(batch), parts.split(dict(masses))
+    xs = jnp.arange(microbatches.count), microbatches.split(batch), microbatches.split(dict(masses))
     (loss, model_state, grads), outputs = lax.scan(add_part, start, xs)
-    return loss, parts.join(outputs), model_state, grads
+    return loss, microbatches.join(outputs), model_state, grads

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
-
-from fashion_jax.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    from fashion_jax.data.dataset import Split
 
 Levels = Mapping[str, np.ndarray]  # level -> float64 [classes]
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassBalance:
-    """Weights and shifts for the classes of each level; a level that is not named is unchanged.
+    """Weights and logit adjustments for the classes of each level; a level that is not named is unchanged.
 
     Attributes:
         weights: of the classes in the loss.
-        trained_shifts: added to the logits in the loss.
-        predicted_shifts: added to the logits when predicting.
+        loss_logit_adjustments: added to the logits in the loss.
+        post_hoc_logit_adjustments: added to the logits when predicting.
     """
 
     weights: Levels
-    trained_shifts: Levels
-    predicted_shifts: Levels
+    loss_logit_adjustments: Levels
+    post_hoc_logit_adjustments: Levels
 
     def weighted(self, targets: Mapping[str, Array]) -> dict[str, Array]:
         """Multiplies shares of classes, level -> [batch, classes], by the classes' weights."""
@@ -38,11 +32,11 @@ class ClassBalance:
 
     def trained(self, logits: Mapping[str, Array]) -> dict[str, Array]:
         """Returns level -> the logits [batch, classes] that enter the loss."""
-        return _shifted(logits, self.trained_shifts)
+        return _adjusted(logits, self.loss_logit_adjustments)
 
     def predicted(self, logits: Mapping[str, Array]) -> dict[str, Array]:
         """Returns level -> the logits [batch, classes] whose softmax is predicted."""
-        return _shifted(logits, self.predicted_shifts)
+        return _adjusted(logits, self.post_hoc_logit_adjustments)
 
 
 NO_BALANCE = ClassBalance({}, {}, {})
@@ -64,8 +58,8 @@ def create_class_balance(config: ConfigDict, counts: Mapping[str, np.ndarray]) -
     taus = {"balanced_softmax": 1.0, "logit_adjustment": chosen.tau}
     return ClassBalance(
         weights={level: class_weights(counts[level], kind, chosen.beta) for level, kind in chosen.weights.items()},
-        trained_shifts={level: taus[kind] * priors[level] for level, kind in chosen.loss.items()},
-        predicted_shifts={level: -tau * priors[level] for level, tau in chosen.post_hoc.items()},
+        loss_logit_adjustments={level: taus[kind] * priors[level] for level, kind in chosen.loss.items()},
+        post_hoc_logit_adjustments={level: -tau * priors[level] for level, tau in chosen.post_hoc.items()},
     )
 
 
@@ -76,10 +70,5 @@ def class_weights(counts: np.ndarray, kind: str, beta: float) -> np.ndarray:
     return weights / weights.mean()
 
 
-def class_counts(split: Split, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """Counts the images of each class, level -> int [classes]."""
-    return {level: split.counts(level, taxonomy.num_classes(level)) for level in split.labels}
-
-
-def _shifted(logits: Mapping[str, Array], shifts: Levels) -> dict[str, Array]:
-    return {level: x + shifts[level].astype(x.dtype) if level in shifts else x for level, x in logits.items()}
+def _adjusted(logits: Mapping[str, Array], adjustments: Levels) -> dict[str, Array]:
+    return {level: x + adjustments[level].astype(x.dtype) if level in adjustments else x for level, x in logits.items()}

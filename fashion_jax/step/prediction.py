@@ -21,7 +21,7 @@ def predict_split(
 
     Args:
         state: its params and model_state are used, or their averages.
-        batches: the rows of each batch that this process holds (sharding.local_rows), the last batch padded.
+        batches: the rows of each batch that this process holds (devices.mesh.local_rows), the last batch padded.
         count: images in the split.
         eval_fn: the jitted eval_step.
         mesh: over which batches are spread.

@@ -25,19 +25,17 @@ from fashion_jax.taxonomy import Taxonomy
 
 @dataclasses.dataclass(frozen=True)
 class Program(StepParts):
-    """The parts of the steps, and their jitted functions on the devices of a mesh."""
-
-    mesh: Mesh
+    """The parts of the steps, and their jitted functions on the devices of the mesh."""
 
     @cached_property
     def train_step(self) -> jax.stages.Wrapped:
         """The jitted function of (state, batch), which returns the next state and the outcome of the step."""
-        return jit_train_step(self, self.mesh)
+        return jit_train_step(self)
 
     @cached_property
     def train_steps(self) -> jax.stages.Wrapped:
         """The jitted function of (state, batches [steps, batch, ...]), which runs several steps in one dispatch."""
-        return jit_train_step(self, self.mesh, stacked=True)
+        return jit_train_step(self, stacked=True)
 
     @cached_property
     def progressive(self) -> Program:
@@ -47,7 +45,7 @@ class Program(StepParts):
     @cached_property
     def eval_step(self) -> jax.stages.Wrapped:
         """The jitted function of (params, model_state, batch), which returns log-probabilities."""
-        return jit_eval_step(self, self.mesh)
+        return jit_eval_step(self)
 
     @cached_property
     def abstract_state(self) -> TrainState:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.step.guard import init_guard
 from fashion_jax.step.metrics import init_accumulators
 
@@ -60,7 +60,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def init_train_state(
-    model: Classifier,
+    model: MultiHeadModel,
     optimizer: optax.GradientTransformation,
     num_classes: dict[str, int],
     images: Array,

@@ -17,11 +17,11 @@ from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.devices.compiler import compiler_options
 from fashion_jax.devices.mesh import batch_sharding, replicated
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.models.factors import Factors, merge
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step import guard
-from fashion_jax.step.accumulation import Parts, Variables, loss_and_gradient
+from fashion_jax.step.accumulation import Microbatches, Variables, loss_and_gradient
 from fashion_jax.step.averaging import next_average
 from fashion_jax.step.class_balance import NO_BALANCE, ClassBalance
 from fashion_jax.step.global_norm import global_norm
@@ -61,19 +61,21 @@ class StepParts:
         model: the network.
         optimizer: the optimizer, with a learning rate of 1.
         factors: on the learning rates of the parameters.
-        balance: weights and shifts for rare classes.
+        balance: weights and logit adjustments for rare classes.
         num_images: images of an epoch; 0 if nothing is trained.
         shape: (height, width) of the images that are trained.
+        mesh: the devices that batches are spread over.
     """
 
     config: ConfigDict
     taxonomy: Taxonomy
-    model: Classifier
+    model: MultiHeadModel
     optimizer: optax.GradientTransformation
     factors: Factors
     balance: ClassBalance
     num_images: int
     shape: tuple[int, int]
+    mesh: Mesh
 
     @functools.cached_property
     def learning_rates(self) -> LearningRates:
@@ -145,14 +147,14 @@ def embed_step(params: Any, model_state: Any, batch: Batch, *, parts: StepParts)
     return features.astype(jnp.float32)
 
 
-def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> jax.stages.Wrapped:
-    """Jits train_step of (state, batch) for a mesh: the batch is sharded, the state replicated and donated.
+def jit_train_step(parts: StepParts, *, stacked: bool = False) -> jax.stages.Wrapped:
+    """Jits train_step of (state, batch): the batch is sharded over the mesh, the state replicated and donated.
 
     If stacked, it takes (state, batches [steps, batch, ...]) and runs the steps in one program; it returns the outcome
     of the last one.
     """
     step = functools.partial(train_step, parts=parts)
-    everywhere = replicated(mesh)
+    everywhere = replicated(parts.mesh)
 
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Outcome]:
         state, outcomes = lax.scan(step, state, batches)
@@ -160,31 +162,34 @@ def jit_train_step(parts: StepParts, mesh: Mesh, *, stacked: bool = False) -> ja
 
     return jax.jit(
         steps if stacked else step,
-        in_shardings=(everywhere, batch_sharding(mesh, stacked)),
+        in_shardings=(everywhere, batch_sharding(parts.mesh, stacked)),
         out_shardings=everywhere,
         donate_argnums=0,
-        compiler_options=compiler_options(mesh),
+        compiler_options=compiler_options(parts.mesh),
     )
 
 
-def jit_eval_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
-    """Jits eval_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(functools.partial(eval_step, parts=parts), mesh)
+def jit_eval_step(parts: StepParts) -> jax.stages.Wrapped:
+    """Jits eval_step of (params, model_state, batch), see `jit_on_batches`."""
+    return jit_on_batches(eval_step, parts)
 
 
-def jit_embed_step(parts: StepParts, mesh: Mesh) -> jax.stages.Wrapped:
-    """Jits embed_step of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    return jit_on_batches(functools.partial(embed_step, parts=parts), mesh)
+def jit_embed_step(parts: StepParts) -> jax.stages.Wrapped:
+    """Jits embed_step of (params, model_state, batch), see `jit_on_batches`."""
+    return jit_on_batches(embed_step, parts)
 
 
-def jit_on_batches(function: Callable[[Any, Any, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
-    """Jits a function of (params, model_state, batch) for a mesh: the batch is sharded, all else replicated."""
-    everywhere = replicated(mesh)
+def jit_on_batches(function: Callable[..., Any], parts: StepParts) -> jax.stages.Wrapped:
+    """Jits a function of (params, model_state, batch, parts=): the batch is sharded over the mesh, all else replicated.
+
+    The jitted function takes (params, model_state, batch).
+    """
+    everywhere = replicated(parts.mesh)
     return jax.jit(
-        function,
-        in_shardings=(everywhere, everywhere, batch_sharding(mesh)),
+        functools.partial(function, parts=parts),
+        in_shardings=(everywhere, everywhere, batch_sharding(parts.mesh)),
         out_shardings=everywhere,
-        compiler_options=compiler_options(mesh),
+        compiler_options=compiler_options(parts.mesh),
     )
 
 
@@ -212,7 +217,9 @@ def _differentiate(
         dropout_key,
         loss_weights=config.loss_weights,
         masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
-        parts=Parts(config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1),
+        microbatches=Microbatches(
+            config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1
+        ),
     )
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
     return loss, logits, model_state, merge(grads, jax.tree.map(jnp.zeros_like, frozen)), labels
@@ -224,7 +231,7 @@ def compute_loss(
     model_state: Any,
     batch: Batch,
     key: Array,
-    model: Classifier,
+    model: MultiHeadModel,
     loss_weights: dict[str, Any],
     balance: ClassBalance = NO_BALANCE,
 ) -> tuple[Array, tuple[dict[str, Array], Any]]:

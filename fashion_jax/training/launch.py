@@ -74,13 +74,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
     folder = Path(os.path.expanduser(workdir))
     check_config(config)
     check(config, folder)
+    set_compiler_flags(config)
     quiet_tensorflow()
     lines = launch(config, folder, began)
     return TrainedRun(folder, lines, _best(lines, best_metric(config)))
 
 
 def check(config: ConfigDict, workdir: Path) -> None:
-    """Checks what a checked config names, and sets the flags of the compiler, which it reads when JAX starts.
+    """Checks what a checked config names.
 
     Raises:
         UserError: a path or a source of weights is wrong, or a field of a new run has no effect.
@@ -88,7 +89,6 @@ def check(config: ConfigDict, workdir: Path) -> None:
     from fashion_jax.data.dataset import check_paths
     from fashion_jax.data.fields import data_fields
     from fashion_jax.data.records.prepared_use import check_use
-    from fashion_jax.devices.compiler import deterministic_flags
     from fashion_jax.workdir.paths import config_path
 
     if store := remote(str(workdir)):
@@ -102,6 +102,12 @@ def check(config: ConfigDict, workdir: Path) -> None:
 
         check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
         checked_normalizations(config.model.init_from, config.model.normalization, workdir)
+
+
+def set_compiler_flags(config: ConfigDict) -> None:
+    """Sets the flags that make XLA deterministic, if the config asks for it; XLA reads them when JAX starts."""
+    from fashion_jax.devices.compiler import deterministic_flags
+
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
 
@@ -116,7 +122,7 @@ def default_workdir(config: str) -> Path:
 
 
 def launch(config: ConfigDict, workdir: Path, began: float) -> list[dict[str, Any]]:
-    """Trains after `check`, on all devices; returns the lines of metrics.jsonl.
+    """Trains after `check` and `set_compiler_flags`, on all devices; returns the lines of metrics.jsonl.
 
     The program began at a time of the monotonic clock, from which time_limit counts.
     """

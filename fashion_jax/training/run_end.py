@@ -13,7 +13,6 @@ from fashion_jax.atomic import remove, replacing_folder
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.scoring.early_stopping import is_defined, stopped_early
 from fashion_jax.scoring.metrics import score
-from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task
 from fashion_jax.training.announcements import predict_line, score_rows
@@ -85,7 +84,7 @@ def _write_report(
     from fashion_jax.scoring.assessment import assess
 
     taxonomy, split = run.dataset.taxonomy, run.dataset.splits["validation"]
-    counts = class_counts(run.dataset.splits["train"], taxonomy)
+    counts = run.dataset.splits["train"].class_counts(taxonomy)
     contents = read_contents(
         run.workdir,
         config=run.config,

@@ -11,7 +11,7 @@ import jax
 _POOL = ThreadPoolExecutor(3, "start-up")  # the process waits for its threads when it ends
 
 
-def start(function: Callable[[], Any]) -> None:
+def start_beside(function: Callable[[], Any]) -> None:
     """Runs a function beside what follows; its result and its errors are dropped."""
     _POOL.submit(function)
 

@@ -25,28 +25,27 @@ from fashion_jax.config.combinations import batch_unit, fewest_epochs
 from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.batches.cache_mode import cache_mode, free_device_memory, free_memory
-from fashion_jax.data.batches.pipeline import canvas_shape, open_images
+from fashion_jax.data.batches.pipeline import canvas_shape, stream_images
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.records.prepared_use import enlarged
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import keeps_programs
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
-from fashion_jax.devices.processes import decided, meet
+from fashion_jax.devices.processes import barrier, decided
 from fashion_jax.errors import UserError
-from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.terminal import Task, Terminal
 from fashion_jax.training.dispatch import dispatches
-from fashion_jax.training.start_up import start as start_beside
+from fashion_jax.training.start_up import start_beside
 from fashion_jax.training.time_plan import (
     MOST_PIXELS,
     Candidates,
-    Measured,
-    Network,
-    Plan,
+    CostModel,
     Shape,
+    TimePlan,
+    Timings,
     Work,
     batch_sizes_of,
     choose,
@@ -115,7 +114,7 @@ class Planner:
             RunError: the disk has no room for two checkpoints.
         """
         limit, candidates = self.limit, self._candidates()
-        own = Plan(image_shape(self.config), self.config.num_epochs, self.config.batch_size)
+        own = TimePlan(image_shape(self.config), self.config.num_epochs, self.config.batch_size)
         with self.terminal.doing(Task("Creating a model, to time it")):
             program = self._program(own)
             program.factors.check_order(program.abstract_state.params)
@@ -207,7 +206,7 @@ class Planner:
             num_processes=jax.process_count(),
             free_memory=decided("memory", self._free_memory),
             keeps_programs=decided("the compilation cache", keeps_programs),
-            network=self._network,
+            costs=self._costs,
         )
 
     def _save_seconds(self, state: TrainState) -> float:
@@ -226,15 +225,15 @@ class Planner:
         return decided("the time of a checkpoint", lambda: seconds)
 
     @property
-    def _network(self) -> Network:
-        return Network(self.config.model.name, self.config.optimizer)
+    def _costs(self) -> CostModel:
+        return CostModel(self.config.model.name, self.config.optimizer)
 
     def _free_memory(self) -> float:
         """Returns the bytes that all devices together have for a step."""
         device = free_device_memory(self.mesh)
         return _USED_MEMORY * (free_memory() if device is None else device * self.mesh.size)
 
-    def _changes(self, plan: Plan) -> dict[str, Any]:
+    def _changes(self, plan: TimePlan) -> dict[str, Any]:
         size = plan.shape[0] if isinstance(self.config.image_size, int) else list(plan.shape)
         changes = {"image_size": size, "num_epochs": plan.num_epochs, "batch_size": plan.batch_size}
         if self.config.schedule == "exponential":  # ends at the learning rate at which the config's own epochs end
@@ -247,13 +246,13 @@ class Planner:
         is_fixed = self.config.schedule_per == "epoch"  # for the first epoch after the warm-up
         return max(num_epochs - self.config.warmup_epochs - is_fixed, 0)
 
-    def _program(self, plan: Plan) -> Program:
+    def _program(self, plan: TimePlan) -> Program:
         config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
         config.update(self._changes(plan))
-        counts = class_counts(split, self.dataset.taxonomy)
+        counts = split.class_counts(self.dataset.taxonomy)
         return create_program(config, self.dataset.taxonomy, self.mesh, num_images=len(split), counts=counts)
 
-    def _guessed(self, plan: Plan, program: Program, state: TrainState) -> Measured:
+    def _guessed(self, plan: TimePlan, program: Program, state: TrainState) -> Timings:
         """Times the evaluation of images of a plan's shape, and guesses the rest from it."""
         batch = self._evaluated(plan)
         began = time.monotonic()
@@ -267,11 +266,11 @@ class Planner:
         seconds = self._evaluate_seconds(plan, evaluate, state)
         passes = 2 if self.config.eval_flip else 1
         compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
-        train = self._network.guessed_train_seconds(plan, seconds / passes)
+        train = self._costs.guessed_train_seconds(plan, seconds / passes)
         times = [train, seconds, self._decode_seconds(plan), compilation]
         return self._of_the_first_process(plan, [*times, _TRACING_BY_EVALUATION * tracing, _STEP_BYTES])
 
-    def _measured(self, plan: Plan, program: Program, state: TrainState) -> Measured:
+    def _measured(self, plan: TimePlan, program: Program, state: TrainState) -> Timings:
         """Compiles and times the steps of a plan."""
         together, every = self.config.steps_per_dispatch, self.config.checkpoint.every_steps
         _, count = next(dispatches(0, [len(self.dataset.splits["train"]) // plan.batch_size], together, every))
@@ -302,17 +301,17 @@ class Planner:
         times = [trained, evaluated, self._decode_seconds(plan), compilation, tracing]
         return self._of_the_first_process(plan, [*times, needed])
 
-    def _of_the_first_process(self, plan: Plan, times: list[float]) -> Measured:
+    def _of_the_first_process(self, plan: TimePlan, times: list[float]) -> Timings:
         """Returns what the first process has measured."""
-        return Measured(plan, *decided("times", lambda: times))
+        return Timings(plan, *decided("times", lambda: times))
 
-    def _evaluate_seconds(self, plan: Plan, evaluate: Callable[..., Any], state: TrainState) -> float:
+    def _evaluate_seconds(self, plan: TimePlan, evaluate: Callable[..., Any], state: TrainState) -> float:
         """Returns the seconds of a compiled step of evaluation for each of its images."""
         batch = self._evaluated(plan)
         size = eval_batch_size(plan.batch_size, self.mesh.size)
         return _seconds(lambda: evaluate(*state.used, batch()), self._timing_budget(_EVALUATION)) / size
 
-    def _evaluated(self, plan: Plan) -> Callable[[], Any]:
+    def _evaluated(self, plan: TimePlan) -> Callable[[], Any]:
         """Returns a function that puts a batch of evaluation on the devices."""
         batch = self._batch(plan.shape, eval_batch_size(plan.batch_size, self.mesh.size))
         return functools.partial(put_batch, batch, self.mesh)
@@ -323,14 +322,13 @@ class Planner:
         pixels = np.random.default_rng(0).integers(0, 256, (count, *canvas_shape(self.config, shape), 3), np.uint8)
         return {"image": pixels, "labels": {x: np.zeros(count, np.int32) for x in self.dataset.taxonomy.levels}}
 
-    def _decode_seconds(self, plan: Plan) -> float:
+    def _decode_seconds(self, plan: TimePlan) -> float:
         """Returns the seconds that an image takes to be read and decoded by one of the processes, all being at work."""
-        config, split = copy.deepcopy(self.config), self.dataset.splits["train"]
-        config.data.cache = "none"
+        split, canvas = self.dataset.splits["train"], canvas_shape(self.config, plan.shape)
         order = np.random.default_rng(0).permutation(len(split))
         chunks = np.split(order, range(_DECODED, len(order), _DECODED))
         reached = [(time.monotonic(), 0)]  # times, and how many images were decoded by then
-        for pixels in open_images(split, config, plan.shape, self.mesh).batches(lambda: iter(chunks)):
+        for pixels in stream_images(split, canvas, self.config.data.resize).batches(lambda: iter(chunks)):
             reached.append((time.monotonic(), reached[-1][1] + len(pixels)))
             if reached[-1][0] - reached[0][0] >= self._timing_budget(_DECODING):
                 break
@@ -352,7 +350,7 @@ def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
         fetch(outcome)
         return time.monotonic() - began
 
-    meet("programs are compiled")
+    barrier("programs are compiled")
     uncounted, first = timed(1), _agreed(timed(1))
     count = min(int((seconds - _agreed(uncounted) - first) / first), _MOST_STEPS)
     return _agreed((first + timed(count)) / (1 + count)) if count > 0 else first

@@ -36,7 +36,7 @@ _EVALUATED_STEP_PIXELS = 48_000
 _TRAIN_BY_EVALUATION = 3.3  # time of an image in training, in that of its evaluation, both without the part of the step
 
 
-class Plan(NamedTuple):
+class TimePlan(NamedTuple):
     """What a run trains: images of a shape, for a number of epochs, in batches of a size."""
 
     shape: Shape
@@ -49,8 +49,8 @@ class Plan(NamedTuple):
         return self.shape[0] * self.shape[1]
 
 
-class Network(NamedTuple):
-    """What is trained, by which the times of all sizes follow from the time of one.
+class CostModel(NamedTuple):
+    """The relative costs of the network and its optimizer, by which the times of all sizes follow from the time of one.
 
     Attributes:
         model: the field model.name.
@@ -69,15 +69,15 @@ class Network(NamedTuple):
         """
         return self._computed_pixels(shape) + _STEP_PIXELS[self.optimizer] / batch_size
 
-    def cost(self, plan: Plan) -> float:
+    def cost(self, plan: TimePlan) -> float:
         """Returns `image_cost` of a plan."""
         return self.image_cost(plan.shape, plan.batch_size)
 
-    def cost_of_evaluation(self, plan: Plan) -> float:
+    def cost_of_evaluation(self, plan: TimePlan) -> float:
         """Returns the time of an image in evaluation, relative to that of other plans."""
         return self._computed_pixels(plan.shape) + _EVALUATED_STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
 
-    def guessed_train_seconds(self, plan: Plan, evaluate: float) -> float:
+    def guessed_train_seconds(self, plan: TimePlan, evaluate: float) -> float:
         """Returns the seconds of an image in training, guessed from those of its evaluation without mirror images."""
         return _TRAIN_BY_EVALUATION * evaluate * self.cost(plan) / self.cost_of_evaluation(plan)
 
@@ -89,7 +89,7 @@ class Network(NamedTuple):
         return sum(share * rounded(height / s) * rounded(width / s) * s**2 for s, share in strides.items())
 
 
-class Measured(NamedTuple):
+class Timings(NamedTuple):
     """What images of a size take on the run's devices, in seconds.
 
     Attributes:
@@ -102,7 +102,7 @@ class Measured(NamedTuple):
         step_bytes: memory that a training step needs for each pixel of its images, in bytes.
     """
 
-    plan: Plan
+    plan: TimePlan
     train: float
     evaluate: float
     decode: float
@@ -130,7 +130,7 @@ class Work:
         num_processes: which divide the images among themselves.
         free_memory: bytes that the devices have together for a step.
         keeps_programs: whether a program that has been compiled is found again in the compilation cache.
-        network: what is trained.
+        costs: of the network that is trained, and of its optimizer.
     """
 
     num_images: int
@@ -146,9 +146,9 @@ class Work:
     num_processes: int
     free_memory: float
     keeps_programs: bool
-    network: Network
+    costs: CostModel
 
-    def decoding(self, plan: Plan, decode: float) -> tuple[float, float, float]:
+    def decoding(self, plan: TimePlan, decode: float) -> tuple[float, float, float]:
         """Returns the seconds of decoding at the start, in each epoch and in the last pass over validation.
 
         Each process decodes its share of the images, but nearly all of those that it keeps in its memory for training,
@@ -237,9 +237,9 @@ def tolerance(limit: float) -> float:
     return min(max(60, 0.1 * limit), 0.2 * limit)
 
 
-def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None = None) -> float:
+def seconds_of(plan: TimePlan, measured: Timings, work: Work, compiled: TimePlan | None = None) -> float:
     """Returns the seconds that a plan takes from now on; see `choose` for the arguments."""
-    cost, cost_of_evaluation = work.network.cost, work.network.cost_of_evaluation
+    cost, cost_of_evaluation = work.costs.cost, work.costs.cost_of_evaluation
     train = measured.train * cost(plan) / cost(measured.plan)
     evaluate = measured.evaluate * cost_of_evaluation(plan) / cost_of_evaluation(measured.plan)
     steps, batch = work.num_images // plan.batch_size, eval_batch_size(plan.batch_size, 1)
@@ -258,13 +258,13 @@ def seconds_of(plan: Plan, measured: Measured, work: Work, compiled: Plan | None
 
 def choose(
     candidates: Candidates,
-    measured: Measured,
+    measured: Timings,
     work: Work,
     *,
     limit: float,
     elapsed: float,
-    compiled: Plan | None = None,
-) -> Plan:
+    compiled: TimePlan | None = None,
+) -> TimePlan:
     """Returns the plan of the lowest expected error among those that fill the time, or the one that fills it best.
 
     A plan whose programs are compiled stays if it still suits; otherwise one of the same shape is chosen, or of a near
@@ -284,10 +284,10 @@ def choose(
     spare = tolerance(limit)
     least, most = limit - 0.7 * spare, limit - 0.2 * spare  # a delay is likelier than the opposite
 
-    def end_of(plan: Plan) -> float:
+    def end_of(plan: TimePlan) -> float:
         return elapsed + seconds_of(plan, measured, work, compiled)
 
-    def error_of(plan: Plan) -> float:
+    def error_of(plan: TimePlan) -> float:
         steps = plan.num_epochs * (work.num_images // plan.batch_size)
         return expected_error(plan.pixels, steps * plan.batch_size, work.num_images, steps)
 
@@ -302,21 +302,21 @@ def choose(
         return max(plans, key=end_of)
     # A guess may be that much too long, as where a trunk is frozen, and is no reason to refuse the limit yet.
     latest = limit + spare / 2 if compiled else _TRAIN_BY_EVALUATION * limit
-    shortest = [*([compiled] if compiled else []), *(Plan(x, candidates.fewest_epochs, size) for x, size in sizes)]
+    shortest = [*([compiled] if compiled else []), *(TimePlan(x, candidates.fewest_epochs, size) for x, size in sizes)]
     if fitting := [plan for plan in shortest if end_of(plan) <= latest]:
         return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
     plan = min(shortest, key=end_of)
     raise _too_short(plan, end_of(plan), limit)
 
 
-def _sizes(candidates: Candidates, measured: Measured, work: Work) -> list[tuple[Shape, int]]:
+def _sizes(candidates: Candidates, measured: Timings, work: Work) -> list[tuple[Shape, int]]:
     """Returns the shapes and batch sizes whose steps fit into memory; the smallest ones do at any rate."""
     sizes = [*itertools.product(candidates.shapes, candidates.batch_sizes)]
     needed = [math.prod(shape) * size * measured.step_bytes for shape, size in sizes]
     return [x for x, size in zip(sizes, needed, strict=True) if size <= max(work.free_memory, min(needed))]
 
 
-def _groups(sizes: Sequence[tuple[Shape, int]], compiled: Plan | None) -> Iterator[Sequence[tuple[Shape, int]]]:
+def _groups(sizes: Sequence[tuple[Shape, int]], compiled: TimePlan | None) -> Iterator[Sequence[tuple[Shape, int]]]:
     """Yields the compiled plan's own size, those of its shape, of shapes near it, and all; without such a plan all."""
     if compiled:
         yield [x for x in sizes if x == (compiled.shape, compiled.batch_size)]
@@ -326,20 +326,20 @@ def _groups(sizes: Sequence[tuple[Shape, int]], compiled: Plan | None) -> Iterat
 
 
 def _longest(
-    sizes: Iterable[tuple[Shape, int]], fewest_epochs: int, end_of: Callable[[Plan], float], most: float
-) -> Iterator[Plan]:
+    sizes: Iterable[tuple[Shape, int]], fewest_epochs: int, end_of: Callable[[TimePlan], float], most: float
+) -> Iterator[TimePlan]:
     """Yields for each shape and batch size the plan of most epochs that ends in time, if there is one."""
     for shape, batch_size in sizes:
         possible = range(fewest_epochs, _MOST_EPOCHS)
 
         def end(epochs: int, shape: Shape = shape, batch_size: int = batch_size) -> float:
-            return end_of(Plan(shape, epochs, batch_size))
+            return end_of(TimePlan(shape, epochs, batch_size))
 
         if fitting := bisect.bisect_right(possible, most, key=end):
-            yield Plan(shape, possible[fitting - 1], batch_size)
+            yield TimePlan(shape, possible[fitting - 1], batch_size)
 
 
-def _too_short(plan: Plan, seconds: float, limit: float) -> UserError:
+def _too_short(plan: TimePlan, seconds: float, limit: float) -> UserError:
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or set schedule_per to step (the schedule needs so many epochs)"
     fewer = needs if plan.num_epochs > 1 else ""

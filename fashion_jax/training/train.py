@@ -30,12 +30,11 @@ from fashion_jax.data.records.prepared_use import enlarged, misuse
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
-from fashion_jax.devices.processes import decided, meet
+from fashion_jax.devices.processes import barrier, decided
 from fashion_jax.errors import RunError, UserError, first_line
 from fashion_jax.scoring.early_stopping import is_exhausted
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.averaging import restart_average
-from fashion_jax.step.class_balance import class_counts
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
 from fashion_jax.step.train_step import Outcome
@@ -54,19 +53,18 @@ from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import has_results, outdate_report, write_results
 from fashion_jax.training.schedule import Resizing, Schedule
 from fashion_jax.training.sources import check_heads, checked_normalizations
-from fashion_jax.training.start_up import Compiling
-from fashion_jax.training.start_up import start as start_beside
+from fashion_jax.training.start_up import Compiling, start_beside
 from fashion_jax.training.time_limit import Planner
-from fashion_jax.training.time_plan import Network
+from fashion_jax.training.time_plan import CostModel
 from fashion_jax.training.watchdog import Watchdog, end_stalled
 from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.environment import code_digest, environment
-from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile
+from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile, read_lines
+from fashion_jax.workdir.open_directory import OpenDirectory
 from fashion_jax.workdir.opening import check_workdir, opened
 from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path, page_path, report_path
-from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
@@ -111,8 +109,8 @@ def train_and_evaluate(
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
         stack.enter_context(opened(workdir, terminal.say, leads=jax.process_index() == 0))
-        place = stack.enter_context(Place(workdir))
-        stack.enter_context(place.blamed())
+        held = stack.enter_context(OpenDirectory(workdir))
+        stack.enter_context(held.blamed())
         with terminal.doing(Task("Reading the data")):
             dataset = load_dataset(config, is_divided=jax.process_count() > 1)
         if jax.process_count() > 1:
@@ -124,7 +122,7 @@ def train_and_evaluate(
         canvas = canvas_shape(config, image_shape(config))
         for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
-        start = _prepare(config, place, dataset, mesh, terminal)
+        start = _prepare(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
         return _resume(start, lost, changes)
@@ -315,7 +313,7 @@ def _train_and_write(run: Run, state: TrainState, step: int) -> None:
         with run.terminal.doing(run.progress), run.watchdog.watching():
             state = _train(run, state, images)
     write_results(run, state)
-    meet("the results are written")  # by the first process, for which the others wait
+    barrier("the results are written")  # by the first process, for which the others wait
 
 
 def _step_functions(program: Program, schedule: Schedule) -> list[StepFn]:
@@ -371,7 +369,7 @@ def _warnings(
 
 def _notes(dataset: Dataset, left_over: int) -> list[str]:
     """Returns what a user should know of the data before training on it; left_over images fill no batch."""
-    train, validation = (class_counts(dataset.splits[name], dataset.taxonomy) for name in ("train", "validation"))
+    train, validation = (dataset.splits[name].class_counts(dataset.taxonomy) for name in ("train", "validation"))
     return [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
 
 
@@ -387,32 +385,33 @@ def _slow_trunks(program: Program) -> Iterator[str]:
             )
 
 
-def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
-    identity = identify(place.directory, config, dataset)
+def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
+    workdir = held.directory
+    identity = identify(workdir, config, dataset)
     num_images = len(dataset.splits["train"])
-    counts = class_counts(dataset.splits["train"], dataset.taxonomy)
+    counts = dataset.splits["train"].class_counts(dataset.taxonomy)
     small, whole = (
-        Network(config.model.name, config.optimizer).image_cost(shape, config.batch_size)
+        CostModel(config.model.name, config.optimizer).image_cost(shape, config.batch_size)
         for shape in (shape_of(config.progressive.image_size), image_shape(config))
     )
     resizing = Resizing(config.progressive.epochs, small / whole)
     schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     program = create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts)
-    if not os.path.lexists(config_path(place.directory)):  # runs that earlier versions began go on
+    if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
         program.factors.check_order(program.abstract_state.params)
     return _Start(
         program=program,
-        workdir=place.directory,
+        workdir=workdir,
         dataset=dataset,
         schedule=schedule,
         checkpoints=Checkpoints(
-            checkpoints_path(place.directory),
+            checkpoints_path(workdir),
             config.checkpoint.keep,
             say=terminal.say,
             plan=SavePlan(schedule.is_scheduled, rollback_steps),
             identity=identity,
-            place=place,
+            workdir=held,
         ),
         identity=identity,
         terminal=terminal,
@@ -422,10 +421,10 @@ def _prepare(config: ConfigDict, place: Place, dataset: Dataset, mesh: Mesh, ter
 def _open_metrics(start: _Start, step: int) -> MetricsFile:
     """Opens metrics.jsonl, cut off after a step, and tells the checkpoints the scores of its epochs."""
     path = metrics_path(start.workdir)
-    lines = decided("metrics", lambda: MetricsFile(path, step, writes=False).lines)
+    lines = decided("metrics", lambda: read_lines(path, step))
     check_epochs([line.get("epoch") for line in lines], start.schedule.position, path)
-    metrics_file = MetricsFile(path, step) if jax.process_index() == 0 else MetricsFile(path, step, False, lines)
-    start.checkpoints.set_scores(epoch_scores(metrics_file.lines, best_metric(start.config)))
+    metrics_file = MetricsFile(path, lines, writes=jax.process_index() == 0)
+    start.checkpoints.set_scores(epoch_scores(lines, best_metric(start.config)))
     return metrics_file
 
 

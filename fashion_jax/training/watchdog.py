@@ -63,7 +63,7 @@ class Watchdog:
         if not self._is_paused and self._clock() - self._fed > self.limit:
             self._end(
                 f"The run has made no step for {self.limit / 60:.3g} minutes after step {self._step}"
-                f"{processes.laggards()}"
+                f"{processes.stragglers()}"
             )
 
     @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,55 +14,60 @@ import numpy as np
 from fashion_jax.atomic import append_line, read_bytes, write_text
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
+from fashion_jax.workdir.open_directory import OpenDirectory
 from fashion_jax.workdir.paths import events_path, metrics_path
-from fashion_jax.workdir.place import Place
 from fashion_jax.workdir.reading import reading
 
 
 class MetricsFile:
     """metrics.jsonl: a line per epoch; values that are not finite are null."""
 
-    def __init__(self, path: Path, last_step: int, writes: bool = True, lines: Sequence[dict[str, Any]] | None = None):
-        """Opens the file and cuts off the lines after last_step, and a half-written line.
-
-        Only one of several processes writes; the others keep in memory the lines that it has read.
+    def __init__(self, path: Path, lines: Sequence[dict[str, Any]], writes: bool = True):
+        """Makes the file hold exactly these lines; one that does already is not touched.
 
         Args:
             path: of the file.
-            last_step: of the checkpoint that the run goes on from.
-            writes: whether the file may be changed.
-            lines: what it holds, if another process has read it.
-
-        Raises:
-            UserError: an earlier line is damaged.
+            lines: what `read_lines` has returned for the step that the run goes on from.
+            writes: whether the file may be changed: only one of several processes writes, the others keep the lines.
         """
         self._path, self._writes = path, writes
-        text = b"" if lines is not None else _read(path)
-        parsed = [_from_json(path, i, line) for i, line in enumerate(text.split(b"\n")[:-1], 1)]
-        self.lines: list[dict[str, Any]] = [*(lines or parsed)]
-        self._cut_after(last_step, text)
+        self.lines: list[dict[str, Any]] = [*lines]
+        self._rewrite()
 
     def cut_after(self, step: int) -> None:
         """Cuts off the lines of later steps, which a run that has gone back will write again."""
-        self._cut_after(step, _read(self._path) if self._writes else b"")
-
-    def _cut_after(self, last_step: int, text: bytes) -> None:
-        self.lines = [line for line in self.lines if line["step"] <= last_step]
-        kept = "".join(_to_json(line) + "\n" for line in self.lines)
-        if self._writes and kept.encode() != text:
-            write_text(self._path, kept)
+        self.lines = [line for line in self.lines if line["step"] <= step]
+        self._rewrite()
 
     def append(self, line: dict[str, Any]) -> None:
         """Appends a line and waits until it is on disk."""
         self.lines.append(json.loads(_to_json(line)))
-        if not self._writes:
-            return
-        append_line(self._path, _to_json(line))
+        if self._writes:
+            append_line(self._path, _to_json(line))
+
+    def _rewrite(self) -> None:
+        text = "".join(_to_json(line) + "\n" for line in self.lines)
+        if self._writes and text.encode() != _read(self._path):
+            write_text(self._path, text)
+
+
+def read_lines(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:
+    """Reads the lines of a metrics.jsonl: none if there is no file, and not a half-written last one.
+
+    Args:
+        path: of the file.
+        last_step: of the checkpoint in use, after which lines do not count; all do if it is None.
+
+    Raises:
+        UserError: a line is damaged, or the file cannot be read.
+    """
+    lines = [_from_json(path, i, line) for i, line in enumerate(_read(path).split(b"\n")[:-1], 1)]
+    return [line for line in lines if last_step is None or line["step"] <= last_step]
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """Reads the lines of a run's metrics, none if there is no file; raises a UserError if a line is damaged."""
-    return MetricsFile(metrics_path(workdir), sys.maxsize, writes=False).lines
+    """Reads the lines of a run's metrics; see `read_lines`."""
+    return read_lines(metrics_path(workdir))
 
 
 _DIAGNOSTICS = ("auroc_tied_mass", "gradient_norm", "update_norm", "skipped_updates")
@@ -79,8 +83,8 @@ class EventWriter:
     def __init__(self, workdir: Path):
         from clu import metric_writers
 
-        self._place = Place(workdir)  # TensorFlow opens no path that is not UTF-8
-        folder = events_path(self._place.path)
+        self._held = OpenDirectory(workdir)  # TensorFlow opens no path that is not UTF-8
+        folder = events_path(self._held.path)
         self._writers = {split: metric_writers.SummaryWriter(str(folder / split)) for split in ("train", "validation")}
 
     def write_config(self, step: int, config: str) -> None:
@@ -114,7 +118,7 @@ class EventWriter:
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
-        self._place.close()
+        self._held.close()
 
 
 def _tag(name: str) -> str:

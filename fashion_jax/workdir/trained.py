@@ -27,7 +27,7 @@ from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.files import check_has_checkpoint, read_taxonomy, read_train_counts
-from fashion_jax.workdir.metrics_file import MetricsFile
+from fashion_jax.workdir.metrics_file import read_lines
 from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path
 from fashion_jax.workdir.run_identity import read_identity
 
@@ -153,7 +153,7 @@ def restore_parts(
     folder, keep = checkpoints_path(workdir), config.checkpoint.keep
     checkpoints = Checkpoints(folder, keep, read_only=True, say=_warn, identity=identity)
     try:
-        lines = MetricsFile(metrics_path(workdir), checkpoints.latest_step or 0, writes=False).lines
+        lines = read_lines(metrics_path(workdir), checkpoints.latest_step or 0)
         checkpoints.set_scores(epoch_scores(lines, best_metric(config)))
         restore = checkpoints.restore_latest if checkpoint == "latest" else checkpoints.restore_best
         restored = restore(like)

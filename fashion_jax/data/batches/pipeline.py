@@ -92,21 +92,30 @@ def open_images(
     Raises:
         UserError: the images do not fit into the memory that data.cache asks for; raised before any is decoded.
     """
-    from fashion_jax.data.batches.streamed_images import StreamedImages
-    from fashion_jax.data.records.record_images import RecordImages, RecordNames
-
     canvas = canvas_shape(config, shape)
-    streamed: Images
-    if isinstance(split.files, RecordNames):
-        streamed = RecordImages(split.files, canvas, config.data.resize)
-    else:
-        streamed = StreamedImages(split.files, canvas, config.data.resize)
+    streamed = stream_images(split, canvas, config.data.resize)
     mode = cache_mode(config.data.cache, len(split) * canvas[0] * canvas[1] * 3, mesh)
     if mode == "none":
         return streamed
     if mode == "device" and mesh is not None:
         return DeviceImages(streamed, len(split), canvas, mesh, decoded)
     return CachedImages(streamed, len(split), canvas)
+
+
+def stream_images(split: Split, canvas: tuple[int, int], resize: str) -> Images:
+    """Opens the images of a split to decode them whenever they are asked for.
+
+    Args:
+        split: any split.
+        canvas: (height, width) of the decoded images.
+        resize: how they fit the canvas: the field data.resize.
+    """
+    from fashion_jax.data.batches.streamed_images import StreamedImages
+    from fashion_jax.data.records.record_images import RecordImages, RecordNames
+
+    if isinstance(split.files, RecordNames):
+        return RecordImages(split.files, canvas, resize)
+    return StreamedImages(split.files, canvas, resize)
 
 
 def check_cache(splits: Iterable[Split], asked: str, canvas: tuple[int, int], mesh: Mesh) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.data.decoding.jpeg_header import JPEG, Header, cost_of, read_header
-from fashion_jax.data.decoding.limits import DECODING, FILES, MAX_BYTES, Plan, Undecodable
+from fashion_jax.data.decoding.limits import DECODING, FILES, MAX_BYTES, DecodingPlan, Undecodable
 from fashion_jax.data.decoding.pillow import damaged, decode_jpeg_by_pillow, plan_by_pillow
 from fashion_jax.data.decoding.resizing import resized
 from fashion_jax.devices.host import usable_processors
@@ -59,7 +59,7 @@ def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
         return plan.run()
 
 
-def _plan(data: bytes, least: tuple[int, int]) -> Plan:
+def _plan(data: bytes, least: tuple[int, int]) -> DecodingPlan:
     if not data.startswith(JPEG):
         return plan_by_pillow(data)
     if not (header := read_header(data)):
@@ -74,7 +74,7 @@ def _plan(data: bytes, least: tuple[int, int]) -> Plan:
                 return simplejpeg.decode_jpeg(data, **_shortcuts(header, ratio, least))
         return decode_jpeg_by_pillow(data, header, ratio)
 
-    return Plan(memory, run)
+    return DecodingPlan(memory, run)
 
 
 def fit(image: np.ndarray, canvas: tuple[int, int], resize: str) -> np.ndarray:

@@ -25,7 +25,7 @@ class Undecodable(ValueError):
     """An image cannot be used; the message is the reason."""
 
 
-class Plan(NamedTuple):
+class DecodingPlan(NamedTuple):
     """A way to decode an image, and its cost.
 
     Attributes:

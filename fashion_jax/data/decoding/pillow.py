@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 
 from fashion_jax.data.decoding.jpeg_header import Header, needed, orientation_of
-from fashion_jax.data.decoding.limits import Plan, Undecodable
+from fashion_jax.data.decoding.limits import DecodingPlan, Undecodable
 from fashion_jax.data.decoding.outlines import BAND_PIXELS, Outline, check_exif, outline_of, read_outline
 
 _TURNS = {  # EXIF orientation -> the operation that turns the image upright
@@ -38,7 +38,7 @@ _LOADING = [threading.Lock() for _ in range(64)]  # two threads cannot load the 
 _PER_PIXEL_OF_VIDEO = 16  # bytes: the planes of the video frame, at most 2 bytes each, and Pillow's pixels
 
 
-def plan_by_pillow(data: bytes) -> Plan:
+def plan_by_pillow(data: bytes) -> DecodingPlan:
     """Plans the decoding of an image that is not a JPEG: upright, the first frame, on white.
 
     Raises:
@@ -50,7 +50,7 @@ def plan_by_pillow(data: bytes) -> Plan:
         raise Undecodable(_unidentified(kind))
     with _in_words(kind, formats):
         outline = _outline_by_pillow(kind, data, formats) if kind in ("AVIF", "HEIC") else read_outline(kind, data)
-    return Plan(outline.memory, lambda: _decode(kind, formats, outline))
+    return DecodingPlan(outline.memory, lambda: _decode(kind, formats, outline))
 
 
 def _decode(kind: str, formats: list[str], outline: Outline) -> np.ndarray:

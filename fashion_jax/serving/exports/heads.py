@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.models.classifier import Classifier
+from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.models.heads import ClassifierHead, LinearHead, MainHead, SubHead
 from fashion_jax.serving.exports.folding import Path, Weights
 from fashion_jax.serving.exports.graph import Graph
@@ -20,7 +20,7 @@ from fashion_jax.taxonomy import Taxonomy
 _HIDDEN_LAYERS = {LinearHead: 0, MainHead: 1, SubHead: 2, ClassifierHead: 2}
 
 
-def add_heads(graph: Graph, weights: Weights, model: Classifier, features: str) -> dict[str, str]:
+def add_heads(graph: Graph, weights: Weights, model: MultiHeadModel, features: str) -> dict[str, str]:
     """Adds the heads and the conditions on the parent level.
 
     Returns:

@@ -54,7 +54,7 @@ def build_network(trained: Trained, temperatures: Mapping[str, float]) -> Networ
     logits = add_heads(graph, weights, model, features)
     if weights.left:
         raise TypeError(f"exports do not know what these parameters are for: {', '.join(weights.left)}")
-    log_probs = add_log_probs(graph, logits, trained.program.balance.predicted_shifts, taxonomy)
+    log_probs = add_log_probs(graph, logits, trained.program.balance.post_hoc_logit_adjustments, taxonomy)
     network = Network((), trained.canvas, config.data.resize, taxonomy, 0)
     num_features = _shape(dataclasses.replace(network, layers=tuple(graph.layers)), features)[1]
     if config.eval_flip:

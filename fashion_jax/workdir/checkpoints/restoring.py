@@ -16,7 +16,7 @@ from fashion_jax.errors import RunError, first_line
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.workdir.checkpoints.digests import Unusable, check_digests, check_structure
 from fashion_jax.workdir.checkpoints.identity import Identity, read_step
-from fashion_jax.workdir.place import Place
+from fashion_jax.workdir.open_directory import OpenDirectory
 
 
 def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> Any:
@@ -47,10 +47,10 @@ def restore_step(directory: Path, step: int, like: Any, identity: Identity) -> A
         handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone())
         with (
             quiet(),
-            Place(folder) as place,
+            OpenDirectory(folder) as held,
             ocp.Checkpointer(handler, multiprocessing_options=alone()) as checkpointer,
         ):
-            restored = checkpointer.restore(place.path / "state", args=item)
+            restored = checkpointer.restore(held.path / "state", args=item)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         raise RunError(
             f"The checkpoint of step {step} in {directory} cannot be loaded ({first_line(error)}): free some memory, "

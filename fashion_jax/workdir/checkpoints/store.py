@@ -21,7 +21,7 @@ from fashion_jax.workdir.checkpoints.identity import Identity, inspect_steps
 from fashion_jax.workdir.checkpoints.restoring import restore_step, saved_tree
 from fashion_jax.workdir.checkpoints.step_folders import check_names, list_steps, set_aside
 from fashion_jax.workdir.checkpoints.writer import CheckpointWriter
-from fashion_jax.workdir.place import Place
+from fashion_jax.workdir.open_directory import OpenDirectory
 
 _MARGIN = 16 << 20  # bytes that a save takes besides the state's
 
@@ -63,7 +63,7 @@ class Checkpoints:
         say: Say = lambda text: None,
         plan: SavePlan | None = None,
         identity: Identity | None = None,
-        place: Place | None = None,
+        workdir: OpenDirectory | None = None,
     ):
         """Keeps the latest `keep` steps, the best step and the latest scheduled step in `directory`.
 
@@ -73,14 +73,14 @@ class Checkpoints:
 
         Saved checkpoints carry the identity of the run, and restored ones are compared with it.
 
-        `place` is the work directory: nothing is saved any more once it has been moved or replaced.
+        Nothing is saved any more once `workdir`, the work directory, has been moved or replaced.
         """
         self._identity = identity or Identity()
         self._scores: dict[int, float] = {}  # step -> score, higher is better
         self._failures, self._retry_at = 0, 0.0  # failed saves in a row; time on the monotonic clock
         self._directory, self._keep, self._read_only = directory.absolute(), keep, read_only
         self._say, self._plan = say, plan or SavePlan()
-        self._place = place
+        self._workdir = workdir
         self._writer: CheckpointWriter | None = None
 
     def steps(self) -> list[int]:
@@ -200,10 +200,10 @@ class Checkpoints:
 
     def check_place(self) -> None:
         """Checks that the work directory, and the checkpoints in it, are where they were."""
-        if self._place is not None:
-            self._place.check()
+        if self._workdir is not None:
+            self._workdir.check()
         if self._writer is not None:
-            self._writer.place.check()
+            self._writer.held.check()
 
     def check_room(self, state: Any, saves: int) -> None:
         """Checks that the disk has room for the saves of a state (arrays, or their abstract twins).

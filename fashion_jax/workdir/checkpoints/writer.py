@@ -21,7 +21,7 @@ from fashion_jax.json_text import parse_json
 from fashion_jax.workdir.checkpoints.digests import Unusable
 from fashion_jax.workdir.checkpoints.restoring import alone, quiet
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
-from fashion_jax.workdir.place import Place
+from fashion_jax.workdir.open_directory import OpenDirectory
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # part of the names of orbax's unfinished folders
 
@@ -43,15 +43,15 @@ class CheckpointWriter:
             superseded: maps the steps that exist after a save to those to remove.
         """
         directory.mkdir(exist_ok=True)
-        self.place, self._superseded = Place(directory), superseded
+        self.held, self._superseded = OpenDirectory(directory), superseded
         options = ocp.CompositeOptions(multiprocessing_options=alone())
         handler = ocp.CompositeCheckpointHandler(composite_options=options)
         self._checkpointer = ocp.AsyncCheckpointer(handler, multiprocessing_options=alone())
         self._thread = ThreadPoolExecutor(1, "save")
         self._save: Future[Exception | None] | None = None
-        for name in os.listdir(self.place.path):
+        for name in os.listdir(self.held.path):
             if UNFINISHED in name or name.endswith(_REMOVED):
-                shutil.rmtree(self.place.path / name, ignore_errors=True)
+                shutil.rmtree(self.held.path / name, ignore_errors=True)
 
     @property
     def is_pending(self) -> bool:
@@ -67,7 +67,7 @@ class CheckpointWriter:
         """Begins to save a tree of arrays, which may be overwritten as soon as this returns."""
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), digests=ocp.args.JsonSave(digests))
         with quiet(), self._plain_errors():
-            self._checkpointer.save(self.place.path / str(step), args=items, force=True)
+            self._checkpointer.save(self.held.path / str(step), args=items, force=True)
         self._save = self._thread.submit(self._finish, step, digests)
 
     def join(self) -> None:
@@ -91,18 +91,18 @@ class CheckpointWriter:
         with contextlib.suppress(Exception), quiet():
             self._thread.shutdown()
             self._checkpointer.close()
-        self.place.close()
+        self.held.close()
 
     def _finish(self, step: int, digests: dict[str, Any]) -> Exception | None:
         with self._plain_errors():
             self._checkpointer.wait_until_finished()
             try:
-                look_at(self.place.path / str(step), digests)
+                check_complete(self.held.path / str(step), digests)
             except Exception:
                 self._remove(step)
                 raise
         try:
-            for older in self._superseded(list_steps(self.place.path)):
+            for older in self._superseded(list_steps(self.held.path)):
                 self._remove(older)
         except OSError as error:
             return error
@@ -110,7 +110,7 @@ class CheckpointWriter:
 
     def _remove(self, step: int) -> None:
         """Removes a step; renames it first, so that a step that is removed in part never counts as one."""
-        folder = self.place.path / str(step)
+        folder = self.held.path / str(step)
         if folder.exists():
             removed = folder.rename(folder.with_name(folder.name + _REMOVED))
             shutil.rmtree(removed)
@@ -121,13 +121,13 @@ class CheckpointWriter:
         try:
             yield
         except Exception as error:
-            held, known = str(self.place.path), str(self.place.directory)
+            held, known = str(self.held.path), str(self.held.directory)
             if held in str(error):
                 raise OSError(str(error).replace(held, known)) from error
             raise
 
 
-def look_at(folder: Path, digests: dict[str, Any]) -> None:
+def check_complete(folder: Path, digests: dict[str, Any]) -> None:
     """Checks that a checkpoint that has just been written is complete.
 
     It reads the digests, the index with the dtypes and shapes of the arrays, and the lengths of the files with their

@@ -10,14 +10,14 @@ from pathlib import Path
 from fashion_jax.errors import RunError, UserError
 
 
-class Place:
+class OpenDirectory:
     """An open directory, and the path at which it was found."""
 
     def __init__(self, directory: Path):
         self.directory = directory
         self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> OpenDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
