@@ -22,6 +22,7 @@ from fashion_jax.config.loading import (
     flatten,
     get_config,
     load_config,
+    load_export_config,
     load_run_config,
     read_config,
 )
@@ -574,6 +575,7 @@ def test_the_folder_of_the_cache_is_taken_from_no_config_json(tmp_path):
     mine = [("data.cache_dir", "/mine")]
     for read in (
         lambda *more: load_run_config(tmp_path / "config.json", *more),
+        lambda *more: load_export_config(tmp_path / "config.json", *more),
         lambda *more: load_config(f"{tmp_path}/config.json", *more),
     ):
         assert read().data.cache_dir == ""

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 import fashion_jax as fj
-from fashion_jax import evaluate, export
+from fashion_jax import demo, evaluate, export, predict
 from fashion_jax.serving.exports import check
 from fashion_jax.serving.exports.engines import load_engine
 from fashion_jax.serving.exports.folder import MODELS, read_test_vectors
@@ -130,6 +130,20 @@ def test_an_export_is_evaluated(exports, finished_run, tmp_path, capsys):
     assert exported["parameters"] == run["parameters"] and exported["step"] == run["step"]
     assert exported["assessment"]["levels"]["sub"]["temperature"] is None
     assert "calibrated and made to agree" in capsys.readouterr().out
+
+
+def test_compiled_programs_of_an_export_are_kept_in_the_cache_that_is_named(
+    exports, photos, catalogue_cache, tmp_path, monkeypatch
+):
+    used, folder, cache = [], exports("stablehlo"), f"--config.data.cache_dir={catalogue_cache}"
+    monkeypatch.setattr("fashion_jax.devices.compilation_cache.enable_compilation_cache", used.append)
+    fj.load(folder)
+    fj.load(folder, overrides={"data.cache_dir": Path(catalogue_cache)})
+    demo._load(*demo.parse(["--workdir", str(folder), cache]))
+    files = ["--input", photos[0], "--output", str(tmp_path / "p.csv")]
+    assert predict.main(["--workdir", str(folder), *files, cache]) == 0
+    assert evaluate.main(["--workdir", str(folder), cache]) == 0
+    assert used == ["", *[catalogue_cache] * 4]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Co
 def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     """Loads the config of an export, which does not say where its data is, with overrides that do.
 
+    The cache folder in its config.json is ignored, as in load_run_config.
+
     Args:
         path: the config.json of the export.
         overrides: pairs of a field of data and its value as text.
@@ -100,6 +102,7 @@ def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) ->
         UserError: no data is named, or a field is unknown, is part of the exported model, or has a wrong value.
     """
     config = _parsed_config(read_text(path), str(path))
+    config.data.cache_dir = ""
     for field, text in overrides:
         if not field.startswith("data.") or field in OF_PIXELS:
             raise UserError(
@@ -115,6 +118,17 @@ def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     check_config(config)
     _check_is_read(config.data.source, overrides)
     return config
+
+
+def export_cache_dir(overrides: Iterable[tuple[str, str]]) -> str:
+    """Returns the cache that overrides name for an export; "" if they name none.
+
+    Raises:
+        UserError: data.cache_dir has a wrong value.
+    """
+    cache_dir = dict(overrides).get("data.cache_dir", "")
+    _check_field("data.cache_dir", cache_dir)
+    return cache_dir
 
 
 def portable_config(config: ConfigDict, canvas: tuple[int, int]) -> ConfigDict:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.command_line import Overrides, folder_of_flag, output
-from fashion_jax.config.fields import CHECKS
-from fashion_jax.config.loading import OF_PIXELS, load_run_config
+from fashion_jax.config.loading import OF_PIXELS, export_cache_dir, load_run_config
 from fashion_jax.data.sources.inputs import STDIN, Inputs
 from fashion_jax.errors import UserError
 from fashion_jax.serving.announcements import (
@@ -108,13 +107,10 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
     """Returns the cache that the overrides name; checks quickly that there is a model.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a field has a wrong value.
     """
     if is_export(workdir):
-        cache_dir = dict(overrides).get("data.cache_dir", "")
-        if wrong := CHECKS["data.cache_dir"](cache_dir):
-            raise UserError(f"data.cache_dir is {cache_dir!r}, but must be {wrong}.")
-        return cache_dir
+        return export_cache_dir(overrides)
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)
     return str(config.data.cache_dir)
