@@ -594,7 +594,9 @@ def test_the_best_metric_is_macro_f1_of_the_finest_level():
     assert best_metric(with_value("data.levels", {"a": "x", "b": "y", "c": "z"})) == "validation/c/macro_f1"
 
 
-@pytest.mark.parametrize("name", ["config/loading", "config/fields", "config/combinations", "errors", "json_text"])
+@pytest.mark.parametrize(
+    "name", ["config/loading", "config/data_source", "config/fields", "config/combinations", "errors", "json_text"]
+)
 def test_the_config_imports_neither_jax_nor_tensorflow(name):
     tree = ast.parse((ROOT / "fashion_jax" / f"{name}.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
