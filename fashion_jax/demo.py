@@ -35,6 +35,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     Raises:
         UserError: a flag is unknown, missing, or has a wrong value.
     """
+    flags, overrides = _create_parser().parse(arguments)
+    _check(flags)
+    return flags, overrides
+
+
+def _create_parser() -> Parser:
     parser = Parser(
         prog=program("fashion_jax.demo"),
         usage="%(prog)s --workdir DIR [--host ADDRESS] [--port N] [--min-probability P | --precision P] "
@@ -69,9 +75,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "--runtime", metavar="DIR", type=Path, help="of onnxruntime-web, the unpacked npm package, which --static needs"
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, overrides = parser.parse(arguments)
-    _check(flags)
-    return flags, overrides
+    return parser
 
 
 def _check(flags: argparse.Namespace) -> None:

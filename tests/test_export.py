@@ -11,7 +11,7 @@ from PIL import Image
 
 import fashion_jax as fj
 from fashion_jax import demo, evaluate, export, predict
-from fashion_jax.serving.exports import check
+from fashion_jax.serving.exports import check, making
 from fashion_jax.serving.exports.engines import load_engine
 from fashion_jax.serving.exports.folder import MODELS, read_test_vectors
 from tests.shop import write_image
@@ -29,7 +29,7 @@ def exports(finished_run, tmp_path_factory):
         if key not in made:
             made[key] = tmp_path_factory.mktemp("exports") / name
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(export, "IMAGES", 40)  # as many as the validation split has
+                patch.setattr(making, "COMPARED_IMAGES", 40)  # as many as the validation split has
                 assert export.main(arguments(finished_run, made[key], name, *flags)) == 0
         return made[key]
 
@@ -163,7 +163,7 @@ def test_what_an_export_cannot_say_is_told(exports, capsys, flags, said):
 
 
 def test_an_export_that_answers_otherwise_is_not_left(exports, finished_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "IMAGES", 4)
+    monkeypatch.setattr(making, "COMPARED_IMAGES", 4)
     monkeypatch.setattr(check, "PROBABILITY", 0.0)
     assert export.main(arguments(finished_run, tmp_path / "new", "tflite")) == 1
     assert "a probability differs by" in capsys.readouterr().err
