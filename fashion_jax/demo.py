@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import Overrides, Parser, printable, program, run_command
+from fashion_jax.config.loading import named_cache_dir
 from fashion_jax.errors import UserError
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe
 from fashion_jax.serving.exports.engines import check_installed
@@ -192,10 +194,9 @@ def _write_static(flags: argparse.Namespace, overrides: Overrides) -> None:
 
     check_can_be_onnx(classifier, flags.workdir)
     model = _description(flags, classifier, has_heat_maps=False)
+    write_model = functools.partial(write_static_model, classifier, flags.workdir, cache_dir=named_cache_dir(overrides))
     with doing("Writing the page"):
-        write_static_page(
-            flags.static, runtime, model, lambda folder: write_static_model(classifier, flags.workdir, folder)
-        )
+        write_static_page(flags.static, runtime, model, write_model)
     print(
         f"The page is in {printable(str(flags.static))}: put it on any web server, or try it with "
         f"python -m http.server --bind 127.0.0.1 --directory {printable(str(flags.static))}"

@@ -119,8 +119,8 @@ def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     return config
 
 
-def export_cache_dir(overrides: Iterable[tuple[str, str]]) -> str:
-    """Returns the cache that overrides name for an export; "" if they name none.
+def named_cache_dir(overrides: Iterable[tuple[str, str]]) -> str:
+    """Returns the cache that overrides name for a run or an export, or ""; what its config.json names is ignored.
 
     Raises:
         UserError: data.cache_dir has a wrong value.

@@ -17,10 +17,10 @@ import numpy as np
 from fashion_jax.command_line import Overrides, folder_of_flag, output, printable, write_json
 from fashion_jax.config.loading import (
     OF_PIXELS,
-    export_cache_dir,
     flatten,
     load_export_config,
     load_run_config,
+    named_cache_dir,
     ways_to_predict,
 )
 from fashion_jax.data.dataset import ALL, check_paths
@@ -244,7 +244,7 @@ def _loaded(
     with doing("Loading and compiling the model"):
         trained: Trained | EvaluatedExport
         if is_export(workdir):
-            trained = load_evaluated(workdir, export_cache_dir(overrides))
+            trained = load_evaluated(workdir, named_cache_dir(overrides))
         else:
             trained = load_trained(workdir, flags.checkpoint, overrides)
         compiled = trained.compiled(trained.batch_size())

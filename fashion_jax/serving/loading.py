@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import printable, remote
-from fashion_jax.config.loading import export_cache_dir, ways_to_predict
+from fashion_jax.config.loading import named_cache_dir, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import is_export
@@ -87,7 +87,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
         _check_export(folder, checkpoint, decode, precision, texts)
         from fashion_jax.serving.exports.engines import load_engine
 
-        engine = load_engine(folder, export_cache_dir(texts))
+        engine = load_engine(folder, named_cache_dir(texts))
     else:
         engine = _load_run(folder, checkpoint, batch_size, texts, precision)
         batch_size = engine.batch_size  # a multiple of the devices

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.command_line import Overrides, folder_of_flag, output
-from fashion_jax.config.loading import OF_PIXELS, export_cache_dir, load_run_config
+from fashion_jax.config.loading import OF_PIXELS, load_run_config, named_cache_dir
 from fashion_jax.data.sources.inputs import STDIN, Inputs
 from fashion_jax.data.sources.walk import JOB_LOCK, lock_of_shard
 from fashion_jax.errors import UserError
@@ -111,7 +111,7 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
         UserError: there is none, or a field has a wrong value.
     """
     if is_export(workdir):
-        return export_cache_dir(overrides)
+        return named_cache_dir(overrides)
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)
     return str(config.data.cache_dir)
