@@ -212,7 +212,7 @@ def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list
 
     canvas = canvas_shape(config, image_shape(config))
     decoded = decode_files(files, canvas, config.data.resize, eval_batch_size(config.batch_size, ready.mesh.size))
-    batches = ({"image": pixels} for indices, pixels, _ in decoded if len(indices))
+    batches = ({"image": pixels} for indices, pixels in decoded if len(indices))
     predict_split(state, batches, len(files), ready.eval_fn, ready.mesh)
 
 

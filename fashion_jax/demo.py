@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import Overrides, Parser, printable, program, run_command
+from fashion_jax.config.loading import named_cache_dir
 from fashion_jax.errors import UserError, how_to_install
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe
 from fashion_jax.serving.exports.engines import check_installed
@@ -35,6 +37,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     Raises:
         UserError: a flag is unknown, missing, or has a wrong value.
     """
+    flags, overrides = _create_parser().parse(arguments)
+    _check(flags)
+    return flags, overrides
+
+
+def _create_parser() -> Parser:
     parser = Parser(
         prog=program("fashion_jax.demo"),
         usage="%(prog)s --workdir DIR [--host ADDRESS] [--port N] [--min-probability P | --precision P] "
@@ -69,9 +77,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "--runtime", metavar="DIR", type=Path, help="of onnxruntime-web, the unpacked npm package, which --static needs"
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, overrides = parser.parse(arguments)
-    _check(flags)
-    return flags, overrides
+    return parser
 
 
 def _check(flags: argparse.Namespace) -> None:
@@ -188,10 +194,9 @@ def _write_static(flags: argparse.Namespace, overrides: Overrides) -> None:
 
     check_can_be_onnx(classifier, flags.workdir)
     model = _description(flags, classifier, has_heat_maps=False)
+    write_model = functools.partial(write_static_model, classifier, flags.workdir, cache_dir=named_cache_dir(overrides))
     with doing("Writing the page"):
-        write_static_page(
-            flags.static, runtime, model, lambda folder: write_static_model(classifier, flags.workdir, folder)
-        )
+        write_static_page(flags.static, runtime, model, write_model)
     print(
         f"The page is in {printable(str(flags.static))}: put it on any web server, or try it with "
         f"python -m http.server --bind 127.0.0.1 --directory {printable(str(flags.static))}"

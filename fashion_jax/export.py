@@ -10,11 +10,9 @@ from fashion_jax.command_line import Overrides, Parser, program, run_command
 from fashion_jax.config.loading import load_run_config
 from fashion_jax.errors import UserError
 from fashion_jax.serving.exports.engines import check_installed
-from fashion_jax.serving.exports.folder import MODELS, check_replaceable
+from fashion_jax.serving.exports.folder import COMPARED_IMAGES, MODELS, check_replaceable
 from fashion_jax.workdir.files import check_has_checkpoint
 from fashion_jax.workdir.paths import config_path
-
-IMAGES = 1000  # that an export is compared on
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,13 +26,23 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     Raises:
         UserError: a flag is unknown, missing, or has a wrong value.
     """
+    flags, overrides = _create_parser().parse(arguments)
+    for name, example in (("workdir", "runs/mtl"), ("output", "exports/mtl"), ("format", "onnx")):
+        if not getattr(flags, name):
+            raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
+    if flags.int8 and flags.format != "tflite":
+        raise UserError(f"--int8 is for --format tflite, but --format is {flags.format}: leave it out.")
+    return flags, overrides
+
+
+def _create_parser() -> Parser:
     parser = Parser(
         prog=program("fashion_jax.export"),
         usage="%(prog)s --workdir DIR --output DIR --format FORMAT [--int8] [--checkpoint best|latest] "
         "[--images PATH ...] [--config.FIELD=VALUE ...]",
         description="Writes a folder with the model of a run, which answers as the run does: normalisation, "
         "temperatures and decoding are inside. Before it is done, the export is loaded again and compared with the run "
-        f"on {IMAGES:,} images.",
+        f"on {COMPARED_IMAGES:,} images.",
         epilog="The images are those of the run's validation split (name its data by --config.data.path=... if it has "
         "moved); what is missing is taken from --images, and then generated. Other ways to predict: "
         "--config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
@@ -59,13 +67,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "--images", metavar="PATH", nargs="+", action="extend", default=[], help="more images to compare on"
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags, overrides = parser.parse(arguments)
-    for name, example in (("workdir", "runs/mtl"), ("output", "exports/mtl"), ("format", "onnx")):
-        if not getattr(flags, name):
-            raise UserError(f"--{name} is missing: give it, e.g. --{name} {example}.")
-    if flags.int8 and flags.format != "tflite":
-        raise UserError(f"--int8 is for --format tflite, but --format is {flags.format}: leave it out.")
-    return flags, overrides
+    return parser
 
 
 def _export(arguments: list[str]) -> None:
@@ -77,7 +79,7 @@ def _export(arguments: list[str]) -> None:
 
     from fashion_jax.serving.exports.making import export_run
 
-    export_run(flags, overrides, IMAGES)
+    export_run(flags, overrides)
 
 
 if __name__ == "__main__":

@@ -76,23 +76,19 @@ def _train(arguments: list[str]) -> None:
     began = time.monotonic()
     # Imported late, so that signals are watched for from the first tenth of a second on.
     from fashion_jax.devices.job import find_job
-    from fashion_jax.devices.roll_call import call_roll
+    from fashion_jax.devices.roll_call import call_roll_after
     from fashion_jax.training.launch import launch, set_compiler_flags
 
     flags, overrides = parse(arguments)
-    timeout = flags.initialization_timeout
-    job = find_job(os.environ, timeout) if flags.distributed else None
-    try:
+    if not flags.distributed:
         config, workdir = _checked(flags, overrides)
-    except UserError as error:
-        if job:
-            call_roll(job, timeout, str(error))  # tells the others, who would wait
-        raise
-    set_compiler_flags(config)
-    if job is None:
+        set_compiler_flags(config)
         launch(config, workdir, began)
         return
-    connections = call_roll(job, timeout)
+    timeout = flags.initialization_timeout
+    job = find_job(os.environ, timeout)
+    (config, workdir), connections = call_roll_after(job, timeout, lambda: _checked(flags, overrides))
+    set_compiler_flags(config)
     with _joined(job, timeout, connections, workdir):
         launch(config, workdir, began)
 

@@ -23,8 +23,8 @@ from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import is_export
-from fashion_jax.serving.jobs import PART_SIZE, Shard, is_job
 from fashion_jax.serving.loading import check_decisions
+from fashion_jax.serving.parts import PART_SIZE, Shard, is_parts_folder
 from fashion_jax.serving.predicting import check_overrides, predict
 from fashion_jax.serving.table_files import TABLES
 
@@ -176,7 +176,7 @@ def _check_shared(flags: argparse.Namespace) -> None:
         if getattr(flags, name):
             raise UserError(f"--{name} is for a process by itself: leave it out, or leave --distributed out.")
     path = Path(flags.output)
-    if not is_job(flags.output) and path.exists() and not path.is_file():
+    if not is_parts_folder(flags.output) and path.exists() and not path.is_file():
         raise UserError(
             f"--output is {flags.output!r}, which is no file, but with --distributed the parts of the table are kept "
             "beside it: name a file."
@@ -188,7 +188,7 @@ def _check_output(flags: argparse.Namespace) -> None:
     path = Path(flags.output)
     if flags.explain and is_export(flags.workdir):
         raise UserError(f"--explain needs the weights of a run, but {flags.workdir} is an export: name the run.")
-    if is_job(flags.output):
+    if is_parts_folder(flags.output):
         if flags.explain:
             raise UserError("--explain numbers its pictures by the rows of one table: name a FILE for --output.")
         return

@@ -22,6 +22,7 @@ from fashion_jax.config.loading import (
     flatten,
     get_config,
     load_config,
+    load_export_config,
     load_run_config,
     read_config,
 )
@@ -580,6 +581,7 @@ def test_the_folder_of_the_cache_is_taken_from_no_config_json(tmp_path):
     mine = [("data.cache_dir", "/mine")]
     for read in (
         lambda *more: load_run_config(tmp_path / "config.json", *more),
+        lambda *more: load_export_config(tmp_path / "config.json", *more),
         lambda *more: load_config(f"{tmp_path}/config.json", *more),
     ):
         assert read().data.cache_dir == ""
@@ -598,7 +600,9 @@ def test_the_best_metric_is_macro_f1_of_the_finest_level():
     assert best_metric(with_value("data.levels", {"a": "x", "b": "y", "c": "z"})) == "validation/c/macro_f1"
 
 
-@pytest.mark.parametrize("name", ["config/loading", "config/fields", "config/combinations", "errors", "json_text"])
+@pytest.mark.parametrize(
+    "name", ["config/loading", "config/data_source", "config/fields", "config/combinations", "errors", "json_text"]
+)
 def test_the_config_imports_neither_jax_nor_tensorflow(name):
     tree = ast.parse((ROOT / "fashion_jax" / f"{name}.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

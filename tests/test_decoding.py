@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashion_jax.data.batches.chosen_images import decode_files, decode_paths
 from fashion_jax.data.decoding import decode as decoding
 from fashion_jax.data.decoding.decode import contents, decode, fit, in_parallel, to_rgb
 from fashion_jax.data.decoding.jpeg_header import read_header
@@ -59,6 +60,19 @@ def test_broken_files_fail_and_the_reason_is_named(zoo):
         if isinstance(words, str):
             with pytest.raises(Undecodable, match=re.escape(words)), contents(str(folder / name)) as data:
                 decode(data, (8, 8), "stretch")
+
+
+def test_files_are_decoded_in_order_and_broken_ones_left_out(tmp_path):
+    files = [str(tmp_path / f"{i}.png") for i in range(5)]
+    for i, file in enumerate(files):
+        Image.new("RGB", (6, 4), (40 * i,) * 3).save(file)
+    (tmp_path / "1.png").write_bytes(b"no image")
+    batches = list(decode_files(files, (4, 6), "stretch", 2))
+    assert [indices.tolist() for indices, _ in batches] == [[0], [2, 3], [4]]
+    assert [canvases[:, 0, 0, 0].tolist() for _, canvases in batches] == [[0, 0], [80, 120], [160, 0]]
+    indices, canvases = decode_paths(files, (4, 6), "stretch")
+    assert indices.tolist() == [0, 2, 3, 4] and canvases.shape == (4, 4, 6, 3)
+    assert not list(decode_files([], (4, 6), "stretch", 2))
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])

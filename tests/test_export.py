@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 
 import fashion_jax as fj
-from fashion_jax import evaluate, export
-from fashion_jax.serving.exports import check
+from fashion_jax import demo, evaluate, export, predict
+from fashion_jax.serving.exports import check, making
 from fashion_jax.serving.exports.engines import load_engine
 from fashion_jax.serving.exports.folder import MODELS, read_test_vectors
 from tests.shop import write_image
@@ -29,7 +29,7 @@ def exports(finished_run, tmp_path_factory):
         if key not in made:
             made[key] = tmp_path_factory.mktemp("exports") / name
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(export, "IMAGES", 40)  # as many as the validation split has
+                patch.setattr(making, "COMPARED_IMAGES", 40)  # as many as the validation split has
                 assert export.main(arguments(finished_run, made[key], name, *flags)) == 0
         return made[key]
 
@@ -132,6 +132,20 @@ def test_an_export_is_evaluated(exports, finished_run, tmp_path, capsys):
     assert "calibrated and made to agree" in capsys.readouterr().out
 
 
+def test_compiled_programs_of_an_export_are_kept_in_the_cache_that_is_named(
+    exports, photos, catalogue_cache, tmp_path, monkeypatch
+):
+    used, folder, cache = [], exports("stablehlo"), f"--config.data.cache_dir={catalogue_cache}"
+    monkeypatch.setattr("fashion_jax.devices.compilation_cache.enable_compilation_cache", used.append)
+    fj.load(folder)
+    fj.load(folder, overrides={"data.cache_dir": Path(catalogue_cache)})
+    demo._load(*demo.parse(["--workdir", str(folder), cache]))
+    files = ["--input", photos[0], "--output", str(tmp_path / "p.csv")]
+    assert predict.main(["--workdir", str(folder), *files, cache]) == 0
+    assert evaluate.main(["--workdir", str(folder), cache]) == 0
+    assert used == ["", *[catalogue_cache] * 4]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -149,7 +163,7 @@ def test_what_an_export_cannot_say_is_told(exports, capsys, flags, said):
 
 
 def test_an_export_that_answers_otherwise_is_not_left(exports, finished_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "IMAGES", 4)
+    monkeypatch.setattr(making, "COMPARED_IMAGES", 4)
     monkeypatch.setattr(check, "PROBABILITY", 0.0)
     assert export.main(arguments(finished_run, tmp_path / "new", "tflite")) == 1
     assert "a probability differs by" in capsys.readouterr().err

@@ -87,5 +87,5 @@ def test_a_run_in_bfloat16_is_compared_in_float32(tmp_path, monkeypatch):
     trained = make_trained(make_config({"model.name": "resnet18", "dtype": "bfloat16"}))
     engine = RunEngine(trained, 4)
     classifier = Classifier(engine, Decider(engine.taxonomy, engine.temperatures, "conditional"))
-    static_model.write_static_model(classifier, tmp_path, tmp_path)
-    assert (tmp_path / "model.onnx").is_file()
+    static_model.write_static_model(classifier, tmp_path, tmp_path, str(tmp_path / "cache"))
+    assert (tmp_path / "model.onnx").is_file() and [*(tmp_path / "cache").glob("catalogue-*")]

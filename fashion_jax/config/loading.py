@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import difflib
 import json
 import os
 import re
-import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
+from fashion_jax.config.data_source import source_at
 from fashion_jax.config.fields import ADDED, CHECKS, literal, shape_of, split_column
 from fashion_jax.config.files import find_config, run_config_file
 from fashion_jax.config.suggestions import meant_field, suggestion
@@ -92,6 +91,8 @@ def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Co
 def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     """Loads the config of an export, which does not say where its data is, with overrides that do.
 
+    The cache folder in its config.json is ignored, as in load_run_config.
+
     Args:
         path: the config.json of the export.
         overrides: pairs of a field of data and its value as text.
@@ -100,6 +101,7 @@ def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) ->
         UserError: no data is named, or a field is unknown, is part of the exported model, or has a wrong value.
     """
     config = _parsed_config(read_text(path), str(path))
+    config.data.cache_dir = ""
     for field, text in overrides:
         if not field.startswith("data.") or field in OF_PIXELS:
             raise UserError(
@@ -115,6 +117,17 @@ def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) ->
     check_config(config)
     _check_is_read(config.data.source, overrides)
     return config
+
+
+def named_cache_dir(overrides: Iterable[tuple[str, str]]) -> str:
+    """Returns the cache that overrides name for a run or an export, or ""; what its config.json names is ignored.
+
+    Raises:
+        UserError: data.cache_dir has a wrong value.
+    """
+    cache_dir = dict(overrides).get("data.cache_dir", "")
+    _check_field("data.cache_dir", cache_dir)
+    return cache_dir
 
 
 def portable_config(config: ConfigDict, canvas: tuple[int, int]) -> ConfigDict:
@@ -174,7 +187,7 @@ def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> C
     named = [field for field, _ in fields] + ([] if is_of_a_run else ["data.path"])  # a config file may set it
     if _names_only_a_path(config.data.source, named):
         levels = config.data.levels.values() if any(field.startswith("data.levels") for field in named) else ()
-        config.data.source = _source_at(config.data.path, config.data.csv, [*filter(None, levels)])
+        config.data.source = source_at(config.data.path, config.data.csv, [*filter(None, levels)])
     check_config(config)
     _check_is_read(config.data.source, fields)
     return config
@@ -183,43 +196,6 @@ def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> C
 def _names_only_a_path(source: str, fields: Sequence[str]) -> bool:
     """Returns whether the fields that a user has set name data, while the config would draw the catalogue."""
     return source == "catalogue" and "data.path" in fields and "data.source" not in fields
-
-
-def _source_at(path: object, csv: object, columns: Collection[str]) -> object:
-    """Returns the source that suits data.path, data.csv and the columns that a user has named for the levels.
-
-    Without a path it is the catalogue.
-    """
-    if not path:
-        return "catalogue"
-    names = _names(os.path.expanduser(str(path)))
-    if "dataset_info.json" in names:  # INFO of data/records/prepared_index.py, which config may not import
-        return "tfds"
-    has_table = csv or "styles.csv" in names or _has_columns(os.path.expanduser(str(path)), columns)
-    return "csv" if has_table else "folder"
-
-
-def _has_columns(path: str, columns: Collection[str]) -> bool:
-    """Returns whether the first line of a table at the top of a folder has one of these columns."""
-    names = sorted(_names(path)) if columns and os.path.isdir(path) else []
-    for name in names:
-        if name.lower().endswith((".csv", ".tsv")):
-            with contextlib.suppress(OSError, UnicodeDecodeError), open(f"{path}/{name}", encoding="utf-8-sig") as file:
-                cells = re.split(r"[,;\t|]", file.readline(1 << 16).replace('"', ""))
-                if {cell.strip() for cell in cells}.intersection(columns):
-                    return True
-    return False
-
-
-def _names(path: str) -> set[str]:
-    """Returns the names of the files at the top of a folder or anywhere in a zip; none if it cannot be read."""
-    try:
-        if os.path.isdir(path):
-            return set(os.listdir(path))
-        with zipfile.ZipFile(path) as archive:
-            return {name.rpartition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return set()
 
 
 def _check_is_read(source: str, overrides: Iterable[tuple[str, Any]]) -> None:

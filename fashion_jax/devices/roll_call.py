@@ -12,12 +12,14 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Mapping, Set
-from typing import Any
+from collections.abc import Callable, Mapping, Set
+from typing import Any, TypeVar
 
 from fashion_jax.devices.job import Job, named
-from fashion_jax.errors import RunError
+from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
+
+Checked = TypeVar("Checked")
 
 _PROGRAM = "fashion_jax"
 _MAX_LINE = 16384  # bytes of a message
@@ -25,6 +27,24 @@ _PAUSE = 0.3  # seconds between two attempts to reach process 0
 _PATIENCE = 15.0  # seconds within which process 0 answers whoever has reached it
 _LINGER = 10.0  # seconds for which a process that cannot go on tries to tell the others
 _MAX_WORDS = 2000  # characters of a sentence
+
+
+def call_roll_after(job: Job, timeout: float, check: Callable[[], Checked]) -> tuple[Checked, dict[int, socket.socket]]:
+    """Calls the roll after `check`; if that raises a UserError, the others are told that this process cannot go on.
+
+    Returns:
+        What `check` returns, and the open connections; see `call_roll`.
+
+    Raises:
+        UserError: `check` has raised it.
+        RunError: see `call_roll`.
+    """
+    try:
+        found = check()
+    except UserError as error:
+        call_roll(job, timeout, str(error))
+        raise
+    return found, call_roll(job, timeout)
 
 
 def call_roll(job: Job, timeout: float, failure: str = "") -> dict[int, socket.socket]:

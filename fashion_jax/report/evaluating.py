@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fashion_jax.command_line import Overrides, folder_of_flag, output, printable, write_json
-from fashion_jax.config.loading import OF_PIXELS, flatten, load_export_config, load_run_config, ways_to_predict
+from fashion_jax.config.loading import (
+    OF_PIXELS,
+    flatten,
+    load_export_config,
+    load_run_config,
+    named_cache_dir,
+    ways_to_predict,
+)
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
@@ -199,13 +206,10 @@ def _predicted(
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.fingerprint import split_digests
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
-    from fashion_jax.devices.compilation_cache import enable_compilation_cache
     from fashion_jax.taxonomy import UNKNOWN
     from fashion_jax.workdir.calibration_file import read_calibration
     from fashion_jax.workdir.files import read_taxonomy
 
-    if is_export(workdir):
-        enable_compilation_cache(config.data.cache_dir)  # of a run, load_trained does so
     taxonomy = read_taxonomy(workdir)
     calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
     split = load_split(config, taxonomy, flags.split)
@@ -238,7 +242,11 @@ def _loaded(
     from fashion_jax.workdir.trained import load_trained
 
     with doing("Loading and compiling the model"):
-        trained = load_evaluated(workdir) if is_export(workdir) else load_trained(workdir, flags.checkpoint, overrides)
+        trained: Trained | EvaluatedExport
+        if is_export(workdir):
+            trained = load_evaluated(workdir, named_cache_dir(overrides))
+        else:
+            trained = load_trained(workdir, flags.checkpoint, overrides)
         compiled = trained.compiled(trained.batch_size())
     if place.count > 1:
         names = {"export": "digest of export.json"}

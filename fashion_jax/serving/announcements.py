@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fashion_jax.command_line import rate
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
-from fashion_jax.serving.jobs import Part, Shard
+from fashion_jax.serving.parts import Part, Shard
 from fashion_jax.terminal import Terminal
 
 if TYPE_CHECKING:

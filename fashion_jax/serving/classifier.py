@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.data.decoding.decode import ahead
 from fashion_jax.scoring.decider import Decider
 from fashion_jax.serving.answers import Answer
-from fashion_jax.serving.images import Decoded, Image, ahead, decoded_ahead, each_image
+from fashion_jax.serving.images import Decoded, Image, decoded_ahead, each_image
 from fashion_jax.taxonomy import UNKNOWN
 
 if TYPE_CHECKING:  # an export needs no jax

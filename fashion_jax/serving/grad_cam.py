@@ -220,7 +220,7 @@ def explain_files(
     files = files[:MAX_EXPLAINED]
     explain = create_grad_cam(trained, batch_size)
     size, count = trained.batch_size(batch_size), 0
-    for indices, pixels, _ in decode_files(files, trained.canvas, trained.config.data.resize, size):
+    for indices, pixels in decode_files(files, trained.canvas, trained.config.data.resize, size):
         images = pixels[: len(indices)]
         heats = explain(images, {level: ids[indices] for level, ids in classes.items()}) if len(indices) else {}
         for level, maps in heats.items():

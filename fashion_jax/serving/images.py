@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image as pillow
 
-from fashion_jax.data.decoding.decode import contents, decode, fit, in_parallel
+from fashion_jax.data.batches.chosen_images import decoded_batch
+from fashion_jax.data.decoding.decode import ahead, decode, decode_file, fit
 from fashion_jax.data.decoding.limits import DECODING, MAX_BYTES, Undecodable, check_size
 from fashion_jax.data.decoding.pillow import pixels_of
 from fashion_jax.data.sources.inputs import Input
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # A path, the content of a file, an opened image, or pixels.
 Image = str | os.PathLike[str] | bytes | bytearray | memoryview | pillow.Image | np.ndarray | Input
@@ -84,8 +81,7 @@ def _expanded(file: str) -> str:
 def _of_file(file: str, canvas: tuple[int, int], resize: str) -> np.ndarray:
     if "\0" in file:
         raise Undecodable("the path has a NUL character")
-    with contents(file) as data:
-        return decode(data, canvas, resize)
+    return decode_file(file, canvas, resize)
 
 
 def _checked_bytes(data: bytes | bytearray | memoryview) -> bytes:
@@ -151,36 +147,13 @@ def decoded_ahead(
         images that are fewer than one batch have no more canvases than needed.
     """
 
-    def attempt(image: Image) -> np.ndarray | str:
-        try:
-            return to_canvas(image, canvas, resize)
-        except Undecodable as error:
-            return str(error)
-
     def batch(part: Sequence[Image], is_whole: bool) -> Decoded:
-        found = in_parallel(attempt, part)
-        indices = [i for i, pixels in enumerate(found) if not isinstance(pixels, str)]
-        canvases = np.zeros((batch_size if is_whole else len(indices), *canvas, 3), np.uint8)
-        for place, i in enumerate(indices):
-            canvases[place] = found[i]
-        errors = {i: why for i, why in enumerate(found) if isinstance(why, str)}
-        return Decoded([name_of(image) for image in part], errors, np.array(indices, np.int64), canvases)
+        size = batch_size if is_whole else None
+        indices, canvases, errors = decoded_batch(lambda image: to_canvas(image, canvas, resize), part, canvas, size)
+        return Decoded([name_of(image) for image in part], errors, indices, canvases)
 
     parts = enumerate(_parts(images, batch_size), 0 if are_first else 1)
     return ahead(lambda item: batch(item[1], item[0] > 0 or len(item[1]) == batch_size), parts)
-
-
-def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields function(item) for each item, in order; a thread computes a result while the one before it is used."""
-    with ThreadPoolExecutor(1, "ahead") as thread:
-        pending = None
-        for item in items:
-            following = thread.submit(function, item)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
 
 
 def _parts(images: Iterable[Any], size: int) -> Iterator[list[Image]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import printable, remote
-from fashion_jax.config.loading import ways_to_predict
+from fashion_jax.config.loading import named_cache_dir, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import is_export
@@ -56,7 +56,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
             expected cost instead of the likeliest.
         top_k: `Answer.top` names so many classes at each level.
         overrides: of a run: fields of its config that change how it predicts, and their values, for example
-            `{"eval_flip": False}`; or pairs of a field and its value as text.
+            `{"eval_flip": False}`; or pairs of a field and its value as text. Of an export only "data.cache_dir".
 
     Returns:
         A classifier, on all devices of this process. What a user should know of its calibration is printed on stderr.
@@ -87,7 +87,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
         _check_export(folder, checkpoint, decode, precision, texts)
         from fashion_jax.serving.exports.engines import load_engine
 
-        engine = load_engine(folder)
+        engine = load_engine(folder, named_cache_dir(texts))
     else:
         engine = _load_run(folder, checkpoint, batch_size, texts, precision)
         batch_size = engine.batch_size  # a multiple of the devices
@@ -106,7 +106,8 @@ def _texts(overrides: Mapping[str, Any] | Iterable[tuple[str, str]]) -> list[tup
     if isinstance(overrides, str):
         raise UserError(f"overrides is {overrides!r}, but must be a table such as {{'eval_flip': False}}.")
     pairs = overrides.items() if isinstance(overrides, Mapping) else overrides
-    return [(field, value if isinstance(value, str) else repr(value)) for field, value in pairs]
+    plain = ((field, os.fspath(x) if isinstance(x, os.PathLike) else x) for field, x in pairs)
+    return [(field, x if isinstance(x, str) else repr(x)) for field, x in plain]
 
 
 def _check_arguments(checkpoint: str, batch_size: int | None, top_k: int) -> None:
@@ -157,9 +158,9 @@ def _check_export(
         )
     if checkpoint != "best":
         raise UserError(f"checkpoint is {checkpoint!r}, but the export {str(folder)!r} holds only one: leave it out.")
-    if overrides:
+    if fixed := [field for field, _ in overrides if field != "data.cache_dir"]:
         raise UserError(
-            f"{overrides[0][0]} cannot be changed in the export {str(folder)!r}: load the run, or export it again."
+            f"{fixed[0]} cannot be changed in the export {str(folder)!r}: load the run, or export it again."
         )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.command_line import Overrides, folder_of_flag, output
-from fashion_jax.config.fields import CHECKS
-from fashion_jax.config.loading import OF_PIXELS, load_run_config
+from fashion_jax.config.loading import OF_PIXELS, load_run_config, named_cache_dir
 from fashion_jax.data.sources.inputs import STDIN, Inputs
+from fashion_jax.data.sources.walk import JOB_LOCK, lock_of_shard
 from fashion_jax.errors import UserError
 from fashion_jax.serving.announcements import (
     check_any,
@@ -27,15 +27,15 @@ from fashion_jax.serving.announcements import (
     warn,
 )
 from fashion_jax.serving.exports.folder import is_export
-from fashion_jax.serving.jobs import (
+from fashion_jax.serving.parts import (
     Part,
     Shard,
     check_settings,
     digest_of_inputs,
     find_parts,
-    is_job,
-    job_part_size,
+    is_parts_folder,
     missing_parts,
+    part_size_in,
     write_parts,
 )
 from fashion_jax.serving.predictor import Predictor, load_predictor, settings
@@ -87,8 +87,8 @@ def predict(flags: argparse.Namespace, overrides: Overrides) -> None:
             if place.count > 1:
                 with silent(not place.leads):
                     done = _predict_share(flags, overrides, inputs, place)
-            elif is_job(flags.output):
-                _predict_job(flags, overrides, inputs)
+            elif is_parts_folder(flags.output):
+                _predict_parts(flags, overrides, inputs)
             else:
                 with folder_of_flag("--explain", flags.explain):
                     _predict_table(flags, overrides, inputs)
@@ -108,13 +108,10 @@ def _cache_dir(workdir: Path, overrides: Overrides) -> str:
     """Returns the cache that the overrides name; checks quickly that there is a model.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a field has a wrong value.
     """
     if is_export(workdir):
-        cache_dir = dict(overrides).get("data.cache_dir", "")
-        if wrong := CHECKS["data.cache_dir"](cache_dir):
-            raise UserError(f"data.cache_dir is {cache_dir!r}, but must be {wrong}.")
-        return cache_dir
+        return named_cache_dir(overrides)
     config = load_run_config(config_path(workdir), overrides)
     check_has_checkpoint(workdir)
     return str(config.data.cache_dir)
@@ -125,7 +122,7 @@ def _listed(flags: argparse.Namespace) -> Iterator[Any]:
     """Yields the list of paths that STDIN stands for, or None; one that can be read again if that is needed."""
     if STDIN not in flags.input or sys.stdin is None:
         yield None
-    elif not (is_job(flags.output) or flags.distributed) or sys.stdin.buffer.seekable():
+    elif not (is_parts_folder(flags.output) or flags.distributed) or sys.stdin.buffer.seekable():
         yield sys.stdin.buffer
     else:
         with tempfile.TemporaryFile() as copy:
@@ -177,15 +174,15 @@ def _explained(flags: argparse.Namespace, classifier: Classifier) -> Explained |
     return Explained(classifier.engine.trained)
 
 
-def _predict_job(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs) -> None:
+def _predict_parts(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs) -> None:
     """Writes the parts of the inputs that this process has to, and says which are missing."""
     folder, shard = Path(flags.output), flags.shard or Shard()
-    lock = f"_lock-{shard.number}-of-{shard.total}"
+    lock = lock_of_shard(shard.number, shard.total)
     with (
         folder_of_flag("--output", folder),
         locked(folder, warn, "--output", f"is predicting shard {shard}", lock),
     ):
-        size = job_part_size(folder, flags.part_size)
+        size = part_size_in(folder, flags.part_size)
         with doing("Listing the images"):
             parts = find_parts(inputs, folder, size)
         if not parts:
@@ -223,10 +220,10 @@ class _Shared(NamedTuple):
 
 def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inputs, place: ProcessIndex) -> _Shared:
     """Predicts this process's share of the parts, while others predict theirs; process 0 joins them to one table."""
-    folder = Path(flags.output) if is_job(flags.output) else parts_beside(Path(flags.output))
+    folder = Path(flags.output) if is_parts_folder(flags.output) else parts_beside(Path(flags.output))
     with folder_of_flag("--output", folder if place.leads else None), _locked_by_first(folder, place):
         check_folder(place, "--output", folder)
-        size = job_part_size(folder, flags.part_size, usual=0)
+        size = part_size_in(folder, flags.part_size, usual=0)
         with doing("Listing the images"):
             count, digest = digest_of_inputs(inputs)
         check_same({"number of inputs": f"{count:,}", "digest of the names of the inputs": digest[:12]})
@@ -242,7 +239,7 @@ def _predict_share(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
         pace = pace_of_all(predictor.tally)
         if place.leads:
             predictor = _joined(predictor, folder, plan.parts, flags)
-    return _Shared(predictor, pace, plan.parts if is_job(flags.output) else ())
+    return _Shared(predictor, pace, plan.parts if is_parts_folder(flags.output) else ())
 
 
 @contextlib.contextmanager
@@ -251,16 +248,16 @@ def _locked_by_first(folder: Path, place: ProcessIndex) -> Iterator[None]:
     if not place.leads:
         yield
         return
-    with locked(folder, warn, "--output", "is predicting", "_lock"):
+    with locked(folder, warn, "--output", "is predicting", JOB_LOCK):
         yield
-        (folder / "_lock").unlink(missing_ok=True)
+        (folder / JOB_LOCK).unlink(missing_ok=True)
 
 
 def _joined(predictor: Predictor, folder: Path, parts: Sequence[Part], flags: argparse.Namespace) -> Predictor:
     """Makes one table of the parts, unless the folder itself is wanted; returns the predictor that counts them all."""
     wait_for_parts(folder, parts)
     tally = predictor.tally_of(folder, parts)
-    if not is_job(flags.output):
+    if not is_parts_folder(flags.output):
         with doing("Joining the parts"):
             join_parts(Path(flags.output), folder, parts, predictor.table)
     return predictor._replace(tally=tally)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.command_line import Overrides
 from fashion_jax.data.sources.inputs import Input
-from fashion_jax.serving.exports.folder import is_export
-from fashion_jax.serving.jobs import Part, add_counts
 from fashion_jax.serving.loading import load
 from fashion_jax.serving.model_identity import identify_model
+from fashion_jax.serving.parts import Part, add_counts
 from fashion_jax.serving.predictions import PredictionTable
 from fashion_jax.serving.tally import Tally
 from fashion_jax.terminal import doing
@@ -21,7 +20,7 @@ from fashion_jax.terminal import doing
 if TYPE_CHECKING:
     from fashion_jax.serving.answers import Answer
     from fashion_jax.serving.classifier import Classifier
-    from fashion_jax.serving.jobs import Answered
+    from fashion_jax.serving.parts import Answered
     from fashion_jax.terminal import Task
 
 
@@ -58,8 +57,6 @@ class Predictor(NamedTuple):
 
 def load_predictor(flags: argparse.Namespace, overrides: Overrides) -> Predictor:
     """Loads the classifier of a run or an export, as the flags and overrides of the predict command say; see `load`."""
-    if is_export(flags.workdir):  # where the cache alone may be named, which is for the inputs
-        overrides = [(field, text) for field, text in overrides if field != "data.cache_dir"]
     with doing("Loading the model"):
         classifier = load(
             flags.workdir,

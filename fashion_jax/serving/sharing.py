@@ -26,7 +26,7 @@ import numpy as np
 from fashion_jax.devices.compiler import apart_flags
 from fashion_jax.devices.job import Job, find_job, first_difference, named
 from fashion_jax.devices.processes import barrier, decided, end_all, exchange, failing_together, join
-from fashion_jax.devices.roll_call import call_roll
+from fashion_jax.devices.roll_call import call_roll_after
 from fashion_jax.errors import STOP_SIGNALS, UserError, stop_status
 
 Checked = TypeVar("Checked")
@@ -68,12 +68,7 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
         return
     timeout = flags.initialization_timeout
     job = find_job(os.environ, timeout)
-    try:
-        found = check()
-    except UserError as error:
-        call_roll(job, timeout, str(error))
-        raise
-    connections = call_roll(job, timeout)
+    found, connections = call_roll_after(job, timeout, check)
     if job.count == 1:
         yield ProcessIndex(), found
         return

@@ -10,9 +10,9 @@ import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from fashion_jax.data.decoding.limits import DECODING, FILES, MAX_BYTES, Decodin
 from fashion_jax.data.decoding.pillow import damaged, decode_jpeg_by_pillow, plan_by_pillow
 from fashion_jax.data.decoding.resizing import resized
 from fashion_jax.devices.host import usable_processors
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 NO_FILE = "there is no such file"  # the reason of `why_unreadable` and `obstacle` for a file that is missing
 
@@ -42,6 +45,12 @@ def decode(data: bytes, canvas: tuple[int, int], resize: str) -> np.ndarray:
     plan = _plan(data, (_ENOUGH * canvas[0], _ENOUGH * canvas[1]))
     with DECODING.of(plan.memory):
         return fit(plan.run(), canvas, resize)
+
+
+def decode_file(file: str, canvas: tuple[int, int], resize: str) -> np.ndarray:
+    """Reads a file and decodes it to uint8 [height, width, 3] of the canvas's size; see `decode` and `contents`."""
+    with contents(file) as data:
+        return decode(data, canvas, resize)
 
 
 def to_rgb(data: bytes, least: tuple[int, int]) -> np.ndarray:
@@ -118,6 +127,19 @@ def in_parallel(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
     """Returns work(thing) for each thing, in order, computed by as many threads as there are processors."""
     parts = [things[i : i + _TOGETHER] for i in range(0, len(things), _TOGETHER)]
     return [result for results in _threads().map(lambda part: [work(x) for x in part], parts) for result in results]
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yields function(item) for each item, in order; a thread computes a result while the one before it is used."""
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        pending = None
+        for item in items:
+            following = thread.submit(function, item)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
 
 
 @functools.cache

@@ -7,7 +7,6 @@ newly installed decoder counts at once. The processes of a run that see the same
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -27,6 +26,8 @@ from fashion_jax.terminal import doing
 _CHUNK = 4096  # files
 
 _THREADS = 16  # that stat files: on a network file system each call waits
+
+_LARGEST = 2**63 - 1  # of int64; numbers of files have no sign
 
 _COMPARED = 64  # files whose status tells whether processes see the same files, or copies of them
 
@@ -76,18 +77,14 @@ def _identity(files: Files) -> str:
     differently on each machine makes every process check all files.
     """
     some = np.unique(np.linspace(0, max(len(files) - 1, 0), min(_COMPARED, len(files))).astype(int))
-    chosen = files.select(some)
-    status, _ = _status(chosen)
-    numbers = []
-    for i in range(len(chosen)):
-        with contextlib.suppress(OSError, ValueError):
-            numbers.append(os.stat(chosen[i]).st_ino)
-    return digest_of_ids([digest_of_ids(files.names), *map(str, [*status.ravel().tolist(), *numbers])])
+    status, _ = _status(files.select(some))
+    return digest_of_ids([digest_of_ids(files.names), *map(str, status.ravel().tolist())])
 
 
 def _check(files: Files, cache: Path, share: Share) -> Checked:
     """Checks files, which are those of a share."""
     status, reasons = _status(files)
+    status = status[:, :2]  # what the cache knows; a file may have another number on each machine
     digests = known_digests(cache, files, status)
     unknown = np.setdiff1d(np.flatnonzero(digests == 0), np.fromiter(reasons, np.int64))
     if not len(unknown):
@@ -121,12 +118,12 @@ def first_unusable(files: Sequence[str]) -> tuple[str, str] | None:
 def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
     """Returns the status of files, and index -> why a file must not be read.
 
-    The status is int64 [files, 2]: size in bytes and modification time in ns.
+    The status is int64 [files, 3]: size in bytes, modification time in ns and number in the file system.
     """
 
     def of_some(start: int) -> tuple[np.ndarray, dict[int, str]]:
         count = min(_CHUNK, len(files) - start)
-        status, reasons = np.zeros((count, 2), np.int64), {}
+        status, reasons = np.zeros((count, 3), np.int64), {}
         for i, file in enumerate(files[start : start + count]):
             try:
                 found = os.stat(file)
@@ -135,7 +132,7 @@ def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
                     why_unreadable(error) if isinstance(error, OSError) else "this is no name of a file"
                 )
                 continue
-            status[i] = found.st_size, found.st_mtime_ns
+            status[i] = found.st_size, found.st_mtime_ns, found.st_ino & _LARGEST
             if words := obstacle_in(found):
                 reasons[start + i] = words
         return status, reasons
@@ -143,7 +140,7 @@ def _status(files: Files) -> tuple[np.ndarray, dict[int, str]]:
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = list(pool.map(of_some, range(0, len(files), _CHUNK)))
     reasons = {i: words for _, some in parts for i, words in some.items()}
-    return np.concatenate([status for status, _ in parts] or [np.zeros((0, 2), np.int64)]), reasons
+    return np.concatenate([status for status, _ in parts] or [np.zeros((0, 3), np.int64)]), reasons
 
 
 def _read(file: str) -> int | str:

@@ -39,11 +39,12 @@ _MADE_IN_A_WORKDIR = {"checkpoints", "predictions", "report"}
 
 _REPORT = {"index.html", "label_errors.csv"}  # names in a report page, which evaluate may write anywhere
 
-_JOB = "_job.json"  # in a folder of predictions
+# In a folder of predictions; readers of Parquet pass over names that begin with an underscore or a dot.
+JOB, JOB_LOCK = "_job.json", "_lock"
 
-_JOB_LOCK = re.compile(r"_lock(-\d+-of-\d+)?")
+_JOB_LOCKS = re.compile(rf"{JOB_LOCK}(-\d+-of-\d+)?")
 
-_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", _JOB} | _REPORT
+_TELLING = {"checkpoints", "taxonomy.json", "data.json", "config.json", JOB} | _REPORT
 
 _END = ("end", "", "")
 
@@ -104,6 +105,11 @@ def printable_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def lock_of_shard(number: int, total: int) -> str:
+    """Returns the name of the lock of a shard of predictions; that of a whole job is JOB_LOCK."""
+    return f"{JOB_LOCK}-{number}-of-{total}"
+
+
 class _Links:
     """Keeps track of which links to folders lead to something new."""
 
@@ -154,7 +160,7 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
             if not is_hidden(entry.name):
                 count += 1
                 kind = _kind(entry)
-                is_lock = (entry.name == "lock" or _JOB_LOCK.fullmatch(entry.name)) and kind == "file"
+                is_lock = (entry.name == "lock" or _JOB_LOCKS.fullmatch(entry.name)) and kind == "file"
                 if is_lock or entry.name in _TELLING:
                     told.add(entry.name)
                 yield f"{entry.name}\0{kind}"  # a name has no NUL, which comes before all other characters
@@ -166,7 +172,7 @@ def _entries(folder: str, path: str) -> Iterator[tuple[str, str, str]]:
         yield "file", path, f"the folder cannot be read ({error.strerror})"
         return
     is_workdir = _is_workdir(told, count)
-    if path and (is_workdir or told >= _REPORT or _is_job(told, count)):
+    if path and (is_workdir or told >= _REPORT or _has_predictions(told, count)):
         yield "folder", path, OF_A_RUN
         return
     for entry in entries:
@@ -206,6 +212,6 @@ def _is_workdir(told: set[str], count: int) -> bool:
     return (told == {"lock"} and count == 1) or ("config.json" in told and has_run)
 
 
-def _is_job(told: set[str], count: int) -> bool:
+def _has_predictions(told: set[str], count: int) -> bool:
     """Whether a folder has the parts of predictions, or only locks, as when it begins; its arguments are as above."""
-    return _JOB in told or (0 < count == len(told) and all(map(_JOB_LOCK.fullmatch, told)))
+    return JOB in told or (0 < count == len(told) and all(map(_JOB_LOCKS.fullmatch, told)))

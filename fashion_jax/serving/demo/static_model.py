@@ -32,13 +32,14 @@ def check_can_be_onnx(classifier: Classifier, workdir: Path) -> None:
         )
 
 
-def write_static_model(classifier: Classifier, workdir: Path, folder: Path) -> None:
+def write_static_model(classifier: Classifier, workdir: Path, folder: Path, cache_dir: str = "") -> None:
     """Writes model.onnx into a folder.
 
     Args:
         classifier: loaded from `workdir`.
         workdir: of a run, which is exported, or the folder of an export as ONNX, whose model is copied.
         folder: exists.
+        cache_dir: where images to compare the two are generated, as data.cache_dir; "" for the default.
 
     Raises:
         RunError: the model does not answer as the classifier does in float32.
@@ -48,12 +49,12 @@ def write_static_model(classifier: Classifier, workdir: Path, folder: Path) -> N
         onnx_file.write(build_network(engine.trained, engine.temperatures), folder)
     else:
         shutil.copyfile(workdir / onnx_file.MODEL_FILE, folder / onnx_file.MODEL_FILE)
-    _compare(classifier, folder)
+    _compare(classifier, folder, cache_dir)
 
 
-def _compare(classifier: Classifier, folder: Path) -> None:
+def _compare(classifier: Classifier, folder: Path, cache_dir: str) -> None:
     engine = classifier.engine
-    files = sorted((catalogue_folder("", _IMAGES, 0, 0.0) / "images").iterdir())[:_IMAGES]
+    files = sorted((catalogue_folder(cache_dir, _IMAGES, 0, 0.0) / "images").iterdir())[:_IMAGES]
     canvases = np.stack([to_canvas(file, engine.canvas, engine.resize) for file in files])
     found = onnx_file.read(folder)(canvases)
     with jax.default_matmul_precision("highest"):  # otherwise GPUs and TPUs compute in less than float32

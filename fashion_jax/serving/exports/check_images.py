@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.config.loading import image_shape
-from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
+from fashion_jax.data.batches.chosen_images import decode_paths, decode_rows
 from fashion_jax.data.batches.pipeline import canvas_shape
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.dataset import Split, load_split
@@ -76,7 +76,7 @@ def find_check_images(config: ConfigDict, taxonomy: Taxonomy, count: int, paths:
         missing = count - sum(map(len, parts))
         if files is None:
             files = _drawn(cache_dir, count) if missing else []
-        canvases = _decoded([files[i] for i in spread(len(files), missing)], canvas, resize)
+        _, canvases = decode_paths([files[i] for i in spread(len(files), missing)], canvas, resize)
         if len(canvases):
             parts.append(canvases)
             words.append(f"{len(canvases):,} {name}")
@@ -104,9 +104,3 @@ def _drawn(cache_dir: str, count: int) -> list[str]:
     """Draws a generated catalogue; returns the files of its images."""
     folder = catalogue_folder(cache_dir, count, 0, 0.0)
     return sorted(str(path) for path in (folder / "images").iterdir())
-
-
-def _decoded(files: Sequence[str], canvas: tuple[int, int], resize: str) -> np.ndarray:
-    """Returns the canvases of the files that can be decoded."""
-    indices, canvases, _ = next(decode_files(files, canvas, resize, max(len(files), 1)))
-    return canvases[: len(indices)]

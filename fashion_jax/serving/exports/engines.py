@@ -96,11 +96,12 @@ class ExportEngine:
         return self.outputs(images)[FEATURES]
 
 
-def load_engine(directory: Path) -> ExportEngine:
-    """Loads an export.
+def load_engine(directory: Path, cache_dir: str = "") -> ExportEngine:
+    """Loads an export. As of a run, what is compiled from now on is kept, if JAX runs the export.
 
     Args:
         directory: of the export; its files are checked before any is parsed.
+        cache_dir: the cache to keep it in, as data.cache_dir; "" for the default.
 
     Raises:
         UserError: the folder is no export or is damaged, or the library that runs its format is not installed.
@@ -108,6 +109,10 @@ def load_engine(directory: Path) -> ExportEngine:
     export = read_export(directory)
     check_installed(export.format)
     taxonomy = read_export_taxonomy(directory, export)
+    if export.format == "stablehlo":
+        from fashion_jax.devices.compilation_cache import enable_compilation_cache
+
+        enable_compilation_cache(cache_dir)
     try:
         run = format_module(export.format).read(directory)
     except Exception as error:  # whatever a library makes of a file that is no model

@@ -74,6 +74,6 @@ class EvaluatedExport:
         return {level: np.concatenate([result[level] for result in results])[:count] for level in results[0]}
 
 
-def load_evaluated(directory: Path) -> EvaluatedExport:
+def load_evaluated(directory: Path, cache_dir: str = "") -> EvaluatedExport:
     """Loads an export to evaluate it; see `load_engine`."""
-    return EvaluatedExport(directory, load_engine(directory))
+    return EvaluatedExport(directory, load_engine(directory, cache_dir))

@@ -37,6 +37,8 @@ MODELS = {  # format -> the file or folder of its model
     "tflite": "model.tflite",
 }
 
+COMPARED_IMAGES = 1000  # on which an export is compared with its run
+
 _BESIDE = (TAXONOMY, CONFIG, TEST_VECTORS, CARD)  # of every format
 _MOST_BYTES = 4 << 30  # of a file
 _MOST_TEXT = 64 << 20  # bytes of a JSON file

@@ -34,6 +34,7 @@ from fashion_jax.serving.exports.check_images import SPLIT, CheckImages, find_ch
 from fashion_jax.serving.exports.engines import format_module, load_engine
 from fashion_jax.serving.exports.folder import (
     CARD,
+    COMPARED_IMAGES,
     Export,
     read_export,
     seal,
@@ -75,13 +76,12 @@ class Plan:
     images: CheckImages
 
 
-def export_run(flags: argparse.Namespace, overrides: Overrides, count: int) -> None:
+def export_run(flags: argparse.Namespace, overrides: Overrides) -> None:
     """Exports a run, and prints how the export compares with it.
 
     Args:
         flags: of the export command, checked.
         overrides: of fields of the run's config.
-        count: of the images that the export is compared on.
 
     Raises:
         UserError: the run, the images or the folder of the export cannot be used.
@@ -91,7 +91,7 @@ def export_run(flags: argparse.Namespace, overrides: Overrides, count: int) -> N
     config, otherwise = load_run_config(path, overrides), ways_to_predict(path, overrides)
     taxonomy = read_taxonomy(flags.workdir)
     calibration = read_calibration(flags.workdir, taxonomy)
-    images = find_check_images(config, taxonomy, count, flags.images)
+    images = find_check_images(config, taxonomy, COMPARED_IMAGES, flags.images)
     if flags.int8:
         _check_calibration_images(images)
     with doing("Loading the model"):

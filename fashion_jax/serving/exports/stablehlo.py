@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jax import Array, export
 
-from fashion_jax.devices.compilation_cache import enable_compilation_cache
 from fashion_jax.serving.exports.folder import MODELS
 from fashion_jax.serving.exports.graph import Network
 from fashion_jax.serving.exports.network import apply
@@ -39,7 +38,6 @@ def read(folder: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     The program is compiled for 1, 2, 4, ... images, up to `_MOST`; other numbers are filled up. The file must be
     trusted: check its digest first, since JAX does not survive every damaged file.
     """
-    enable_compilation_cache("")  # as for a run: the second process to load the export compiles nothing
     exported = export.deserialize(bytearray((folder / MODEL_FILE).read_bytes()))
     call = jax.jit(exported.call)
 

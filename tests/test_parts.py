@@ -7,10 +7,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from fashion_jax.data.sources.inputs import Input
+from fashion_jax.data.sources.walk import JOB
 from fashion_jax.errors import UserError
-from fashion_jax.serving import jobs
 from fashion_jax.serving.answers import Answer
-from fashion_jax.serving.jobs import JOB, Shard
+from fashion_jax.serving.parts import (
+    PART,
+    PART_SIZE,
+    Part,
+    Shard,
+    check_settings,
+    find_parts,
+    missing_parts,
+    part_size_in,
+    write_parts,
+)
 from fashion_jax.serving.predictions import PredictionTable
 
 WHOLE = Shard()
@@ -33,11 +43,11 @@ class Job:
         folder.mkdir(exist_ok=True)
         self.folder, self.size, self.settings, self.predicted = folder, size, SETTINGS | settings, []
 
-    def run(self, inputs, shard=WHOLE, killed_after=None) -> list[jobs.Part]:
+    def run(self, inputs, shard=WHOLE, killed_after=None) -> list[Part]:
         """Returns the parts that are missing at the end."""
-        size = jobs.job_part_size(self.folder, self.size)
-        parts = jobs.find_parts(inputs, self.folder, size)
-        digest = jobs.check_settings(self.folder, {"part_size": size, **self.settings})
+        size = part_size_in(self.folder, self.size)
+        parts = find_parts(inputs, self.folder, size)
+        digest = check_settings(self.folder, {"part_size": size, **self.settings})
         mine = [part for part in parts if shard.has(part.number) and not part.is_done]
         left = itertools.count(killed_after, -1) if killed_after is not None else itertools.repeat(1)
 
@@ -48,8 +58,8 @@ class Job:
                 self.predicted.append(item.name)
                 yield Answer(item.name, classes={"main": "A"}, probabilities={"main": 0.5})
 
-        jobs.write_parts(self.folder, mine, inputs, answered, TABLE, digest)
-        return jobs.missing_parts(self.folder, parts)
+        write_parts(self.folder, mine, inputs, answered, TABLE, digest)
+        return missing_parts(self.folder, parts)
 
     @property
     def rows(self) -> list[str]:
@@ -90,7 +100,7 @@ def test_shards_share_the_parts(tmp_path):
 def test_a_part_says_what_it_holds(tmp_path):
     job = Job(tmp_path / "out")
     job.run(named(*range(12)))
-    told = [json.loads(pq.read_schema(path).metadata[jobs.PART]) for path in sorted(job.folder.glob("part*"))]
+    told = [json.loads(pq.read_schema(path).metadata[PART]) for path in sorted(job.folder.glob("part*"))]
     assert [(part["first"], part["count"]) for part in told] == [(0, 10), (10, 2)]
     assert told[0]["digest"] != told[1]["digest"] and told[0]["settings"] == told[1]["settings"]
     classes = json.loads(pq.read_table(job.folder).schema.metadata[b"fashion_jax.classes"])
@@ -119,7 +129,7 @@ def test_inputs_may_be_added_at_the_end(tmp_path):
     job = Job(tmp_path / "out")
     job.run(named(*range(47)))
     folder, more = job.folder, named(*range(60))
-    grown = [part for part in jobs.find_parts(more, folder, 10) if not part.is_done]
+    grown = [part for part in find_parts(more, folder, 10) if not part.is_done]
     assert [(part.number, part.grows_from) for part in grown] == [(4, 7), (5, 0)]
     assert job.run(more) == [] and job.rows == [item.name for item in more]
     assert job.predicted[47:] == [str(i) for i in range(40, 60)]
@@ -147,7 +157,7 @@ def test_two_models_or_settings_are_not_mixed(tmp_path):
             Job(tmp_path / "out", **settings).run(named(*range(12)))
     with pytest.raises(UserError, match=r"--part-size is 5, but .* parts of 10 rows"):
         Job(tmp_path / "out", 5).run(named(*range(12)))
-    assert jobs.job_part_size(job.folder, None) == 10 and job.run(named(*range(12))) == []
+    assert part_size_in(job.folder, None) == 10 and job.run(named(*range(12))) == []
     (job.folder / JOB).write_text(json.dumps({"part_size": 10, **SETTINGS, "step": 8}))
     with pytest.raises(UserError, match=r"part-000000\.parquet has predictions with other settings"):
         Job(tmp_path / "out", step=8).run(named(*range(12)))
@@ -159,9 +169,9 @@ def test_two_models_or_settings_are_not_mixed(tmp_path):
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(UserError, match=r"photo\.jpg"):
-        jobs.job_part_size(tmp_path, None)
-    assert jobs.job_part_size(tmp_path / "new", None) == jobs.PART_SIZE
-    assert jobs.job_part_size(tmp_path / "new", 3) == 3
+        part_size_in(tmp_path, None)
+    assert part_size_in(tmp_path / "new", None) == PART_SIZE
+    assert part_size_in(tmp_path / "new", 3) == 3
 
 
 def test_a_damaged_part_is_done_again(tmp_path):

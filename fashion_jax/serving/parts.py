@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_jax.atomic import read_text, remove_temporaries, unreadable, write_text
 from fashion_jax.data.sources.inputs import Input
+from fashion_jax.data.sources.walk import JOB
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.serving.table_files import write_table
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from fashion_jax.serving.predictions import PredictionTable
 
 PART_SIZE = 10_000  # rows: a million are a hundred files, and a kill costs seconds to minutes
-
-JOB = "_job.json"  # readers of Parquet pass over names that begin with an underscore or a dot
 
 PART = b"fashion_jax.part"  # key of the schema's metadata
 
@@ -92,12 +91,12 @@ class _Stored(NamedTuple):
     settings: str
 
 
-def is_job(output: str) -> bool:
+def is_parts_folder(output: str) -> bool:
     """Whether an output, as a user has named it, is a folder of parts."""
     return output.endswith("/") or os.path.isdir(output)
 
 
-def job_part_size(folder: Path, wanted: int | None, usual: int = PART_SIZE) -> int:
+def part_size_in(folder: Path, wanted: int | None, usual: int = PART_SIZE) -> int:
     """Returns the size of the parts: what is wanted, else that of the job in the folder, else `usual`.
 
     Raises:
