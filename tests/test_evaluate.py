@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fashion_jax.command_line import rate
 from fashion_jax.evaluate import main
 from fashion_jax.report import evaluating, text_tables
 from fashion_jax.scoring.label_errors import COLUMNS
@@ -75,7 +74,6 @@ def test_of_less_than_a_batch_no_speed_is_told():
         for count in (1, 15, 16, 99)
     ]
     assert rates == [None, None, 8, 49.5]
-    assert {rate(x) for x in (0.512, 9.96, 10.4, 1234.5)} == {"0.51", "10", "1,234"}
 
 
 @pytest.mark.parametrize("flag", ["--json", "--label-errors"])

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fashion_jax import atomic
-from fashion_jax.command_line import check_output, folder_of_flag, output
+from fashion_jax.command_line.output_files import check_output, folder_of_flag, output
 from fashion_jax.errors import RunError, UserError
 from tests.conftest import ROOT
 
@@ -45,7 +45,8 @@ def test_a_device_that_is_full_is_told(tmp_path):
 def test_standard_output_is_written_to_in_order(tmp_path, is_file):
     """The order holds also if it is redirected to a file, which must not be truncated again."""
     program = (
-        "from pathlib import Path\nfrom fashion_jax import atomic\nfrom fashion_jax.command_line import output\n"
+        "from pathlib import Path\nfrom fashion_jax import atomic\n"
+        "from fashion_jax.command_line.output_files import output\n"
         "print('before')\nwith output(Path('/dev/stdout')) as path: atomic.write_text(path, 'json\\n')\nprint('after')"
     )
     command = [sys.executable, "-c", program]

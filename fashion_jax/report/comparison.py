@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.command_line import duration
+from fashion_jax.command_line.formats import UNDEFINED, duration
 from fashion_jax.config.combinations import LEVEL_METRICS, METRIC_TITLES
 from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.report.contents import PageContents, class_names
@@ -260,7 +260,7 @@ def settings(runs: Runs) -> dict[str, Any]:
     for field in fields:
         values = [config.get(field, missing) for config in configs]
         if any(value != values[0] for value in values):
-            rows.append((field, ["–" if value is missing else repr(value)[:_MAX_VALUE] for value in values]))
+            rows.append((field, [UNDEFINED if value is missing else repr(value)[:_MAX_VALUE] for value in values]))
     commits = [(run.environment.get("commit") or "not known")[:12] for run in runs]
     letters = [letter(i) for i in range(len(runs))]
     return {"rows": [*rows, ("commit of the code", commits)], "letters": letters, "command": runs[0].command}

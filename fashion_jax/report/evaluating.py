@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.command_line import Overrides, folder_of_flag, output, printable, write_json
+from fashion_jax.command_line import Overrides
+from fashion_jax.command_line.formats import printable
+from fashion_jax.command_line.output_files import folder_of_flag, output, write_json
 from fashion_jax.config.loading import OF_PIXELS, flatten, load_export_config, load_run_config, ways_to_predict
 from fashion_jax.data.dataset import ALL, check_paths
 from fashion_jax.data.sources.split_names import usual_split

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fashion_jax.command_line import Overrides, folder_of_flag, output
+from fashion_jax.command_line import Overrides
+from fashion_jax.command_line.output_files import folder_of_flag, output
 from fashion_jax.config.fields import CHECKS
 from fashion_jax.config.loading import OF_PIXELS, load_run_config
 from fashion_jax.data.sources.inputs import STDIN, Inputs

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fashion_jax.atomic import kind_of, remove, remove_temporaries, unwritable, write_bytes
-from fashion_jax.command_line import new_folders, unwritable_flag
+from fashion_jax.command_line.output_files import new_folders, unwritable_flag
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.lock import locked

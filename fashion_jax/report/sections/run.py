@@ -6,7 +6,7 @@ import shlex
 import statistics
 from typing import Any
 
-from fashion_jax.command_line import duration, rate
+from fashion_jax.command_line.formats import duration, rate
 from fashion_jax.config.loading import flatten
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.timings import training_seconds, validation_seconds

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fashion_jax.command_line import duration
+from fashion_jax.command_line.formats import duration
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import decimal, percent

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.command_line.formats import UNDEFINED
 from fashion_jax.data.dataset import ALL
 from fashion_jax.report import advice
 from fashion_jax.report.advice import Advice, Errors
@@ -53,10 +54,10 @@ def grade(accuracy: float, images: int, classes: int, baseline: tuple[float, str
         low: lower bound of the accuracy's confidence interval.
     """
     if not images:
-        return {"grade": "–", "right": "no image with a known label", "remark": "so nothing can be said"}
+        return {"grade": UNDEFINED, "right": "no image with a known label", "remark": "so nothing can be said"}
     right = f"{_of_100(accuracy)} of 100 images right"
     if classes == 1:
-        return {"grade": "–", "right": right, "remark": "there is only one class"}
+        return {"grade": UNDEFINED, "right": right, "remark": "there is only one class"}
     if images < _FEW_IMAGES:
         return {"grade": "not certain", "right": right, "remark": f"measured on only {images} images"}
     always = f"always answering “{text(baseline[1], 40)}” would be right for {_of_100(baseline[0])} of 100"
