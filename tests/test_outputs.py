@@ -1,8 +1,10 @@
 """The files and folders of flags: where results go, be it a link, a pipe or standard output."""
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -81,6 +83,18 @@ def test_a_flag_whose_folder_cannot_be_made_is_named(tmp_path, name):
     with pytest.raises(UserError, match=r"--report is '.*', which cannot be written \(.+\): name another"):
         folder_of_flag("--report", tmp_path / name).__enter__()
     assert sorted(os.listdir(tmp_path)) == ["dangling", "file"]
+
+
+def test_a_folder_of_a_flag_that_takes_no_file_is_named(tmp_path, monkeypatch):
+    """Its permissions may allow to write although the disk is full, or a server refuses."""
+
+    def refuse(dir):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"--report is '.*new', which cannot be written \(No space left on device\)"):
+        folder_of_flag("--report", tmp_path / "new").__enter__()
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_file_of_a_flag_is_checked(tmp_path):
