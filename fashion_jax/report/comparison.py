@@ -29,9 +29,7 @@ from fashion_jax.report.sections.scores import (
 )
 from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring.assessment import PATH
-from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
-from fashion_jax.scoring.seeds import over_seeds
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
 from fashion_jax.serving.table_files import write_csv
 
@@ -116,16 +114,16 @@ def tests(runs: Runs) -> dict[str, Any]:
 
 
 def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, Any]:
-    taxonomy = first.taxonomy.common(second.taxonomy)
-    if taxonomy is None:
-        return {"letter": name, "rows": [], "images": 0, "why": "The runs have different classes."}
-    measured_a, measured_b = (Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second))
-    count, found = compare_shared(measured_a, measured_b, taxonomy)
-    if not count:
-        return {"letter": name, "rows": [], "images": 0, "why": "No image was measured with both runs."}
-    path = "whole path" if taxonomy == first.taxonomy == second.taxonomy else f"path to {taxonomy.levels[-1]}"
-    rows = [{"name": path if level == PATH else level, **test} for level, test in found.items()]
-    return {"letter": name, "rows": [row | {"verdict": _verdict(row, name)} for row in rows], "images": count}
+    found = second.comparison
+    if not found.tests:
+        return {"letter": name, "rows": [], "why": f"{name} {found.untested}."}
+    finest = [level for level in found.tests if level != PATH][-1]
+    path = "whole path" if first.taxonomy == second.taxonomy else f"path to {finest}"
+    rows = [
+        {"name": path if level == PATH else level, "verdict": _verdict(test, name), **test}
+        for level, test in found.tests.items()
+    ]
+    return {"letter": name, "rows": rows, "images": found.tested_images}
 
 
 def _verdict(test: Mapping[str, Any], name: str) -> str:
@@ -136,7 +134,7 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
 
 def seeds(runs: Runs) -> dict[str, Any] | None:
     """Describes how far the scores of runs that differ only in the seed lie apart; None if there are no such runs."""
-    groups = over_seeds((flatten(run.config), run.split.ids, run.assessment) for run in runs)
+    groups = [run.over_seeds for run in runs if run.over_seeds]
     told = [metric for metric in METRICS if metric.key in LEVEL_METRICS]
     tables = [
         {

@@ -18,7 +18,9 @@ from fashion_jax.report.augmented import Augmented, augmented_images
 from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import Assessment
 from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities
+from fashion_jax.scoring.evaluation import Comparison
 from fashion_jax.scoring.label_errors import LabelErrors, rank_levels
+from fashion_jax.scoring.seeds import SeedGroup
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
 from fashion_jax.taxonomy import Taxonomy, class_labels
@@ -57,6 +59,8 @@ class PageContents:
         command: the evaluate command that makes the page again; empty for the page of a training.
         note: sentences to read with the measurement, or an empty string.
         thresholds: a class of more training images than the first is in the head, of fewer than the second in the tail.
+        comparison: tests against the first of the runs that the page compares; empty for the first itself.
+        over_seeds: spread over the compared runs that differ only in the seed, at the first of them.
         album: the images that the page under way shows.
     """
 
@@ -79,6 +83,8 @@ class PageContents:
     command: str = ""
     note: str = ""
     thresholds: tuple[int, int] = (1000, 100)
+    comparison: Comparison = dataclasses.field(default_factory=Comparison)
+    over_seeds: SeedGroup | None = None
     album: Album = dataclasses.field(default_factory=Album)
 
     @functools.cached_property

@@ -340,20 +340,17 @@ def _names_other_images(overrides: Overrides) -> bool:
 def compare_with(first: _Run, run: _Run) -> Comparison:
     """Tests whether a run differs from the first one, on the images and at the levels that both have."""
     from fashion_jax.scoring.evaluation import Comparison
-    from fashion_jax.scoring.pairing import Measured, compare_shared
+    from fashion_jax.scoring.pairing import Measured, compare_runs
     from fashion_jax.serving.exports.evaluated import EvaluatedExport
 
     if run is first:
         return Comparison()
-    taxonomy = first.trained.taxonomy.common(run.trained.taxonomy)
-    if taxonomy is None:
-        return Comparison(untested="has other classes than the first run")
     decode = next((x.trained.decode for x in (first, run) if isinstance(x.trained, EvaluatedExport)), "")
-    here, there = (Measured(x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run))
-    count, tests = compare_shared(here, there, taxonomy)
-    if not count:
-        return Comparison(untested="has no image in common with the first run")
-    return Comparison(tests, count, decode=decode)
+    here, there = (
+        Measured(x.trained.taxonomy, x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run)
+    )
+    found = compare_runs(here, there)
+    return found if found.untested else dataclasses.replace(found, decode=decode)
 
 
 def _agreeing(run: _Run, decode: str) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def evaluated_contents(
         explained_from=map_words(trained),
         cost={name: getattr(evaluation, name) for name in ("parameters", "flops_per_image", "images_per_second")},
         note=evaluation.note,
+        comparison=evaluation.comparison,
+        over_seeds=evaluation.over_seeds,
         **known,
     )
 
