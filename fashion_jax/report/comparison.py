@@ -14,10 +14,10 @@ from fashion_jax.config.combinations import LEVEL_METRICS, METRIC_TITLES
 from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.figures import charts
-from fashion_jax.report.figures.curves import file_stem, series
+from fashion_jax.report.figures.curves import series
+from fashion_jax.report.file_names import compared_class_file
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.sections.classes import MAX_ROWS
-from fashion_jax.report.sections.run import devices
 from fashion_jax.report.sections.scores import (
     METRICS,
     TREE_METRICS,
@@ -27,7 +27,6 @@ from fashion_jax.report.sections.scores import (
     decode_figures,
     level_figures,
 )
-from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.scores import variability
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
@@ -181,16 +180,11 @@ def classes(runs: Runs) -> dict[str, Any] | None:
             "rows": rows[:MAX_ROWS],
             "classes": len(rows),
             "nested": level != runs[0].taxonomy.levels[0],
-            "file": class_file(level),
+            "file": compared_class_file(level),
         }
         for level, rows in _class_rows(runs).items()
     ]
     return {"levels": levels, "letters": [letter(i) for i in range(len(runs))]} if levels else None
-
-
-def class_file(level: str) -> str:
-    """Returns the name of the file that lists all classes of a level."""
-    return f"compared_{file_stem(level)}.csv"
 
 
 def write_classes(directory: Path, runs: Runs) -> None:
@@ -199,7 +193,7 @@ def write_classes(directory: Path, runs: Runs) -> None:
     for level, rows in _class_rows(runs).items():
         if len(rows) > MAX_ROWS:
             table = ([row["path"], *row["f1"], row["training"]] for row in rows)
-            write_csv(directory / class_file(level), columns, table)
+            write_csv(directory / compared_class_file(level), columns, table)
 
 
 def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
@@ -243,8 +237,8 @@ def _cost(run: PageContents, name: str) -> dict[str, Any]:
         "epochs": len(run.lines),
         "accuracy": run.assessment.levels[finest].scores["accuracy"],
         "training_rate": run.training_rate,
-        "time": duration(training_seconds(run.lines, run.config.batch_size) or 0.0),
-        "devices": devices(run),
+        "time": duration(run.training_seconds),
+        "devices": run.devices,
         **{key: run.cost.get(key) for key in ("parameters", "flops_per_image", "images_per_second")},
     }
 

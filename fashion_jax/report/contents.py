@@ -15,6 +15,7 @@ import numpy as np
 from fashion_jax.config.loading import image_shape
 from fashion_jax.report.album import Album
 from fashion_jax.report.augmented import Augmented, augmented_images
+from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import Assessment
 from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities
@@ -98,6 +99,17 @@ class PageContents:
         lines = [line for line in self.lines if line["epoch"] > self.config.progressive.epochs]
         rates = [line["timing"]["images_per_second"] for line in lines if "images_per_second" in line["timing"]]
         return statistics.median(rates) if rates else None
+
+    @functools.cached_property
+    def training_seconds(self) -> float:
+        """Returns the seconds that all epochs have trained; 0 if no epoch was timed."""
+        return training_seconds(self.lines, self.config.batch_size) or 0.0
+
+    @property
+    def devices(self) -> str:
+        """Names the devices, such as "8 × NVIDIA H100"."""
+        kinds = collections.Counter(self.environment.get("devices", []))
+        return ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in kinds.items())
 
     @functools.cached_property
     def likeliest(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.report import advice
-from fashion_jax.report.class_table import class_data_uri, class_file
+from fashion_jax.report.class_table import class_data_uri
 from fashion_jax.report.contents import PageContents, class_names
+from fashion_jax.report.file_names import class_file
 from fashion_jax.report.shots import Shots
 from fashion_jax.scoring.blocks import Table, likeliest
 from fashion_jax.taxonomy import UNKNOWN

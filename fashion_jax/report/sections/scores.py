@@ -10,8 +10,7 @@ from fashion_jax.command_line.formats import duration
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import decimal, percent
-from fashion_jax.report.sections.run import devices
-from fashion_jax.report.timings import training_seconds, validation_seconds
+from fashion_jax.report.timings import validation_seconds
 from fashion_jax.scoring.assessment import DecodeAssessment, LevelAssessment
 from fashion_jax.scoring.scores import SHOTS
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
@@ -73,7 +72,7 @@ _DECODES = {
 
 def header(contents: PageContents) -> dict[str, Any]:
     """Describes the name, the result in a sentence, and the key figures of each level."""
-    line, training = contents.line, training_seconds(contents.lines, contents.config.batch_size) or 0.0
+    line = contents.line
     return {
         "levels": [_level_figures(contents, level) for level in contents.taxonomy.levels],
         "images": len(contents.split),
@@ -85,8 +84,8 @@ def header(contents: PageContents) -> dict[str, Any]:
         "epochs": contents.config.num_epochs,
         "metric": best_metric(contents.config),
         "model": contents.config.model.name,
-        "devices": devices(contents),
-        "time": duration(training + validation_seconds(contents.lines)),
+        "devices": contents.devices,
+        "time": duration(contents.training_seconds + validation_seconds(contents.lines)),
         "note": contents.note[:1].upper() + contents.note[1:],
     }
 
