@@ -21,11 +21,11 @@ from fashion_jax.report.sections.classes import MAX_ROWS
 from fashion_jax.report.sections.scores import (
     METRICS,
     TREE_METRICS,
-    Figure,
+    Estimate,
     Metric,
     cell,
-    decode_figures,
-    level_figures,
+    decode_estimates,
+    level_estimates,
 )
 from fashion_jax.scoring.assessment import PATH
 from fashion_jax.scoring.scores import variability
@@ -78,29 +78,29 @@ def scores(runs: Runs) -> dict[str, Any]:
     same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
-        found = [_figures_at(run, level) for run in runs]
+        found = [_estimates_at(run, level) for run in runs]
         metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(_value(metric, x) is not None for x in found)]
         classes = [run.taxonomy.classes[level] for run in runs if level in run.taxonomy.levels]
         has_same_classes = all(names == classes[0] for names in classes)
         rows = [_row(metric, found, same and has_same_classes) for metric in metrics_told]
         tables.append({"level": level, "rows": rows, "has_same_classes": has_same_classes})
-    decodes = [decode_figures(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
+    decodes = [decode_estimates(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
     has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
     same_tree = same and all(run.taxonomy == runs[0].taxonomy for run in runs)
     trees = [_row(metric, decodes, same_tree) for metric in TREE_METRICS] if has_trees else []
     return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE, "same": same}
 
 
-def _figures_at(run: PageContents, level: str) -> dict[str, Figure]:
-    """Returns the figures of a run at a level; none if the run does not have the level."""
-    return level_figures(run.assessment.levels[level]) if level in run.taxonomy.levels else {}
+def _estimates_at(run: PageContents, level: str) -> dict[str, Estimate]:
+    """Returns the estimates of a run at a level; none if the run does not have the level."""
+    return level_estimates(run.assessment.levels[level]) if level in run.taxonomy.levels else {}
 
 
-def _value(metric: Metric, figures: Mapping[str, Figure]) -> float | None:
-    return figures.get(metric.key, Figure()).value
+def _value(metric: Metric, estimates: Mapping[str, Estimate]) -> float | None:
+    return estimates.get(metric.key, Estimate()).value
 
 
-def _row(metric: Metric, found: Sequence[Mapping[str, Figure]], marked: bool) -> dict[str, Any]:
+def _row(metric: Metric, found: Sequence[Mapping[str, Estimate]], marked: bool) -> dict[str, Any]:
     values = np.array([_value(metric, x) for x in found], np.float64) * metric.better
     best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
     only = best if marked and best.sum() < len(values) else np.zeros_like(best)  # if all are equal, none is marked
