@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.kept_runs import fields_of, merged, read_kept
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json

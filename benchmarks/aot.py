@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.hlo import Program
 from benchmarks.tpu import ASSUMPTIONS, CHIPS, bound_seconds, over_budget, scaling, traffic, traffic_by_array
-from fashion_jax.command_line import run_command, write_json
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.errors import RunError, UserError
 

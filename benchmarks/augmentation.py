@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks import settings
 from benchmarks.command import create_parser, parse
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.data.augmentation import PRESETS
 

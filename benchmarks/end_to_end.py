@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.compiled_step import training_flops
 from benchmarks.peak import peak_flops, peak_memory
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, eval_batches, open_images, train_batches
 from fashion_jax.data.tensorflow_cpu import import_tensorflow

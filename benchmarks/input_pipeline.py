@@ -21,7 +21,8 @@ import numpy as np
 
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.input_contenders import BATCH_SIZE, DATALOADER_WORKERS
-from fashion_jax.command_line import run_command, write_json
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.errors import RunError, UserError, how_to_install
 
 _QUALITY = 90  # of the JPEG files that are written

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.command import create_parser, parse
-from fashion_jax.command_line import run_command, write_json
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.errors import UserError
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.compiled_step import CompiledStep, compile_step
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.workdir.checkpoints.store import Checkpoints

@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.compiled_step import CompiledStep, compile_step, summary
 from benchmarks.twin import take_turns
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.errors import UserError
 

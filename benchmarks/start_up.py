@@ -17,7 +17,8 @@ import time
 from typing import Any
 
 from benchmarks.command import create_parser, origin, parse
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.errors import RunError
 
 # What a training loads before its first step.

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from benchmarks.command import create_parser, origin, parse
 from benchmarks.torch_twin import TwinClassifier, create_twin
 from benchmarks.twin import check_plain
-from fashion_jax.command_line import run_command, write_json
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.combinations import head_names, loss_weights
 from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.config.loading import image_shape, load_config

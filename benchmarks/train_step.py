@@ -19,7 +19,8 @@ from ml_collections import ConfigDict
 from benchmarks.command import create_parser, parse
 from benchmarks.compiled_step import CompiledStep, compile_step, described
 from benchmarks.twin import measure_with_twin
-from fashion_jax.command_line import Overrides, run_command, write_json
+from fashion_jax.command_line import Overrides, run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import fetch
 from fashion_jax.errors import RunError

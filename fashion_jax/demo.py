@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import Overrides, Parser, printable, program, run_command
+from fashion_jax.command_line import Overrides, Parser, program, run_command
+from fashion_jax.command_line.formats import printable
 from fashion_jax.config.loading import named_cache_dir
 from fashion_jax.errors import UserError, how_to_install
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe

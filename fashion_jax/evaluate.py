@@ -6,15 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fashion_jax.command_line import (
-    Overrides,
-    Parser,
-    add_distributed,
-    check_distributed,
-    check_output,
-    program,
-    run_command,
-)
+from fashion_jax.command_line import Overrides, Parser, add_distributed, check_distributed, program, run_command
+from fashion_jax.command_line.output_files import check_output
 from fashion_jax.data.dataset import ALL
 from fashion_jax.errors import UserError
 from fashion_jax.report.evaluating import evaluate

@@ -7,15 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from fashion_jax.command_line import (
-    Overrides,
-    Parser,
-    add_distributed,
-    check_distributed,
-    check_output,
-    program,
-    run_command,
-)
+from fashion_jax.command_line import Overrides, Parser, add_distributed, check_distributed, program, run_command
+from fashion_jax.command_line.output_files import check_output
 from fashion_jax.data.sources.columns import SUFFIXES
 from fashion_jax.data.sources.cost_table import COST_COLUMNS
 from fashion_jax.data.sources.inputs import STDIN

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO, TypeVar
 
-from fashion_jax.command_line import duration, printable, rate
+from fashion_jax.command_line.formats import duration, printable, rate
 
 WIDTH = 80  # columns of the line that is redrawn, where the screen has as many
 

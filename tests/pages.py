@@ -1,5 +1,6 @@
 """Pages to test: a run of any shape whose names are hostile, and a reader of what was written."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import numpy as np
 from PIL import Image
 
 from configs import default
+from fashion_jax.config.loading import flatten
 from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.assessment import assess
+from fashion_jax.scoring.pairing import Measured, compare_runs
+from fashion_jax.scoring.seeds import over_seeds
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.files import train_counts
 
@@ -121,6 +125,16 @@ def _lines(levels: tuple[str, ...], epochs: int, line: dict) -> list[dict]:
         {"epoch": e, "step": 10 * e, "timing": timing, **dict.fromkeys(names, 0.5 / e), **line}
         for e in range(1, epochs + 1)
     ]
+
+
+def as_evaluated(runs: list[PageContents]) -> list[PageContents]:
+    """The runs as evaluate hands them to the page: tested against the first one, and with the groups of seeds."""
+    tables = [Measured(run.taxonomy, run.split.ids, run.split.labels, run.calibrated) for run in runs]
+    further = [replace(run, comparison=compare_runs(tables[0], x)) for run, x in zip(runs[1:], tables[1:], strict=True)]
+    found = [runs[0], *further]
+    for group in over_seeds((flatten(run.config), run.split.ids, run.assessment) for run in runs):
+        found[group.runs[0]] = replace(found[group.runs[0]], over_seeds=group)
+    return found
 
 
 def page_of(folder: Path, contents: PageContents) -> Page:

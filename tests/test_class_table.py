@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from fashion_jax.report.class_table import CLASS_COLUMNS, class_file, class_rows
+from fashion_jax.report.class_table import CLASS_COLUMNS, class_rows
+from fashion_jax.report.file_names import class_file
 from fashion_jax.scoring import metrics
 from fashion_jax.serving.table_files import write_csv
 from tests.pages import make_contents

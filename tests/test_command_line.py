@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_jax.command_line import Parser, about, duration, run_command, typed_command
+from fashion_jax.command_line import Parser, run_command, typed_command
 from fashion_jax.errors import UserError
 from tests.conftest import ROOT
 
@@ -143,19 +143,6 @@ def test_a_command_to_type_is_of_the_program_that_was_typed(environment, monkeyp
     (environment / "fashion-jax").touch(0o755)
     monkeypatch.setenv("PATH", f"{environment}:/usr/bin:/bin")
     assert typed_command("predict", "x") == "fashion-jax predict x"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.1 s"), (45.2, "45 s"), (99.6, "2 min"), (3000, "50 min"), (12000, "3 h 20 min"), (200000, "2 days 7 h")],
-)
-def test_rough_durations(seconds, text):
-    assert about(seconds) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (65, "1:05"), (7390, "2:03:10")])
-def test_durations(seconds, text):
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize("value", ["gs://bucket/run", "s3://bucket/run", "https://host/x.csv"])

@@ -10,6 +10,7 @@ from matplotlib.colors import same_color
 from fashion_jax.report.figures import confusion
 from fashion_jax.report.figures import curves as figures
 from fashion_jax.report.figures import style as drawing
+from fashion_jax.report.file_names import file_stem
 
 HOSTILE = [
     "$x^{",
@@ -167,8 +168,8 @@ def test_confusion_without_images(tmp_path, drawn):
 
 
 def test_level_names_become_safe_and_distinct_file_names():
-    assert figures.file_stem("sub_2-a") == "sub_2-a"
+    assert file_stem("sub_2-a") == "sub_2-a"
     odd = ["a/b", "a_b", "a b", "../x", "..", "\u8863", "\u88e4", "x" * 300, "", "$\udcff", "a."]
-    stems = [figures.file_stem(level) for level in odd]
+    stems = [file_stem(level) for level in odd]
     assert len(set(stems)) == len(odd)
     assert all(set(stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") and len(stem) < 80 for stem in stems)

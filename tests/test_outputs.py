@@ -1,13 +1,15 @@
 """The files and folders of flags: where results go, be it a link, a pipe or standard output."""
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 from fashion_jax import atomic
-from fashion_jax.command_line import check_output, folder_of_flag, output
+from fashion_jax.command_line.output_files import check_output, folder_of_flag, output
 from fashion_jax.errors import RunError, UserError
 from tests.conftest import ROOT
 
@@ -45,7 +47,8 @@ def test_a_device_that_is_full_is_told(tmp_path):
 def test_standard_output_is_written_to_in_order(tmp_path, is_file):
     """The order holds also if it is redirected to a file, which must not be truncated again."""
     program = (
-        "from pathlib import Path\nfrom fashion_jax import atomic\nfrom fashion_jax.command_line import output\n"
+        "from pathlib import Path\nfrom fashion_jax import atomic\n"
+        "from fashion_jax.command_line.output_files import output\n"
         "print('before')\nwith output(Path('/dev/stdout')) as path: atomic.write_text(path, 'json\\n')\nprint('after')"
     )
     command = [sys.executable, "-c", program]
@@ -80,6 +83,18 @@ def test_a_flag_whose_folder_cannot_be_made_is_named(tmp_path, name):
     with pytest.raises(UserError, match=r"--report is '.*', which cannot be written \(.+\): name another"):
         folder_of_flag("--report", tmp_path / name).__enter__()
     assert sorted(os.listdir(tmp_path)) == ["dangling", "file"]
+
+
+def test_a_folder_of_a_flag_that_takes_no_file_is_named(tmp_path, monkeypatch):
+    """Its permissions may allow to write although the disk is full, or a server refuses."""
+
+    def refuse(dir):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"--report is '.*new', which cannot be written \(No space left on device\)"):
+        folder_of_flag("--report", tmp_path / "new").__enter__()
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_file_of_a_flag_is_checked(tmp_path):

@@ -175,18 +175,18 @@ def test_the_galleries_hold_the_images_that_they_say(tmp_path):
     labels, log_probs = contents.split.labels["sub"], contents.calibrated["sub"][np.arange(len(contents.split))]
     predicted = log_probs.argmax(1)
     (errors,) = found["errors"]
-    rows = [shot.row for shot in errors["shots"]]
+    rows = [example.row for example in errors["examples"]]
     assert sorted(rows) == np.flatnonzero((labels >= 0) & (predicted != labels)).tolist()
     assert np.all(np.diff(log_probs.max(1)[rows]) <= 0)
     for group in found["pairs"]:
-        for shot in group["shots"]:
-            assert not shot.right
+        for example in group["examples"]:
+            assert not example.right
             if group["level"] == "sub":
-                assert (shot.label, shot.predicted) == group["heading"]
+                assert (example.label, example.predicted) == group["heading"]
     (doubts,) = found["doubts"]
     top = np.sort(np.exp(log_probs), axis=1)[:, -2:]
     margins = (top[:, 1] - top[:, 0])[labels >= 0]
-    assert doubts["shots"][0].probability - doubts["shots"][0].other_probability == pytest.approx(margins.min())
+    assert doubts["examples"][0].probability - doubts["examples"][0].other_probability == pytest.approx(margins.min())
 
 
 def test_where_the_model_looked_stands_beside_the_picture(tmp_path):
@@ -257,9 +257,9 @@ def test_large_images_are_shrunk_until_they_fit_the_budget(tmp_path, monkeypatch
     sizes = [len(a["src"]) for a in page.of("img") if a.get("id", "").startswith("picture-")]
     assert len(sizes) > 50 and 200_000 < sum(sizes) <= 400_000
     alone = album.Album()
-    place = alone.show(("validation", 0))
+    slot = alone.show(("validation", 0))
     alone.embed({"validation": contents.split})
-    with Image.open(io.BytesIO(base64.b64decode(alone.pictures[place.key].partition(",")[2]))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(alone.pictures[slot.key].partition(",")[2]))) as picture:
         assert picture.size == (480, 320)
 
 

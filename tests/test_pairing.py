@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fashion_jax.scoring.pairing import Measured, compare_shared, shared_images
+from fashion_jax.scoring.evaluation import Comparison
+from fashion_jax.scoring.pairing import Measured, compare_runs, shared_images
 from tests.trees import PLAIN, random_log_probs
 
 
@@ -15,20 +16,20 @@ def test_images_are_paired_by_id_and_those_of_one_id_in_turn():
 def test_a_run_does_not_differ_from_itself_where_ids_stand_for_several_images():
     log_probs = random_log_probs(PLAIN, 40, 0)
     labels = {level: x.argmax(1) for level, x in random_log_probs(PLAIN, 40, 1).items()}
-    run = Measured([f"product {i // 2}" for i in range(40)], labels, log_probs)
-    count, tests = compare_shared(run, run, PLAIN)
-    assert count == 40
-    assert all(test["only_a"] == test["only_b"] == 0 for test in tests.values())
+    run = Measured(PLAIN, [f"product {i // 2}" for i in range(40)], labels, log_probs)
+    found = compare_runs(run, run)
+    assert found.tested_images == 40
+    assert all(test["only_a"] == test["only_b"] == 0 for test in found.tests.values())
 
 
 def test_only_shared_images_are_tested():
     log_probs = random_log_probs(PLAIN, 40, 0)
     labels = {level: x.argmax(1) for level, x in log_probs.items()}
-    first = Measured([*map(str, range(40))], labels, log_probs)
+    first = Measured(PLAIN, [*map(str, range(40))], labels, log_probs)
     half = {level: x[30:] for level, x in log_probs.items()}
-    second = Measured([*map(str, range(30, 40))], {level: x[30:] for level, x in labels.items()}, half)
-    count, tests = compare_shared(first, second, PLAIN)
-    assert count == 10 and tests["sub"]["difference"] == 0
+    second = Measured(PLAIN, [*map(str, range(30, 40))], {level: x[30:] for level, x in labels.items()}, half)
+    found = compare_runs(first, second)
+    assert found.tested_images == 10 and found.tests["sub"]["difference"] == 0
+    assert np.isfinite(found.tests["path"]["p_value"])
     other = second._replace(ids=[f"other {i}" for i in range(10)])
-    assert compare_shared(first, other, PLAIN) == (0, {})
-    assert np.isfinite(tests["path"]["p_value"])
+    assert compare_runs(first, other) == Comparison(untested="has no image in common with the first run")

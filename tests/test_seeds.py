@@ -13,7 +13,7 @@ from fashion_jax.report.rendering import percent
 from fashion_jax.report.text_tables import seed_table
 from fashion_jax.scoring.assessment import Assessment, LevelAssessment
 from fashion_jax.scoring.seeds import over_seeds, seed_groups, spread
-from tests.pages import make_contents, read_page
+from tests.pages import as_evaluated, make_contents, read_page
 
 
 def config(**fields):
@@ -88,7 +88,7 @@ def test_the_page_tells_it_of_such_runs_only(tmp_path):
     runs = [make_contents(tmp_path, classes=5, copies=20, right=right) for right in (False, True)]
     for seeds in ((0, 0), (0, 1)):
         runs = [dataclasses.replace(run, config=config(seed=seed)) for run, seed in zip(runs, seeds, strict=True)]
-        comparison.write_comparison(tmp_path / "index.html", runs)
+        comparison.write_comparison(tmp_path / "index.html", as_evaluated(runs))
         page = read_page(tmp_path / "index.html")
         assert ("compare_seeds" in [a["id"] for a in page.of("section")]) == (seeds == (0, 1))
     accuracy = [run.assessment.levels["sub"].scores["accuracy"] for run in runs]

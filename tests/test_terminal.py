@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from fashion_jax.command_line import printable
+from fashion_jax.command_line.formats import printable
 from fashion_jax.terminal import Task, Terminal, doing
 from tests.clock import Clock
 

@@ -69,7 +69,7 @@ def test_the_weakest_classes_are_those_with_enough_images(tmp_path):
     assert [weak["name"] for weak in found["weakest"]] == [names[1], names[0], names[2]]
     first = found["weakest"][0]
     assert (first["found"], first["support"], first["answers"], first["called"]) == (3, 12, 3, 0)
-    assert all(shot.label == first["name"] and not shot.right for shot in first["shots"]) and len(first["shots"]) == 4
+    assert [(example.label, example.right) for example in first["examples"]] == [(first["name"], False)] * 4
     assert [what for what, _ in first["advice"]] == ["Add training images"]
     assert "3 training images" in first["advice"][0][1]
     assert found["too_few"] == [] and found["judged"] == 5

@@ -17,7 +17,8 @@ from benchmarks.accelerator.items import PARTS, Item
 from benchmarks.accelerator.supervisor import PART_SECONDS, run_items
 from benchmarks.accelerator.tables import line, speed_table
 from benchmarks.command import create_parser, parse
-from fashion_jax.command_line import run_command, write_json
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.errors import RunError, UserError
 
 

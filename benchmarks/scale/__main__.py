@@ -18,7 +18,8 @@ from benchmarks.scale.goodput import daly_interval, expected_goodput, failures, 
 from benchmarks.scale.machines import MACHINES, Machine
 from benchmarks.scale.model import IMAGE_SIZE, Kind, Step, cached_images, create_step, demand, scaling
 from benchmarks.scale.report import draw, tables
-from fashion_jax.command_line import run_command, write_json
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import write_json
 from fashion_jax.errors import RunError, UserError
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
-from fashion_jax.command_line import folder_of_flag
+from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.config.loading import config_to_json, read_config
 from fashion_jax.data.batches.image_stores import Images
 from fashion_jax.data.batches.pipeline import canvas_shape, stream_images

@@ -20,7 +20,7 @@ Key = tuple[str, int]  # name of a split, row of an image
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Slot:
     """A place on the page that shows an image.
 
     Attributes:
@@ -49,21 +49,21 @@ class Album:
     def __init__(self) -> None:
         self.pictures: dict[Key, str] = {}
         self.heat_maps: dict[Key, str] = {}
-        self._places: list[Place] = []
+        self._slots: list[Slot] = []
         self._names: dict[Key, str] = {}
         self._cells: dict[str, dict[tuple[int, int], str]] = {}
 
     def clear(self) -> None:
         """Begins another page, in which each image is embedded anew."""
-        for kept in (self.pictures, self.heat_maps, self._places, self._names, self._cells):
+        for kept in (self.pictures, self.heat_maps, self._slots, self._names, self._cells):
             kept.clear()
 
-    def show(self, key: Key, heat: bool = False) -> Place:
+    def show(self, key: Key, heat: bool = False) -> Slot:
         """Adds a place that shows an image."""
         first = key not in self._names
         picture = self._names.setdefault(key, f"picture-{len(self._names)}")
-        self._places.append(Place(f"image-{len(self._places)}", key, picture, first, heat))
-        return self._places[-1]
+        self._slots.append(Slot(f"image-{len(self._slots)}", key, picture, first, heat))
+        return self._slots[-1]
 
     def link(self, level: str, true: int, predicted: int, anchor: str) -> None:
         """Lets a cell of a level's confusion matrix lead to an anchor; the first anchor of a cell is kept."""
@@ -84,7 +84,7 @@ class Album:
 
     def explained(self) -> list[Key]:
         """Returns the images that have a place for a heat map, each once, in the order of their rows."""
-        return sorted({place.key for place in self._places if place.heat})
+        return sorted({slot.key for slot in self._slots if slot.heat})
 
     def embed(self, splits: Mapping[str, Split]) -> None:
         """Decodes the images of all places; together, their data URIs have at most BUDGET characters."""

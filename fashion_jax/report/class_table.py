@@ -7,18 +7,12 @@ import io
 
 from fashion_jax.report import advice
 from fashion_jax.report.contents import PageContents
-from fashion_jax.report.figures.curves import file_stem
 from fashion_jax.serving.table_files import Cell, write_rows
 
 CLASS_COLUMNS = (
     *("class", "f1", "auroc", "precision", "recall", "support"),
     *("training_images", "most_often_taken_for", "images_taken_for_it"),
 )
-
-
-def class_file(level: str) -> str:
-    """Returns the name of the table of a level's classes."""
-    return f"classes_{file_stem(level)}.csv"
 
 
 def class_rows(contents: PageContents, level: str) -> list[list[Cell]]:

@@ -9,29 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.command_line import duration
+from fashion_jax.command_line.formats import UNDEFINED, duration
 from fashion_jax.config.combinations import LEVEL_METRICS, METRIC_TITLES
 from fashion_jax.config.loading import flatten, image_shape
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.figures import charts
-from fashion_jax.report.figures.curves import file_stem, series
+from fashion_jax.report.figures.curves import series
+from fashion_jax.report.file_names import compared_class_file
 from fashion_jax.report.rendering import Section, percent, write_html
 from fashion_jax.report.sections.classes import MAX_ROWS
-from fashion_jax.report.sections.run import devices
 from fashion_jax.report.sections.scores import (
     METRICS,
     TREE_METRICS,
-    Figure,
+    Estimate,
     Metric,
     cell,
-    decode_figures,
-    level_figures,
+    decode_estimates,
+    level_estimates,
 )
-from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring.assessment import PATH
-from fashion_jax.scoring.pairing import Measured, compare_shared
 from fashion_jax.scoring.scores import variability
-from fashion_jax.scoring.seeds import over_seeds
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
 from fashion_jax.serving.table_files import write_csv
 
@@ -81,29 +78,29 @@ def scores(runs: Runs) -> dict[str, Any]:
     same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
-        found = [_figures_at(run, level) for run in runs]
+        found = [_estimates_at(run, level) for run in runs]
         metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(_value(metric, x) is not None for x in found)]
         classes = [run.taxonomy.classes[level] for run in runs if level in run.taxonomy.levels]
         has_same_classes = all(names == classes[0] for names in classes)
         rows = [_row(metric, found, same and has_same_classes) for metric in metrics_told]
         tables.append({"level": level, "rows": rows, "has_same_classes": has_same_classes})
-    decodes = [decode_figures(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
+    decodes = [decode_estimates(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
     has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
     same_tree = same and all(run.taxonomy == runs[0].taxonomy for run in runs)
     trees = [_row(metric, decodes, same_tree) for metric in TREE_METRICS] if has_trees else []
     return {"tables": tables, "trees": trees, "decode": DEFAULT_DECODE, "same": same}
 
 
-def _figures_at(run: PageContents, level: str) -> dict[str, Figure]:
-    """Returns the figures of a run at a level; none if the run does not have the level."""
-    return level_figures(run.assessment.levels[level]) if level in run.taxonomy.levels else {}
+def _estimates_at(run: PageContents, level: str) -> dict[str, Estimate]:
+    """Returns the estimates of a run at a level; none if the run does not have the level."""
+    return level_estimates(run.assessment.levels[level]) if level in run.taxonomy.levels else {}
 
 
-def _value(metric: Metric, figures: Mapping[str, Figure]) -> float | None:
-    return figures.get(metric.key, Figure()).value
+def _value(metric: Metric, estimates: Mapping[str, Estimate]) -> float | None:
+    return estimates.get(metric.key, Estimate()).value
 
 
-def _row(metric: Metric, found: Sequence[Mapping[str, Figure]], marked: bool) -> dict[str, Any]:
+def _row(metric: Metric, found: Sequence[Mapping[str, Estimate]], marked: bool) -> dict[str, Any]:
     values = np.array([_value(metric, x) for x in found], np.float64) * metric.better
     best = np.isclose(values, np.nanmax(values), rtol=0, atol=_SIMILAR) if np.isfinite(values).any() else values > 0
     only = best if marked and best.sum() < len(values) else np.zeros_like(best)  # if all are equal, none is marked
@@ -116,16 +113,16 @@ def tests(runs: Runs) -> dict[str, Any]:
 
 
 def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, Any]:
-    taxonomy = first.taxonomy.common(second.taxonomy)
-    if taxonomy is None:
-        return {"letter": name, "rows": [], "images": 0, "why": "The runs have different classes."}
-    measured_a, measured_b = (Measured(run.split.ids, run.split.labels, run.calibrated) for run in (first, second))
-    count, found = compare_shared(measured_a, measured_b, taxonomy)
-    if not count:
-        return {"letter": name, "rows": [], "images": 0, "why": "No image was measured with both runs."}
-    path = "whole path" if taxonomy == first.taxonomy == second.taxonomy else f"path to {taxonomy.levels[-1]}"
-    rows = [{"name": path if level == PATH else level, **test} for level, test in found.items()]
-    return {"letter": name, "rows": [row | {"verdict": _verdict(row, name)} for row in rows], "images": count}
+    found = second.comparison
+    if not found.tests:
+        return {"letter": name, "rows": [], "why": f"{name} {found.untested}."}
+    finest = [level for level in found.tests if level != PATH][-1]
+    path = "whole path" if first.taxonomy == second.taxonomy else f"path to {finest}"
+    rows = [
+        {"name": path if level == PATH else level, "verdict": _verdict(test, name), **test}
+        for level, test in found.tests.items()
+    ]
+    return {"letter": name, "rows": rows, "images": found.tested_images}
 
 
 def _verdict(test: Mapping[str, Any], name: str) -> str:
@@ -136,7 +133,7 @@ def _verdict(test: Mapping[str, Any], name: str) -> str:
 
 def seeds(runs: Runs) -> dict[str, Any] | None:
     """Describes how far the scores of runs that differ only in the seed lie apart; None if there are no such runs."""
-    groups = over_seeds((flatten(run.config), run.split.ids, run.assessment) for run in runs)
+    groups = [run.over_seeds for run in runs if run.over_seeds]
     told = [metric for metric in METRICS if metric.key in LEVEL_METRICS]
     tables = [
         {
@@ -183,16 +180,11 @@ def classes(runs: Runs) -> dict[str, Any] | None:
             "rows": rows[:MAX_ROWS],
             "classes": len(rows),
             "nested": level != runs[0].taxonomy.levels[0],
-            "file": class_file(level),
+            "file": compared_class_file(level),
         }
         for level, rows in _class_rows(runs).items()
     ]
     return {"levels": levels, "letters": [letter(i) for i in range(len(runs))]} if levels else None
-
-
-def class_file(level: str) -> str:
-    """Returns the name of the file that lists all classes of a level."""
-    return f"compared_{file_stem(level)}.csv"
 
 
 def write_classes(directory: Path, runs: Runs) -> None:
@@ -201,7 +193,7 @@ def write_classes(directory: Path, runs: Runs) -> None:
     for level, rows in _class_rows(runs).items():
         if len(rows) > MAX_ROWS:
             table = ([row["path"], *row["f1"], row["training"]] for row in rows)
-            write_csv(directory / class_file(level), columns, table)
+            write_csv(directory / compared_class_file(level), columns, table)
 
 
 def _class_rows(runs: Runs) -> dict[str, list[dict[str, Any]]]:
@@ -245,8 +237,8 @@ def _cost(run: PageContents, name: str) -> dict[str, Any]:
         "epochs": len(run.lines),
         "accuracy": run.assessment.levels[finest].scores["accuracy"],
         "training_rate": run.training_rate,
-        "time": duration(training_seconds(run.lines, run.config.batch_size) or 0.0),
-        "devices": devices(run),
+        "time": duration(run.training_seconds),
+        "devices": run.devices,
         **{key: run.cost.get(key) for key in ("parameters", "flops_per_image", "images_per_second")},
     }
 
@@ -260,7 +252,7 @@ def settings(runs: Runs) -> dict[str, Any]:
     for field in fields:
         values = [config.get(field, missing) for config in configs]
         if any(value != values[0] for value in values):
-            rows.append((field, ["–" if value is missing else repr(value)[:_MAX_VALUE] for value in values]))
+            rows.append((field, [UNDEFINED if value is missing else repr(value)[:_MAX_VALUE] for value in values]))
     commits = [(run.environment.get("commit") or "not known")[:12] for run in runs]
     letters = [letter(i) for i in range(len(runs))]
     return {"rows": [*rows, ("commit of the code", commits)], "letters": letters, "command": runs[0].command}

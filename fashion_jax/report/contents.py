@@ -15,10 +15,13 @@ import numpy as np
 from fashion_jax.config.loading import image_shape
 from fashion_jax.report.album import Album
 from fashion_jax.report.augmented import Augmented, augmented_images
+from fashion_jax.report.timings import training_seconds
 from fashion_jax.scoring import metrics
 from fashion_jax.scoring.assessment import Assessment
 from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities
+from fashion_jax.scoring.evaluation import Comparison
 from fashion_jax.scoring.label_errors import LabelErrors, rank_levels
+from fashion_jax.scoring.seeds import SeedGroup
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
 from fashion_jax.taxonomy import Taxonomy, class_labels
@@ -57,6 +60,8 @@ class PageContents:
         command: the evaluate command that makes the page again; empty for the page of a training.
         note: sentences to read with the measurement, or an empty string.
         thresholds: a class of more training images than the first is in the head, of fewer than the second in the tail.
+        comparison: tests against the first of the runs that the page compares; empty for the first itself.
+        over_seeds: spread over the compared runs that differ only in the seed, at the first of them.
         album: the images that the page under way shows.
     """
 
@@ -79,6 +84,8 @@ class PageContents:
     command: str = ""
     note: str = ""
     thresholds: tuple[int, int] = (1000, 100)
+    comparison: Comparison = dataclasses.field(default_factory=Comparison)
+    over_seeds: SeedGroup | None = None
     album: Album = dataclasses.field(default_factory=Album)
 
     @functools.cached_property
@@ -92,6 +99,17 @@ class PageContents:
         lines = [line for line in self.lines if line["epoch"] > self.config.progressive.epochs]
         rates = [line["timing"]["images_per_second"] for line in lines if "images_per_second" in line["timing"]]
         return statistics.median(rates) if rates else None
+
+    @functools.cached_property
+    def training_seconds(self) -> float:
+        """Returns the seconds that all epochs have trained; 0 if no epoch was timed."""
+        return training_seconds(self.lines, self.config.batch_size) or 0.0
+
+    @property
+    def devices(self) -> str:
+        """Names the devices, such as "8 × NVIDIA H100"."""
+        kinds = collections.Counter(self.environment.get("devices", []))
+        return ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in kinds.items())
 
     @functools.cached_property
     def likeliest(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

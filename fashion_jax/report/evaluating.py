@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fashion_jax.command_line import Overrides, folder_of_flag, output, printable, write_json
+from fashion_jax.command_line import Overrides
+from fashion_jax.command_line.formats import printable
+from fashion_jax.command_line.output_files import folder_of_flag, output, write_json
 from fashion_jax.config.loading import (
     OF_PIXELS,
     flatten,
@@ -346,20 +348,17 @@ def _names_other_images(overrides: Overrides) -> bool:
 def compare_with(first: _Run, run: _Run) -> Comparison:
     """Tests whether a run differs from the first one, on the images and at the levels that both have."""
     from fashion_jax.scoring.evaluation import Comparison
-    from fashion_jax.scoring.pairing import Measured, compare_shared
+    from fashion_jax.scoring.pairing import Measured, compare_runs
     from fashion_jax.serving.exports.evaluated import EvaluatedExport
 
     if run is first:
         return Comparison()
-    taxonomy = first.trained.taxonomy.common(run.trained.taxonomy)
-    if taxonomy is None:
-        return Comparison(untested="has other classes than the first run")
     decode = next((x.trained.decode for x in (first, run) if isinstance(x.trained, EvaluatedExport)), "")
-    here, there = (Measured(x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run))
-    count, tests = compare_shared(here, there, taxonomy)
-    if not count:
-        return Comparison(untested="has no image in common with the first run")
-    return Comparison(tests, count, decode=decode)
+    here, there = (
+        Measured(x.trained.taxonomy, x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run)
+    )
+    found = compare_runs(here, there)
+    return found if found.untested else dataclasses.replace(found, decode=decode)
 
 
 def _agreeing(run: _Run, decode: str) -> dict[str, Any]:

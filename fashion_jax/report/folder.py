@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.data.dataset import Split
-from fashion_jax.report.class_table import CLASS_COLUMNS, class_file, class_rows
+from fashion_jax.report.class_table import CLASS_COLUMNS, class_rows
 from fashion_jax.report.comparison import write_comparison
 from fashion_jax.report.contents import PageContents, read_contents
 from fashion_jax.report.figures.confusion import write_confusion
-from fashion_jax.report.figures.curves import confusion_name, write_curves
+from fashion_jax.report.figures.curves import write_curves
+from fashion_jax.report.file_names import class_file, confusion_file
 from fashion_jax.report.page import write_page
 from fashion_jax.scoring.evaluation import Evaluation
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows
@@ -46,7 +47,7 @@ def shown_images(directory: Path, contents: PageContents) -> dict[str, dict[str,
     from PIL import Image
 
     finest, augmented = contents.taxonomy.levels[-1], contents.augmented
-    with Image.open(directory / confusion_name(finest)) as picture:
+    with Image.open(directory / confusion_file(finest)) as picture:
         matrix = np.asarray(picture.convert("RGB"))
     train = {"augmentation": augmented.grid()} if augmented else {}
     return {"train": train, "validation": {f"confusion_matrix/{finest}": matrix}}
@@ -57,7 +58,7 @@ def write_figures(directory: Path, contents: PageContents) -> None:
     write_curves(contents.lines, directory / "curves.png")
     for level, counts in contents.confusion_counts.items():
         title = f"{contents.split_name.capitalize()}, {level}"
-        write_confusion(counts, contents.taxonomy.classes[level], title, directory / confusion_name(level))
+        write_confusion(counts, contents.taxonomy.classes[level], title, directory / confusion_file(level))
 
 
 def write_suspects(path: Path, contents: PageContents) -> None:
@@ -95,6 +96,8 @@ def evaluated_contents(
         explained_from=map_words(trained),
         cost={name: getattr(evaluation, name) for name in ("parameters", "flops_per_image", "images_per_second")},
         note=evaluation.note,
+        comparison=evaluation.comparison,
+        over_seeds=evaluation.over_seeds,
         **known,
     )
 

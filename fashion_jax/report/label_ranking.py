@@ -26,7 +26,7 @@ class Model(Protocol):
     def taxonomy(self) -> Taxonomy: ...
 
 
-class Measured(Protocol):
+class RankedRun(Protocol):
     """A model, the images it was measured on, and level -> its calibrated log-probabilities of them."""
 
     @property
@@ -39,7 +39,7 @@ class Measured(Protocol):
     def calibrated(self) -> Mapping[str, np.ndarray]: ...
 
 
-def check_joinable(runs: Sequence[Measured]) -> None:
+def check_joinable(runs: Sequence[RankedRun]) -> None:
     """Raises UserError if the runs have different classes, or images in common."""
     first = runs[0].trained
     for run in runs:
@@ -55,7 +55,7 @@ def check_joinable(runs: Sequence[Measured]) -> None:
         )
 
 
-def write_ranking(path: Path, runs: Sequence[Measured]) -> str:
+def write_ranking(path: Path, runs: Sequence[RankedRun]) -> str:
     """Writes a CSV with a row for each known label of all runs' images; returns a line of summary per level.
 
     For each level, the labels that look the most wrong come first; the column `suspected` says which are suspected.

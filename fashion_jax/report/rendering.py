@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from fashion_jax.atomic import replacing
+from fashion_jax.command_line import formats
 from fashion_jax.serving.table_files import encodable
 
 if TYPE_CHECKING:
@@ -99,20 +100,17 @@ def whole(value: Any) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Formats a share in percent; only all are called 100 %."""
-    if not _is_finite(value):
-        return "–"
-    rounded = min(round(100 * value, digits), 100 - 10**-digits) if value < 1 else 100 * value
-    return f"{rounded:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+    """Formats a share as the commands do, with a narrow space before the sign."""
+    return formats.percent(value, digits).replace("%", "\N{NARROW NO-BREAK SPACE}%")
 
 
 def points(value: float | None, digits: int = 1) -> str:
     """Formats a difference of two shares, signed, in percentage points."""
-    return f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if _is_finite(value) else "–"
+    return f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if _is_finite(value) else formats.UNDEFINED
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}") if _is_finite(value) else "–"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}") if _is_finite(value) else formats.UNDEFINED
 
 
 def _is_finite(value: float | None) -> TypeGuard[float]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fashion_jax.command_line import printable, rate
+from fashion_jax.command_line.formats import UNDEFINED, percent, printable, rate
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.scoring.scores import SHOTS
 from fashion_jax.workdir.paths import CALIBRATION
@@ -15,8 +15,6 @@ from fashion_jax.workdir.paths import CALIBRATION
 if TYPE_CHECKING:
     from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.workdir.calibration_file import RunCalibration
-
-UNDEFINED = "–"
 
 _UNDEFINED_CELL = re.compile(rf"(?<!\S){UNDEFINED}(?!\S)")
 
@@ -206,13 +204,6 @@ def _spread(score: Mapping[str, float], form: str, scale: float = 1) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """Formats a share in percent; only all are called 100 %."""
-    if value is None or math.isnan(value):
-        return UNDEFINED
-    return f"{min(round(value, 4), 0.9999) if value < 1 else value:.2%}"
 
 
 def _columns(lines: Sequence[Sequence[str]]) -> str:

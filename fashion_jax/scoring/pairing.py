@@ -4,40 +4,51 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fashion_jax.scoring.assessment import compare
 from fashion_jax.scoring.blocks import Table, chosen_rows
+from fashion_jax.scoring.evaluation import Comparison
 from fashion_jax.taxonomy import Taxonomy
 
 
 class Measured(NamedTuple):
-    """A run's predictions on images: ids, level -> labels [images] and level -> calibrated log-probabilities."""
+    """A run's classes, and its predictions on images.
 
+    Attributes:
+        taxonomy: the classes.
+        ids: of the images.
+        labels: level -> labels [images].
+        log_probs: level -> calibrated log-probabilities [images, classes].
+    """
+
+    taxonomy: Taxonomy
     ids: Sequence[str]
     labels: Mapping[str, np.ndarray]
     log_probs: Mapping[str, Table]
 
 
-def compare_shared(first: Measured, second: Measured, taxonomy: Taxonomy) -> tuple[int, dict[str, Any]]:
-    """Returns the number of images that two runs share, and `compare` on them; an empty dict if they share none.
+def compare_runs(first: Measured, second: Measured) -> Comparison:
+    """Tests whether a run differs from the first one, on the images and at the levels that both have.
 
     Args:
         first: the run that is the baseline of the comparison.
         second: the run compared with it.
-        taxonomy: the levels that both have, with the same classes.
     """
+    taxonomy = first.taxonomy.common(second.taxonomy)
+    if taxonomy is None:
+        return Comparison(untested="has other classes than the first run")
     here, there = shared_images(first.ids, second.ids)
     if not len(here):
-        return 0, {}
+        return Comparison(untested="has no image in common with the first run")
     tables_a, tables_b = (
         {level: chosen_rows(run.log_probs[level], rows) for level in taxonomy.levels}
         for run, rows in ((first, here), (second, there))
     )
     labels = {level: first.labels[level][here] for level in taxonomy.levels}
-    return len(here), compare(tables_a, tables_b, labels, taxonomy)
+    return Comparison(compare(tables_a, tables_b, labels, taxonomy), len(here))
 
 
 def shared_images(first: Sequence[str], second: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

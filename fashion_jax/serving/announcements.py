@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_jax.command_line import rate
+from fashion_jax.command_line.formats import rate
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.calibration import UNSURE
 from fashion_jax.serving.parts import Part, Shard

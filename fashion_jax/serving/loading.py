@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_jax.command_line import printable, remote
+from fashion_jax.command_line import remote
+from fashion_jax.command_line.formats import printable
 from fashion_jax.config.loading import named_cache_dir, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fashion_jax.command_line import Overrides, folder_of_flag, output
+from fashion_jax.command_line import Overrides
+from fashion_jax.command_line.output_files import folder_of_flag, output
 from fashion_jax.config.loading import OF_PIXELS, load_run_config, named_cache_dir
 from fashion_jax.data.sources.inputs import STDIN, Inputs
 from fashion_jax.data.sources.walk import JOB_LOCK, lock_of_shard

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fashion_jax.command_line import output, rate
+from fashion_jax.command_line.formats import rate
+from fashion_jax.command_line.output_files import output
 from fashion_jax.data.sources.inputs import Input
 from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.errors import RunError

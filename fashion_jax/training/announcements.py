@@ -12,12 +12,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from fashion_jax.command_line import gibibytes, typed_command
+from fashion_jax.command_line import typed_command
+from fashion_jax.command_line.formats import gibibytes, percent
 from fashion_jax.config.combinations import METRIC_TITLES
 from fashion_jax.data.batches.cache_mode import free_memory
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.host import usable_processors
-from fashion_jax.report.text_tables import percent
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.epoch_table import MISSING
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fashion_jax.command_line import duration, rate
+from fashion_jax.command_line.formats import duration, rate
 
 WIDTH = 100  # columns of a row
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from fashion_jax.command_line import about, duration, rate
+from fashion_jax.command_line.formats import about, duration, rate
 from fashion_jax.training.pace import MEASURED, Pace
 from fashion_jax.training.schedule import Schedule
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.command_line import rate
+from fashion_jax.command_line.formats import rate
 from fashion_jax.config.combinations import batch_unit, fewest_epochs
 from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
 from fashion_jax.config.loading import image_shape

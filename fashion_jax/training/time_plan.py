@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fashion_jax.command_line import about
+from fashion_jax.command_line.formats import about
 from fashion_jax.config.architectures import VGGS
 from fashion_jax.devices.mesh import eval_batch_size
 from fashion_jax.errors import UserError

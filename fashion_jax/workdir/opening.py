@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from fashion_jax.atomic import kind_of, remove, remove_temporaries, unwritable, write_bytes
-from fashion_jax.command_line import new_folders, unwritable_flag
+from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.lock import locked
@@ -84,12 +83,7 @@ def opened(workdir: Path, say: Callable[[str], None], leads: bool = True) -> Ite
         UserError: the folder cannot be created or written to, or another process trains in it.
     """
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(new_folders(workdir))
-            with tempfile.TemporaryFile(dir=workdir):
-                pass
-        except OSError as error:
-            raise unwritable_flag("--workdir", workdir, os.strerror(error.errno or 0)) from error
+        stack.enter_context(folder_of_flag("--workdir", workdir))
         if leads:
             stack.enter_context(locked(workdir, say))
             stack.enter_context(_unchanged_if_it_fails(workdir))

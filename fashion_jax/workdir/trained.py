@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.command_line import printable
+from fashion_jax.command_line.formats import printable
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.config.loading import flatten, image_shape, load_run_config
 from fashion_jax.data.batches.pipeline import canvas_shape

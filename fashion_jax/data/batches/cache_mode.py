@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from fashion_jax.command_line import gibibytes
+from fashion_jax.command_line.formats import gibibytes
 from fashion_jax.devices.host import container, machine
 from fashion_jax.devices.processes import exchange
 from fashion_jax.errors import UserError

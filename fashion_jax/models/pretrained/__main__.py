@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fashion_jax.atomic import write_bytes
-from fashion_jax.command_line import Parser, check_output, run_command
+from fashion_jax.command_line import Parser, run_command
+from fashion_jax.command_line.output_files import check_output
 from fashion_jax.config.architectures import TRUNKS
 from fashion_jax.config.combinations import head_names, normalization, trunk_names, trunk_paths
 from fashion_jax.config.fields import MEAN, STD

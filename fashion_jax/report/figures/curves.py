@@ -1,9 +1,8 @@
-"""Draws the curves of losses and scores over epochs, and names the files beside the page after their level."""
+"""Draws the curves of losses and scores over epochs."""
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,17 +20,6 @@ if TYPE_CHECKING:
 _TRAIN, _VALIDATION = "#e08a1e", "#1f5fa8"
 
 _RING: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
-
-
-def confusion_name(level: str) -> str:
-    """Returns the name of the file with a level's confusion matrix."""
-    return f"confusion_{file_stem(level)}.png"
-
-
-def file_stem(level: str) -> str:
-    """Returns a level's name as part of a file name: unchanged if safe, else its safe characters and a checksum."""
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", level)[:60]
-    return safe if safe == level else f"{safe}-{zlib.crc32(level.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def write_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.report import advice
-from fashion_jax.report.class_table import class_data_uri, class_file
+from fashion_jax.report.class_table import class_data_uri
 from fashion_jax.report.contents import PageContents, class_names
-from fashion_jax.report.shots import Shots
+from fashion_jax.report.examples import Examples
+from fashion_jax.report.file_names import class_file
 from fashion_jax.scoring.blocks import Table, likeliest
 from fashion_jax.taxonomy import UNKNOWN
 
@@ -78,16 +79,16 @@ def _pictured(contents: PageContents, level: Mapping[str, Any], each: int, most:
 
     Typical images are right and the most certain; wrong ones are predicted as another class, the most certain first.
     """
-    shots, found = Shots(contents, level["level"]), {}
-    right_rows = shots.most_confident((shots.labels != UNKNOWN) & (shots.labels == shots.predicted))
+    examples, found = Examples(contents, level["level"]), {}
+    right_rows = examples.most_confident((examples.labels != UNKNOWN) & (examples.labels == examples.predicted))
     for row in level["rows"][:most]:
         k = row["id"]
-        right, wrong = (rows[shots.labels[rows] == k][:each].tolist() for rows in (right_rows, shots.wrong_rows))
+        right, wrong = (rows[examples.labels[rows] == k][:each].tolist() for rows in (right_rows, examples.wrong_rows))
         if right or wrong:
             found[k] = {
                 "row": row,
-                "typical": [shots.answer(i, heat=False) for i in right],
-                "wrong": [shots.answer(i, heat=False) for i in wrong],
+                "typical": [examples.answer(i, heat=False) for i in right],
+                "wrong": [examples.answer(i, heat=False) for i in wrong],
             }
     return found
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from fashion_jax.report.contents import ClassName, PageContents, class_names
 from fashion_jax.report.figures.confusion import excerpt, legible_classes
-from fashion_jax.report.figures.curves import confusion_name
 from fashion_jax.report.figures.style import shown
+from fashion_jax.report.file_names import confusion_file
 from fashion_jax.report.rendering import text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def confusions(contents: PageContents) -> dict[str, Any]:
                 "left_out": len(names) - len(chosen),
                 "matrix": matrix(counts, names, chosen),
                 "open": len(names) <= _MAX_OPEN,
-                "file": confusion_name(level),
+                "file": confusion_file(level),
             }
         )
     return {"levels": levels}

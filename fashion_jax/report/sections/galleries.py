@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.report.contents import PageContents
+from fashion_jax.report.examples import Example, Examples
 from fashion_jax.report.sections.confusion import confused_pairs, pair_anchor
-from fashion_jax.report.shots import Shot, Shots
 from fashion_jax.scoring.blocks import LazyRows, row_blocks
 from fashion_jax.scoring.label_errors import verdict
 from fashion_jax.taxonomy import UNKNOWN
@@ -22,7 +22,7 @@ _MAX_PER_PAIR = 4
 
 def galleries(contents: PageContents) -> dict[str, Any]:
     """Describes the galleries of images from which a person learns most: of the finest level, and all levels' pairs."""
-    finest, *coarser = [Shots(contents, level) for level in reversed(contents.taxonomy.levels)]
+    finest, *coarser = [Examples(contents, level) for level in reversed(contents.taxonomy.levels)]
     shown = [_errors(finest), _pairs([finest, *coarser]), _suspects(finest), _doubts(finest)]
     return {
         "galleries": shown,
@@ -34,44 +34,44 @@ def galleries(contents: PageContents) -> dict[str, Any]:
 
 
 def _gallery(name: str, title: str, words: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"name": name, "title": title, "text": words, "groups": [group for group in groups if group["shots"]]}
+    return {"name": name, "title": title, "text": words, "groups": [group for group in groups if group["examples"]]}
 
 
-def _group(shots: list[Shot], **heading: Any) -> dict[str, Any]:
-    return {"heading": None, **heading, "shots": shots}
+def _group(examples: list[Example], **heading: Any) -> dict[str, Any]:
+    return {"heading": None, **heading, "examples": examples}
 
 
-def _errors(shots: Shots) -> dict[str, Any]:
+def _errors(examples: Examples) -> dict[str, Any]:
     """Describes the wrong predictions with the highest probability."""
-    known, worst = int((shots.labels != UNKNOWN).sum()), shots.wrong_rows[:_MAX_IMAGES].tolist()
+    known, worst = int((examples.labels != UNKNOWN).sum()), examples.wrong_rows[:_MAX_IMAGES].tolist()
     if not known:
-        words = f"No image has a known label of {shots.level}."
+        words = f"No image has a known label of {examples.level}."
     elif not worst:
-        words = f"There are no errors: all {known:,} images are right at {shots.level}."
+        words = f"There are no errors: all {known:,} images are right at {examples.level}."
     else:
-        wrong = len(shots.wrong_rows)
-        words = f"{wrong:,} of {known:,} images are wrong at {shots.level}; the {len(worst)} most confident:"
-    return _gallery("errors", "Worst errors", words, [_group([shots.answer(row) for row in worst])])
+        wrong = len(examples.wrong_rows)
+        words = f"{wrong:,} of {known:,} images are wrong at {examples.level}; the {len(worst)} most confident:"
+    return _gallery("errors", "Worst errors", words, [_group([examples.answer(row) for row in worst])])
 
 
-def _pairs(levels: Sequence[Shots]) -> dict[str, Any]:
+def _pairs(levels: Sequence[Examples]) -> dict[str, Any]:
     """Describes images of the most frequently confused pairs of classes of each level, the most confident first."""
     groups = []
-    for shots in levels:
-        for pair in confused_pairs(shots.contents.confusion_counts[shots.level]):
-            anchor = pair_anchor(shots.contents, shots.level, pair)
-            rows = shots.wrong_rows
-            rows = rows[(shots.labels[rows] == pair.true) & (shots.predicted[rows] == pair.predicted)]
-            shown = [shots.answer(row) for row in rows[:_MAX_PER_PAIR].tolist()]
-            heading = shots.names[pair.true], shots.names[pair.predicted]
-            groups.append(_group(shown, heading=heading, id=anchor, count=pair.images, level=shots.level))
+    for examples in levels:
+        for pair in confused_pairs(examples.contents.confusion_counts[examples.level]):
+            anchor = pair_anchor(examples.contents, examples.level, pair)
+            rows = examples.wrong_rows
+            rows = rows[(examples.labels[rows] == pair.true) & (examples.predicted[rows] == pair.predicted)]
+            shown = [examples.answer(row) for row in rows[:_MAX_PER_PAIR].tolist()]
+            heading = examples.names[pair.true], examples.names[pair.predicted]
+            groups.append(_group(shown, heading=heading, id=anchor, count=pair.images, level=examples.level))
     words = "If even people cannot tell two classes apart, consider joining them."
     return _gallery("pairs", "Most confused classes", words if groups else "No classes are confused.", groups)
 
 
-def _suspects(shots: Shots) -> dict[str, Any]:
+def _suspects(examples: Examples) -> dict[str, Any]:
     """Describes the images whose label is probably wrong, by confident learning."""
-    errors = shots.contents.label_errors.get(shots.level)
+    errors = examples.contents.label_errors.get(examples.level)
     if errors is None:
         return _gallery("suspects", "Suspected wrong labels", "There is only one class.", [])
     images, suggested = errors.images[errors.suspected], errors.suggested[errors.suspected]
@@ -83,21 +83,21 @@ def _suspects(shots: Shots) -> dict[str, Any]:
             "trained on. If it is right, correct the labels in the data."
         )
     shown = [
-        shots.shot(row, other, int(shots.labels[row]), "labelled")
+        examples.example(row, other, int(examples.labels[row]), "labelled")
         for row, other in zip(images[:_MAX_IMAGES].tolist(), suggested[:_MAX_IMAGES].tolist(), strict=True)
     ]
     return _gallery("suspects", "Suspected wrong labels", words, [_group(shown)])
 
 
-def _doubts(shots: Shots) -> dict[str, Any]:
+def _doubts(examples: Examples) -> dict[str, Any]:
     """Describes the images whose two likeliest classes are closest in probability."""
     words = "The two likeliest classes have nearly the same probability. More training images like these help most."
-    if shots.log_probs.shape[1] < 2:
+    if examples.log_probs.shape[1] < 2:
         return _gallery("doubts", "Least certain", "There is only one class.", [])
-    first, second, margin = _two_likeliest(shots.log_probs)
-    known = np.flatnonzero(shots.labels != UNKNOWN)
+    first, second, margin = _two_likeliest(examples.log_probs)
+    known = np.flatnonzero(examples.labels != UNKNOWN)
     rows = known[np.argsort(margin[known], kind="stable")][:_MAX_IMAGES].tolist()
-    shown = [shots.shot(row, int(first[row]), int(second[row]), "or") for row in rows]
+    shown = [examples.example(row, int(first[row]), int(second[row]), "or") for row in rows]
     return _gallery("doubts", "Least certain", words, [_group(shown)])
 
 

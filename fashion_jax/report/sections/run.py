@@ -6,10 +6,10 @@ import shlex
 import statistics
 from typing import Any
 
-from fashion_jax.command_line import duration, rate
+from fashion_jax.command_line.formats import duration, rate
 from fashion_jax.config.loading import flatten
 from fashion_jax.report.contents import PageContents
-from fashion_jax.report.timings import training_seconds, validation_seconds
+from fashion_jax.report.timings import validation_seconds
 from fashion_jax.workdir.paths import config_path
 
 
@@ -20,7 +20,7 @@ def run(contents: PageContents) -> dict[str, Any]:
         "config": [(field, "" if value == "" else repr(value)) for field, value in flatten(contents.config).items()],
         "environment": [
             ("commit", environment.get("commit") or "not known: the code was no git checkout"),
-            ("devices", devices(contents)),
+            ("devices", contents.devices),
             ("processes", environment.get("processes")),
             ("python", environment.get("python")),
             ("platform", environment.get("platform")),
@@ -43,13 +43,6 @@ def run(contents: PageContents) -> dict[str, Any]:
     }
 
 
-def devices(contents: PageContents) -> str:
-    """Names the devices, such as "8 × NVIDIA H100"."""
-    kinds = list(contents.environment.get("devices", []))
-    times = {kind: kinds.count(kind) for kind in kinds}
-    return ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in times.items())
-
-
 def _throughput(contents: PageContents) -> list[tuple[str, str]]:
     """Says in words how fast the run was, and what a prediction costs."""
     timings, cost = [line["timing"] for line in contents.lines], contents.cost
@@ -57,8 +50,8 @@ def _throughput(contents: PageContents) -> list[tuple[str, str]]:
     speed = contents.training_rate
     rows = [] if speed is None else [("training", f"{speed:,.0f} images/s (median of the epochs)")]
     rows += [("waiting for images", f"{statistics.median(waits):.1%} of that time")] if waits else []
-    training = training_seconds(contents.lines, contents.config.batch_size) or 0.0
-    for name, seconds in (("training", training), ("validation", validation_seconds(contents.lines))):
+    times = {"training": contents.training_seconds, "validation": validation_seconds(contents.lines)}
+    for name, seconds in times.items():
         rows.append((f"{name} in all", f"{duration(seconds)} {'hours' if seconds >= 3600 else 'minutes'}"))
     if cost:
         if cost["images_per_second"] is not None:

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fashion_jax.command_line import duration
+from fashion_jax.command_line.formats import duration
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.report.contents import PageContents, class_names
 from fashion_jax.report.rendering import decimal, percent
-from fashion_jax.report.sections.run import devices
-from fashion_jax.report.timings import training_seconds, validation_seconds
+from fashion_jax.report.timings import validation_seconds
 from fashion_jax.scoring.assessment import DecodeAssessment, LevelAssessment
 from fashion_jax.scoring.scores import SHOTS
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
@@ -73,9 +72,9 @@ _DECODES = {
 
 def header(contents: PageContents) -> dict[str, Any]:
     """Describes the name, the result in a sentence, and the key figures of each level."""
-    line, training = contents.line, training_seconds(contents.lines, contents.config.batch_size) or 0.0
+    line = contents.line
     return {
-        "levels": [_level_figures(contents, level) for level in contents.taxonomy.levels],
+        "levels": [_key_scores(contents, level) for level in contents.taxonomy.levels],
         "images": len(contents.split),
         "split": contents.split_name,
         "training_images": contents.data["splits"]["train"]["images"],
@@ -85,13 +84,13 @@ def header(contents: PageContents) -> dict[str, Any]:
         "epochs": contents.config.num_epochs,
         "metric": best_metric(contents.config),
         "model": contents.config.model.name,
-        "devices": devices(contents),
-        "time": duration(training + validation_seconds(contents.lines)),
+        "devices": contents.devices,
+        "time": duration(contents.training_seconds + validation_seconds(contents.lines)),
         "note": contents.note[:1].upper() + contents.note[1:],
     }
 
 
-def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
+def _key_scores(contents: PageContents, level: str) -> dict[str, Any]:
     heads, assessed = contents.config.model.heads, contents.assessment.levels[level]
     counts = contents.counts(level)
     frequent = int(contents.train_counts(level).argmax())
@@ -110,13 +109,13 @@ def _level_figures(contents: PageContents, level: str) -> dict[str, Any]:
 
 def results(contents: PageContents) -> dict[str, Any]:
     """Describes every score of every level with its interval, by rarity, and over the tree for every decode."""
-    levels = {level: level_figures(assessed) for level, assessed in contents.assessment.levels.items()}
+    levels = {level: level_estimates(assessed) for level, assessed in contents.assessment.levels.items()}
     decodes = [
         {
             "name": name,
             "meaning": _DECODES[name],
             "default": name == DEFAULT_DECODE,
-            "cells": [cell(metric, decode_figures(assessed)) for metric in TREE_METRICS],
+            "cells": [cell(metric, decode_estimates(assessed)) for metric in TREE_METRICS],
         }
         for name, assessed in contents.assessment.decodes.items()
     ]
@@ -124,9 +123,9 @@ def results(contents: PageContents) -> dict[str, Any]:
         "split": contents.split_name,
         "levels": list(levels),
         "rows": [
-            (metric, [cell(metric, figures) for figures in levels.values()])
+            (metric, [cell(metric, estimates) for estimates in levels.values()])
             for metric in METRICS
-            if any(metric.key in figures for figures in levels.values())
+            if any(metric.key in estimates for estimates in levels.values())
         ],
         "decodes": decodes if len(levels) > 1 else [],
         "tree_metrics": TREE_METRICS,
@@ -138,31 +137,31 @@ def results(contents: PageContents) -> dict[str, Any]:
     }
 
 
-class Figure(NamedTuple):
+class Estimate(NamedTuple):
     """A score and its interval, each None if it is not known."""
 
     value: float | None = None
     interval: Sequence[float] | None = None
 
 
-def level_figures(assessed: LevelAssessment) -> dict[str, Figure]:
-    """Returns the figures of a level by the keys of the metrics.
+def level_estimates(assessed: LevelAssessment) -> dict[str, Estimate]:
+    """Returns the estimates of a level by the keys of the metrics.
 
     They include the scores by rarity and, as corrected_NAME, the calibrated scores, which are cross-fitted on images
     that the temperatures were fitted on.
     """
-    figures = {name: Figure(value, assessed.intervals.get(name)) for name, value in assessed.scores.items()}
-    figures |= {name: Figure(value) for name, value in assessed.shots.items()}
-    return figures | {f"corrected_{name}": Figure(value) for name, value in (assessed.calibrated or {}).items()}
+    estimates = {name: Estimate(value, assessed.intervals.get(name)) for name, value in assessed.scores.items()}
+    estimates |= {name: Estimate(value) for name, value in assessed.shots.items()}
+    return estimates | {f"corrected_{name}": Estimate(value) for name, value in (assessed.calibrated or {}).items()}
 
 
-def decode_figures(assessed: DecodeAssessment) -> dict[str, Figure]:
-    """Returns the figures of a way to decode the tree by the keys of the metrics."""
-    return {name: Figure(value, assessed.intervals.get(name)) for name, value in assessed.scores.items()}
+def decode_estimates(assessed: DecodeAssessment) -> dict[str, Estimate]:
+    """Returns the estimates of a way to decode the tree by the keys of the metrics."""
+    return {name: Estimate(value, assessed.intervals.get(name)) for name, value in assessed.scores.items()}
 
 
-def cell(metric: Metric, figures: Mapping[str, Figure]) -> tuple[str, str]:
+def cell(metric: Metric, estimates: Mapping[str, Estimate]) -> tuple[str, str]:
     """Returns a score and its confidence interval as two texts."""
-    value, interval = figures.get(metric.key, Figure())
+    value, interval = estimates.get(metric.key, Estimate())
     words = "" if interval is None else f"{metric.shown(interval[0])} to {metric.shown(interval[1])}"
     return metric.shown(value), words

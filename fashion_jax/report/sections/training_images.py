@@ -21,9 +21,9 @@ def images(contents: PageContents) -> dict[str, Any] | None:
     names, labels = class_names(contents.taxonomy, finest), contents.train.labels[finest]
     chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), _MAX_SHEET)).round().astype(int))
     each = min(_MAX_PER_CLASS, _MAX_SHEET // len(chosen))
-    shots = []
+    found = []
     for k in chosen.tolist():
         rows = np.flatnonzero(labels == k)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), each)).round().astype(int))]
-        shots += [(names[k], contents.train.ids[i], contents.album.show(("train", i))) for i in rows.tolist()]
-    return {"shots": shots, "level": finest, "shown": len(chosen), "classes": len(names)}
+        found += [(names[k], contents.train.ids[i], contents.album.show(("train", i))) for i in rows.tolist()]
+    return {"images": found, "level": finest, "shown": len(chosen), "classes": len(names)}

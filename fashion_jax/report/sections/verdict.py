@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from fashion_jax.command_line.formats import UNDEFINED
 from fashion_jax.data.dataset import ALL
 from fashion_jax.report import advice
 from fashion_jax.report.advice import Advice, Errors
 from fashion_jax.report.contents import ClassName, PageContents, class_names
+from fashion_jax.report.examples import Example, Examples
 from fashion_jax.report.rendering import percent, text
 from fashion_jax.report.sections.calibration import answered_at
-from fashion_jax.report.shots import Shot, Shots
 from fashion_jax.scoring.calibration import coverage_curve
 
 _FEW_IMAGES = 30  # measured images of a level, below which its accuracy is no verdict
@@ -53,10 +54,10 @@ def grade(accuracy: float, images: int, classes: int, baseline: tuple[float, str
         low: lower bound of the accuracy's confidence interval.
     """
     if not images:
-        return {"grade": "–", "right": "no image with a known label", "remark": "so nothing can be said"}
+        return {"grade": UNDEFINED, "right": "no image with a known label", "remark": "so nothing can be said"}
     right = f"{_of_100(accuracy)} of 100 images right"
     if classes == 1:
-        return {"grade": "–", "right": right, "remark": "there is only one class"}
+        return {"grade": UNDEFINED, "right": right, "remark": "there is only one class"}
     if images < _FEW_IMAGES:
         return {"grade": "not certain", "right": right, "remark": f"measured on only {images} images"}
     always = f"always answering “{text(baseline[1], 40)}” would be right for {_of_100(baseline[0])} of 100"
@@ -81,68 +82,68 @@ def verdict(contents: PageContents) -> dict[str, Any]:
     if not known:
         return {"level": None, "weakest": [], "too_few": [], "steps": []}
     level = known[-1]
-    shots, scores = Shots(contents, level), contents.class_scores[level]
+    examples, scores = Examples(contents, level), contents.class_scores[level]
     support = np.array([row["support"] for row in scores])
     f1 = np.array([row["f1"] for row in scores])
     judged = np.flatnonzero((support >= advice.MIN_SUPPORT) & (f1 < 1))
     weakest = judged[np.lexsort([-support[judged], f1[judged]])][:_WEAKEST].tolist()
     too_few = np.flatnonzero((support < advice.MIN_SUPPORT) & (contents.train_counts(level) > 0))
     too_few = too_few[np.argsort(-contents.train_counts(level)[too_few], kind="stable")].tolist()
-    suspected = _suspected(shots)
+    suspected = _suspected(examples)
     return {
         "level": level,
         "split": contents.split_name,
         "classes": len(scores),
         "judged": int((support >= advice.MIN_SUPPORT).sum()),
         "least": advice.MIN_SUPPORT,
-        "weakest": [_weak_class(contents, shots, k, suspected) for k in weakest],
-        "too_few": [(shots.names[k], int(support[k])) for k in too_few[:_TOO_FEW_NAMED]],
+        "weakest": [_weak_class(contents, examples, k, suspected) for k in weakest],
+        "too_few": [(examples.names[k], int(support[k])) for k in too_few[:_TOO_FEW_NAMED]],
         "others": max(len(too_few) - _TOO_FEW_NAMED, 0),
         "suspects": int(suspected.sum()),
         "training": _training(contents, level),
         "target": _TARGET,
-        "answered": _answered(shots),
+        "answered": _answered(examples),
     }
 
 
-def _answered(shots: Shots) -> dict[str, float | None] | str:
+def _answered(examples: Examples) -> dict[str, float | None] | str:
     """Returns the images that can be answered at the accuracy _TARGET: "all", their share, or "" if too few can."""
-    found = answered_at(coverage_curve(shots.log_probs, shots.labels), _TARGET)
+    found = answered_at(coverage_curve(examples.log_probs, examples.labels), _TARGET)
     coverage = found["coverage"] or 0
     return "all" if coverage == 1 else found if coverage >= _USEFUL else ""
 
 
-def _suspected(shots: Shots) -> np.ndarray:
+def _suspected(examples: Examples) -> np.ndarray:
     """Returns bool [images]: whether an image's label is suspected to be wrong."""
-    suspected, errors = np.zeros(len(shots.labels), bool), shots.contents.label_errors.get(shots.level)
+    suspected, errors = np.zeros(len(examples.labels), bool), examples.contents.label_errors.get(examples.level)
     if errors is not None:
         suspected[errors.images[errors.suspected]] = True
     return suspected
 
 
-def _weak_class(contents: PageContents, shots: Shots, k: int, suspected: np.ndarray) -> dict[str, Any]:
-    level = shots.level
+def _weak_class(contents: PageContents, examples: Examples, k: int, suspected: np.ndarray) -> dict[str, Any]:
+    level = examples.level
     errors, trained = advice.errors_of(contents.confusion_counts[level], k), contents.train_counts(level)
-    parents = contents.taxonomy.parents[level] or (0,) * len(shots.names)
-    of_class = suspected & ((shots.labels == k) | (shots.predicted == k))
+    parents = contents.taxonomy.parents[level] or (0,) * len(examples.names)
+    of_class = suspected & ((examples.labels == k) | (examples.predicted == k))
     found = advice.advise(k, errors, trained.tolist(), parents, int(of_class.sum()))
     return {
-        "name": shots.names[k],
+        "name": examples.names[k],
         "found": errors.support - errors.missed,
         "support": errors.support,
         "called": errors.called,
         "answers": errors.support - errors.missed + errors.called,
         "f1": contents.class_scores[level][k]["f1"],
-        "advice": [sentence(x, k, errors, shots.names, trained.tolist(), int(of_class.sum())) for x in found],
-        "shots": _images(shots, k),
+        "advice": [sentence(x, k, errors, examples.names, trained.tolist(), int(of_class.sum())) for x in found],
+        "examples": _images(examples, k),
     }
 
 
-def _images(shots: Shots, k: int) -> list[Shot]:
+def _images(examples: Examples, k: int) -> list[Example]:
     """Shows images of the class that are predicted wrongly, and if there are few, images wrongly predicted as it."""
-    rows = shots.wrong_rows
-    missed, called = rows[shots.labels[rows] == k], rows[shots.predicted[rows] == k]
-    return [shots.answer(row) for row in [*missed.tolist(), *called.tolist()][:_IMAGES]]
+    rows = examples.wrong_rows
+    missed, called = rows[examples.labels[rows] == k], rows[examples.predicted[rows] == k]
+    return [examples.answer(row) for row in [*missed.tolist(), *called.tolist()][:_IMAGES]]
 
 
 def sentence(

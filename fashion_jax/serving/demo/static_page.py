@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_jax.atomic import replacing_folder
-from fashion_jax.command_line import new_folders, unwritable_flag
+from fashion_jax.command_line.output_files import new_folders, unwritable_flag
 from fashion_jax.errors import UserError
 from fashion_jax.serving.demo.limits import Limits
 from fashion_jax.serving.demo.page import static_assets

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.atomic import read_text, remove_temporaries, replacing_folder, unreadable, write_text
-from fashion_jax.command_line import new_folders, unwritable_flag
+from fashion_jax.command_line.output_files import new_folders, unwritable_flag
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy

@@ -12,7 +12,8 @@ import numpy as np
 
 import fashion_jax
 from fashion_jax.atomic import write_text
-from fashion_jax.command_line import Overrides, rate
+from fashion_jax.command_line import Overrides
+from fashion_jax.command_line.formats import rate
 from fashion_jax.config.loading import (
     config_to_json,
     image_shape,

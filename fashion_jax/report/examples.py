@@ -6,17 +6,17 @@ import dataclasses
 
 import numpy as np
 
-from fashion_jax.report.album import Place
+from fashion_jax.report.album import Slot
 from fashion_jax.report.contents import ClassName, PageContents, class_names
 from fashion_jax.taxonomy import UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True)
-class Shot:
+class Example:
     """An image with two classes and their probabilities.
 
     Attributes:
-        place: where the page shows it.
+        slot: where the page shows it.
         row: of the image in the split.
         id: the user's name of the image.
         label: its class.
@@ -28,7 +28,7 @@ class Shot:
         other_text: what the other class is, such as "labelled".
     """
 
-    place: Place
+    slot: Slot
     row: int
     id: str
     label: ClassName
@@ -42,7 +42,7 @@ class Shot:
     other_probability: float
 
 
-class Shots:
+class Examples:
     """The images of a level.
 
     Attributes:
@@ -69,13 +69,13 @@ class Shots:
         rows = np.flatnonzero(chosen)
         return rows[np.argsort(-self.confidences[rows], kind="stable")]
 
-    def shot(self, row: int, said: int, other: int, other_text: str, heat: bool = True) -> Shot:
+    def example(self, row: int, said: int, other: int, other_text: str, heat: bool = True) -> Example:
         """Shows an image with the class named first, and another class."""
         label, (log_probs,) = int(self.labels[row]), self.log_probs[np.array([row])]
-        place = self.contents.album.show((self.contents.split_name, row), heat)
-        self._link(row, place.anchor)
-        return Shot(
-            place=place,
+        slot = self.contents.album.show((self.contents.split_name, row), heat)
+        self._link(row, slot.anchor)
+        return Example(
+            slot=slot,
             row=row,
             id=self.contents.split.ids[row],
             label=self.names[label],
@@ -89,9 +89,9 @@ class Shots:
             other_probability=float(np.exp(log_probs[other])),
         )
 
-    def answer(self, row: int, heat: bool = True) -> Shot:
+    def answer(self, row: int, heat: bool = True) -> Example:
         """Shows an image with its predicted class and its label."""
-        return self.shot(row, int(self.predicted[row]), int(self.labels[row]), "labelled", heat)
+        return self.example(row, int(self.predicted[row]), int(self.labels[row]), "labelled", heat)
 
     def _link(self, row: int, anchor: str) -> None:
         """Lets the image's cell of each level's confusion matrix lead to it."""

@@ -7,24 +7,19 @@ import atexit
 import codecs
 import contextlib
 import difflib
-import errno
 import io
-import json
 import logging
 import os
 import re
 import select
 import shlex
 import shutil
-import stat
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
-from fashion_jax.atomic import kind_of, unwritable, write_text
 from fashion_jax.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Interrupted, RunError, UserError
 
 PROGRAMS = ("fashion-jax", "python -m fashion_jax")  # both run all commands
@@ -305,152 +300,6 @@ def _fail(sentence: str, status: int, arguments: Sequence[str] = ()) -> int:
     return status
 
 
-@contextlib.contextmanager
-def output(path: Path) -> Iterator[Path]:
-    """Yields the path to write a file that the user has named, such as predict's --output.
-
-    For a link to a file this is the file it leads to, and the link stays. For a pipe, a terminal or this process's
-    standard output it is a temporary file, whose content is sent there at the end.
-
-    Raises:
-        UserError, RunError: the content cannot be sent; see `unwritable`.
-    """
-    if not _is_stream(path):
-        yield Path(os.path.realpath(path))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder, path.name)
-        yield temporary
-        try:
-            with temporary.open("rb") as source, _opened_stream(path) as stream:
-                shutil.copyfileobj(source, stream)
-        except OSError as error:
-            raise unwritable(path, error) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON to the file of --json; see `output`.
-
-    Raises:
-        UserError, RunError: the file cannot be written.
-    """
-    with output(path) as file:
-        write_text(file, json.dumps(value, indent=1, ensure_ascii=False) + "\n", "name another --json")
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether writing to a path sends bytes to a reader instead of into a file that stays."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    is_standard = _standard_stream(status) is not None
-    return is_standard or stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)
-
-
-@contextlib.contextmanager
-def new_folders(path: Path) -> Iterator[None]:
-    """Creates a folder and its parents; if the block fails, removes those of them that are empty.
-
-    Raises:
-        OSError: the folder cannot be created.
-    """
-    made: list[Path] = []
-    try:
-        for folder in reversed([path, *path.parents]):
-            if folder.is_dir():
-                continue
-            if os.path.lexists(folder):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-            with contextlib.suppress(FileExistsError):  # another process of the run has just made it
-                folder.mkdir()
-                made.append(folder)
-        yield
-    except BaseException:
-        for folder in reversed(made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
-
-
-@contextlib.contextmanager
-def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
-    """Creates the folder of a flag, if given, so that an unwritable one is reported before any work.
-
-    If the work fails, no new empty folder is left behind.
-
-    Raises:
-        UserError: the folder cannot be created or written to.
-    """
-    with contextlib.ExitStack() as stack:
-        if folder is not None:
-            try:
-                stack.enter_context(new_folders(folder))
-            except OSError as error:
-                raise unwritable_flag(flag, folder, os.strerror(error.errno or 0)) from error
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise unwritable_flag(flag, folder, "nothing can be written to it")
-        yield
-
-
-def check_output(flag: str, path: Path | None) -> None:
-    """Checks the file of a flag, if given, before any work.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if path is not None and (why := _why_not_writable(path)):
-        raise unwritable_flag(flag, path, why)
-
-
-def unwritable_flag(flag: str, path: Path, why: str) -> UserError:
-    """Returns the error for a file or folder of a flag that cannot be written; `why` is the reason in words."""
-    return UserError(f"{flag} is {str(path)!r}, which cannot be written ({why}): name another.")
-
-
-def _why_not_writable(path: Path) -> str | None:
-    """Says why a file that the user has named can certainly not be written; None if no reason is known."""
-    if _is_stream(path):
-        return None if os.access(path, os.W_OK) else os.strerror(errno.EACCES)
-    target = Path(os.path.realpath(path))
-    if (found := kind_of(target)) not in (None, "a file"):
-        return f"it is {found}" if found != "a link" else os.strerror(errno.ELOOP)
-    if not target.parent.is_dir():
-        return f"{target.parent} is no folder"
-    return None if os.access(target.parent, os.W_OK | os.X_OK) else f"nothing can be written to {target.parent}"
-
-
-def _standard_stream(status: os.stat_result) -> int | None:
-    """Returns the descriptor of standard output or standard error if the path with this status is one of them."""
-    for number in (1, 2):
-        with contextlib.suppress(OSError):
-            if os.path.samestat(status, os.fstat(number)):
-                return number
-    return None
-
-
-def _opened_stream(path: Path) -> BinaryIO:
-    """Opens a path for writing; standard output is duplicated, since reopening a file it goes to would truncate it."""
-    number = _standard_stream(os.stat(path))
-    if number is None:
-        return path.open("wb")
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    return open(os.dup(number), "wb")
-
-
-def rate(per_second: float) -> str:
-    """Formats a rate in whole numbers, or with two digits below ten."""
-    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
-
-
-def duration(seconds: float) -> str:
-    """Formats a duration as 1:05 or 2:03:10."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 def typed_command(name: str, *arguments: str) -> str:
     """Returns the line that runs another command of the project, in the way in which this one was started.
 
@@ -468,26 +317,3 @@ def typed_command(name: str, *arguments: str) -> str:
         return shlex.join([program, *words])
     near = os.path.relpath(own)
     return shlex.join([own if near.startswith(os.pardir) else near, *words])
-
-
-def gibibytes(size: float) -> str:
-    """Formats bytes as 1.5 GiB."""
-    return f"{size / 2**30:.1f} GiB"
-
-
-def about(seconds: float) -> str:
-    """Formats a rough duration as 45 s, 12 min, 3 h 20 min or 2 days 5 h."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{max(seconds, 0.1):.1f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(round(minutes, -1), 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} days {hours % 24} h"
-
-
-def printable(text: str) -> str:
-    """Escapes the control characters by which the name of a file or class could steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
