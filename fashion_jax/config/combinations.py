@@ -70,6 +70,15 @@ def best_metric(config: ConfigDict) -> str:
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
 
 
+def is_comparable_in_training(config: ConfigDict, level: str) -> bool:
+    """Returns whether the scores of a level on training images say the same as those on validation images.
+
+    They do not where training gives the level's head the true parent, or draws some images more often than others.
+    """
+    is_first = level == next(iter(config.data.levels))
+    return not config.rare_classes.draw and (is_first or not config.model.condition_on_parent)
+
+
 def trunk_names(model_name: str) -> tuple[str, ...]:
     """Returns the names of the trunks of the model that model.name names."""
     return _HYBRID_TRUNKS if model_name == "hybrid" else (model_name,)

@@ -167,7 +167,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
                 for i, run in having
             }
             row.append((title, charts.overlay(drawn)))
-        steadiness = [(letter(i), variability(run.lines, level)) for i, run in having]
+        steadiness = [(letter(i), variability(run.config, run.lines, level)) for i, run in having]
         levels.append((level, row, steadiness))
     return {"levels": levels, "legend": [(f"run{i % _COLORS}", letter(i)) for i in range(len(runs))]}
 

@@ -297,7 +297,7 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         metrics=split_metrics(split.labels, run.log_probs, loss_weights(run.config)),
         assessment=assessment,
         shots=flags.shots,
-        variability={level: variability(lines, level) for level in trained.taxonomy.levels},
+        variability={level: variability(run.config, lines, level) for level in trained.taxonomy.levels},
         parameters=trained.num_parameters,
         flops_per_image=trained.flops_per_image(),
         images_per_second=run.images_per_second,

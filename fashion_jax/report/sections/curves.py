@@ -33,7 +33,7 @@ def curves(contents: PageContents) -> dict[str, Any] | None:
             value = None if best is None else values["validation"][best]
             row.append((title, value, charts.curves(epochs, values, best)))
         rows.append((level, row, _jumps(contents, level)))
-    steadiness = [(level, variability(contents.lines, level)) for level in contents.taxonomy.levels]
+    steadiness = [(level, variability(contents.config, contents.lines, level)) for level in contents.taxonomy.levels]
     return {"rows": rows, "epoch": None if best is None else epochs[best], "steadiness": steadiness}
 
 
@@ -49,6 +49,8 @@ def _explained(contents: PageContents, i: int, losses: np.ndarray) -> str:
     epoch, step = contents.lines[i]["epoch"], contents.lines[i]["step"]
     times = f"{losses[i] / losses[i + 1]:,.0f} times that" if losses[i + 1] > 0 else "far above that"
     said = f"The validation loss of epoch {epoch} is {times} of the next epoch: "
+    if epoch <= contents.config.progressive.epochs:
+        return f"{said}it was trained on smaller images (progressive.image_size), and validation has larger ones."
     if has_batch_norm(contents.config.model.name, dict(contents.config.model.heads).values()) and (
         i == 0 or step <= _FEW_STEPS
     ):

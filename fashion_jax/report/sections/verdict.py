@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.command_line.formats import UNDEFINED
+from fashion_jax.config.combinations import is_comparable_in_training
 from fashion_jax.data.dataset import ALL
 from fashion_jax.report import advice
 from fashion_jax.report.advice import Advice, Errors
@@ -196,8 +197,8 @@ def _classes_word(classes: int) -> str:
 
 def _training(contents: PageContents, level: str) -> tuple[str, str] | None:
     """Returns what to do about the training as a whole, and the reason; None if nothing stands out."""
-    if contents.config.model.condition_on_parent and level != contents.taxonomy.levels[0]:
-        return None  # in training, the head was given the true parent
+    if not is_comparable_in_training(contents.config, level):
+        return None
     train, measured = contents.line.get(f"train/{level}/accuracy"), contents.assessment.levels[level].scores["accuracy"]
     if train is None or not math.isfinite(train) or contents.split_name in ("train", ALL):
         return None
