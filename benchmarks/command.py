@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fashion_jax.command_line import Overrides, Parser, parse_overrides
+from fashion_jax.command_line import Overrides, Parser, check_output
 from fashion_jax.errors import UserError
 
 
@@ -35,17 +35,15 @@ def parse(parser: Parser, arguments: list[str], **lows: int) -> tuple[argparse.N
         lows: lowest allowed values of flags, by name.
 
     Raises:
-        UserError: a flag is unknown, or its value is wrong or missing.
+        UserError: a flag is unknown, or its value is wrong or missing; the file of --json cannot be written.
     """
-    flags, rest = parser.parse_known_args(arguments)
-    if rest and not hasattr(flags, "config"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    overrides = parse_overrides(rest)
+    flags, overrides = parser.parse(arguments)
+    if overrides and not hasattr(flags, "config"):
+        parser.error(f"there is no flag '--config.{overrides[0][0]}'")
     for name, low in lows.items():
         if getattr(flags, name) < low:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(flags, name)}, but must be at least {low}.")
-    if flags.json and (flags.json.is_dir() or not flags.json.parent.is_dir()):
-        raise UserError(f"--json is {str(flags.json)!r}, which is no file in an existing folder: name another.")
+    check_output("--json", flags.json)
     return flags, overrides
 
 

@@ -32,7 +32,7 @@ from fashion_jax.step.program import create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
 
 if TYPE_CHECKING:
-    from fashion_jax.data.dataset import Dataset
+    from fashion_jax.data.dataset import Dataset, Split
 
 _WARM = 2  # steps before the measured ones
 _MAX_PREDICTED = 1024  # files
@@ -116,35 +116,21 @@ def _measure_on(
         return (put_batch(batch, ready.mesh) for batch in hosted)
 
     size, eval_size = config.batch_size, eval_batch_size(config.batch_size, count)
-    data = size / _data_only(batches(), steps)
+    data = _data_only(batches(), steps)
     state, step = time_steps(ready, batches(), steps)
     state, together, waited = time_loop(ready, state, batches(), steps)
-    eval_seconds = _seconds(
-        lambda: predict_split(
-            state,
-            eval_batches(validation, images["validation"], eval_size),
-            len(validation),
-            ready.eval_fn,
-            ready.mesh,
-        )
-    )
+    rates = {"data_only": size / data, "step_only": size / step, "end_to_end": size / together}
+    eval_seconds = _evaluation_seconds(ready, state, validation, images["validation"], eval_size)
     files = validation.files[:_MAX_PREDICTED]
     predict_seconds = _seconds(lambda: _predict(config, ready, state, files))
-    peak, source = peak_flops(devices, config.dtype)
     return {
         "devices": count,
         "compile_seconds": ready.compile_seconds,
-        "data_only": data,
-        "step_only": size / step,
-        "end_to_end": size / together,
+        **rates,
         "data_wait_share": waited / together,
         "evaluation": len(validation) / eval_seconds,
         "prediction": len(files) / predict_seconds,
-        "flops_per_image": ready.flops_per_image,
-        "peak_flops": peak,
-        "peak_is": source,
-        "step_mfu": peak and ready.flops_per_image * size / step / peak,
-        "end_to_end_mfu": peak and ready.flops_per_image * size / together / peak,
+        **_utilization(ready.flops_per_image, rates, devices, config.dtype),
         "peak_memory_bytes": peak_memory(devices),
     }
 
@@ -205,6 +191,28 @@ def time_loop(
         state, outcome = ready.step(state, batch)
     fetch(outcome)
     return state, (time.perf_counter() - began) / steps, waited / steps
+
+
+def _evaluation_seconds(ready: Prepared, state: TrainState, split: Split, images: Images, size: int) -> float:
+    """Returns the seconds of predicting a split in batches of `size`, its input included."""
+    return _seconds(
+        lambda: predict_split(state, eval_batches(split, images, size), len(split), ready.eval_fn, ready.mesh)
+    )
+
+
+def _utilization(flops: float, rates: dict[str, float], devices: list[jax.Device], dtype: str) -> dict[str, Any]:
+    """Returns the FLOPs per image, the peak of the devices and its source, and the MFU of two of the rates (images/s).
+
+    If the peak is not known, it and the MFUs are None.
+    """
+    peak, source = peak_flops(devices, dtype)
+    return {
+        "flops_per_image": flops,
+        "peak_flops": peak,
+        "peak_is": source,
+        "step_mfu": peak and flops * rates["step_only"] / peak,
+        "end_to_end_mfu": peak and flops * rates["end_to_end"] / peak,
+    }
 
 
 def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list[str]) -> None:

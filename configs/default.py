@@ -23,7 +23,21 @@ def get_config() -> ConfigDict:
     config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes
     config.num_epochs = 8
+    _set_optimization(config)
+    _set_step(config)
+    config.model = _model()
+    config.rare_classes = _rare_classes()
+    config.checkpoint = _checkpoint()
+    config.data = _data()
+    # The run ends, with status 75, if it hangs: after so many minutes without a step, all stacks are written to stacks/
+    # in its work directory. 0: 20 times the measured step, and at least 10.
+    config.watchdog_minutes = 0.0
+    config.log_every_steps = 20  # interval of the progress line's loss, and of TensorBoard's points within an epoch
+    return config.lock()
 
+
+def _set_optimization(config: ConfigDict) -> None:
+    """Sets the optimizer and its schedule, the average of the weights and early stopping."""
     # sgd | adamw | muon (for kernels; AdamW for all other parameters), each with PyTorch's semantics
     config.optimizer = "sgd"
     config.learning_rate = 0.01  # the highest of the schedule; for adamw and muon about 0.001
@@ -50,6 +64,9 @@ def get_config() -> ConfigDict:
     # {"metric": "validation/LEVEL/accuracy", "patience": 3}: the run ends after so many epochs without a better value
     config.early_stopping = {}
 
+
+def _set_step(config: ConfigDict) -> None:
+    """Sets the loss of a step, its computation and the augmentation of its images."""
     config.label_smoothing = {}  # level -> share of each label that is spread over all classes; 0 if not named
     config.loss_weights = {}  # level -> weight in the total loss; 1 for levels not named
     config.batch_norm = "global"  # statistics over: global (batch) | group (of images) | local (device)
@@ -81,7 +98,10 @@ def get_config() -> ConfigDict:
     )
     config.eval_flip = False  # average the probabilities of an image and its mirror image
 
-    config.model = section(
+
+def _model() -> ConfigDict:
+    """Returns the network, and where its initial weights are."""
+    return section(
         # resnet10 | resnet18 | resnet34 | resnet50 | vgg16 | vgg16_bn | hybrid (resnet34 and vgg16 side by side)
         name="resnet34",
         fusion="concatenate",  # of the hybrid's trunks: concatenate | gated (Arevalo et al. 2017)
@@ -104,7 +124,10 @@ def get_config() -> ConfigDict:
         condition_on_parent=False,
     )
 
-    config.rare_classes = section(  # tables: level -> choice; levels not named are unaffected
+
+def _rare_classes() -> ConfigDict:
+    """Returns what is done for classes with few images."""
+    return section(  # tables: level -> choice; levels not named are unaffected
         weights={},  # class weights in the loss: inverse (1 / images) | effective (Cui et al. 2019)
         beta=0.999,  # for effective weights: about 1 / (1 - beta) images of a class count
         loss={},  # balanced_softmax (Ren et al. 2020) | logit_adjustment (Menon et al. 2020, with tau)
@@ -113,13 +136,43 @@ def get_config() -> ConfigDict:
         draw={},  # resampling of an epoch's images with replacement: one level -> class_balanced | square_root
     )
 
-    config.checkpoint = section(
+
+def _checkpoint() -> ConfigDict:
+    """Returns which checkpoints are saved and kept."""
+    return section(
         every_steps=500,  # in addition to the end of every epoch
         keep=2,  # latest checkpoints kept; the best is kept too
         best="",  # metric, e.g. validation/sub/accuracy; empty: macro_f1 of the finest level
     )
 
-    config.data = section(
+
+def _data() -> ConfigDict:
+    """Returns where the data are, which of them are used, and how images are decoded and cached."""
+    return section(
+        **_source(),
+        min_images_per_class=1,  # classes with fewer training images are rare
+        rare_classes="drop",  # drop (leave their images out) | merge (into "Other" of the same parent)
+        max_bad_fraction=0.01,  # the run stops if a larger share of the rows has no usable image
+        drop_leaks=False,  # leave out training images that another split has too; otherwise only warn
+        resize="stretch",  # how images fit the canvas: stretch | crop (the centre) | letterbox (white bars)
+        canvas_size=0,  # size of decoded images, from which crops are taken; 0: 1.25 x image_size if augment crops
+        # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
+        # auto (device on accelerators, host elsewhere, if they take at most a quarter of the free memory).
+        cache="auto",
+        # folder of catalogues, extracted zips, file checks and compiled programs; empty: ~/.cache/fashion_jax. Programs
+        # are loaded from here, so it is taken from flags and config files, and never from a run's config.json.
+        cache_dir="",
+        catalogue=section(  # the generated catalogue
+            num_images=6000,
+            seed=0,
+            label_noise=0.0,  # share of images with a wrong label, for experiments
+        ),
+    )
+
+
+def _source() -> dict:
+    """Returns where the images, their labels and their splits are."""
+    return dict(
         # catalogue (generated, no download) | csv (a table and a folder) | folder (MAIN/SUB/*.jpg, or CLASS/*.jpg with
         # one level or a taxonomy; below train/ and val/, or similar names, if these exist) | tfds (TensorFlow Datasets)
         source="catalogue",
@@ -140,27 +193,4 @@ def get_config() -> ConfigDict:
         folds=0,  # above 0: cross-validation with this many equal parts, instead of splits by fractions
         fold=0,  # the part (from 0) that is validation; the others are training
         group_column="",  # rows with the same value stay in one split
-        min_images_per_class=1,  # classes with fewer training images are rare
-        rare_classes="drop",  # drop (leave their images out) | merge (into "Other" of the same parent)
-        max_bad_fraction=0.01,  # the run stops if a larger share of the rows has no usable image
-        drop_leaks=False,  # leave out training images that another split has too; otherwise only warn
-        resize="stretch",  # how images fit the canvas: stretch | crop (the centre) | letterbox (white bars)
-        canvas_size=0,  # size of decoded images, from which crops are taken; 0: 1.25 x image_size if augment crops
-        # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
-        # auto (device on accelerators, host elsewhere, if they take at most a quarter of the free memory).
-        cache="auto",
-        # folder of catalogues, extracted zips, file checks and compiled programs; empty: ~/.cache/fashion_jax. Programs
-        # are loaded from here, so it is taken from flags and config files, and never from a run's config.json.
-        cache_dir="",
-        catalogue=section(  # the generated catalogue
-            num_images=6000,
-            seed=0,
-            label_noise=0.0,  # share of images with a wrong label, for experiments
-        ),
     )
-
-    # The run ends, with status 75, if it hangs: after so many minutes without a step, all stacks are written to stacks/
-    # in its work directory. 0: 20 times the measured step, and at least 10.
-    config.watchdog_minutes = 0.0
-    config.log_every_steps = 20  # interval of the progress line's loss, and of TensorBoard's points within an epoch
-    return config.lock()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
+import shlex
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -22,7 +21,11 @@ from fashion_jax.data.fields import data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError, how_to_install
+from fashion_jax.terminal import Task, Terminal, doing
 from fashion_jax.workdir.lock import locked
+
+if TYPE_CHECKING:
+    from fashion_jax.data.preparing import Shard
 
 # Beam's DirectRunner would hand the pipeline to a program that it downloads; the runner inside of Beam's own package
 # is named by its class.
@@ -85,7 +88,6 @@ def _divide(rest: Sequence[str]) -> tuple[Overrides, list[str]]:
 def _prepare(arguments: list[str]) -> None:
     flags, overrides, options = parse(arguments)
     config = load_config(flags.config, overrides)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     check_paths(config)
     pipeline_options = _beam_options(options)
 
@@ -117,22 +119,23 @@ def prepare(
     if not is_prepared(folder):
         check_use(data_fields(config), config.data.resize)
     dataset = load_dataset(config)
+    say = Terminal().say
     for line in _findings(dataset, config.data.drop_leaks):
-        print(line)
+        say(line)
     shards = plan_shards(config, dataset, folder, shape, images_per_shard)
     if is_complete(folder):
-        print(f"{folder} is complete.")
+        say(f"{folder} is complete.")
         return
     images = sum(len(split) for split in dataset.splits.values())
-    with locked(folder, print, "--output", "is preparing data"):
+    with locked(folder, say, "--output", "is preparing data"):
         missing = [shard for shard in shards if not shard.is_done]
-        print(f"Preparing {images:,} images in {folder}: {len(missing)} of {len(shards)} shards are to be written.")
+        say(f"Preparing {images:,} images in {folder}: {len(missing)} of {len(shards)} shards are to be written.")
         if missing:
-            _run(missing, len(shards), options)
+            _run(missing, options)
         describe(config_to_json(config), dataset, folder, shards, canvas_shape(config, shape))
     size = sum(shard.file.stat().st_size for shard in shards)
-    print(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them, with the same config otherwise:", end=" ")
-    print(f"--config.data.source=tfds --config.data.path={folder}")
+    say(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them, with the same config otherwise:")
+    say(shlex.join(["--config.data.source=tfds", f"--config.data.path={folder}"]), as_is=True)
 
 
 def _findings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:
@@ -173,7 +176,13 @@ def _beam_options(options: list[str]) -> Any:
     return parsed
 
 
-def _run(missing: Sequence[Any], total: int, options: Any) -> None:
+def _run(missing: Sequence[Shard], options: Any) -> None:
+    """Writes the missing shards in a pipeline of Beam.
+
+    Raises:
+        UserError: the data has changed, or an image cannot be used.
+        RunError: the pipeline has left shards out.
+    """
     import apache_beam as beam
 
     from fashion_jax.data.preparing import write_shard
@@ -182,33 +191,28 @@ def _run(missing: Sequence[Any], total: int, options: Any) -> None:
     shards = pipeline | "Shards" >> beam.Create(missing) | "Spread" >> beam.Reshuffle()
     _ = shards | "Decode and write" >> beam.Map(write_shard)
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(missing, total, ended), daemon=True)
-    watcher.start()
-    try:
-        pipeline.run().wait_until_finish()
-    except Exception as error:
-        raise _cause(error) from error
-    finally:
-        ended.set()
-        watcher.join()
+    with doing("Preparing", sum(shard.num_images for shard in missing), "images") as task:
+        follower = threading.Thread(target=_follow, args=(missing, task, ended), daemon=True)
+        follower.start()
+        try:
+            pipeline.run().wait_until_finish()
+        except Exception as error:
+            raise _cause(error) from error
+        finally:
+            ended.set()
+            follower.join()
     if left := [shard for shard in missing if not shard.is_done]:
         raise RunError(f"{len(left)} shards, such as {left[0].file}, have not been written: run the same again.")
 
 
-def _watch(missing: Sequence[Any], total: int, ended: threading.Event) -> None:
-    """Prints how many shards exist, whatever runner writes them; redrawn on a terminal."""
-    redraws, said, start = sys.stdout.isatty(), 0, time.monotonic()
+def _follow(missing: Sequence[Shard], task: Task, ended: threading.Event) -> None:
+    """Notes how many images are in the shards that exist, whatever runner writes them."""
+    known = 0
     while not ended.wait(0.5):
-        done = sum(shard.is_done for shard in missing)
-        if done == said:
-            continue
-        said = done
-        images = sum(shard.stop - shard.start for shard in missing if shard.is_done)
-        speed = images / (time.monotonic() - start)
-        text = f"{total - len(missing) + done} of {total} shards  {speed:,.0f} images/s"
-        print(f"\r\x1b[K{text}" if redraws else text, end="" if redraws else "\n", flush=True)
-    if redraws:
-        print("\r\x1b[K", end="", flush=True)
+        done = sum(shard.num_images for shard in missing if shard.is_done)
+        if done > known:
+            task.reached(done)
+            known = done
 
 
 def _cause(error: Exception) -> Exception:

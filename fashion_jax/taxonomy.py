@@ -80,6 +80,15 @@ class Taxonomy:
         classes = {level: self.classes[level] for level in levels}
         return Taxonomy(levels, classes, {level: self.parents[level] for level in levels})
 
+    def common_classes(self, other: Taxonomy, level: str) -> tuple[list[int], list[int]]:
+        """Returns the ids of the classes of a level that both have, here and in the other, in the other's order.
+
+        Their names are the same even if the accents of one are composed and those of the other decomposed.
+        """
+        ids = _ids_of(self.classes[level])
+        both = [(ids[name], i) for i, name in enumerate(map(composed, other.classes[level])) if name in ids]
+        return [i for i, _ in both], [i for _, i in both]
+
     def num_classes(self, level: str) -> int:
         return len(self.classes[level])
 

@@ -163,6 +163,11 @@ def test_a_run_without_any_timed_epoch_has_no_time() -> None:
     assert cells(ablation.table([timed, timed | {"variant": "late", "seconds": None}]), "late")[-2:] == ["1.00 ×", ""]
 
 
+def test_a_study_in_a_remote_store_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablation.main(["gs://bucket/study.json"]) == 2
+    assert "STUDY.json is 'gs:/bucket/study.json', but files are" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_variants_are_trained_and_measured(tmp_path: Path) -> None:
     overrides = {"num_epochs": "1", "data.catalogue.num_images": "200"}

@@ -108,8 +108,10 @@ def test_the_taxonomy_fits_any_number_of_levels(count):
         (["--warmup=-1"], "--warmup is -1"),
         (["--steps=many"], "'many'"),
         (["--repeat=3"], "'--repeat'"),
+        (["--warmpu=3"], "did you mean --warmup?"),
         (["--workdir=runs/x"], "--workdir"),
         (["--json", "no/such/folder/x.json"], "'no/such/folder/x.json'"),
+        (["--json=gs://bucket/x.json"], "mount the store"),
     ],
 )
 def test_train_step_tells_wrong_usage_in_one_sentence(arguments, said, capsys):
@@ -117,6 +119,12 @@ def test_train_step_tells_wrong_usage_in_one_sentence(arguments, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_result_that_cannot_be_written_is_told_before_the_measurement(tmp_path, capsys):
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    assert benchmark.main([*TINY, "--json", str(tmp_path / "loop.json")]) == 2
+    assert "loop.json', which cannot be written (" in capsys.readouterr().err
 
 
 def test_train_step_refuses_times_of_a_loss_that_is_not_finite(monkeypatch, capsys):

@@ -11,7 +11,7 @@ from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import UserError
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
-from fashion_jax.training.init_heads import _common, with_heads
+from fashion_jax.training.init_heads import with_heads
 from fashion_jax.training.sources import check_heads
 from fashion_jax.workdir.files import read_taxonomy
 from fashion_jax.workdir.paths import config_path, taxonomy_path
@@ -76,7 +76,3 @@ def test_a_taxonomy_that_is_not_the_checkpoints_is_refused(finished_run, tiny_co
     program = create_program(tiny_config, known, create_mesh(jax.devices()[:1]))
     with pytest.raises(UserError, match="has other classes than the checkpoint"):
         with_heads(program.create_state(), known, head_names(tiny_config), str(source), print)
-
-
-def test_classes_are_the_same_however_their_letters_are_composed():
-    assert _common(["Shoes", "Schu\u0308rzen"], ["Sch\u00fcrzen", "Hats"]) == ([1], [0])

@@ -63,6 +63,7 @@ def test_the_contenders_are_measured_in_turns(photographs, monkeypatch, tmp_path
         (["--images=nowhere"], "'nowhere'"),
         (["--json", "no/such/folder/x.json"], "'no/such/folder/x.json'"),
         (["--fast"], "--fast"),
+        (["--config.seed=1"], "There is no flag '--config.seed'"),
     ],
 )
 def test_wrong_usage_is_told_in_one_sentence(arguments, said, capsys):

@@ -5,7 +5,9 @@ import json
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from fashion_jax.data.batches.pipeline import canvas_shape, eval_batches, open_i
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.fields import data_fields
 from fashion_jax.errors import UserError
-from fashion_jax.prepare import main, parse, prepare
+from fashion_jax.prepare import _follow, main, parse, prepare
+from fashion_jax.terminal import Task
 from fashion_jax.training.launch import check
 from fashion_jax.training.train import _warnings, train_and_evaluate
 from tests.shop import HEADER, batches_of_steps, products, shop_config, write_image, write_shop, write_table
@@ -369,6 +372,25 @@ def test_what_may_be_wrong_with_the_data_is_told_as_training_tells_it(tmp_path, 
         out = capsys.readouterr().out
         assert said in out
         assert all(re.search(f"^{line}", out, re.M) for line in expected)
+
+
+def test_names_of_the_data_cannot_steer_the_terminal(tmp_path, capsys):
+    rows = [*products(40), ("gone\x1b[2J", "Apparel", "Dress")]
+    write_shop(tmp_path / "shop", rows)
+    (tmp_path / "shop" / "images" / "gone\x1b[2J.jpg").unlink()
+    prepare(shop_config(tmp_path / "shop", max_bad_fraction=0.1), tmp_path / "my set", SHAPE)
+    out = capsys.readouterr().out
+    assert "such as gone\\x1b[2J (line 42)" in out and "\x1b" not in out
+    assert out.splitlines()[-1] == f"--config.data.source=tfds '--config.data.path={tmp_path / 'my set'}'"
+
+
+def test_the_images_of_shards_that_are_written_count_as_prepared(tmp_path):
+    planned = [shards.Shard("{}", str(tmp_path), "train", i, 2, 40 * i, 40 * i + 40, SHAPE) for i in range(2)]
+    planned[0].index.parent.mkdir()
+    planned[0].index.touch()
+    task, has_ended = Task("Preparing", 80, unit="images"), iter([False, True])
+    _follow(planned, task, SimpleNamespace(wait=lambda _: next(has_ended)))
+    assert task.line(time.monotonic(), None).startswith("Preparing: 40 of 80 images, ")
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path):

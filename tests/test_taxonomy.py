@@ -34,6 +34,15 @@ def test_classes_are_paths_in_order_each_below_its_parent(taxonomy):
     assert taxonomy.parents == {"main": (), "sub": (0, 0, 1), "type": (0, 1, 2)}
 
 
+def test_classes_are_the_same_however_their_letters_are_composed():
+    decomposed, composed = (
+        Taxonomy(("main",), {"main": names}, {"main": ()})
+        for names in (("Shoes", "Schu\u0308rzen"), ("Sch\u00fcrzen", "Hats"))
+    )
+    assert decomposed.common_classes(composed, "main") == ([1], [0])
+    assert composed.common_classes(decomposed, "main") == ([0], [1])
+
+
 def test_the_order_of_the_rows_does_not_matter(taxonomy):
     assert Taxonomy.from_paths(LEVELS, reversed(PATHS * 2)) == taxonomy
 

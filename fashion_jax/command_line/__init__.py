@@ -46,8 +46,6 @@ def program(module: str) -> str:
     return typed if typed.startswith(tuple(f"{name} " for name in PROGRAMS)) else f"python -m {module}"
 
 
-_NOT_PATHS = ("study",)  # flags whose values may be addresses
-
 _SPACE = "\0"  # stands for a space; no argument of a process holds it
 
 
@@ -85,8 +83,9 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             given = getattr(flags, action.dest, None)
             for value in given if isinstance(given, list) else [given]:
-                if isinstance(value, Path | str) and action.dest not in _NOT_PATHS and (store := remote(str(value))):
-                    raise UserError(f"{action.option_strings[0]} is {str(value)!r}, {store}.")
+                if isinstance(value, Path | str) and (store := remote(str(value))):
+                    name = (action.option_strings or [action.metavar])[0]
+                    raise UserError(f"{name} is {str(value)!r}, {store}.")
 
 
 def add_distributed(parser: argparse.ArgumentParser) -> None:

@@ -70,6 +70,10 @@ class Shard:
     shape: tuple[int, int]
 
     @property
+    def num_images(self) -> int:
+        return self.stop - self.start
+
+    @property
     def file(self) -> Path:
         return Path(self.folder, f"{NAME}-{self.split}.array_record-{self.number:05d}-of-{self.count:05d}")
 
@@ -213,7 +217,7 @@ def write_shard(shard: Shard) -> int:
         UserError: the data has changed since the shards were planned, or an image cannot be read and decoded.
     """
     if shard.is_done:
-        return shard.stop - shard.start
+        return shard.num_images
     from array_record.python.array_record_module import ArrayRecordWriter
 
     split = _dataset(shard.config, shard.folder).splits[shard.split].part(slice(shard.start, shard.stop))
@@ -302,7 +306,7 @@ def describe(config: str, dataset: Dataset, folder: Path, shards: list[Shard], c
         splits.append(
             tfds.core.SplitInfo(
                 name=name,
-                shard_lengths=[shard.stop - shard.start for shard in parts],
+                shard_lengths=[shard.num_images for shard in parts],
                 num_bytes=sum(shard.file.stat().st_size for shard in parts),
             )
         )

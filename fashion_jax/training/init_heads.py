@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import head_names
 from fashion_jax.config.loading import load_run_config
-from fashion_jax.letters import composed
 from fashion_jax.models.heads import LAST_LAYER
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
@@ -56,7 +55,7 @@ def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], 
     found = flatten_dict(arrays)
     for path in paths:
         level = _level(path)
-        rows = _common(known.classes[level], taxonomy.classes[level])
+        rows = known.common_classes(taxonomy, level)
         leaves[path] = _kept(leaves[path], found[there[path]], rows) if LAST_LAYER in path else found[there[path]]
     say(f"The heads begin as in {workdir} after step {step}: {'; '.join(_told(levels, heads, known, taxonomy))}.")
     tree = unflatten_dict(leaves)
@@ -78,13 +77,6 @@ def _abstract(leaf: jax.Array, path: Keys, known: Taxonomy) -> jax.ShapeDtypeStr
     return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _common(known: Sequence[str], classes: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Returns the indices of the classes that both have, in the known ones and in the others."""
-    places = {composed(name): i for i, name in enumerate(known)}
-    both = [(places[composed(name)], i) for i, name in enumerate(classes) if composed(name) in places]
-    return [i for i, _ in both], [i for _, i in both]
-
-
 def _kept(new: jax.Array, old: jax.Array, rows: tuple[list[int], list[int]]) -> jax.Array:
     """Returns the last layer's kernel [inputs, classes] or bias [classes], with the known classes' values."""
     values = np.array(new)
@@ -98,7 +90,7 @@ def _told(levels: list[str], heads: Mapping[str, str], known: Taxonomy, taxonomy
         if level not in levels:
             yield f"{level} is new"
             continue
-        _, kept = _common(known.classes[level], names)
+        _, kept = known.common_classes(taxonomy, level)
         new = [name for i, name in enumerate(names) if i not in kept]
         more = f" and {len(new) - _MAX_NAMES} more" if len(new) > _MAX_NAMES else ""
         others = f" (new: {', '.join(new[:_MAX_NAMES])}{more})" if new else ""
