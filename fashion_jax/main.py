@@ -88,7 +88,7 @@ def _train(arguments: list[str]) -> None:
         if job:
             call_roll(job, timeout, str(error))  # tells the others, who would wait
         raise
-    set_compiler_flags(config)
+    set_compiler_flags(deterministic=config.deterministic)
     if job is None:
         launch(config, workdir, began)
         return
