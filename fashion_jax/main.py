@@ -82,13 +82,13 @@ def _train(arguments: list[str]) -> None:
     flags, overrides = parse(arguments)
     if not flags.distributed:
         config, workdir = _checked(flags, overrides)
-        set_compiler_flags(config)
+        set_compiler_flags(deterministic=config.deterministic)
         launch(config, workdir, began)
         return
     timeout = flags.initialization_timeout
     job = find_job(os.environ, timeout)
     (config, workdir), connections = call_roll_after(job, timeout, lambda: _checked(flags, overrides))
-    set_compiler_flags(config)
+    set_compiler_flags(deterministic=config.deterministic)
     with _joined(job, timeout, connections, workdir):
         launch(config, workdir, began)
 

@@ -74,7 +74,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> TrainedRun:
     folder = Path(os.path.expanduser(workdir))
     check_config(config)
     check(config, folder)
-    set_compiler_flags(config)
+    set_compiler_flags(deterministic=config.deterministic)
     quiet_tensorflow()
     lines = launch(config, folder, began)
     return TrainedRun(folder, lines, _best(lines, best_metric(config)))
@@ -104,11 +104,11 @@ def check(config: ConfigDict, workdir: Path) -> None:
         checked_normalizations(config.model.init_from, config.model.normalization, workdir)
 
 
-def set_compiler_flags(config: ConfigDict) -> None:
+def set_compiler_flags(*, deterministic: bool) -> None:
     """Sets the flags that make XLA deterministic, if the config asks for it; XLA reads them when JAX starts."""
     from fashion_jax.devices.compiler import deterministic_flags
 
-    if config.deterministic:
+    if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {deterministic_flags()}".strip()
 
 
