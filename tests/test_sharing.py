@@ -18,6 +18,7 @@ import pytest
 
 from fashion_jax import predict
 from fashion_jax.command_line import add_distributed
+from fashion_jax.data.sources.walk import walk
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.serving.sharing import ProcessIndex, check_folder, difference, of_all, share_of_images, shared
 from tests.conftest import ROOT
@@ -65,12 +66,12 @@ def test_who_differs_in_what_is_told():
     assert "value of costs" in difference([same, same | {"value of costs": "tree"}])
 
 
-def test_the_file_by_which_a_folder_is_checked_does_not_stay(tmp_path, monkeypatch):
+def test_the_file_by_which_a_folder_is_checked_does_not_stay_and_is_no_input(tmp_path, monkeypatch):
     check_folder(ProcessIndex(), "--output", tmp_path)
     assert not any(tmp_path.iterdir())
 
     def fail(*_):
-        assert any(tmp_path.iterdir())
+        assert any(tmp_path.iterdir()) and not list(walk(str(tmp_path)))
         raise RunError("Process 1 is gone.")
 
     monkeypatch.setattr("fashion_jax.serving.sharing.exchange", fail)

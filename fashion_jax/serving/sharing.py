@@ -150,7 +150,7 @@ def check_folder(place: ProcessIndex, flag: str, folder: Path) -> None:
     from fashion_jax.devices.shared_files import seen_by_this_process
 
     written = decided("folder", lambda: str(folder))
-    with seen_by_this_process(folder / "_seen-by-all-processes") as is_seen:
+    with seen_by_this_process(folder / ".seen-by-all-processes") as is_seen:  # hidden, so that it is no input
         blind = exchange("shared", is_seen, lambda answers: [i for i, answer in enumerate(answers) if not answer])
     if blind:
         which, see = ("Process", "does") if len(blind) == 1 else ("Processes", "do")
