@@ -1,6 +1,8 @@
 """Fixtures of all tests: eight fake CPU devices, and tiny runs."""
 
+import fcntl
 import os
+import shutil
 
 # before anything imports jax
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -74,10 +76,18 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, catalogue_cache: str) -> Path:
-    """Returns the workdir of a finished run of tiny_config, for tests that only read it."""
-    workdir = tmp_path_factory.mktemp("runs") / "finished"
-    train_and_evaluate(_tiny_config(catalogue_cache), workdir)
-    return workdir
+    """Returns the workdir of a finished run of tiny_config, for tests that only read it.
+
+    The first of pytest-xdist's workers trains it, and each of them has a copy.
+    """
+    trained = shared_folder(tmp_path_factory, "finished")
+    with trained.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.exists():
+            unfinished = trained.with_suffix(".unfinished")
+            train_and_evaluate(_tiny_config(catalogue_cache), unfinished)
+            unfinished.rename(trained)
+    return shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "finished")
 
 
 def _tiny_config(catalogue_cache: str) -> ConfigDict:

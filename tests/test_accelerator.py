@@ -171,7 +171,9 @@ def test_an_item_that_takes_too_long_is_stopped_and_the_next_is_done(monkeypatch
 def test_what_there_is_no_time_for_is_skipped(tmp_path, capsys):
     path = tmp_path / "result.json"
     assert accelerator.main(["--part=check", "--sizes=tiny", "--seconds=1", "--json", str(path)]) == 0
-    assert all("No time was left" in entry["why"] for _, entry in entries(json.loads(path.read_text())))
+    found = dict(entries(json.loads(path.read_text())))
+    assert list(found) == [item.name for item in CHECK]
+    assert all("No time was left" in entry["why"] for entry in found.values())
     assert capsys.readouterr().out.count("skipped") == 0  # nothing has begun
 
 

@@ -80,9 +80,16 @@ def column(browser, number) -> list[str]:
     return run(browser, f"return {rows}.map((row) => row.cells[arguments[0]].textContent)", number)
 
 
-@pytest.mark.parametrize("page", ["path", "comparison"])
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("page", "width", "scheme"),
+    [
+        *(("path", 1280, "light"), ("path", 390, "dark"), ("comparison", 1280, "dark"), ("comparison", 390, "light")),
+        pytest.param("path", 1280, "dark", marks=pytest.mark.long),
+        pytest.param("path", 390, "light", marks=pytest.mark.long),
+        pytest.param("comparison", 1280, "light", marks=pytest.mark.long),
+        pytest.param("comparison", 390, "dark", marks=pytest.mark.long),
+    ],
+)
 def test_a_page_opens_without_an_error_and_fits(browser, request, page, width, scheme):
     opened(browser, request.getfixturevalue(page), width, prefers_color_scheme=scheme)
     assert browser.get_log("browser") == []
@@ -100,6 +107,7 @@ def test_hostile_names_stay_text(browser, path):
     assert run(browser, "return document.querySelectorAll('img[src=x]').length") == 0
 
 
+@pytest.mark.long
 def test_the_table_sorts_by_its_headings_with_the_keyboard_too(browser, path):
     from selenium.webdriver.common.keys import Keys
 
@@ -118,6 +126,7 @@ def test_the_table_sorts_by_its_headings_with_the_keyboard_too(browser, path):
     assert names == run(browser, "return arguments[0].sort((a, b) => a.localeCompare(b))", names)
 
 
+@pytest.mark.long
 def test_the_table_filters(browser, path):
     opened(browser, path)
     shown = "return [...document.querySelectorAll('#classes tbody tr')].filter(r => r.checkVisibility()).length"
@@ -142,6 +151,7 @@ def test_the_table_filters(browser, path):
     assert run(browser, shown) == 2
 
 
+@pytest.mark.long
 def test_the_matrix_sorts_and_reads_cells_by_mouse_and_keyboard(browser, contents, path):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -171,6 +181,7 @@ def test_the_matrix_sorts_and_reads_cells_by_mouse_and_keyboard(browser, content
     assert run(browser, first, box) == before
 
 
+@pytest.mark.long
 def test_the_heat_maps_come_and_go(browser, path):
     opened(browser, path)
     heat = browser.find_element("css selector", "#errors ~ .groups img.heat")
@@ -179,6 +190,7 @@ def test_the_heat_maps_come_and_go(browser, path):
     assert heat.is_displayed()
 
 
+@pytest.mark.long
 def test_a_thumbnail_opens_the_image_with_its_whole_id_and_gives_the_focus_back(browser, contents, path):
     from selenium.webdriver.common.keys import Keys
 
@@ -201,6 +213,7 @@ def test_a_thumbnail_opens_the_image_with_its_whole_id_and_gives_the_focus_back(
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.long
 def test_cells_and_pairs_lead_to_images_that_are_in_the_page(browser, path):
     from selenium.webdriver.common.keys import Keys
 
@@ -217,6 +230,7 @@ def test_cells_and_pairs_lead_to_images_that_are_in_the_page(browser, path):
     assert target.is_displayed() and target.find_element("tag name", "img").is_displayed()
 
 
+@pytest.mark.long
 def test_a_tap_on_a_cell_says_its_count_until_the_next(browser, contents, path):
     opened(browser, path, width=390)
     frame = browser.find_element("css selector", "#confusions .matrix svg rect.frame")
@@ -232,6 +246,7 @@ def test_a_tap_on_a_cell_says_its_count_until_the_next(browser, contents, path):
     assert not tooltip.is_displayed()
 
 
+@pytest.mark.long
 def test_what_scrolls_sideways_says_so_until_its_end(browser, path):
     opened(browser, path, width=390)
     hidden = """
@@ -249,6 +264,7 @@ def test_what_scrolls_sideways_says_so_until_its_end(browser, path):
     assert not edge.is_displayed()
 
 
+@pytest.mark.long
 def test_the_print_has_everything_open(browser, path):
     opened(browser, path)
     run(browser, "dispatchEvent(new Event('beforeprint'))")
@@ -257,6 +273,7 @@ def test_the_print_has_everything_open(browser, path):
     assert len(pdf) > 10_000
 
 
+@pytest.mark.long
 def test_text_has_contrast_in_both_schemes(browser, path):
     """At least 4.5 to 1 (WCAG 2.2, 1.4.3) for ink, notes and what is right or wrong, on paper and on tint."""
     for scheme in ("light", "dark"):

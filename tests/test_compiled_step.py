@@ -6,28 +6,49 @@ import jax
 import pytest
 
 from benchmarks.hlo import Program
-from fashion_jax.devices.mesh import create_mesh, put_batch
+from fashion_jax.config.loading import load_config
+from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.models import classifier
 from fashion_jax.models.classifier import create_model
 from fashion_jax.step.program import create_program
 from fashion_jax.step.train_state import abstract_batch
-from tests.steps import TAXONOMY, build, random_batch
+from tests.conftest import ROOT
+from tests.steps import TAXONOMY
 
 _SMALL = 1000  # bytes: counters and statistics
 
 
+def make_config():
+    config = load_config(str(ROOT / "configs" / "smoke.py"))
+    config.batch_size = 8
+    return config
+
+
 @pytest.fixture
-def config(tiny_config):
-    tiny_config.batch_size = 8
-    return tiny_config
+def config():
+    return make_config()
 
 
-def test_the_state_is_updated_in_place(config):
-    mesh, _, state, step = build(config)
-    compiled = step.lower(state, put_batch(random_batch(), mesh)).compile()
+def lowered(config):
+    """Returns the abstract state of a config's program, and its train step lowered for it."""
+    mesh = create_mesh()
+    program = create_program(config, TAXONOMY, mesh, num_images=100 * config.batch_size)
+    batch = abstract_batch(config.batch_size, TAXONOMY.levels, mesh, (32, 32))
+    return program.abstract_state, program.train_step.lower(program.abstract_state, batch)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Returns the abstract state of the config's program, and its compiled train step."""
+    state, step = lowered(make_config())
+    return state, step.compile()
+
+
+def test_the_state_is_updated_in_place(compiled):
+    state, step = compiled
     state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    assert compiled.memory_analysis().alias_size_in_bytes >= state_bytes
-    program = Program(compiled.as_text())
+    assert step.memory_analysis().alias_size_in_bytes >= state_bytes
+    program = Program(step.as_text())
     parameters = {i.name for i, _ in program.instructions() if i.opcode == "parameter"}
     copies = [
         i for i, _ in program.instructions()
@@ -38,32 +59,24 @@ def test_the_state_is_updated_in_place(config):
 
 def test_every_convolution_of_a_bfloat16_step_is_in_it(config):
     config.model.name, config.dtype = "resnet34", "bfloat16"
-    mesh = create_mesh()
-    program = create_program(config, TAXONOMY, mesh, num_images=100 * config.batch_size)
-    batch = abstract_batch(config.batch_size, TAXONOMY.levels, mesh, (32, 32))
-    text = program.train_step.lower(program.abstract_state, batch).as_text()
+    text = lowered(config)[1].as_text()
     signatures = re.findall(r"stablehlo\.convolution.*? : (\(.*?\) -> \S+)", text)
     assert len(signatures) > 15
     assert {dtype for types in signatures for dtype in re.findall(r"x([a-z]+\d+)>", types)} == {"bf16"}
 
 
-def _compiled(config) -> str:
-    mesh, _, state, step = build(config)
-    return step.lower(state, put_batch(random_batch(), mesh)).compile().as_text()
-
-
-def test_heads_of_few_devices_wait_for_one_collective_and_not_for_one_of_each_batch_norm(config, monkeypatch):
-    def collectives(text):
-        return [line for line in text.splitlines() if re.search(r" all-(reduce|gather)(-start)?\(", line)]
+def test_heads_of_few_devices_wait_for_one_collective_and_not_for_one_of_each_batch_norm(compiled, config, monkeypatch):
+    def collectives(step):
+        return [line for line in step.as_text().splitlines() if re.search(r" all-(reduce|gather)(-start)?\(", line)]
 
     def of_norms(lines):
         return [line for line in lines if re.search(r"heads_\w+/bn", line)]
 
-    few = collectives(_compiled(config))
+    few = collectives(compiled[1])
     assert any("all-gather" in line for line in few)
     assert not of_norms(few)
     monkeypatch.setattr(classifier, "_FEW_DEVICES", 4)
-    many = collectives(_compiled(config))
+    many = collectives(lowered(config)[1].compile())
     assert len(of_norms(many)) >= 4
     assert len(few) < len(many)
 

@@ -20,11 +20,22 @@ def plain(x, kernel, stride):
     )
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (4, 3), (5, 4), (4, 4), (6, 9)])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [1, 3, 7])
-def test_value_and_gradients_equal_the_plain_op(batch, shape, stride, size):
+# A kernel of 3x3 is computed by a way that depends on the shape and the stride, other kernels by one way each.
+SHAPES = {
+    1: [(1, 1), (5, 4)],
+    3: [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (4, 3), (5, 4), (4, 4), (6, 9)],
+    7: [(1, 1), (2, 1), (4, 3), (5, 4), (6, 9)],
+}
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "shape", "stride"),
+    [
+        *((size, 3, shape, stride) for size, shapes in SHAPES.items() for shape in shapes for stride in (1, 2)),
+        *((3, 1, (4, 3), stride) for stride in (1, 2)),
+    ],
+)
+def test_value_and_gradients_equal_the_plain_op(size, batch, shape, stride):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(batch, *shape, 5)))
@@ -75,7 +86,7 @@ def test_other_platforms_keep_the_convolution():
         pytest.param((3, 13, 14, 20), 16, marks=pytest.mark.long),
         ((24, 3, 3, 32), 17),  # tiles of 3x3
         ((8, 5, 6, 16), 40),
-        ((2, 9, 12, 16), 16),
+        pytest.param((2, 9, 12, 16), 16, marks=pytest.mark.long),
         ((16, 2, 2, 9), 7),
     ],
 )

@@ -69,7 +69,8 @@ RUN = {
         "python -m fashion_jax.evaluate": (),
     },
 }
-LONG = {"docs/predicting.md", "docs/exporting.md"}  # pages whose commands take over 20 seconds
+# Pages whose commands take over 20 seconds. Those of README.md do too, but nothing else runs them all.
+LONG = {"docs/predicting.md", "docs/exporting.md"}
 INSTALLS = "downloads packages"
 DOWNLOAD = "needs a data set that has to be downloaded, and takes hours"
 # Commands that are only parsed: page -> beginning of the command -> why it is not run.

@@ -138,7 +138,9 @@ def _pixel(figure, row: int, column: int) -> tuple[int, int]:
     return int(figure.canvas.get_width_height()[1] - y), int(x)
 
 
-@pytest.mark.parametrize(("size", "counted"), [(1, True), (30, True), (150, False)])
+@pytest.mark.parametrize(
+    ("size", "counted"), [(1, True), (30, True), (31, False), pytest.param(150, False, marks=pytest.mark.long)]
+)
 def test_confusion_of_any_size_keeps_its_text_inside(tmp_path, drawn, size, counted):
     names = [f"Group {i // 8}/Class number {i}" for i in range(size)]
     confusion.write_confusion(np.diag(np.arange(size) + 1), names, "Validation, sub", tmp_path / "x.png")

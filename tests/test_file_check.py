@@ -191,6 +191,7 @@ def test_the_same_image_in_two_splits_is_counted_and_may_be_dropped(tmp_path):
     assert leak_warning({}, dropped=True) == ""
 
 
+@pytest.mark.usefixtures("no_report")
 def test_training_and_predicting_on_the_zoo(zoo, tmp_path):
     """Every good file is trained on, every other one is named in data.json; prediction says the same of each."""
     folder, expected = zoo

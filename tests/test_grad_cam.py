@@ -131,8 +131,8 @@ def test_the_deepest_map_with_enough_cells_is_taken():
 @pytest.mark.parametrize(
     ("name", "size", "cells"),
     [
-        *[("resnet18", 32, ["4 × 4"]), ("resnet34", 64, ["4 × 4"]), ("resnet34", 80, ["5 × 5"])],
-        *[("resnet34", 224, ["7 × 7"]), ("resnet34", (64, 48), ["8 × 6"]), ("resnet18", 16, ["4 × 4"])],
+        *[("resnet18", 32, ["4 × 4"]), ("resnet18", 64, ["4 × 4"]), ("resnet18", 80, ["5 × 5"])],
+        *[("resnet18", 224, ["7 × 7"]), ("resnet18", (64, 48), ["8 × 6"]), ("resnet18", 16, ["4 × 4"])],
         *[("vgg16", 32, ["4 × 4"]), ("vgg16", 64, ["4 × 4"]), ("hybrid", 64, ["4 × 4", "4 × 4"])],
     ],
 )

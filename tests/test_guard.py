@@ -248,20 +248,22 @@ def test_a_rollback_goes_on_from_the_last_good_checkpoint_more_slowly_and_exactl
         assert digests(tmp_path / str(polls), 20) == digests(tmp_path / "whole", 20)
 
 
-@pytest.mark.usefixtures("no_report")
-def test_a_rollback_takes_what_was_saved_before_the_steps_between_checkpoints_changed(
+def test_a_rollback_takes_what_was_saved_before_the_steps_between_checkpoints_changed_but_only_so_often(
     config, tmp_path, poisoned, monkeypatch, capsys
 ):
-    poisoned(8, 10)
-    config.on_nonfinite = "rollback"
+    poisoned(8, 10, rollbacks=9)
+    config.on_nonfinite, config.nonfinite.max_rollbacks = "rollback", 2
     cut_after(monkeypatch, 7, config, tmp_path)
     config.checkpoint.every_steps = 1000
-    train_and_evaluate(config, tmp_path)
-    assert "from step 8 on: back to step 6" in capsys.readouterr().out
+    with pytest.raises(RunError, match="not finite from step 8 on, after 2 rollbacks: lower learning_rate"):
+        train_and_evaluate(config, tmp_path)
+    assert capsys.readouterr().out.count("from step 8 on: back to step 6") == 2
 
 
-def test_rollbacks_come_to_an_end(config, tmp_path, poisoned):
+@pytest.mark.long
+def test_a_rollback_to_before_the_first_checkpoint_begins_anew(config, tmp_path, poisoned, capsys):
     poisoned(2, 4, rollbacks=9)
     config.on_nonfinite, config.nonfinite.max_rollbacks = "rollback", 2
     with pytest.raises(RunError, match="not finite from step 2 on, after 2 rollbacks: lower learning_rate"):
         train_and_evaluate(config, tmp_path)
+    assert capsys.readouterr().out.count("from step 2 on: back to step 0") == 2

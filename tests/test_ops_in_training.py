@@ -10,6 +10,7 @@ from fashion_jax.data.dataset import load_dataset
 from fashion_jax.devices.mesh import fetch, put_batch
 from fashion_jax.models import batch_norm, layers
 from fashion_jax.ops import convolution
+from fashion_jax.ops import plain as plain_ops
 from fashion_jax.ops.normalization import normalize
 from tests.plain_pooling import plain
 from tests.steps import build, random_batch
@@ -60,7 +61,7 @@ def use_plain(monkeypatch):
     """Returns a function after which steps are built of XLA's own operations."""
 
     def use() -> None:
-        monkeypatch.setattr(layers, "convolve", convolution._plain)
+        monkeypatch.setattr(layers, "convolve", plain_ops.convolve)
         monkeypatch.setattr(batch_norm, "normalize_pooled", normalized_then_pooled)
         jax.clear_caches()
 

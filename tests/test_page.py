@@ -129,9 +129,9 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_page(tmp_path):
 def test_the_page_shows_what_the_network_is_shown(tmp_path, classes):
     """Each row shows another image, of different classes as far as there are."""
     contents = make_contents(tmp_path, classes=classes)
-    contents.config.augment = "medium"
+    contents.config.augment = "light"
     data = augmentation(contents)
-    assert len(data["rows"]) == 8 and data["preset"] == "medium"
+    assert len(data["rows"]) == 8 and data["preset"] == "light"
     assert len({name.full for name, _, _ in data["rows"]}) == min(classes, 8)
     assert len({id for _, id, _ in data["rows"]}) == 8
     for _, _, pictures in data["rows"]:

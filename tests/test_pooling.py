@@ -15,11 +15,15 @@ POOLS = {2: max_pool2x2, 3: max_pool3x3}
 
 
 @pytest.mark.parametrize("size", POOLS)
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("shape", [(2, 2), (3, 2), (5, 5), (8, 7), (16, 16)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_value_and_gradient_equal_the_plain_op_ties_included(size, batch, shape, dtype):
-    check(size, (batch, *shape, 5), dtype)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        *((shape, "float32") for shape in [(2, 2), (3, 2), (5, 5), (8, 7), (16, 16)]),
+        *((shape, "bfloat16") for shape in [(5, 5), (8, 7)]),
+    ],
+)
+def test_value_and_gradient_equal_the_plain_op_ties_included(size, shape, dtype):
+    check(size, (3, *shape, 5), dtype)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4)])

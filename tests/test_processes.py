@@ -22,8 +22,10 @@ processes.join(job, 60, call_roll(job, 60))
 """
 
 ONE_ENDS = """
+from fashion_jax.devices import shared_files
 from fashion_jax.training.agreement import check_same_weights
 
+shared_files._SLOW = 1.0  # seconds for which process 1 looks for a file that only process 0 has
 with processes.failing_together(lambda: None):
     assert processes.exchange("sum", index + 1, sum) == 3
     assert [processes.decided("index", lambda: [index]) for _ in range(2)] == [[0], [0]]

@@ -43,23 +43,31 @@ def test_a_progressive_step_is_that_of_the_smaller_size(config, small):
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("together", [1, 4])
-def test_the_first_epochs_are_those_of_a_run_at_the_smaller_size(config, small, tmp_path, together):
-    for each in (config, small):
-        each.steps_per_dispatch, each.checkpoint.every_steps = together, 3
-    one = jax.devices()[:1]
-    train_and_evaluate(config, tmp_path / "whole", one)
-    train_and_evaluate(small, tmp_path / "small", one)
-    whole, other = train_lines(tmp_path / "whole"), train_lines(tmp_path / "small")
-    assert whole[0] == other[0] and whole[1] != other[1]
-
-
-@pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("stop", [4, 14])
-def test_a_run_resumes_within_an_epoch_of_either_size(config, tmp_path, monkeypatch, stop):
+def test_the_first_epochs_are_those_of_a_run_at_the_smaller_size_and_either_size_resumes(
+    config, small, tmp_path, monkeypatch
+):
+    """A third run is interrupted within each of its two epochs, after steps 4 and 14; step 3 is saved."""
     config.checkpoint.every_steps, one = 3, jax.devices()[:1]
     train_and_evaluate(config, tmp_path / "whole", one)
-    cut_after(monkeypatch, stop, config, tmp_path / "cut", one)
+    _check_first_epoch(tmp_path / "whole", small, tmp_path / "small")
+    cut_after(monkeypatch, 4, config, tmp_path / "cut", one)
+    cut_after(monkeypatch, 14 - 3, config, tmp_path / "cut", one)
+    assert len(without_timing(tmp_path / "cut")) == 1
     train_and_evaluate(config, tmp_path / "cut", one)
     assert without_timing(tmp_path / "cut") == without_timing(tmp_path / "whole")
     assert digests(tmp_path / "cut", 20) == digests(tmp_path / "whole", 20)
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.long
+def test_several_steps_of_a_dispatch_have_the_size_of_their_epoch(config, small, tmp_path):
+    config.steps_per_dispatch = small.steps_per_dispatch = 4
+    train_and_evaluate(config, tmp_path / "whole", jax.devices()[:1])
+    _check_first_epoch(tmp_path / "whole", small, tmp_path / "small")
+
+
+def _check_first_epoch(progressive, small, workdir):
+    """Checks that the first epoch, and not the second, of a run is that of a run of a config at the smaller size."""
+    train_and_evaluate(small, workdir, jax.devices()[:1])
+    ours, others = train_lines(progressive), train_lines(workdir)
+    assert ours[0] == others[0] and ours[1] != others[1]

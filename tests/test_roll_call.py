@@ -49,7 +49,7 @@ def test_one_process_needs_no_call(port):
 
 
 def test_a_missing_process_is_named_to_all_that_came(port):
-    zero, two = called(*jobs_of(port)[::2], timeout=1.5)
+    zero, two = called(*jobs_of(port)[::2], timeout=1.0)
     assert zero == two
     assert re.search(rf"Process 1 of 3 has not reported to process 0 at 127.0.0.1:{port} within", zero)
     assert "--initialization-timeout" in zero
@@ -72,8 +72,8 @@ def test_a_port_in_use(port):
     ],
 )
 def test_process_0_cannot_be_reached(port, host, reason):
-    (one,) = called(jobs_of(port, host=host)[1], timeout=1.0)
-    assert one.startswith(f"Process 1 of 3 has not reached process 0 at {host}:{port} within 1 s ({reason}")
+    (one,) = called(jobs_of(port, host=host)[1], timeout=0.5)
+    assert one.startswith(f"Process 1 of 3 has not reached process 0 at {host}:{port} within 0 s ({reason}")
 
 
 def answer_as_ssh(server):
@@ -86,7 +86,7 @@ def test_another_program_answers(port):
     with socket.create_server(("127.0.0.1", port)) as server:
         thread = threading.Thread(target=answer_as_ssh, args=(server,))
         thread.start()
-        (one,) = called(jobs_of(port)[1], timeout=1.0)
+        (one,) = called(jobs_of(port)[1], timeout=0.5)
         thread.join()
     assert "what answers there is not process 0" in one or "nothing answers there" in one
 

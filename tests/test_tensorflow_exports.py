@@ -31,7 +31,9 @@ def check(case: str, tmp_path) -> None:
                 np.testing.assert_allclose(found[name], values[:count], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(x, marks=pytest.mark.long if x == "bottlenecks, conditions" else ()) for x in CASES]
+)
 def test_a_network_answers_as_the_run(case, tmp_path, monkeypatch):
     shrink_all_trunks(monkeypatch)
     check(case, tmp_path)

@@ -13,7 +13,6 @@ from sklearn import metrics as sk
 
 from fashion_jax.config.loading import config_to_json
 from fashion_jax.data.dataset import load_dataset
-from fashion_jax.devices import mesh as sharding
 from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.step.program import create_program
@@ -132,7 +131,7 @@ def test_running_again_says_that_the_run_is_complete(finished, tiny_config, tmp_
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("stop", [4, pytest.param(10, marks=pytest.mark.long), 13])
+@pytest.mark.parametrize("stop", [*(pytest.param(stop, marks=pytest.mark.long) for stop in (4, 10)), 13])
 def test_an_interrupted_run_resumes_bit_identically(finished, tiny_config, tmp_path, monkeypatch, stop):
     """The steps after the last checkpoint (every 3 steps) are lost and done again."""
     tiny_config.checkpoint.every_steps = 3
@@ -213,20 +212,10 @@ def test_a_flipped_bit_in_a_checkpoint_is_named(finished, tiny_config, tmp_path)
 
 
 @pytest.mark.usefixtures("no_report")
-def test_only_a_few_fetches_reach_the_device(tiny_config, tmp_path, monkeypatch):
-    fetches = []
-    real = sharding.fetch
-    for module in (rollback, epoch_end):
-        monkeypatch.setattr(module, "fetch", lambda tree: fetches.append(1) or real(tree))
-    tiny_config.log_every_steps = 5
-    train_and_evaluate(tiny_config, tmp_path)
-    per_epoch = 2 + 2  # progress lines; the last loss and the epoch's sums
-    assert len(fetches) <= 2 * per_epoch
-
-
-@pytest.mark.usefixtures("no_report")
-def test_the_next_step_is_dispatched_before_the_loss_of_the_last_is_fetched(tiny_config, tmp_path, monkeypatch):
-    """But at the end of an epoch, which is saved only where the updates have been checked."""
+def test_only_a_few_fetches_reach_the_device_and_those_of_a_loss_follow_the_next_dispatch(
+    tiny_config, tmp_path, monkeypatch
+):
+    """But at the end of an epoch, which is saved only where the updates have been checked, the last loss is fetched."""
     events, outcomes = [], {}
     compiling, fetch = train.Compiling, rollback.fetch
 
@@ -247,14 +236,17 @@ def test_the_next_step_is_dispatched_before_the_loss_of_the_last_is_fetched(tiny
 
     monkeypatch.setattr(train, "Compiling", recorded)
     monkeypatch.setattr(rollback, "fetch", fetched)
-    tiny_config.log_every_steps = 1
+    monkeypatch.setattr(epoch_end, "fetch", lambda tree: events.append("fetch the epoch's sums") or fetch(tree))
+    tiny_config.log_every_steps = 5
     train_and_evaluate(tiny_config, tmp_path)
-    expected = [("dispatch", 1)]
-    for step in range(2, 21):
-        expected += [("dispatch", step), ("fetch", step - 1)] + [("fetch", step)] * (step % 10 == 0)
+    expected = []
+    for step in range(1, 21):
+        expected += [("dispatch", step)] + [("fetch", step - 1)] * (step % 5 == 0)
+        expected += [("fetch", step), "fetch the epoch's sums"] * (step % 10 == 0)
     assert events == expected
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tmp_path):
     tiny_config.learning_rate = 1e30
     with pytest.raises(RunError, match=r"learning_rate \(1e\+30\)"):

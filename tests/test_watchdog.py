@@ -5,15 +5,34 @@ import time
 
 import pytest
 
+from fashion_jax.training import watchdog
 from fashion_jax.training.watchdog import Watchdog, write_stacks
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(watchdog, "_LOOK", 0.02)
 
 
 class Dog:
     """A watchdog, its clock, and the sentences with which it would have ended the run."""
 
     def __init__(self, minutes, step_seconds=math.nan):
-        self.now, self.said, self.step_seconds = 1000.0, [], step_seconds
-        self.watchdog = Watchdog(minutes, lambda: self.step_seconds, self.said.append, lambda: self.now)
+        self.now, self.said, self.step_seconds, self.readings = 1000.0, [], step_seconds, 0
+        self.watchdog = Watchdog(minutes, lambda: self.step_seconds, self.said.append, self.clock)
+
+    def clock(self):
+        self.readings += 1
+        return self.now
+
+    def seen_after(self, seconds):
+        """Moves the clock, and waits until the thread of the watchdog has looked at it, which reads it twice a look."""
+        self.now += seconds
+        wanted, deadline = self.readings + 4, time.monotonic() + 60
+        while self.readings < wanted:
+            assert time.monotonic() < deadline, "the watchdog does not look at the clock"
+            time.sleep(0.001)
+        time.sleep(0.005)  # until the look has ended; the next one begins later
 
     def after(self, seconds):
         self.now += seconds
@@ -43,13 +62,11 @@ def test_food_keeps_it_quiet():
 def test_a_process_that_was_suspended_has_not_hung():
     dog = Dog(1)
     with dog.watchdog.watching():
-        time.sleep(1.1)
-        dog.now += 3600  # as after Ctrl-Z
-        time.sleep(2.1)
+        dog.seen_after(0)
+        dog.seen_after(3600)  # as after Ctrl-Z
         assert dog.said == []
         for _ in range(3):  # the loop hangs while the process runs
-            dog.now += 25
-            time.sleep(1.1)
+            dog.seen_after(25)
     assert len(dog.said) >= 1
 
 
@@ -57,8 +74,9 @@ def test_it_watches_only_within_the_block():
     dog = Dog(1)
     with dog.watchdog.watching():
         pass
-    dog.now += 3600
-    time.sleep(1.1)
+    for _ in range(3):  # as when the loop hangs, and not as after Ctrl-Z
+        dog.now += 25
+        time.sleep(0.1)
     assert dog.said == []
 
 

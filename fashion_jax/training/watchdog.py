@@ -20,7 +20,8 @@ from fashion_jax.workdir.paths import stacks_path
 
 _LEAST = 600.0  # seconds that are granted at least, if the config does not say: programs are compiled in this time
 _STEPS = 20  # times the seconds of a step that are granted
-_STOOD_STILL = 30.0  # seconds between two looks at the clock, a second apart, from which on the process was suspended
+_LOOK = 1.0  # seconds from one look at the clock to the next
+_STOOD_STILL = 30.0  # seconds on the clock between two looks, from which on the process was suspended
 
 
 class Watchdog:
@@ -84,7 +85,7 @@ class Watchdog:
 
         def watch() -> None:
             before = self._clock()
-            while not is_over.wait(1):
+            while not is_over.wait(_LOOK):
                 now = self._clock()
                 if now - before > _STOOD_STILL:  # the whole process, as after Ctrl-Z, and not its loop alone
                     self._fed = min(self._fed + now - before, now)

@@ -12,7 +12,7 @@ def test_stopped_by_a_signal_and_then_damaged_it_goes_on(tmp_path, catalogue_cac
     lab = Lab(tmp_path)
     lab.fields |= {"data.cache_dir": catalogue_cache, "num_epochs": 6}  # 10 steps an epoch
     workdir = tmp_path / "run"
-    command = lab.train(workdir, is_fresh=True)
+    command = lab.train(workdir)
     command.until(lambda: len(command.steps()) > 1)
     command.process.send_signal(signal.SIGTERM)
     assert command.wait() == 75, command.stderr()
