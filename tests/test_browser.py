@@ -107,7 +107,6 @@ def test_hostile_names_stay_text(browser, path):
     assert run(browser, "return document.querySelectorAll('img[src=x]').length") == 0
 
 
-@pytest.mark.long
 def test_the_table_sorts_by_its_headings_with_the_keyboard_too(browser, path):
     from selenium.webdriver.common.keys import Keys
 
@@ -126,7 +125,6 @@ def test_the_table_sorts_by_its_headings_with_the_keyboard_too(browser, path):
     assert names == run(browser, "return arguments[0].sort((a, b) => a.localeCompare(b))", names)
 
 
-@pytest.mark.long
 def test_the_table_filters(browser, path):
     opened(browser, path)
     shown = "return [...document.querySelectorAll('#classes tbody tr')].filter(r => r.checkVisibility()).length"
@@ -190,7 +188,6 @@ def test_the_heat_maps_come_and_go(browser, path):
     assert heat.is_displayed()
 
 
-@pytest.mark.long
 def test_a_thumbnail_opens_the_image_with_its_whole_id_and_gives_the_focus_back(browser, contents, path):
     from selenium.webdriver.common.keys import Keys
 
