@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
             given = getattr(flags, action.dest, None)
             for value in given if isinstance(given, list) else [given]:
                 if isinstance(value, Path | str) and (store := remote(str(value))):
-                    name = (action.option_strings or [action.metavar])[0]
+                    name = action.option_strings[0] if action.option_strings else action.metavar
                     raise UserError(f"{name} is {str(value)!r}, {store}.")
 
 
