@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fashion_jax.command_line import Overrides, Parser, check_output
+from fashion_jax.command_line import Overrides, Parser
+from fashion_jax.command_line.output_files import check_output
 from fashion_jax.errors import UserError
 
 

@@ -38,6 +38,12 @@ def test_numbers_stay_under_one_another():
     assert [row.endswith("best") for row in found] == [True, False, False]
 
 
+@pytest.mark.parametrize(("accuracy", "cell"), [(25_999 / 26_000, "99.99%"), (1.0, "100.0%"), (0.5, "50.00%")])
+def test_only_all_are_called_100_percent(accuracy, cell):
+    _, _, row = rows(["sub"], line(3, ["sub"], **{"validation/sub/accuracy": accuracy}))
+    assert cell in row.split()
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize(
     "levels",

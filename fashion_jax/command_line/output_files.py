@@ -62,7 +62,7 @@ def _is_stream(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def new_folders(path: Path) -> Iterator[None]:
+def _new_folders(path: Path) -> Iterator[None]:
     """Creates a folder and its parents; if the block fails, removes those of them that are empty.
 
     Raises:
@@ -87,10 +87,15 @@ def new_folders(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
+def folder_of_flag(flag: str, folder: Path | None, named: Path | None = None) -> Iterator[None]:
     """Creates the folder of a flag, if given, so that an unwritable one is reported before any work.
 
     If the work fails, no new empty folder is left behind.
+
+    Args:
+        flag: name of the flag.
+        folder: that is created.
+        named: what the flag names, if the folder is only the one that it goes into.
 
     Raises:
         UserError: the folder cannot be created or written to.
@@ -98,11 +103,11 @@ def folder_of_flag(flag: str, folder: Path | None) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if folder is not None:
             try:
-                stack.enter_context(new_folders(folder))
+                stack.enter_context(_new_folders(folder))
                 with tempfile.TemporaryFile(dir=folder):  # which os.access may allow although a server or disk does not
                     pass
             except OSError as error:
-                raise unwritable_flag(flag, folder, os.strerror(error.errno or 0)) from error
+                raise _unwritable_flag(flag, named or folder, os.strerror(error.errno or 0)) from error
         yield
 
 
@@ -113,10 +118,10 @@ def check_output(flag: str, path: Path | None) -> None:
         UserError: the file cannot be written.
     """
     if path is not None and (why := _why_not_writable(path)):
-        raise unwritable_flag(flag, path, why)
+        raise _unwritable_flag(flag, path, why)
 
 
-def unwritable_flag(flag: str, path: Path, why: str) -> UserError:
+def _unwritable_flag(flag: str, path: Path, why: str) -> UserError:
     """Returns the error for a file or folder of a flag that cannot be written; `why` is the reason in words."""
     return UserError(f"{flag} is {str(path)!r}, which cannot be written ({why}): name another.")
 

@@ -13,13 +13,12 @@ import jax
 from jax.sharding import Mesh
 
 from fashion_jax.command_line import typed_command
-from fashion_jax.command_line.formats import gibibytes, percent
+from fashion_jax.command_line.formats import UNDEFINED, gibibytes, percent
 from fashion_jax.config.combinations import METRIC_TITLES
 from fashion_jax.data.batches.cache_mode import free_memory
 from fashion_jax.data.dataset import Split
 from fashion_jax.devices.host import usable_processors
 from fashion_jax.taxonomy import Taxonomy
-from fashion_jax.training.epoch_table import MISSING
 
 
 def device_text(mesh: Mesh) -> str:
@@ -62,7 +61,7 @@ def score_rows(levels: Sequence[str], line: Mapping[str, Any]) -> Iterator[str]:
 
 def _score(name: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
-        return MISSING
+        return UNDEFINED
     return percent(value) if name == "accuracy" else f"{value:.4f}"
 
 

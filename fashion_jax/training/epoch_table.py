@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fashion_jax.command_line.formats import duration, rate
+from fashion_jax.command_line.formats import UNDEFINED, duration, percent, rate
 
 WIDTH = 100  # columns of a row
-
-MISSING = "–"  # stands for a metric that is undefined, such as that of a level without labels
 
 _LONGEST = range(14, 6, -1)  # characters of the name of a level: longer ones are cut in the middle, as far as needed
 _AGAIN = 20  # rows after which the header is repeated
@@ -97,9 +95,9 @@ def _shortened(name: str, longest: int) -> str:
 
 def _cell(key: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
-        return MISSING
+        return UNDEFINED
     if key.startswith("timing/"):
         return rate(value) if key.endswith("per_second") else duration(value)
     if key.endswith("accuracy"):
-        return f"{value:.2%}" if value < 0.99995 else "100.0%"
+        return percent(value, digits=2 if value < 1 else 1)  # as wide as the column
     return f"{value:.4f}" if value < 100 else f"{value:.1f}" if value < 10_000 else f"{value:.1e}"

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from fashion_jax.command_line.formats import about, duration, rate
+from fashion_jax.command_line.formats import UNDEFINED, about, duration, rate
 from fashion_jax.training.pace import MEASURED, Pace
 from fashion_jax.training.schedule import Schedule
 
@@ -44,7 +44,7 @@ class TrainingProgress:
         if self._fetched is None or math.isnan(self.pace.step_seconds):
             return f"step {current}/{num_steps}, {epoch}: {elapsed}"
         time_of_fetch, step, value = self._fetched
-        loss = f"loss {value:.3f}" if math.isfinite(value) else "loss –"
+        loss = f"loss {value:.3f}" if math.isfinite(value) else f"loss {UNDEFINED}"
         left = f"left {duration(max(self.pace.left(step) - (now - time_of_fetch), 0))}"
         speed = f"{rate(self._batch_size / self.pace.step_seconds)} img/s"
         wait = [f"data wait {self.pace.wait_share:.0%}"] if self.pace.wait_share > _WAITING else []

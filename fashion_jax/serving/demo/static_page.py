@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_jax.atomic import replacing_folder
-from fashion_jax.command_line.output_files import new_folders, unwritable_flag
+from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.errors import UserError
 from fashion_jax.serving.demo.limits import Limits
 from fashion_jax.serving.demo.page import static_assets
@@ -72,14 +72,14 @@ def write_static_page(
     """
     folder = Path(os.path.realpath(folder))
     limits = {"file_bytes": Limits().file_bytes, "request_bytes": Limits().request_bytes}
-    try:
-        with new_folders(folder.parent), replacing_folder(folder, "name another --static") as temporary:
-            for name, asset in static_assets().items():
-                (temporary / name).write_bytes(asset.content)
-            (temporary / _DESCRIPTION).write_text(json.dumps({**model, "limits": limits}), encoding="utf-8")
-            (temporary / _RUNTIME).mkdir()
-            for name, path in runtime.items():
-                shutil.copyfile(path, temporary / _RUNTIME / name)
-            write_model(temporary)
-    except OSError as error:
-        raise unwritable_flag("--static", folder, os.strerror(error.errno or 0)) from error
+    with (
+        folder_of_flag("--static", folder.parent, named=folder),
+        replacing_folder(folder, "name another --static") as temporary,
+    ):
+        for name, asset in static_assets().items():
+            (temporary / name).write_bytes(asset.content)
+        (temporary / _DESCRIPTION).write_text(json.dumps({**model, "limits": limits}), encoding="utf-8")
+        (temporary / _RUNTIME).mkdir()
+        for name, path in runtime.items():
+            shutil.copyfile(path, temporary / _RUNTIME / name)
+        write_model(temporary)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fashion_jax.command_line.formats import UNDEFINED
 from fashion_jax.data.findings import FEW_IMAGES
 from fashion_jax.serving.exports.card_lines import PACKAGES, python_lines
 from fashion_jax.serving.exports.folder import CARD, INDEX, MODELS, TEST_VECTORS, Export
@@ -187,7 +188,7 @@ _SCORES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC", "ec
 
 def _score(value: float, interval: Interval | None) -> str:
     if not math.isfinite(value):
-        return "–"
+        return UNDEFINED
     return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
 
 

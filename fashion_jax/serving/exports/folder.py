@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.atomic import read_text, remove_temporaries, replacing_folder, unreadable, write_text
-from fashion_jax.command_line.output_files import new_folders, unwritable_flag
+from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
@@ -99,13 +99,10 @@ def writing_export(directory: Path) -> Iterator[Path]:
     """
     check_replaceable(directory)
     directory = Path(os.path.realpath(directory))
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(new_folders(directory.parent))
-        except OSError as error:
-            raise unwritable_flag("--output", directory, os.strerror(error.errno or 0)) from error
+    with folder_of_flag("--output", directory.parent, named=directory):
         remove_temporaries(directory.parent, directory.name, older_than=_STALE)
-        yield stack.enter_context(replacing_folder(directory, "name another --output"))
+        with replacing_folder(directory, "name another --output") as folder:
+            yield folder
 
 
 def check_replaceable(directory: Path) -> None:
