@@ -269,13 +269,14 @@ def test_a_run_of_one_class_is_refused_unless_it_has_begun(tmp_path, monkeypatch
     """An earlier version has begun it, so that it has a config.json."""
     write_shop(tmp_path / "shop", products(40, [("Apparel", "Dress")]))
     config, workdir = shop_config(tmp_path / "shop"), tmp_path / "run"
-    with pytest.raises(UserError, match="'sub', has only the class 'Apparel/Dress', so that it has nothing to learn"):
-        train_and_evaluate(config, workdir)
 
     def go_on(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "_plan", go_on)
+    with pytest.raises(UserError, match="'sub', has only the class 'Apparel/Dress', so that it has nothing to learn"):
+        train_and_evaluate(config, workdir)
+    workdir.mkdir()
     (workdir / "config.json").write_text(config_to_json(config))
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(config, workdir)
