@@ -16,9 +16,9 @@ def get_config() -> ConfigDict:
     config = section()
     config.seed = 0  # everything random is a pure function of (seed, step) or (seed, epoch)
     # Such as 90s, 30m or 1h30m: the whole command, page included, takes about so long. image_size, num_epochs and
-    # batch_size are chosen for the lowest error that can be expected, whatever they are set to: image_size gives the
-    # aspect ratio only, and batch_size the largest batch. learning_rate_decay follows num_epochs. Empty: no limit, and
-    # they stay as they are.
+    # batch_size are chosen for the lowest error that can be expected: image_size gives the aspect ratio and is one of
+    # the candidates, batch_size is the largest batch. learning_rate_decay follows num_epochs. Empty: no limit, and they
+    # stay as they are.
     config.time_limit = ""
     config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
 
 def _set_optimization(config: ConfigDict) -> None:
     """Sets the optimizer and its schedule, the average of the weights and early stopping."""
-    # sgd | adamw | muon (for kernels; AdamW for all other parameters), each with PyTorch's semantics
+    # sgd | adamw | muon (kernels but those of the last layers; AdamW for the rest), each with PyTorch's semantics
     config.optimizer = "sgd"
     config.learning_rate = 0.01  # the highest of the schedule; for adamw and muon about 0.001
     # Above 0: the batch size that learning_rate is meant for. It is multiplied by batch_size / learning_rate_batch_size
@@ -56,7 +56,8 @@ def _set_optimization(config: ConfigDict) -> None:
     # For one_cycle: epochs up to its peak; 0: 30 % of all.
     config.warmup_epochs = 0.0
     # Regular expression, searched for in a parameter's path, such as trunk/layer4_0/conv1/kernel -> factor on its
-    # learning rate; the first that is found decides. 0 freezes the parameter; a BatchNorm with its scale.
+    # learning rate; the first that is found decides. 0 freezes the parameter; a BatchNorm whose scale is frozen runs in
+    # inference mode.
     config.learning_rate_factors = {}
     config.layer_decay = 1.0  # factor on the learning rate from each layer of a trunk to the one before it
     # Above 0: the exponential moving average of the weights with this decay, such as 0.999, is evaluated and predicts.
@@ -84,7 +85,7 @@ def _set_step(config: ConfigDict) -> None:
         max_rollbacks=3,  # the run stops after as many
     )
     config.accumulate = 1  # parts of a batch whose gradients are accumulated; BatchNorm sees one part at a time
-    config.steps_per_dispatch = 1  # steps dispatched at once, for small models; never across the end of an epoch
+    config.steps_per_dispatch = 1  # steps dispatched at once, for short steps; never across the end of an epoch
     # Rematerialization: none (recomputes nothing) | dots (keeps outputs of convolutions and matrix products) |
     # blocks (keeps the inputs of each ResNet block).
     config.remat = "none"
@@ -159,8 +160,9 @@ def _data() -> ConfigDict:
         # Decoded images: none (streamed) | host (all in memory) | device (all in the memory of each device) |
         # auto (device on accelerators, host elsewhere, if they take at most a quarter of the free memory).
         cache="auto",
-        # folder of catalogues, extracted zips, file checks and compiled programs; empty: ~/.cache/fashion_jax. Programs
-        # are loaded from here, so it is taken from flags and config files, and never from a run's config.json.
+        # folder of catalogues, extracted zips, file checks and compiled programs; empty: fashion_jax in $XDG_CACHE_HOME
+        # or ~/.cache. Programs are loaded from here, so it is taken from flags and config files, and never from a run's
+        # config.json.
         cache_dir="",
         catalogue=section(  # the generated catalogue
             num_images=6000,
