@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from fashion_jax.config.loading import load_config
 from fashion_jax.scoring.scores import (
     LEVEL_SCORES,
     level_scores,
@@ -114,21 +113,19 @@ def test_shots_by_the_training_images():
 
 
 def test_variability_over_the_last_half():
-    config = load_config("configs/default.py")
     values = [(0.1, 0.9), (0.5, 0.4), (0.8, 0.5), (0.9, 0.7)]
     lines = [
         {f"{split}/sub/{name}": value for split, value in zip(("train", "validation"), pair, strict=True)
          for name in ("loss", "accuracy", "macro_f1")}
         for pair in values
     ]  # fmt: skip
-    found = variability(config, lines, "sub")
+    every = {"small_epochs": 0, "is_comparable": True}
+    found = variability(lines, "sub", **every)
     assert found["std/accuracy"] == pytest.approx(np.std([0.5, 0.7]))
     assert found["gap/accuracy"] == pytest.approx(0.25)
-    config.progressive.epochs = 3
-    assert variability(config, lines, "sub")["gap/accuracy"] == pytest.approx(0.2)  # the first ones had smaller images
-    config.model.condition_on_parent = True
-    assert math.isnan(variability(config, lines, "sub")["gap/accuracy"])  # the head was given the true parent
-    config.progressive.epochs, config.model.condition_on_parent = 0, False
+    assert variability(lines, "sub", small_epochs=3, is_comparable=True)["gap/accuracy"] == pytest.approx(0.2)
+    apart = variability(lines, "sub", small_epochs=0, is_comparable=False)
+    assert math.isnan(apart["gap/accuracy"]) and apart["std/accuracy"] == found["std/accuracy"]
     lines[3]["validation/sub/loss"] = None
-    assert variability(config, lines, "sub")["std/loss"] == 0
-    assert math.isnan(variability(config, [], "sub")["gap/loss"])
+    assert variability(lines, "sub", **every)["std/loss"] == 0
+    assert math.isnan(variability([], "sub", **every)["gap/loss"])

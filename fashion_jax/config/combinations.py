@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -70,13 +70,19 @@ def best_metric(config: ConfigDict) -> str:
     return config.checkpoint.best or f"validation/{list(config.data.levels)[-1]}/macro_f1"
 
 
-def is_comparable_in_training(config: ConfigDict, level: str) -> bool:
-    """Returns whether the scores of a level on training images say the same as those on validation images.
+def comparable_in_training(
+    levels: Sequence[str], draw: Mapping[str, str], *, condition_on_parent: bool
+) -> Sequence[str]:
+    """Returns the levels whose scores on training images can be compared with those on validation images.
 
-    They do not where training gives the level's head the true parent, or draws some images more often than others.
+    Args:
+        levels: from coarse to fine.
+        draw: the field rare_classes.draw, by which training draws some images more often than others.
+        condition_on_parent: the field model.condition_on_parent, by which the heads in training know the true parent.
     """
-    is_first = level == next(iter(config.data.levels))
-    return not config.rare_classes.draw and (is_first or not config.model.condition_on_parent)
+    if draw:
+        return ()
+    return levels[:1] if condition_on_parent else levels
 
 
 def trunk_names(model_name: str) -> tuple[str, ...]:

@@ -28,7 +28,6 @@ from fashion_jax.report.sections.scores import (
     level_estimates,
 )
 from fashion_jax.scoring.assessment import PATH
-from fashion_jax.scoring.scores import variability
 from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
 from fashion_jax.serving.table_files import write_csv
 
@@ -167,7 +166,7 @@ def curves(runs: Runs) -> dict[str, Any] | None:
                 for i, run in having
             }
             row.append((title, charts.overlay(drawn)))
-        steadiness = [(letter(i), variability(run.config, run.lines, level)) for i, run in having]
+        steadiness = [(letter(i), run.variability(level)) for i, run in having]
         levels.append((level, row, steadiness))
     return {"levels": levels, "legend": [(f"run{i % _COLORS}", letter(i)) for i in range(len(runs))]}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fashion_jax.config.combinations import comparable_in_training
 from fashion_jax.config.loading import image_shape
 from fashion_jax.report.album import Album
 from fashion_jax.report.augmented import Augmented, augmented_images
@@ -21,6 +22,7 @@ from fashion_jax.scoring.assessment import Assessment
 from fashion_jax.scoring.blocks import LazyRows, likeliest, probabilities
 from fashion_jax.scoring.evaluation import Comparison
 from fashion_jax.scoring.label_errors import LabelErrors, rank_levels
+from fashion_jax.scoring.scores import variability
 from fashion_jax.scoring.seeds import SeedGroup
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.grad_cam import Explain
@@ -99,6 +101,23 @@ class PageContents:
         lines = [line for line in self.lines if line["epoch"] > self.config.progressive.epochs]
         rates = [line["timing"]["images_per_second"] for line in lines if "images_per_second" in line["timing"]]
         return statistics.median(rates) if rates else None
+
+    @property
+    def comparable_levels(self) -> Sequence[str]:
+        """Returns the levels whose scores in training can be compared with those in validation."""
+        config = self.config
+        return comparable_in_training(
+            self.taxonomy.levels, config.rare_classes.draw, condition_on_parent=config.model.condition_on_parent
+        )
+
+    def variability(self, level: str) -> dict[str, float]:
+        """Returns how much a level fluctuated and over-fitted in the last epochs; see `scores.variability`."""
+        return variability(
+            self.lines,
+            level,
+            small_epochs=self.config.progressive.epochs,
+            is_comparable=level in self.comparable_levels,
+        )
 
     @functools.cached_property
     def training_seconds(self) -> float:

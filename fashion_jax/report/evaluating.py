@@ -276,17 +276,28 @@ def _counted(
         reached(done * batch_size)
 
 
+def _variability(run: _Run) -> dict[str, dict[str, float]]:
+    """Returns level -> how much it fluctuated and over-fitted in the last epochs."""
+    from fashion_jax.config.combinations import comparable_in_training
+    from fashion_jax.scoring.scores import variability
+    from fashion_jax.workdir.metrics_file import read_metrics
+
+    lines, levels, config = read_metrics(run.trained.workdir), run.trained.taxonomy.levels, run.config
+    comparable = comparable_in_training(
+        levels, config.rare_classes.draw, condition_on_parent=config.model.condition_on_parent
+    )
+    small = config.progressive.epochs
+    return {x: variability(lines, x, small_epochs=small, is_comparable=x in comparable) for x in levels}
+
+
 def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides) -> Evaluation:
     """Returns the results of a run, compared with the first."""
     from fashion_jax.config.combinations import loss_weights
     from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.scoring.metrics import split_metrics
-    from fashion_jax.scoring.scores import variability
     from fashion_jax.taxonomy import UNKNOWN
-    from fashion_jax.workdir.metrics_file import read_metrics
 
     trained, split = run.trained, run.split
-    lines = read_metrics(trained.workdir)
     assessment, note = _assessment(run, flags, overrides)
     return Evaluation(
         workdir=str(trained.workdir),
@@ -297,7 +308,7 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         metrics=split_metrics(split.labels, run.log_probs, loss_weights(run.config)),
         assessment=assessment,
         shots=flags.shots,
-        variability={level: variability(run.config, lines, level) for level in trained.taxonomy.levels},
+        variability=_variability(run),
         parameters=trained.num_parameters,
         flops_per_image=trained.flops_per_image(),
         images_per_second=run.images_per_second,

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import is_comparable_in_training
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
 from fashion_jax.scoring.metrics import exact_scores, known_images, outcome_counts
@@ -186,20 +184,23 @@ def shot_scores(
     }
 
 
-def variability(config: ConfigDict, lines: Sequence[Mapping[str, Any]], level: str) -> dict[str, float]:
+def variability(
+    lines: Sequence[Mapping[str, Any]], level: str, *, small_epochs: int, is_comparable: bool
+) -> dict[str, float]:
     """Measures how much a level fluctuates and over-fits over the last half of the epochs (rounded up).
 
     Args:
-        config: of the run; its progressive epochs are left out, whose images were smaller than those of validation.
         lines: of metrics.jsonl.
         level: the level to measure.
+        small_epochs: the first epochs, which are left out since their images were smaller than those of validation.
+        is_comparable: whether the level's scores in training can be compared with those in validation.
 
     Returns:
         std/METRIC: the standard deviation of the validation split's values over those epochs (as numpy's std), and
         gap/METRIC: the mean of training's value minus validation's; for loss, accuracy and macro_f1. NaN if no epoch
-        has a value, and gap/METRIC also where `is_comparable_in_training` says that the values differ anyway.
+        has a value, and gap/METRIC also if they cannot be compared.
     """
-    whole, is_comparable = lines[config.progressive.epochs :], is_comparable_in_training(config, level)
+    whole = lines[small_epochs:]
     last = whole[len(whole) // 2 :]
     found = {}
     for metric in ("loss", "accuracy", "macro_f1"):

@@ -101,7 +101,7 @@ def train_and_evaluate(
     check_workdir(workdir)
     config = copy.deepcopy(config)
     config.update(planned := planned_fields(workdir, config.time_limit))
-    with _told_of_plan(config, workdir) if planned else contextlib.nullcontext():
+    with _told_of_plan(config.time_limit, workdir) if planned else contextlib.nullcontext():
         check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
     config.model.normalization = checked_normalizations(config.model.init_from, config.model.normalization, workdir)
     check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
@@ -129,17 +129,17 @@ def train_and_evaluate(
 
 
 @contextlib.contextmanager
-def _told_of_plan(config: ConfigDict, workdir: Path) -> Iterator[None]:
+def _told_of_plan(time_limit: str, workdir: Path) -> Iterator[None]:
     """Adds to a UserError how the fields can be changed that time_limit has chosen."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error} {_keeps_plan(config, workdir)}") from error
+        raise UserError(f"{error} {_keeps_plan(time_limit, workdir)}") from error
 
 
-def _keeps_plan(config: ConfigDict, workdir: Path) -> str:
+def _keeps_plan(time_limit: str, workdir: Path) -> str:
     return (
-        f"The run keeps its plan for {config.time_limit!r}: to change num_epochs or batch_size, start it by "
+        f"The run keeps its plan for {time_limit!r}: to change num_epochs or batch_size, start it by "
         f"--config {config_path(workdir)} --config.time_limit= and the field."
     )
 
@@ -148,7 +148,7 @@ def _plan(planner: Planner, workdir: Path, *, is_planned: bool) -> None:
     """Sets the fields of the config that time_limit chooses, unless they were chosen when the run began."""
     config = planner.config
     if is_planned:
-        planner.terminal.say(_keeps_plan(config, workdir))
+        planner.terminal.say(_keeps_plan(config.time_limit, workdir))
     elif config.time_limit:
         config.update(planner.fields())
         check_config(config)

@@ -50,23 +50,26 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
                 "set it back, or use another --workdir."
             )
     changes = [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
-    return changes + _changed_statistics(workdir, config, before["batch_size"])
+    if config.batch_norm == "local":
+        changes += _changed_statistics(
+            workdir, before["batch_size"] // config.accumulate, config.batch_size // config.accumulate
+        )
+    return changes
 
 
-def _changed_statistics(workdir: Path, config: ConfigDict, batch_size: int) -> list[str]:
+def _changed_statistics(workdir: Path, before: int, now: int) -> list[str]:
     """Tells in words whether batch_norm=local takes its statistics of more or fewer images than at the last start.
 
     Args:
         workdir: of the run.
-        config: of this start; the run's accumulate cannot change.
-        batch_size: of the last start.
+        before: images that the devices normalised together at the last start.
+        now: likewise, at this start.
     """
-    last = [start.get("devices", 0) for start in read_environment(workdir).get("starts", [])][-1:]
-    if config.batch_norm != "local" or not all(last):
+    starts = read_environment(workdir).get("starts", [])
+    devices = starts[-1].get("devices") if starts else None
+    if not devices or before // devices == (images := now // jax.device_count()):
         return []
-    before = [batch_size // config.accumulate // devices for devices in last]
-    images = config.batch_size // config.accumulate // jax.device_count()
-    return [f"BatchNorm's statistics are of {images} images instead of {each}" for each in before if each != images]
+    return [f"BatchNorm's statistics are of {images} images instead of {before // devices}"]
 
 
 def _differs(field: str, now: Any, before: Any) -> bool:

@@ -11,7 +11,6 @@ from fashion_jax.config.combinations import METRIC_TITLES
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import charts
 from fashion_jax.report.figures.curves import series
-from fashion_jax.scoring.scores import variability
 
 _JUMP = 10  # times the loss of the next epoch
 _MAX_JUMPS = 3  # explained per level
@@ -33,7 +32,7 @@ def curves(contents: PageContents) -> dict[str, Any] | None:
             value = None if best is None else values["validation"][best]
             row.append((title, value, charts.curves(epochs, values, best)))
         rows.append((level, row, _jumps(contents, level)))
-    steadiness = [(level, variability(contents.config, contents.lines, level)) for level in contents.taxonomy.levels]
+    steadiness = [(level, contents.variability(level)) for level in contents.taxonomy.levels]
     return {"rows": rows, "epoch": None if best is None else epochs[best], "steadiness": steadiness}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fashion_jax.command_line.formats import UNDEFINED
-from fashion_jax.config.combinations import is_comparable_in_training
 from fashion_jax.data.dataset import ALL
 from fashion_jax.report import advice
 from fashion_jax.report.advice import Advice, Errors
@@ -197,7 +196,7 @@ def _classes_word(classes: int) -> str:
 
 def _training(contents: PageContents, level: str) -> tuple[str, str] | None:
     """Returns what to do about the training as a whole, and the reason; None if nothing stands out."""
-    if not is_comparable_in_training(contents.config, level):
+    if level not in contents.comparable_levels:
         return None
     train, measured = contents.line.get(f"train/{level}/accuracy"), contents.assessment.levels[level].scores["accuracy"]
     if train is None or not math.isfinite(train) or contents.split_name in ("train", ALL):
