@@ -243,7 +243,8 @@ def _told(path: Path, temporary: Path, way_out: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        about = error.filename and Path(os.fsdecode(error.filename))
-        if about and about not in (path, path.parent) and not about.is_relative_to(temporary):
+        # Of a copy the second name is that of the file that is written.
+        about = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name]
+        if about and not any(x in (path, path.parent) or x.is_relative_to(temporary) for x in about):
             raise
         raise unwritable(path, error, way_out) from error

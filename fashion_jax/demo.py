@@ -6,12 +6,14 @@ import argparse
 import contextlib
 import functools
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion_jax.command_line import Overrides, Parser, program, run_command
 from fashion_jax.command_line.formats import printable
+from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.config.loading import named_cache_dir
 from fashion_jax.errors import UserError, how_to_install
 from fashion_jax.serving.demo.description import BEST, MIN_PROBABILITY, describe
@@ -189,15 +191,17 @@ def _write_static(flags: argparse.Namespace, overrides: Overrides) -> None:
     check_installed("onnx", to_write=not is_export(flags.workdir))  # an export's model is copied
     check_static_folder(flags.static)
     runtime = find_runtime(flags.runtime)
-    with doing("Loading the model"):
-        classifier = _load(flags, overrides)
-    from fashion_jax.serving.demo.static_model import check_can_be_onnx, write_static_model
+    with folder_of_flag("--static", Path(os.path.realpath(flags.static)).parent, named=flags.static):
+        with doing("Loading the model"):
+            classifier = _load(flags, overrides)
+        from fashion_jax.serving.demo.static_model import check_can_be_onnx, write_static_model
 
-    check_can_be_onnx(classifier, flags.workdir)
-    model = _description(flags, classifier, has_heat_maps=False)
-    write_model = functools.partial(write_static_model, classifier, flags.workdir, cache_dir=named_cache_dir(overrides))
-    with doing("Writing the page"):
-        write_static_page(flags.static, runtime, model, write_model)
+        check_can_be_onnx(classifier, flags.workdir)
+        model = _description(flags, classifier, has_heat_maps=False)
+        cache_dir = named_cache_dir(overrides)
+        write_model = functools.partial(write_static_model, classifier, flags.workdir, cache_dir=cache_dir)
+        with doing("Writing the page"):
+            write_static_page(flags.static, runtime, model, write_model)
     print(
         f"The page is in {printable(str(flags.static))}: put it on any web server, or try it with "
         f"python -m http.server --bind 127.0.0.1 --directory {printable(str(flags.static))}"

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from fashion_jax.scoring.early_stopping import is_defined, is_exhausted, progress
+from fashion_jax.training import train
 from fashion_jax.training.train import train_and_evaluate
 
 METRIC = "validation/sub/accuracy"
@@ -27,6 +28,27 @@ def test_a_metric_that_no_epoch_has_stops_nothing():
     lines = [{METRIC: None}] * 3
     assert not is_defined(lines, METRIC) and not is_exhausted({"metric": METRIC, "patience": 2}, lines)
     assert is_exhausted({"metric": METRIC, "patience": 2}, [{METRIC: 0.5}, *lines[1:]])
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_report")
+def test_a_run_that_is_killed_goes_on_with_its_patience(tiny_config, tmp_path, monkeypatch):
+    """An epoch whose line was not written when its checkpoint was, counts once."""
+    one = jax.devices()[:1]
+    tiny_config.learning_rate, tiny_config.num_epochs = 1e-12, 9
+    tiny_config.early_stopping = {"metric": METRIC, "patience": 2}
+
+    def killed(self, line):
+        if line["epoch"] == 2:
+            raise KeyboardInterrupt
+        real(self, line)
+
+    real = train.MetricsFile.append
+    with monkeypatch.context() as patched:
+        patched.setattr(train.MetricsFile, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(tiny_config, tmp_path, one)
+    assert len(train_and_evaluate(tiny_config, tmp_path, one)) in (3, 4)
 
 
 def test_a_lower_loss_is_better():

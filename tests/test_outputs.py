@@ -88,7 +88,7 @@ def test_a_flag_whose_folder_cannot_be_made_is_named(tmp_path, name):
 def test_a_folder_of_a_flag_that_takes_no_file_is_named(tmp_path, monkeypatch):
     """Its permissions may allow to write although the disk is full, or a server refuses."""
 
-    def refuse(dir):
+    def refuse(dir, prefix):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), dir)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)

@@ -23,6 +23,7 @@ from fashion_jax.training.time_plan import (
     SMALLEST_BATCH,
     Candidates,
     CostModel,
+    SaveCosts,
     TimePlan,
     Timings,
     Work,
@@ -40,7 +41,7 @@ WORK = Work(
     num_images=26_000,
     num_validation=4_000,
     every_steps=500,
-    save=0.6,
+    save=SaveCosts(waited=0.6, whole=0.7),
     start=4,
     end=13,
     is_shared=True,
@@ -85,9 +86,18 @@ def test_a_plan_fills_the_time_and_leaves_some_for_delays(limit, images_per_seco
 
 def test_the_seconds_of_a_plan_are_added_up():
     plan, validation = TimePlan((64, 64), 8, 64), 63 * 64 / 200  # 4,000 images fill 63 batches
-    epoch = 406 * 64 / 100 + validation + 0.6  # 406 steps, and a checkpoint
+    epoch = 406 * 64 / 100 + validation + 0.6 * (1 + 406 / 500)  # 406 steps, a checkpoint, and one every 500 steps
     start = 4 + 5 + 30 + 30_000 / 5000
-    assert seconds_of(plan, measured(100), WORK) == pytest.approx(start + 8 * epoch + validation + 13)
+    assert seconds_of(plan, measured(100), WORK) == pytest.approx(start + 8 * epoch + 0.1 + validation + 13)
+
+
+def test_a_slow_disk_counts_where_the_next_checkpoint_has_to_wait_for_it():
+    plan = TimePlan((64, 64), 8, 64)
+    fast, slow, slower = (
+        seconds_of(plan, measured(100), dataclasses.replace(WORK, save=SaveCosts(0.6, x))) for x in (1, 100, 1e4)
+    )
+    assert slow - fast == pytest.approx(99)  # of the last one alone
+    assert slower == pytest.approx(8 * (1 + 406 / 500) * 1e4, rel=0.2)
 
 
 def test_images_that_are_streamed_are_decoded_in_every_epoch_and_by_all_processes():

@@ -104,8 +104,9 @@ def folder_of_flag(flag: str, folder: Path | None, named: Path | None = None) ->
         if folder is not None:
             try:
                 stack.enter_context(_new_folders(folder))
-                with tempfile.TemporaryFile(dir=folder):  # which os.access may allow although a server or disk does not
-                    pass
+                with tempfile.TemporaryFile(dir=folder, prefix=".") as file:  # os.access knows no full disks
+                    file.write(b"\0")
+                    file.flush()
             except OSError as error:
                 raise _unwritable_flag(flag, named or folder, os.strerror(error.errno or 0)) from error
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,13 @@ def share_compilation_cache(mesh: Mesh) -> None:
 def keep_cache_if_shared() -> None:
     """Turns the cache off if its folder is not the same one for all processes, which all call this."""
     folder = str(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined,unused-ignore]
-    is_shared = decided("use of compiled programs", keeps_programs)
-    if is_shared and not _is_address(folder):
+
+    def where() -> str:
+        return "" if not keeps_programs() else "store" if _is_address(folder) else "folder"
+
+    place = decided("place of compiled programs", where)
+    is_shared = place == "store"
+    if place == "folder":
         with seen_by_this_process(Path(folder) / "processes") as is_seen:
             is_shared = exchange("folder of compiled programs", keeps_programs() and is_seen, all)
     if not is_shared:
@@ -60,9 +66,12 @@ def _can_be_written(folder: str) -> bool:
         return True
     try:
         os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
+            file.write(b"\0")
+            file.flush()
     except OSError:
         return False
-    return os.access(folder, os.W_OK)
+    return True
 
 
 def keeps_programs() -> bool:

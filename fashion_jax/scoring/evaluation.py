@@ -52,7 +52,7 @@ class Evaluation:
         metrics: loss and LEVEL/METRIC -> value, as in metrics.jsonl.
         assessment: all scores.
         shots: head classes have more training images than the first number, tail classes fewer than the second.
-        variability: level -> std/METRIC and gap/METRIC over the last half of the epochs.
+        variability: level -> std/METRIC and gap/METRIC over the last half of the epochs; see `scores.variability`.
         parameters: number of parameters of the model.
         flops_per_image: floating-point operations of a prediction.
         images_per_second: speed, reading the images included; None if there was less than a batch to measure it on.

@@ -46,7 +46,8 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     Args:
         directory: the work directory of a run, or the folder of an export.
         checkpoint: of a run: "best" or "latest".
-        batch_size: the most images computed at a time; by default the run's, or its first multiple from 64 on.
+        batch_size: the most images computed at a time; by default the smallest multiple of the run's
+            batch_size that is at least 64.
         decode: how the levels are made to agree: "independent" (each by itself, which can contradict itself),
             "marginal" (by the finest level), "conditional" (P(class | parent) times P(parent), which stays calibrated)
             or "joint" (the product of all levels, which is too sure).
@@ -57,7 +58,8 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
             expected cost instead of the likeliest.
         top_k: `Answer.top` names so many classes at each level.
         overrides: of a run: fields of its config that change how it predicts, and their values, for example
-            `{"eval_flip": False}`; or pairs of a field and its value as text. Of an export only "data.cache_dir".
+            `{"eval_flip": False}`; or pairs of a field and its value as text. Of an export only "data.cache_dir",
+            on which the first load or train in a process decides.
 
     Returns:
         A classifier, on all devices of this process. What a user should know of its calibration is printed on stderr.

@@ -23,7 +23,7 @@ _PARTS_EACH = 4  # of each process: a kill costs at most a quarter of its share
 _SLOW = 90.0  # seconds until the last files of other machines appear; NFS keeps what it knows of a folder for 60
 
 
-class Plan(NamedTuple):
+class PartsPlan(NamedTuple):
     """The parts of a job, in the view of all its processes.
 
     Attributes:
@@ -62,7 +62,7 @@ def share_of(parts: Sequence[Part], place: ProcessIndex) -> Sequence[Part]:
     return parts[first:end]
 
 
-def plan_parts(inputs: Iterable[Input], folder: Path, settings: dict[str, Any], place: ProcessIndex) -> Plan:
+def plan_parts(inputs: Iterable[Input], folder: Path, settings: dict[str, Any], place: ProcessIndex) -> PartsPlan:
     """Divides the parts that are not done among the processes, which must have the same settings.
 
     Raises:
@@ -73,7 +73,7 @@ def plan_parts(inputs: Iterable[Input], folder: Path, settings: dict[str, Any], 
     digest = check_settings(folder, settings) if place.leads else ""
     digest = decided("settings", lambda: digest)  # nobody has written a part before all have looked for them
     missing = decided("missing parts", lambda: [part.number for part in parts if not part.is_done])
-    return Plan(parts, share_of([parts[number] for number in missing], place), digest)
+    return PartsPlan(parts, share_of([parts[number] for number in missing], place), digest)
 
 
 def pace_of_all(tally: Tally) -> str:

@@ -31,6 +31,7 @@ from fashion_jax.data.fields import data_fields
 from fashion_jax.data.records.prepared_use import enlarged
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import keeps_programs
+from fashion_jax.devices.host import usable_processors
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
 from fashion_jax.devices.processes import barrier, decided
 from fashion_jax.errors import UserError
@@ -43,6 +44,7 @@ from fashion_jax.training.time_plan import (
     MOST_PIXELS,
     Candidates,
     CostModel,
+    SaveCosts,
     Shape,
     TimePlan,
     Timings,
@@ -57,7 +59,7 @@ from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.checkpoints.writer import UNFINISHED
 from fashion_jax.workdir.paths import checkpoints_path
 
-# Seconds of what is timed, and at most their share of the time limit; of steps, one or two are timed at least.
+# Seconds of what is timed, and at most their share of the time limit; of steps, one is timed at least, after another.
 _TRAINING = 10.0, 1 / 30
 _EVALUATION = 3.0, 1 / 100
 _DECODING = 1.5, 1 / 200
@@ -153,8 +155,9 @@ class Planner:
             MIN_IMAGE_SIZE,
             canvas_shape(config, image_shape(config)) if canvas else None,
         )
-        data = data_fields(config)
-        shapes = [x for x in shapes if not enlarged(data, canvas_shape(config, x))] or shapes[:1]
+        if not canvas:
+            data = data_fields(config)
+            shapes = [x for x in shapes if not enlarged(data, canvas_shape(config, x))] or shapes[:1]
         unit = batch_unit(config.accumulate, config.batch_norm, config.batch_norm_group_size, self.mesh.size)
         batch_sizes = batch_sizes_of(config.batch_size, unit)
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
@@ -183,6 +186,10 @@ class Planner:
                 sizes.append(image.width * image.height)
         return min(MOST_PIXELS, _ENLARGED**2 * statistics.median(sizes)) if sizes else MOST_PIXELS
 
+    @property
+    def _trains_on_cpus(self) -> bool:
+        return self.mesh.devices.flat[0].platform == "cpu"
+
     def _work(self, state: TrainState, candidates: Candidates) -> Work:
         splits, classes = self.dataset.splits, self.dataset.taxonomy.classes
 
@@ -196,10 +203,10 @@ class Planner:
             num_images=len(splits["train"]),
             num_validation=len(splits["validation"]),
             every_steps=self.config.checkpoint.every_steps,
-            save=self._save_seconds(state),
+            save=self._save_costs(state),
             start=_START,
             end=_END + _END_PER_SCORE * len(splits["validation"]) * sum(map(len, classes.values())),
-            is_shared=self.mesh.devices.flat[0].platform == "cpu",
+            is_shared=self._trains_on_cpus,
             most_cached=most_pixels("train", ("host", "device")),
             most_on_devices=most_pixels("train", ("device",)),
             most_cached_validation=most_pixels("validation", ("host", "device")),
@@ -209,20 +216,25 @@ class Planner:
             costs=self._costs,
         )
 
-    def _save_seconds(self, state: TrainState) -> float:
-        """Returns the seconds of saving a checkpoint: of the second of two that are saved, timed and removed."""
+    def _save_costs(self, state: TrainState) -> SaveCosts:
+        """Returns what saving a checkpoint takes: the second of two that are saved, timed and removed."""
         folder = checkpoints_path(self.workdir) / f"timed{UNFINISHED}"  # a later start removes it if this one is killed
         if not jax.process_index():
             folder.parent.mkdir(exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier start
         with contextlib.closing(Checkpoints(folder, keep=1, say=self.terminal.say)) as checkpoints:
             checkpoints.check_room(state, saves=2)
             checkpoints.save_now(1, state)  # takes longer, once in a run
-            began = time.monotonic()
+            began, began_working = time.monotonic(), time.process_time()
+            checkpoints.save(2, state)
+            waited = time.monotonic() - began
             checkpoints.save_now(2, state)
-            seconds = time.monotonic() - began
+            whole, worked = time.monotonic() - began, time.process_time() - began_working
         if not jax.process_index():
             shutil.rmtree(folder, ignore_errors=True)
-        return decided("the time of a checkpoint", lambda: seconds)
+        if self._trains_on_cpus:  # which the thread that writes also needs
+            waited = min(waited + max(worked - waited, 0) / usable_processors(), whole)
+        return SaveCosts(*decided("the time of a checkpoint", lambda: [waited, whole]))
 
     @property
     def _costs(self) -> CostModel:

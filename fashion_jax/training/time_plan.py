@@ -111,6 +111,18 @@ class Timings(NamedTuple):
     step_bytes: float
 
 
+class SaveCosts(NamedTuple):
+    """What saving a checkpoint takes, in seconds.
+
+    Attributes:
+        waited: by which it delays the training.
+        whole: until it is on disk.
+    """
+
+    waited: float
+    whole: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Work:
     """What a run takes and has, whatever its plan is.
@@ -119,7 +131,7 @@ class Work:
         num_images: the training images.
         num_validation: the validation images.
         every_steps: steps from a checkpoint within an epoch to the next one.
-        save: seconds of saving a checkpoint.
+        save: what saving a checkpoint takes.
         start: seconds from the choice of the plan to the first step, without tracing, compilation and decoding.
         end: seconds from the last evaluation to the end of the program: scores, figures and the page.
         is_shared: whether the processors that decode also train, so that the times add up.
@@ -136,7 +148,7 @@ class Work:
     num_images: int
     num_validation: int
     every_steps: int
-    save: float
+    save: SaveCosts
     start: float
     end: float
     is_shared: bool
@@ -253,7 +265,9 @@ def seconds_of(plan: TimePlan, measured: Timings, work: Work, compiled: TimePlan
     saves = 1 + steps / work.every_steps
     compilation = 0 if plan == compiled and work.keeps_programs else measured.compilation
     start = work.start + measured.tracing + compilation + once
-    return start + plan.num_epochs * (epoch + saves * work.save) + last + work.end
+    # Checkpoints are written while the training goes on, but one after the other, and the last one to its end.
+    epoch = max(epoch + saves * work.save.waited, saves * work.save.whole)
+    return start + plan.num_epochs * epoch + work.save.whole - work.save.waited + last + work.end
 
 
 def choose(
@@ -341,7 +355,7 @@ def _longest(
 
 def _too_short(plan: TimePlan, seconds: float, limit: float) -> UserError:
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
-    needs = ", lower warmup_epochs or set schedule_per to step (the schedule needs so many epochs)"
+    needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"
     fewer = needs if plan.num_epochs > 1 else ""
     return UserError(
         f"time_limit is {about(limit)}, but {epochs} of the smallest images, {in_words(plan.shape)}, would take about "

@@ -9,6 +9,7 @@ import numpy as np
 
 from fashion_jax.report.contents import PageContents
 from fashion_jax.report.figures import charts
+from fashion_jax.report.rendering import percent
 from fashion_jax.scoring.calibration import coverage_curve, reliability
 
 _TARGETS = (0.9, 0.95, 0.99)  # accuracies that users ask for
@@ -49,7 +50,7 @@ def _level(contents: PageContents, level: str) -> dict[str, Any]:
         "reliability": charts.shares(_without_gaps(series), histogram=diagram["count"] / images),
         "reliability_label": f"Accuracy against confidence, {level}: expected calibration error {error:.1%}",
         "coverage": _coverage_chart(curve),
-        "coverage_label": f"Accuracy of the most confident images, {level}: {curve['accuracy'][-1]:.1%} over all",
+        "coverage_label": f"Accuracy of the most confident images, {level}: {percent(curve['accuracy'][-1])} over all",
         "targets": [answered_at(curve, accuracy) for accuracy in _TARGETS],
     }
 

@@ -196,7 +196,10 @@ def _classes_word(classes: int) -> str:
 
 def _training(contents: PageContents, level: str) -> tuple[str, str] | None:
     """Returns what to do about the training as a whole, and the reason; None if nothing stands out."""
-    if level not in contents.comparable_levels:
+    is_small = (
+        contents.line.get("epoch", 0) <= contents.config.progressive.epochs
+    )  # of images smaller than validation's
+    if is_small or level not in contents.comparable_levels:
         return None
     train, measured = contents.line.get(f"train/{level}/accuracy"), contents.assessment.levels[level].scores["accuracy"]
     if train is None or not math.isfinite(train) or contents.split_name in ("train", ALL):

@@ -101,7 +101,7 @@ def load_engine(directory: Path, cache_dir: str = "") -> ExportEngine:
 
     Args:
         directory: of the export; its files are checked before any is parsed.
-        cache_dir: the cache to keep it in, as data.cache_dir; "" for the default.
+        cache_dir: the cache to keep it in, as data.cache_dir, unless one is in use already; "" for the default.
 
     Raises:
         UserError: the folder is no export or is damaged, or the library that runs its format is not installed.

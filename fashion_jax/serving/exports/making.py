@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import fashion_jax
 from fashion_jax.atomic import write_text
 from fashion_jax.command_line import Overrides
-from fashion_jax.command_line.formats import rate
+from fashion_jax.command_line.formats import percent, rate
+from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.config.loading import (
     config_to_json,
     image_shape,
@@ -57,7 +59,7 @@ _CALIBRATION = 256  # images that the ranges of 8-bit integers are taken from
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """What is exported, and how.
 
     Attributes:
@@ -88,6 +90,12 @@ def export_run(flags: argparse.Namespace, overrides: Overrides) -> None:
         UserError: the run, the images or the folder of the export cannot be used.
         RunError: none of the run's checkpoints can be used, or the export does not answer as the run does.
     """
+    folder = Path(os.path.realpath(flags.output)).parent
+    with folder_of_flag("--output", folder, named=flags.output):  # before anything that takes long
+        _export(flags, overrides)
+
+
+def _export(flags: argparse.Namespace, overrides: Overrides) -> None:
     path = config_path(flags.workdir)
     config, otherwise = load_run_config(path, overrides), ways_to_predict(path, overrides)
     taxonomy = read_taxonomy(flags.workdir)
@@ -97,7 +105,7 @@ def export_run(flags: argparse.Namespace, overrides: Overrides) -> None:
         _check_calibration_images(images)
     with doing("Loading the model"):
         trained = load_trained(flags.workdir, flags.checkpoint, overrides)
-    plan = Plan(trained, calibration, otherwise, flags.format, flags.int8, images)
+    plan = ExportPlan(trained, calibration, otherwise, flags.format, flags.int8, images)
     say = Terminal().say
     for sentence in make_export(plan, flags.output):
         say(sentence)
@@ -114,7 +122,7 @@ def _check_calibration_images(images: CheckImages) -> None:
         )
 
 
-def make_export(plan: Plan, directory: Path) -> list[str]:
+def make_export(plan: ExportPlan, directory: Path) -> list[str]:
     """Makes an export, and returns sentences on how it compares with the run.
 
     The folder appears when all is done and right; an earlier export in its place stays until then.
@@ -165,7 +173,7 @@ def in_float32(trained: Trained) -> Trained:
     return dataclasses.replace(trained, program=program, eval_fn=program.eval_step)
 
 
-def _description(plan: Plan, num_features: int) -> Export:
+def _description(plan: ExportPlan, num_features: int) -> Export:
     trained = plan.trained
     counts = read_train_counts(trained.workdir, trained.taxonomy)
     return Export(
@@ -197,7 +205,7 @@ def _compared(folder: Path, live: RunEngine, canvases: np.ndarray) -> Difference
         return compare(export, live, batches(), task.reached)
 
 
-def _compared_words(plan: Plan, found: Differences) -> list[str]:
+def _compared_words(plan: ExportPlan, found: Differences) -> list[str]:
     """Says how far the answers of the export are from those of the run, and how fast both are."""
     same = "all paths are the same" if not found.paths else f"{found.paths:,} images have another path"
     if found.paths and not found.sure_paths:
@@ -212,11 +220,11 @@ def _compared_words(plan: Plan, found: Differences) -> list[str]:
     return sentences
 
 
-def _dtype(plan: Plan) -> str:
+def _dtype(plan: ExportPlan) -> str:
     return str(plan.trained.config.dtype)
 
 
-def _cost_words(plan: Plan, found: Differences) -> list[str]:
+def _cost_words(plan: ExportPlan, found: Differences) -> list[str]:
     """Says what 8-bit integers cost in accuracy on images of the validation split; nothing for float32."""
     if not plan.int8:
         return []
@@ -230,14 +238,15 @@ def _cost_words(plan: Plan, found: Differences) -> list[str]:
         test = paired_test(live, export)
         low, high = test["interval"]  # type: ignore[misc]  # the one entry that is a pair
         sentences.append(
-            f"Accuracy of {level} on the likeliest paths of {len(live):,} validation images: {export.mean():.2%} with "
-            f"8-bit integers, {live.mean():.2%} without ({100 * test['difference']:+.2f} points, 95 % interval "
+            f"Accuracy of {level} on the likeliest paths of {len(live):,} validation images: {percent(export.mean())} "
+            f"with 8-bit integers, {percent(live.mean())} without "
+            f"({100 * test['difference']:+.2f} points, 95 % interval "
             f"{100 * low:+.2f} to {100 * high:+.2f})."
         )
     return sentences
 
 
-def _facts(plan: Plan, compared: list[str], cost: list[str]) -> Facts:
+def _facts(plan: ExportPlan, compared: list[str], cost: list[str]) -> Facts:
     """Collects what the card says about the run."""
     trained = plan.trained
     taxonomy = trained.taxonomy
@@ -268,7 +277,7 @@ def _facts(plan: Plan, compared: list[str], cost: list[str]) -> Facts:
     )
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: ExportPlan) -> list[str]:
     """Says how the measured predictions differ from those of the export."""
     if plan.calibration is None:
         notes = ["The probabilities are not calibrated."]
