@@ -52,6 +52,12 @@ def test_a_folder_appears_whole_or_not_at_all(folder):
     assert list(folder.iterdir()) == [path] and os.listdir(path) == ["new.html"]
 
 
+def test_a_copy_that_fails_is_about_the_file_that_is_written(folder):
+    full = pytest.raises((UserError, RunError), match=r"report.*No space left on device")
+    with full, atomic.replacing_folder(folder / "report") as temporary:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere/source", None, str(temporary / "copy"))
+
+
 def test_a_folder_that_another_process_has_made_meanwhile_stays(folder):
     path = folder / "cache"
     with atomic.replacing_folder(path, stays=lambda path: (path / "theirs").exists()) as temporary:

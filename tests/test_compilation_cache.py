@@ -1,9 +1,11 @@
 """The cache of compiled programs: where it is, and that a run from it is bit-identical."""
 
+import os
+
 import jax
 import pytest
 
-from fashion_jax.devices.compilation_cache import enable_compilation_cache
+from fashion_jax.devices.compilation_cache import enable_compilation_cache, keeps_programs
 from fashion_jax.training.train import train_and_evaluate
 from tests.run_files import digests, without_timing
 
@@ -28,6 +30,17 @@ def test_it_lies_in_the_cache_of_the_config(cache_dir, tmp_path):
     cache_dir(None)
     enable_compilation_cache(str(tmp_path))
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
+
+
+def test_programs_are_kept_where_they_can_be_written_and_in_stores(cache_dir, tmp_path, monkeypatch):
+    cache_dir(str(tmp_path / "mine"))
+    assert keeps_programs()
+    monkeypatch.chdir(tmp_path)
+    cache_dir("gs://bucket/compiled")
+    assert keeps_programs() and os.listdir(tmp_path) == ["mine"]  # and no folder called gs:
+    (tmp_path / "file").touch()
+    cache_dir(str(tmp_path / "file"))
+    assert not keeps_programs()
 
 
 def test_a_folder_that_is_set_stays(cache_dir, tmp_path):

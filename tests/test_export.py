@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,13 @@ def test_a_wrong_call_is_told_in_a_sentence(finished_run, monkeypatch, tmp_path,
     captured = capsys.readouterr()
     assert said in captured.err and len(captured.err.splitlines()) == 1 and not captured.out
     assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fashion_jax.serving.exports.making.read_taxonomy", None)
+    (tmp_path / "file").touch()
+    assert export.main(arguments(finished_run, tmp_path / "file" / "export", "stablehlo")) == 2
+    assert re.search(r"--output is '.*file/export', which cannot be written", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
