@@ -23,7 +23,8 @@ from fashion_jax.errors import UserError
 from fashion_jax.prepare import _follow, main, parse, prepare
 from fashion_jax.terminal import Task
 from fashion_jax.training.launch import check
-from fashion_jax.training.train import _warnings, train_and_evaluate
+from fashion_jax.training.notes import warnings_of
+from fashion_jax.training.train import train_and_evaluate
 from tests.shop import HEADER, batches_of_steps, products, shop_config, write_image, write_shop, write_table
 
 beam = pytest.importorskip("apache_beam", reason="Apache Beam, the extra prepare, is not installed")
@@ -52,7 +53,7 @@ def on(config, folder: Path):
 def said_by_training(config) -> list[str]:
     """Returns the warnings of a training before its first step."""
     data, canvas = data_fields(config), canvas_shape(config, image_shape(config))
-    return list(_warnings(load_dataset(config), data, config.data.resize, canvas, ["main", "sub"]))
+    return list(warnings_of(load_dataset(config), data, config.data.resize, canvas, ["main", "sub"]))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

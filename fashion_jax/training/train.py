@@ -9,7 +9,7 @@ import functools
 import io
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import best_metric, head_names, trunk_paths
+from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, check_cache, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, check_tells_apart, load_dataset
-from fashion_jax.data.fields import DataFields, data_fields
-from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.fingerprint import combined
-from fashion_jax.data.leaks import leak_warning
-from fashion_jax.data.records.prepared_use import enlarged, misuse
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
@@ -47,6 +44,7 @@ from fashion_jax.training.epoch_end import end_epoch, stop
 from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.init_from import with_trunks
 from fashion_jax.training.init_heads import with_heads
+from fashion_jax.training.notes import notes_of, slow_trunks, warnings_of
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
@@ -120,7 +118,7 @@ def train_and_evaluate(
             check_tells_apart(dataset, data_fields(config))
         _plan(Planner(config, dataset, mesh, terminal, began, workdir), workdir, is_planned=bool(planned))
         canvas = canvas_shape(config, image_shape(config))
-        for warning in _warnings(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
+        for warning in warnings_of(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
             terminal.say(warning)
         start = _prepare(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
@@ -265,7 +263,7 @@ def _introduce(start: _Start, step: int) -> None:
     lines += first_rows(start.program.mesh, dataset.splits, dataset.taxonomy, steps, page)
     start.terminal.say("\n".join(lines), as_is=True)
     left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
-    notes = [*_notes(dataset, left_over), *(_slow_trunks(start.program) if not step else ())]
+    notes = [*notes_of(dataset, left_over), *(slow_trunks(start.program) if not step else ())]
     for note in filter(None, notes):
         start.terminal.say(f"Note: {note}.")
 
@@ -347,42 +345,6 @@ def _new_state(program: Program, say: Say) -> TrainState:
     begun = with_heads(begun, program.taxonomy, heads, model.init_heads_from, say)
     check_same_weights((begun.params, begun.model_state), [*model.init_from.values(), model.init_heads_from])
     return restart_average(begun)
-
-
-def _warnings(
-    dataset: Dataset, data: DataFields, resize: str, canvas: tuple[int, int], heads: Collection[str]
-) -> Iterator[str]:
-    """Yields what may be wrong with the data of a config.
-
-    Args:
-        dataset: read with these fields of the data.
-        data: the fields.
-        resize: data.resize.
-        canvas: (height, width) of the decoded images.
-        heads: the levels that have one.
-    """
-    if warning := leak_warning(dataset.leaks, data.drop_leaks):
-        yield warning
-    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize), enlarged(data, canvas)]
-    yield from (f"Warning: {warning}." for warning in found if warning)
-
-
-def _notes(dataset: Dataset, left_over: int) -> list[str]:
-    """Returns what a user should know of the data before training on it; left_over images fill no batch."""
-    train, validation = (dataset.splits[name].class_counts(dataset.taxonomy) for name in ("train", "validation"))
-    return [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
-
-
-def _slow_trunks(program: Program) -> Iterator[str]:
-    """Yields which trunks learn slowly although they have learned nothing before."""
-    model, params = program.config.model, program.abstract_state.params
-    for name, path in trunk_paths(model.name).items():
-        factor = program.factors.slowest(params, path)
-        if factor < 1 and name not in model.init_from:
-            yield (
-                f"the trunk {name} begins untrained, but parts of it have only {factor:g} times the learning rate: "
-                f"name its weights in model.init_from.{name}, or set learning_rate_factors to {{}} and layer_decay to 1"
-            )
 
 
 def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:

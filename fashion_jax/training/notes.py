@@ -1,0 +1,49 @@
+"""Finds what a user should know of the data and of the config before a run trains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from fashion_jax.config.combinations import trunk_paths
+from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.fields import DataFields
+from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
+from fashion_jax.data.leaks import leak_warning
+from fashion_jax.data.records.prepared_use import enlarged, misuse
+from fashion_jax.step.program import Program
+
+
+def warnings_of(
+    dataset: Dataset, data: DataFields, resize: str, canvas: tuple[int, int], heads: Collection[str]
+) -> Iterator[str]:
+    """Yields what may be wrong with the data of a config.
+
+    Args:
+        dataset: read with these fields of the data.
+        data: the fields.
+        resize: data.resize.
+        canvas: (height, width) of the decoded images.
+        heads: the levels that have one.
+    """
+    if warning := leak_warning(dataset.leaks, data.drop_leaks):
+        yield warning
+    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize), enlarged(data, canvas)]
+    yield from (f"Warning: {warning}." for warning in found if warning)
+
+
+def notes_of(dataset: Dataset, left_over: int) -> list[str]:
+    """Returns what a user should know of the data before training on it; left_over images fill no batch."""
+    train, validation = (dataset.splits[name].class_counts(dataset.taxonomy) for name in ("train", "validation"))
+    return [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
+
+
+def slow_trunks(program: Program) -> Iterator[str]:
+    """Yields which trunks learn slowly although they have learned nothing before."""
+    model, params = program.config.model, program.abstract_state.params
+    for name, path in trunk_paths(model.name).items():
+        factor = program.factors.slowest(params, path)
+        if factor < 1 and name not in model.init_from:
+            yield (
+                f"the trunk {name} begins untrained, but parts of it have only {factor:g} times the learning rate: "
+                f"name its weights in model.init_from.{name}, or set learning_rate_factors to {{}} and layer_decay to 1"
+            )
