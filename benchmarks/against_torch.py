@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.command import create_parser, parse
 from benchmarks.twin import measure_with_twin
 from fashion_jax.atomic import write_text
-from fashion_jax.command_line import Parser, run_command
+from fashion_jax.command_line import run_command
+from fashion_jax.command_line.output_files import folder_of_flag, write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.errors import UserError
 
@@ -47,24 +49,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _compare(arguments: list[str]) -> None:
-    parser = Parser(prog="python -m benchmarks.against_torch", description="Measures our steps and PyTorch's in turns.")
+    usage, description = "[CASE ...] [--steps N] [--output DIR]", "Measures our steps and PyTorch's in turns."
+    parser = create_parser("against_torch", usage, description, config=None)
     parser.add_argument("cases", metavar="CASE", nargs="*", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--steps", metavar="N", type=int, default=8, help="turns of each (default: %(default)s)")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("benchmarks/results"), help="%(default)s")
-    parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
-    flags = parser.parse_args(arguments)
+    flags, _ = parse(parser, arguments, steps=1)
     if unknown := [name for name in flags.cases if name not in CASES]:
         raise UserError(f"There is no case {unknown[0]!r}: name some of {', '.join(CASES)}.")
-    if flags.steps < 1:
-        raise UserError(f"--steps is {flags.steps}, but must be at least 1.")
-    flags.output.mkdir(parents=True, exist_ok=True)
-    for name in flags.cases or CASES:
-        write_text(_file(flags.output, name), json.dumps(_measure(CASES[name], flags.steps), indent=1) + "\n")
-        print(CASES[name].title, flush=True)
+    with folder_of_flag("--output", flags.output):
+        for name in flags.cases or CASES:
+            write_json(_file(flags.output, name), _measure(CASES[name], flags.steps))
+            print(CASES[name].title, flush=True)
     results = {name: json.loads(path.read_text()) for name in CASES if (path := _file(flags.output, name)).exists()}
     write_text(flags.output / "against_torch.md", table(results))
     draw(results, flags.output / "against_torch.png")
     print(table(results))
+    if flags.json:
+        write_json(flags.json, results)
 
 
 def _measure(case: Case, steps: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.time_limit = ""
     config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes
-    config.num_epochs = 8
+    config.num_epochs = 8  # passes over the training images
     _set_optimization(config)
     _set_step(config)
     config.model = _model()
@@ -165,8 +165,8 @@ def _data() -> ConfigDict:
         # config.json.
         cache_dir="",
         catalogue=section(  # the generated catalogue
-            num_images=6000,
-            seed=0,
+            num_images=6000,  # of all splits together
+            seed=0,  # by which it is drawn
             label_noise=0.0,  # share of images with a wrong label, for experiments
         ),
     )

@@ -212,6 +212,17 @@ def test_the_config_of_an_earlier_version_has_what_that_version_did():
     assert config_checks.ADDED["model.init_from"] == {}, "each config has its own"
 
 
+def test_configs_that_earlier_commits_recorded_are_still_read():
+    """A new field that is not in ADDED would stop their runs from going on, and from being used."""
+    files = [*(ROOT / "benchmarks" / "results").glob("*.json")]
+    results = [(path, json.loads(path.read_text())) for path in files]
+    configs = [(path, result["config"]) for path, result in results if isinstance(result, dict) and "config" in result]
+    configs = [(path, tree) for path, tree in configs if isinstance(tree, dict)]
+    assert len({"time_limit" in tree for _, tree in configs}) == 2, "of commits before and after a field was added"
+    for path, tree in configs:
+        read_config(json.dumps(tree), str(path))
+
+
 def test_every_field_has_values_to_be_refused():
     assert set(WRONG) == set(config_checks.CHECKS)
 

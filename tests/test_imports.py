@@ -18,7 +18,7 @@ PACKAGE = "fashion_jax"
 ORDER = (
     *("errors", "json_text", "letters", "taxonomy", "atomic", "command_line", "terminal"),
     *("config", "devices", "ops", "data", "models", "scoring", "step", "workdir", "serving", "report", "training"),
-    *("main", "evaluate", "predict", "prepare", "export", "sweep", "demo"),
+    *("main", "evaluate", "predict", "prepare", "export", "demo"),
     *("__init__", "__main__"),
 )
 # Where a library may be imported. A trailing "(lazy)" allows it inside functions only.

@@ -22,6 +22,8 @@ from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import CALIBRATION, config_path, predictions_path
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fashion_jax.scoring.decider import Decider
     from fashion_jax.serving.classifier import Classifier
     from fashion_jax.serving.engine import Engine
@@ -234,7 +236,7 @@ def _decider(engine: Engine, decode: str, costs: str | os.PathLike[str], min_pro
     return Decider(taxonomy, engine.temperatures, decode, _costs(costs, taxonomy), abstention)
 
 
-def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> Any:
+def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> np.ndarray | None:
     from fashion_jax.data.sources.cost_table import read_costs
     from fashion_jax.scoring.tree_decoding import leaf_names, tree_costs, with_costs
 
