@@ -82,6 +82,7 @@ def in_turns(configs: Mapping[str, ConfigDict], plain: str, rounds: int) -> dict
     return {
         "config": configs[plain].to_dict(),
         "devices": jax.device_count(),
+        "rounds": rounds,
         **origin(),
         "compile_seconds": {name: step.compile_seconds for name, step in steps.items()},
         "step_seconds": {name: summary(values.tolist()) for name, values in seconds.items()},

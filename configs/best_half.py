@@ -1,4 +1,4 @@
-"""More accurate than configs/product_images.py with half of its compute: configs/best.py with small images first.
+"""At least as accurate as configs/product_images.py, with half of its compute: configs/best.py with small images first.
 
 "Accuracy for compute" in docs/results.md has the measurements.
 """
