@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.torch_twin import create_twin
-from fashion_jax.devices.host import keep_freed_memory
 
 _FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -32,7 +31,6 @@ _BATCHES, _WARMUP = 4, 2
 def main() -> None:
     """Says PyTorch's version, then does what the lines on stdin ask for until it ends."""
     case = {"device": "cpu", "dtype": "float32"} | json.loads(sys.argv[1])
-    keep_freed_memory()  # as the trainer does
     if case["device"] == "cuda" and not torch.cuda.is_available():
         _say(error=f"version {torch.__version__} finds no CUDA device.")
         return
