@@ -85,7 +85,7 @@ def _set_step(config: ConfigDict) -> None:
         max_rollbacks=3,  # the run stops after as many
     )
     config.accumulate = 1  # parts of a batch whose gradients are accumulated; BatchNorm sees one part at a time
-    config.steps_per_dispatch = 1  # steps dispatched at once, for short steps; never across the end of an epoch
+    config.steps_per_dispatch = 1  # steps dispatched at once, on accelerators; never across the end of an epoch
     # Rematerialization: none (recomputes nothing) | dots (keeps outputs of convolutions and matrix products) |
     # blocks (keeps the inputs of each ResNet block).
     config.remat = "none"
