@@ -114,3 +114,12 @@ def flops(traced: jax.stages.Traced) -> float:
     Plain convolutions are counted on every platform, as lowered for TPU; the equivalents used on CPU need fewer.
     """
     return float(traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"])
+
+
+def loop_unroll(mesh: Mesh) -> int:
+    """Returns how many parts of a batch an iteration of the loop over them computes.
+
+    On CPUs it is 2: parts that are compiled together share what they compute from the kernels, which a loop computes
+    anew for each ("accumulate" in docs/speed.md). It takes the memory of two parts.
+    """
+    return 2 if mesh.devices.flat[0].platform == "cpu" else 1

@@ -28,10 +28,12 @@ class Microbatches:
         count: number of parts; a batch is a multiple of count * unit.
         unit: number of consecutive images that stay together. Units are dealt to the parts in turn, so that every
             device has an equal share of each part.
+        unroll: parts of which an iteration of the loop consists.
     """
 
     count: int = 1
     unit: int = 1
+    unroll: int = 1
 
     def split(self, tree: Any) -> Any:
         """Reshapes [batch, ...] to [count, batch / count, ...]."""
@@ -105,5 +107,5 @@ def loss_and_gradient(
     loss_dtype = jnp.result_type(*jax.tree.leaves(params))
     start = (jnp.zeros((), loss_dtype), model_state, jax.tree.map(jnp.zeros_like, params))
     xs = jnp.arange(microbatches.count), microbatches.split(batch), microbatches.split(dict(masses))
-    (loss, model_state, grads), outputs = lax.scan(add_part, start, xs)
+    (loss, model_state, grads), outputs = lax.scan(add_part, start, xs, unroll=microbatches.unroll)
     return loss, microbatches.join(outputs), model_state, grads

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval, prepare_train
 from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
-from fashion_jax.devices.compiler import compiler_options
+from fashion_jax.devices.compiler import compiler_options, loop_unroll
 from fashion_jax.devices.mesh import batch_sharding, replicated
 from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.models.factors import Factors, merge
@@ -218,7 +218,9 @@ def _differentiate(
         loss_weights=config.loss_weights,
         masses={level: x.sum(-1) for level, x in balance.weighted(targets).items()},
         microbatches=Microbatches(
-            config.accumulate, config.batch_norm_group_size if config.batch_norm == "group" else 1
+            config.accumulate,
+            config.batch_norm_group_size if config.batch_norm == "group" else 1,
+            loop_unroll(parts.mesh),
         ),
     )
     labels = {level: dominant_labels(x, share) for level, x in batch["labels"].items()}
