@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,6 +185,17 @@ def kind_of(path: Path) -> str | None:
         return _KINDS.get(stat.S_IFMT(os.lstat(path).st_mode), "a special file")
     except OSError:
         return None
+
+
+def try_folder(folder: str | Path) -> None:
+    """Writes a hidden byte into a folder that exists, and removes it: os.access knows no full disks and no servers.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
+        file.write(b"\0")
+        file.flush()
 
 
 def unwritable(path: Path, error: OSError, way_out: str = "") -> UserError | RunError:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fashion_jax.atomic import kind_of, unwritable, write_text
+from fashion_jax.atomic import kind_of, try_folder, unwritable, write_text
 from fashion_jax.errors import UserError
 
 
@@ -104,9 +104,7 @@ def folder_of_flag(flag: str, folder: Path | None, named: Path | None = None) ->
         if folder is not None:
             try:
                 stack.enter_context(_new_folders(folder))
-                with tempfile.TemporaryFile(dir=folder, prefix=".") as file:  # os.access knows no full disks
-                    file.write(b"\0")
-                    file.flush()
+                try_folder(folder)
             except OSError as error:
                 raise _unwritable_flag(flag, named or folder, os.strerror(error.errno or 0)) from error
         yield

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from fashion_jax.atomic import try_folder
 from fashion_jax.devices.host import cache_root
 from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.devices.shared_files import seen_by_this_process
@@ -66,9 +66,7 @@ def _can_be_written(folder: str) -> bool:
         return True
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
-            file.write(b"\0")
-            file.flush()
+        try_folder(folder)
     except OSError:
         return False
     return True
