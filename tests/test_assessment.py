@@ -76,6 +76,6 @@ def test_two_runs_compared():
 def test_ten_thousand_images_of_150_classes_take_seconds():
     tree = Taxonomy.from_paths(("main", "sub"), [(f"m{k % 12}", f"s{k}") for k in range(150)])
     log_probs, labels = random_log_probs(tree, 10_000, 0), random_labels(tree, 10_000, 1)
-    began = time.monotonic()
+    began = time.process_time()
     assess(log_probs, labels, tree, counts(tree), {"main": 2.0, "sub": 2.0})
-    assert time.monotonic() - began < 40
+    assert time.process_time() - began < 40

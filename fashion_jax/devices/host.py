@@ -2,12 +2,17 @@
 
 import contextlib
 import ctypes
+import functools
+import mmap
 import os
 import socket
 from pathlib import Path
 
-# glibc's M_MMAP_MAX (0: no block is returned to the system when freed), M_TRIM_THRESHOLD and M_TOP_PAD in bytes.
-_MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 32 << 20}
+# glibc's M_MMAP_MAX (0: no block is returned to the system when freed), M_TRIM_THRESHOLD (-1: nor is the heap's end)
+# and M_TOP_PAD in bytes.
+_MALLOC_OPTIONS = {-4: 0, -1: -1, -2: 32 << 20}
+_HEAP = 4 << 30  # bytes of addresses; a step of ResNet-34 at 64 px or of 16 images at 224 px needs 2.5 GB
+_LARGE_PAGE = 2 << 20  # bytes
 
 
 def keep_freed_memory() -> None:
@@ -20,6 +25,25 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in _MALLOC_OPTIONS.items():
             mallopt(option, value)
+
+
+@functools.cache
+def use_large_pages() -> None:
+    """Asks Linux for large pages for the next 4 GiB of glibc's heap; does nothing on other systems.
+
+    Call it after keep_freed_memory, in the main thread. The heap gets addresses only: memory is taken as it is used. A
+    step reads and writes hundreds of megabytes, and the processor finds an address in a page of 2 MiB faster than in
+    one of the 512 small pages in its place.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        libc, advice = ctypes.CDLL(None), mmap.MADV_HUGEPAGE
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
+        libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        if block := libc.malloc(_HEAP):
+            first = -(-block // _LARGE_PAGE) * _LARGE_PAGE
+            libc.madvise(first, block + _HEAP - first, advice)
+            libc.free(block)
 
 
 def usable_processors() -> int:

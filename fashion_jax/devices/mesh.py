@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fashion_jax.devices.host import keep_freed_memory
+from fashion_jax.devices.host import keep_freed_memory, use_large_pages
 from fashion_jax.errors import UserError
 
 _BATCH = "batch"
@@ -29,6 +29,7 @@ def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     devices = list(devices or jax.devices())
     if devices[0].platform == "cpu":
         keep_freed_memory()
+        use_large_pages()
     if len({_slice_index(device) for device in devices}) > 1:  # make_mesh knows the network of one slice only
         devices.sort(key=lambda device: (_slice_index(device), device.process_index, device.id))
         return Mesh(np.array(devices), (_BATCH,), axis_types=(AxisType.Auto,))
