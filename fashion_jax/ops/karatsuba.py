@@ -4,9 +4,11 @@ Two outputs between padding need 3 products per input and output channel instead
 directions this leaves nine products of [batch, in] and [in, out]. The gradients need the same transformed kernel.
 """
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from fashion_jax.ops.winograd import combination
 
@@ -18,37 +20,38 @@ _OUTPUT = np.array([[1, 0, 1], [1, 1, 0]])
 
 def convolve(x: Array, kernel: Array) -> Array:
     """Convolves x [batch, 2, 2, in] with kernel [3, 3, in, out]."""
-    products = [a @ b for a, b in zip(_transformed(_INPUT, x, 1), _transformed(_KERNEL, kernel), strict=True)]
-    return _map(_OUTPUT, products)
+    return _map(_OUTPUT, [a @ b for a, b in zip(_of_map(_INPUT, x), _of_kernel(kernel), strict=True)])
 
 
 def input_gradient(kernel: Array, g: Array) -> Array:
     """Returns the gradient of convolve for x, from the gradient g of its result."""
-    products = [a @ b.T for a, b in zip(_transformed(_OUTPUT.T, g, 1), _transformed(_KERNEL, kernel), strict=True)]
-    return _map(_INPUT.T, products)
+    return _map(_INPUT.T, [a @ b.T for a, b in zip(_of_map(_OUTPUT.T, g), _of_kernel(kernel), strict=True)])
 
 
 def kernel_gradient(x: Array, g: Array) -> Array:
     """Returns the gradient of convolve for the kernel."""
-    products = [a.T @ b for a, b in zip(_transformed(_INPUT, x, 1), _transformed(_OUTPUT.T, g, 1), strict=True)]
-    return jnp.stack(_transformed(_KERNEL.T, _grid(products))).reshape(3, 3, x.shape[3], g.shape[3])
+    products = [a.T @ b for a, b in zip(_of_map(_INPUT, x), _of_map(_OUTPUT.T, g), strict=True)]
+    return jnp.stack(_transformed(_KERNEL.T, products)).reshape(3, 3, x.shape[3], g.shape[3])
 
 
-def _transformed(matrix: np.ndarray, a: Array, axis: int = 0) -> list[Array]:
-    """Applies a matrix to `axis` and to the axis after it; returns the results as one list."""
-    rows = [combination(weights, _along(a, axis)) for weights in matrix]
-    return [combination(weights, _along(row, axis)) for row in rows for weights in matrix]
+def _of_map(matrix: np.ndarray, x: Array) -> list[Array]:
+    """Transforms a map [batch, 2, 2, features] to nine arrays [batch, features]."""
+    return _transformed(matrix, [x[:, i, j] for i, j in itertools.product(range(2), range(2))])
 
 
-def _along(a: Array, axis: int) -> list[Array]:
-    return [lax.index_in_dim(a, i, axis, keepdims=False) for i in range(a.shape[axis])]
+def _of_kernel(kernel: Array) -> list[Array]:
+    """Transforms a kernel [3, 3, in, out] to nine arrays [in, out]."""
+    return _transformed(_KERNEL, [kernel[i, j] for i, j in itertools.product(range(3), range(3))])
 
 
 def _map(matrix: np.ndarray, products: list[Array]) -> Array:
     """Combines nine products [batch, features] to [batch, 2, 2, features]."""
-    pixels = _transformed(matrix, _grid(products))
+    pixels = _transformed(matrix, products)
     return jnp.stack(pixels, axis=1).reshape(-1, 2, 2, pixels[0].shape[1])
 
 
-def _grid(products: list[Array]) -> Array:
-    return jnp.stack(products).reshape(3, 3, *products[0].shape)
+def _transformed(matrix: np.ndarray, grid: list[Array]) -> list[Array]:
+    """Applies a matrix to both directions of a square grid, whose rows follow each other in the lists."""
+    size = matrix.shape[1]
+    rows = [[combination(weights, grid[j::size]) for j in range(size)] for weights in matrix]
+    return [combination(weights, row) for row in rows for weights in matrix]
