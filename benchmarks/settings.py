@@ -1,4 +1,4 @@
-"""Measures the cost of settings per training step: python -m benchmarks.settings FIELD=VALUE ... [--json FILE].
+"""Measures the cost of settings per training step: python -m benchmarks.settings --settings FIELD=VALUE ...
 
 The trainer's own step is timed with every setting and without, in turns, so that other load on the machine slows all of
 them alike.

@@ -28,6 +28,7 @@ from tests.small_trunks import shrink_resnet10
 from tests.tfds_sets import TAXONOMY, write_set
 
 ROOT = Path(__file__).parent.parent
+PATIENT = os.environ["XLA_FLAGS"].split()[-1]  # the flag for the devices of other processes
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:

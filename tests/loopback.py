@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENT, ROOT
 from tests.small_trunks import SHRINK_RESNET10
 
 
@@ -47,7 +47,7 @@ def start_all(
     variables = {
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": str(count),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {PATIENT}",
     }
     return [
         subprocess.Popen(

@@ -29,6 +29,7 @@ def browser():
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(600)
     yield driver
     driver.quit()
 
@@ -66,7 +67,7 @@ def opened(browser, path, width=1280, **media):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get("about:blank")  # or else the driver may take the page before for this one
     browser.get(path.as_uri())
-    wait = webdriver.support.wait.WebDriverWait(browser, 20)
+    wait = webdriver.support.wait.WebDriverWait(browser, 120)
     wait.until(lambda _: run(browser, "return document.readyState") == "complete")
     return browser
 
@@ -202,7 +203,8 @@ def test_a_thumbnail_opens_the_image_with_its_whole_id_and_gives_the_focus_back(
     shown = dialog.find_element("tag name", "code").text
     assert shown == thumbs[1].get_attribute("data-id") and shown in contents.split.ids
     dialog.find_element("css selector", ".copy").click()
-    assert browser.find_element("css selector", "#viewer output").text.startswith(("Copied", "The id is selected"))
+    said, words = browser.find_element("css selector", "#viewer output"), ("Copied", "The id is selected")
+    webdriver.support.wait.WebDriverWait(browser, 120).until(lambda _: said.text.startswith(words))
     browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     assert dialog.find_element("tag name", "code").text == thumbs[0].get_attribute("data-id")
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)

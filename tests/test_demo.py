@@ -44,7 +44,7 @@ class Echo:
         self.allowed.set()
 
     def predict(self, images):
-        assert self.allowed.wait(20)
+        assert self.allowed.wait(300)
         return [Answer("", classes={"main": f"{len(image)} bytes"}) for image in images]
 
 

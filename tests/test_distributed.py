@@ -82,6 +82,8 @@ jax.make_mesh = lambda *arguments, devices, **options: make_mesh(
 
 
 WITHOUT_PAGE = """
+from fashion_jax.devices import processes
+processes._SILENCE, processes._SHUTDOWN = 600.0, 600  # seconds; a busy machine may be silent for the usual 30
 from fashion_jax.training import run_end
 run_end._write_report = lambda run, directory, *results: (directory / "index.html").touch()
 """

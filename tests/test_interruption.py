@@ -27,7 +27,7 @@ def command(arguments):
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, as a compilation, without the GIL
     while not interruption.requested():
         time.sleep(0.01)
-    time.sleep(1 if "slow" in arguments else 0)
+    time.sleep(600 if "slow" in arguments else 0)  # the second signal ends it
     raise interruption.stopped(7)
 
 interruption.watch()
@@ -48,7 +48,7 @@ def interrupted(*arguments: str, signals: list[int]) -> tuple[int, str]:
             process.send_signal(number)
             time.sleep(0.2)
         try:
-            _, stderr = process.communicate(timeout=60)
+            _, stderr = process.communicate(timeout=300)
         finally:
             process.kill()
     return process.returncode, stderr
@@ -73,7 +73,7 @@ def test_under_nohup_a_lost_terminal_stops_nothing():
         run.stdout.readline()
         run.send_signal(signal.SIGHUP)
         run.send_signal(signal.SIGTERM)
-        _, stderr = run.communicate(timeout=60)
+        _, stderr = run.communicate(timeout=300)
     assert run.returncode == 75 and "Stopped by SIGTERM after step 7" in stderr
 
 

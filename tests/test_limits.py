@@ -217,7 +217,7 @@ def test_threads_share_the_room():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=300)
     assert len(used) == 18 and max(used) <= 100 and room._used == 0
 
 

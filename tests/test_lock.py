@@ -18,7 +18,7 @@ from pathlib import Path
 from fashion_jax.workdir.lock import locked
 with locked(Path(sys.argv[1]), print):
     print("ready", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

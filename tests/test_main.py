@@ -241,7 +241,7 @@ def test_a_bad_config_is_told_before_anything_heavy_is_imported():
         "runpy.run_module('fashion_jax.main', run_name='__main__')"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=60
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ), timeout=600
     )
     assert (result.returncode, result.stdout) == (2, "[]\n")
     assert result.stderr == "learning_rate is 'nan', but must be a finite number above 0.\n"

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import Mesh
 
 from fashion_jax.devices.mesh import create_mesh, eval_batch_size, local_rows, put_batch
-from tests.conftest import ROOT
+from tests.conftest import PATIENT, ROOT
 
 V5E, V5P = "TPU v5 lite", "TPU v5"
 
@@ -110,7 +110,7 @@ def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    variables = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PORT": str(port)}
+    variables = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {PATIENT}", "PORT": str(port)}
     running = [
         subprocess.Popen(
             [sys.executable, "-c", _TWO_PROCESSES],
@@ -121,7 +121,7 @@ def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():
         )
         for index in range(2)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in running]
+    errors = [process.communicate(timeout=600)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
 
 

@@ -90,7 +90,8 @@ def events_of(workdir, split: str) -> EventAccumulator:
 
 def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
     """Returns the steps and values of a scalar, which TensorFlow 2 writes as a tensor."""
-    return [(event.step, pytest.approx(float(make_ndarray(event.tensor_proto)))) for event in events.Tensors(tag)]
+    found = ((event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag))
+    return [(step, pytest.approx(value)) for step, value in sorted(found)]  # files are read in the order of their names
 
 
 def test_both_splits_are_on_one_chart_which_a_resumed_run_continues(tmp_path):

@@ -18,7 +18,8 @@ from fashion_jax.errors import UserError
 
 port, index = map(int, sys.argv[1:3])
 job = Job("127.0.0.1", port, 2, index)
-processes.join(job, 60, call_roll(job, 60))
+processes._SILENCE, processes._SHUTDOWN = 600.0, 600  # seconds; a busy machine may be silent for the usual 30
+processes.join(job, 600, call_roll(job, 600))
 """
 
 ONE_ENDS = """
@@ -44,7 +45,7 @@ with processes.failing_together(lambda: None):
     processes.barrier("all are there")
     if index == int(sys.argv[3]):
         os._exit(9)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 CHECKPOINTS = """
@@ -92,7 +93,7 @@ def run_both(program: str, *arguments: object) -> list[tuple[int, str, str]]:
     started = [
         subprocess.Popen([*command, str(index), *map(str, arguments)], cwd=ROOT, **streams) for index in range(2)
     ]
-    printed = [process.communicate(timeout=120) for process in started]
+    printed = [process.communicate(timeout=600) for process in started]
     return [(process.returncode, *texts) for process, texts in zip(started, printed, strict=True)]
 
 

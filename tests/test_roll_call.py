@@ -19,7 +19,7 @@ def port():
         return free.getsockname()[1]
 
 
-def called(*jobs, timeout=20.0, failures=None):
+def called(*jobs, timeout=120.0, failures=None):
     """Returns what each process is told: a sentence, or "" if it may go on."""
 
     def told(job):

@@ -21,7 +21,7 @@ def together(monkeypatch) -> Callable:
     """Returns a function that calls others as the processes of one run, and returns their results."""
 
     def together(works):
-        barrier, values, local = threading.Barrier(len(works), timeout=30), {}, threading.local()
+        barrier, values, local = threading.Barrier(len(works), timeout=300), {}, threading.local()
 
         def exchange(name, value, decide):
             values[local.index] = name, value

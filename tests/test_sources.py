@@ -131,7 +131,7 @@ def test_wrong_sources_get_one_sentence_before_jax_is_imported(tmp_path):
         "hf://vgg16": "write hf://OWNER/NAME",
     }
     command = [sys.executable, "-c", PROGRAM, *sentences]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.stdout.split() == ["2"] * len(sentences), done.stderr
     for line, (source, words) in zip(done.stderr.splitlines(), sentences.items(), strict=True):
         assert line.startswith(f"model.init_from.resnet18 is {source!r}, ") and words in line

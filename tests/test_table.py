@@ -1,5 +1,6 @@
 """Reading the table of the csv source: CSV and Parquet, one image per row and several."""
 
+import csv
 import datetime
 import decimal
 import os
@@ -461,7 +462,7 @@ def test_texts_are_kept_in_little_memory():
 
 
 def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypatch):
-    """The bounds are those of a million rows in 10 s and of 200 bytes per image, with twice the time."""
+    """The bound of memory is that of 200 bytes per image."""
     count = 100_000
     good = Checked({}, np.arange(1, count + 1, dtype=np.uint64))
     monkeypatch.setattr(reading, "check_files", lambda files, cache, is_divided: good)
@@ -470,7 +471,10 @@ def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypat
     )
     began = time.thread_time()  # an earlier test may have left TensorFlow to be imported by another thread
     dataset = load_dataset(shop_config(tmp_path))
-    assert time.thread_time() - began < 2
+    loading, began = time.thread_time() - began, time.thread_time()
+    with (tmp_path / "styles.csv").open(newline="") as file:
+        assert sum(1 for _ in csv.reader(file)) == count + 1
+    assert loading < 40 * (time.thread_time() - began), "of the csv module's time, as machines differ; usually 12"
     splits = dataset.splits.values()
     held = [
         (split.ids.nbytes, split.files.names.nbytes, *(x.nbytes for x in split.labels.values())) for split in splits

@@ -57,8 +57,9 @@ STREAMED = dataclasses.replace(WORK, most_cached=0, most_cached_validation=0)
 LIMITS = (300, 900, 2400, 14_400)
 
 
-def candidates(batch_size=64, unit=1, own=(64, 64), fewest_epochs=1) -> Candidates:
-    return Candidates(shapes_of(own, 92 * 92, 32, None), batch_sizes_of(batch_size, unit), fewest_epochs)
+def candidates(batch_size=64, unit=1, own=(64, 64), fewest_epochs=1, falls_by_epoch=True) -> Candidates:
+    shapes, batch_sizes = shapes_of(own, 92 * 92, 32, None), batch_sizes_of(batch_size, unit)
+    return Candidates(shapes, batch_sizes, fewest_epochs, falls_by_epoch)
 
 
 def measured(images_per_second: float) -> Timings:
@@ -234,11 +235,22 @@ def test_a_compiled_plan_stays_if_it_still_suits():
         assert other != plan and 900 - tolerance(900) < 30 + saved + seconds_of(other, slower, WORK, plan) < 900
 
 
-def test_only_the_epochs_change_where_that_fills_the_time():
+def test_only_the_epochs_change_where_that_is_about_as_good():
     """The time of other sizes is a guess, by what a ResNet-34 takes on a CPU."""
-    speed, plan = measured(85), TimePlan((32, 32), 3, 64)
+    speed, plan = measured(85), TimePlan((76, 76), 3, 64)
     other = choose(candidates(), speed, WORK, limit=7200, elapsed=30, compiled=plan)
     assert other.num_epochs > 3 and other._replace(num_epochs=3) == plan
+    small = choose(candidates(), speed, WORK, limit=7200, elapsed=30, compiled=TimePlan((32, 32), 3, 64))
+    assert max(small.shape) > 60
+
+
+def test_two_epochs_that_end_at_half_of_the_learning_rate_are_avoided():
+    """A plan of two epochs filled 15 minutes by small batches, which take longer, and was worse than small images."""
+    times = {"limit": 900, "elapsed": 150, "compiled": TimePlan((64, 64), 2, 64)}
+    by_step = choose(candidates(falls_by_epoch=False), measured(114), WORK, **times)
+    by_epoch = choose(candidates(), measured(114), WORK, **times)
+    assert (by_step.num_epochs, by_step.shape) == (2, (64, 64))
+    assert by_epoch.num_epochs >= 4 and by_epoch.batch_size >= 40
 
 
 def test_shapes_keep_the_aspect_ratio_and_fit_the_canvas():

@@ -162,7 +162,8 @@ class Planner:
         batch_sizes = batch_sizes_of(config.batch_size, unit)
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
         fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
-        return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, fewest)
+        falls_by_epoch = (config.schedule, config.schedule_per) == ("cosine", "epoch")
+        return Candidates(shapes[:allowed] or shapes[:1], batch_sizes, fewest, falls_by_epoch)
 
     def _cache_mode(self, shape: Shape, split: str = "train") -> str | None:
         """Returns where decoded images are kept if they are trained at a shape; None if too little memory is free."""
