@@ -51,7 +51,9 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     )
     parser.add_argument("--twin", choices=["torch"], help="measure the same model in PyTorch too, in turns")
     parser.add_argument("--torch-compile", action="store_true", help="with --twin: try torch.compile too")
-    parser.add_argument("--steps", metavar="N", type=int, default=30, help="measured (default: %(default)s)")
+    parser.add_argument(
+        "--steps", metavar="N", type=int, default=30, help="measured, with --twin turns (default: %(default)s)"
+    )
     parser.add_argument("--warmup", metavar="N", type=int, default=3, help="done before them (default: %(default)s)")
     return parse(parser, arguments, steps=1, warmup=0)
 

@@ -27,7 +27,7 @@ from fashion_jax.step.program import create_program
 
 _EAGER = ["contiguous", "channels_last"]  # PyTorch's memory formats
 _PAUSE = 0.02  # seconds after a turn, in which threads stop spinning
-_STEPS = 3  # of a turn
+_STEPS = 3  # of a turn that are counted
 _MODELS = ("resnet34", "vgg16")
 # Fields that PyTorch's side does not implement, and their values without effect.
 _PLAIN = {

@@ -18,7 +18,7 @@ from fashion_jax.errors import UserError
 
 port, index = map(int, sys.argv[1:3])
 job = Job("127.0.0.1", port, 2, index)
-processes._SILENCE, processes._SHUTDOWN = 600.0, 600  # seconds; a busy machine may be silent for the usual 30
+processes._SILENCE, processes._SHUTDOWN = 600.0, 120  # seconds; a busy machine may be silent for the usual 30
 processes.join(job, 600, call_roll(job, 600))
 """
 
@@ -93,7 +93,11 @@ def run_both(program: str, *arguments: object) -> list[tuple[int, str, str]]:
     started = [
         subprocess.Popen([*command, str(index), *map(str, arguments)], cwd=ROOT, **streams) for index in range(2)
     ]
-    printed = [process.communicate(timeout=600) for process in started]
+    try:
+        printed = [process.communicate(timeout=600) for process in started]
+    finally:
+        for process in started:
+            process.kill()
     return [(process.returncode, *texts) for process, texts in zip(started, printed, strict=True)]
 
 

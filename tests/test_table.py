@@ -462,8 +462,8 @@ def test_texts_are_kept_in_little_memory():
         strings[5]
 
 
-def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypatch):
-    """The bound of memory is that of 200 bytes per image."""
+def test_a_hundred_thousand_rows_take_little_time_and_few_bytes(tmp_path, monkeypatch):
+    """The bounds are 60 bytes per image, and twice the usual time, in terms of what the csv module takes."""
     count = 100_000
     good = Checked({}, np.arange(1, count + 1, dtype=np.uint64))
     monkeypatch.setattr(reading, "check_files", lambda files, cache, is_divided: good)
@@ -471,13 +471,16 @@ def test_a_hundred_thousand_rows_take_a_second_and_few_bytes(tmp_path, monkeypat
         tmp_path / "styles.csv", [(*row, "Men", "Blue", "Casual") for row in products(count)], (*HEADER, *"abc")
     )
     gc.freeze()  # the collector need not look through what other tests have left
-    began = time.thread_time()  # an earlier test may have left TensorFlow to be imported by another thread
-    dataset = load_dataset(shop_config(tmp_path))
-    loading, began = time.thread_time() - began, time.thread_time()
-    with (tmp_path / "styles.csv").open(newline="") as file:
-        assert sum(1 for _ in csv.reader(file)) == count + 1
-    gc.unfreeze()
-    assert loading < 40 * (time.thread_time() - began), "of the csv module's time, as machines differ; usually 12"
+    try:
+        began = time.thread_time()  # an earlier test may have left TensorFlow to be imported by another thread
+        dataset = load_dataset(shop_config(tmp_path))
+        loading, began = time.thread_time() - began, time.thread_time()
+        for _ in range(3):
+            with (tmp_path / "styles.csv").open(newline="") as file:
+                assert sum(1 for _ in csv.reader(file)) == count + 1
+        assert loading < 8 * (time.thread_time() - began), "usually four times"
+    finally:
+        gc.unfreeze()
     splits = dataset.splits.values()
     held = [
         (split.ids.nbytes, split.files.names.nbytes, *(x.nbytes for x in split.labels.values())) for split in splits

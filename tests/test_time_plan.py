@@ -57,9 +57,11 @@ STREAMED = dataclasses.replace(WORK, most_cached=0, most_cached_validation=0)
 LIMITS = (300, 900, 2400, 14_400)
 
 
-def candidates(batch_size=64, unit=1, own=(64, 64), fewest_epochs=1, falls_by_epoch=True) -> Candidates:
+def candidates(
+    batch_size=64, unit=1, own=(64, 64), fewest_epochs=1, falls_by_epoch=True, warmup_epochs=0
+) -> Candidates:
     shapes, batch_sizes = shapes_of(own, 92 * 92, 32, None), batch_sizes_of(batch_size, unit)
-    return Candidates(shapes, batch_sizes, fewest_epochs, falls_by_epoch)
+    return Candidates(shapes, batch_sizes, fewest_epochs, falls_by_epoch, warmup_epochs)
 
 
 def measured(images_per_second: float) -> Timings:
@@ -250,7 +252,9 @@ def test_two_epochs_that_end_at_half_of_the_learning_rate_are_avoided():
     by_step = choose(candidates(falls_by_epoch=False), measured(114), WORK, **times)
     by_epoch = choose(candidates(), measured(114), WORK, **times)
     assert (by_step.num_epochs, by_step.shape) == (2, (64, 64))
-    assert by_epoch.num_epochs >= 4 and by_epoch.batch_size >= 40
+    assert by_epoch.num_epochs >= 3 and by_epoch.batch_size >= 32
+    after_warm_up = choose(candidates(fewest_epochs=3, warmup_epochs=2), measured(114), WORK, **times)
+    assert after_warm_up.num_epochs > by_epoch.num_epochs
 
 
 def test_shapes_keep_the_aspect_ratio_and_fit_the_canvas():

@@ -6,12 +6,13 @@ import functools
 import mmap
 import os
 import socket
+import threading
 from pathlib import Path
 
 # glibc's M_MMAP_MAX (0: no block is returned to the system when freed), M_TRIM_THRESHOLD (-1: nor is the heap's end)
 # and M_TOP_PAD in bytes.
 _MALLOC_OPTIONS = {-4: 0, -1: -1, -2: 32 << 20}
-_HEAP = 4 << 30  # bytes of addresses; a step of ResNet-34 at 64 px or of 16 images at 224 px needs 2.5 GB
+_HEAP = 4 << 30  # bytes of addresses; training ResNet-34 on 32 images of 64 px, a process has 2.5 GB of memory
 _LARGE_PAGE = 2 << 20  # bytes
 
 
@@ -27,15 +28,36 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-@functools.cache
 def use_large_pages() -> None:
     """Asks Linux for large pages for the next 4 GiB of glibc's heap; does nothing on other systems.
 
-    Call it after keep_freed_memory, in the main thread. The heap gets addresses only: memory is taken as it is used. A
-    step reads and writes hundreds of megabytes, and the processor finds an address in a page of 2 MiB faster than in
-    one of the 512 small pages in its place.
+    Call it after keep_freed_memory. The heap gets addresses only: memory is taken as it is used. So it does nothing
+    where addresses are limited as memory is, nor in other threads than the main one, which have other heaps. A step
+    reads and writes hundreds of megabytes, and the processor finds an address in a page of 2 MiB faster than in one of
+    the 512 small pages in its place.
     """
+    if threading.current_thread() is threading.main_thread() and not _addresses_are_limited():
+        _ask_for_large_pages()
+
+
+def _addresses_are_limited() -> bool:
+    """Returns whether a process may have few addresses, or has to account for them as for memory."""
+    try:
+        import resource  # which Windows lacks
+
+        if any(resource.getrlimit(x)[0] != resource.RLIM_INFINITY for x in (resource.RLIMIT_AS, resource.RLIMIT_DATA)):
+            return True
+        return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2"
+    except (ImportError, OSError):
+        return True
+
+
+@functools.cache
+def _ask_for_large_pages() -> None:
     with contextlib.suppress(AttributeError, OSError, TypeError):
+        # Raises OSError if there are too few addresses. A malloc that fails would move this thread to another heap, of
+        # which glibc returns large blocks when they are freed.
+        mmap.mmap(-1, _HEAP + (64 << 20), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
         libc, advice = ctypes.CDLL(None), mmap.MADV_HUGEPAGE
         libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
         libc.free.argtypes = [ctypes.c_void_p]

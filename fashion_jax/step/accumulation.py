@@ -1,4 +1,4 @@
-"""Computes the gradient of a batch in parts, so that the activations of one part, or on a CPU two, are in memory."""
+"""Computes the gradient of a batch in parts, so that only one part's activations (on a CPU two's) are in memory."""
 
 from __future__ import annotations
 
