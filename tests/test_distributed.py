@@ -81,9 +81,13 @@ jax.make_mesh = lambda *arguments, devices, **options: make_mesh(
 """
 
 
-WITHOUT_PAGE = """
+PATIENTLY = """
 from fashion_jax.devices import processes
 processes._SILENCE, processes._SHUTDOWN = 600.0, 600  # seconds; a busy machine may be silent for the usual 30
+"""
+
+
+WITHOUT_PAGE = """
 from fashion_jax.training import run_end
 run_end._write_report = lambda run, directory, *results: (directory / "index.html").touch()
 """
@@ -100,7 +104,7 @@ run_end._write_report = lambda run, directory, *results: (directory / "index.htm
 )
 def test_two_processes_train_as_one(tmp_path, catalogue_cache, no_report, name, before):
     fields = overrides(name, catalogue_cache)
-    processes = start_run(tmp_path / "two", fields, before + WITHOUT_PAGE)
+    processes = start_run(tmp_path / "two", fields, before + PATIENTLY + WITHOUT_PAGE)
     config = load_config(str(ROOT / "configs" / "smoke.py"), [(k, str(v)) for k, v in fields.items()])
     with jax.enable_x64(True):
         (line,) = train_and_evaluate(config, tmp_path / "one", devices=jax.devices()[:1])

@@ -235,7 +235,7 @@ def test_whatever_else_lies_there_is_named_and_counted(tmp_path):
 
 @pytest.mark.parametrize("name", ["products.csv", "my products.TSV", "products.parquet"])
 def test_a_table_beside_the_images_is_named_first(tmp_path, name):
-    """Of the folders alone, one class would be made that is called like the folder of all images."""
+    """The folders alone would give one class, which is called like the folder of all images."""
     write_tree(tmp_path, *(f"images/{i}.jpg" for i in range(10)), name, "images/1.csv", "notes.txt")
     quoted = f"'{name}'" if " " in name else name
     advice = (

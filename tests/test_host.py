@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import pytest
 
 from fashion_jax.devices.mesh import create_mesh
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 

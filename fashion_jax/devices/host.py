@@ -36,7 +36,7 @@ def use_large_pages() -> None:
     reads and writes hundreds of megabytes, and the processor finds an address in a page of 2 MiB faster than in one of
     the 512 small pages in its place.
     """
-    if threading.current_thread() is threading.main_thread() and not _addresses_are_limited():
+    if threading.current_thread() is threading.main_thread():
         _ask_for_large_pages()
 
 
@@ -54,6 +54,8 @@ def _addresses_are_limited() -> bool:
 
 @functools.cache
 def _ask_for_large_pages() -> None:
+    if _addresses_are_limited():
+        return
     with contextlib.suppress(AttributeError, OSError, TypeError):
         # Raises OSError if there are too few addresses. A malloc that fails would move this thread to another heap, of
         # which glibc returns large blocks when they are freed.

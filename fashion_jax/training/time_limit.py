@@ -163,8 +163,8 @@ class Planner:
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
         fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
         falls_by_epoch = (config.schedule, config.schedule_per) == ("cosine", "epoch")
-        whole = shapes[:allowed] or shapes[:1]
-        return Candidates(whole, batch_sizes, fewest, falls_by_epoch, round(config.warmup_epochs))
+        fitting = shapes[:allowed] or shapes[:1]
+        return Candidates(fitting, batch_sizes, fewest, falls_by_epoch, round(config.warmup_epochs))
 
     def _cache_mode(self, shape: Shape, split: str = "train") -> str | None:
         """Returns where decoded images are kept if they are trained at a shape; None if too little memory is free."""
