@@ -37,10 +37,9 @@ TINY = (
 )
 # A run on the reader's table, for pages that take one for granted.
 MINE = (
-    *("--config", "configs/product_images.py", *TINY),
+    *("--config", "configs/default.py", *TINY),
     *("--config.data.path=photos", "--config.data.csv=products.csv", "--config.data.image=images/{id}.jpg"),
     "--config.data.levels={'main': 'category', 'sub': 'subcategory'}",
-    "--config.data.splits={'train': 0.8, 'validation': 0.2}",
 )
 CATALOGUE = (*TINY, "--config.data.catalogue.num_images=200")
 # Commands that are run: page -> beginning of the command -> arguments appended to it. A page's commands are run one
@@ -48,13 +47,13 @@ CATALOGUE = (*TINY, "--config.data.catalogue.num_images=200")
 RUN = {
     "README.md": {
         "python -m fashion_jax.main --config configs/mtl.py": CATALOGUE,
-        "python -m fashion_jax.main --config configs/product_images.py": TINY,
+        "python -m fashion_jax.main --config configs/default.py --workdir runs/mine": TINY,
         "python -m fashion_jax.predict": (),
         "python -m fashion_jax.evaluate": (),
     },
     "docs/data.md": {
-        "python -m fashion_jax.main --config configs/product_images.py": TINY,
         "python -m fashion_jax.main --config configs/default.py": TINY,
+        "python -m fashion_jax.evaluate": (),
         "python -m fashion_jax.prepare": CATALOGUE,
     },
     "docs/predicting.md": {
@@ -79,7 +78,8 @@ PARSED = {
         "scripts/train": INSTALLS,
         "scripts/test": INSTALLS,
         "pip install": INSTALLS,
-        "python -m fashion_jax.main --config configs/default.py": "docs/data.md runs it on folders",
+        "python -m fashion_jax.main --config configs/default.py --workdir runs/shop": "docs/data.md runs it on folders",
+        "python -m fashion_jax.main --config configs/finetune.py": "needs weights that have to be downloaded",
         "python -m fashion_jax.export": "docs/exporting.md runs it",
         "python -m fashion_jax.demo": "serves until it is ended",
     },
@@ -316,7 +316,8 @@ def check_benchmark(name: str, arguments: list[str], monkeypatch: pytest.MonkeyP
         raise Parsed
 
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setattr(module, WORK.get(name, "precision" if name == "label_errors" else "measure"), begin)
+    twin = "measure_with_twin" if "--twin" in arguments else "measure"
+    monkeypatch.setattr(module, WORK.get(name, "precision" if name == "label_errors" else twin), begin)
     module.main(list(arguments))
     assert begun, f"benchmarks.{name} refuses {arguments}"
 
