@@ -33,3 +33,17 @@ def test_only_shared_images_are_tested():
     assert np.isfinite(found.tests["path"]["p_value"])
     other = second._replace(ids=[f"other {i}" for i in range(10)])
     assert compare_runs(first, other) == Comparison(untested="has no image in common with the first run")
+
+
+def test_images_with_other_labels_favor_neither_run():
+    right = {level: x.argmax(1) for level, x in random_log_probs(PLAIN, 40, 0).items()}
+    log_probs = random_log_probs(PLAIN, 40, 1)
+    first = Measured(PLAIN, [*map(str, range(40))], right, log_probs)
+    corrected = right | {"sub": np.where(np.arange(40) < 5, log_probs["sub"].argmax(1), right["sub"])}
+    changed = int((corrected["sub"] != right["sub"]).sum())
+    found = compare_runs(first, first._replace(labels=corrected))
+    assert changed > 0 and (found.tested_images, found.relabeled_images) == (40 - changed, changed)
+    assert found.to_json()["relabeled_images"] == changed
+    shifted = {level: (x + 1) % PLAIN.num_classes(level) for level, x in right.items()}
+    found = compare_runs(first, first._replace(labels=shifted))
+    assert found.untested.startswith("has other labels") and found.tests is None

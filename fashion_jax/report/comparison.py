@@ -75,6 +75,7 @@ def _shared_levels(runs: Runs) -> list[str]:
 def scores(runs: Runs) -> dict[str, Any]:
     """Describes every score of every run, level by level, and over the tree by the best way to decode it."""
     same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
+    same = same and not any(run.comparison.relabeled_images for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
         found = [_estimates_at(run, level) for run in runs]
@@ -121,7 +122,7 @@ def _tested(first: PageContents, second: PageContents, name: str) -> dict[str, A
         {"name": path if level == PATH else level, "verdict": _verdict(test, name), **test}
         for level, test in found.tests.items()
     ]
-    return {"letter": name, "rows": rows, "images": found.tested_images}
+    return {"letter": name, "rows": rows, "images": found.tested_images, "relabeled": found.relabeled_images}
 
 
 def _verdict(test: Mapping[str, Any], name: str) -> str:

@@ -152,7 +152,7 @@ def difference_table(runs: Sequence[Evaluation]) -> str:
     for run in runs:
         count = run.comparison.tested_images
         if count is not None and not count == run.images == runs[0].images:
-            said.append(f"{run.workdir}: tested on the {count:,} images that both have.")
+            said.append(f"{run.workdir}: tested on the {count:,} images that both have{_other_labels(run)}.")
     said += [
         f"{run.workdir}: the levels of both were made to agree ({run.comparison.decode}), as an export's always are."
         for run in runs
@@ -164,6 +164,11 @@ def difference_table(runs: Sequence[Evaluation]) -> str:
     )
     table = [_columns(lines), words] if len(lines) > 1 else []
     return "\n".join([*table, *said])
+
+
+def _other_labels(run: Evaluation) -> str:
+    count = run.comparison.relabeled_images
+    return f" with the same labels; {count:,} more have other labels in the first run" if count else ""
 
 
 def seed_table(runs: Sequence[Evaluation]) -> str:

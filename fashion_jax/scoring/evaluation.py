@@ -16,7 +16,8 @@ class Comparison:
 
     Attributes:
         tests: level -> `paired_test`, and, if there are several levels, PATH -> `paired_test`; None if not tested.
-        tested_images: number of images that both runs have; None if not tested.
+        tested_images: number of images that both runs have, with the same labels; None if not tested.
+        relabeled_images: number of images that both runs have, but with other labels, so that they are not tested.
         untested: why a further run was not tested, in words that follow its name; empty if it was.
         decode: how the levels of both were made to agree before the tests, as those of an export are; empty if each
             head was tested by itself.
@@ -24,6 +25,7 @@ class Comparison:
 
     tests: Mapping[str, Any] | None = None
     tested_images: int | None = None
+    relabeled_images: int = 0
     untested: str = ""
     decode: str = ""
 
@@ -34,6 +36,8 @@ class Comparison:
             found["untested"] = self.untested
         if self.tested_images is not None:
             found["tested_images"] = self.tested_images
+        if self.relabeled_images:
+            found["relabeled_images"] = self.relabeled_images
         if self.decode:
             found["decode"] = self.decode
         return found

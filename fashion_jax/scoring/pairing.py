@@ -13,6 +13,8 @@ from fashion_jax.scoring.blocks import Table, chosen_rows
 from fashion_jax.scoring.evaluation import Comparison
 from fashion_jax.taxonomy import Taxonomy
 
+_ALL_RELABELED = "has other labels than the first run for all images that both have"
+
 
 class Measured(NamedTuple):
     """A run's classes, and its predictions on images.
@@ -33,6 +35,9 @@ class Measured(NamedTuple):
 def compare_runs(first: Measured, second: Measured) -> Comparison:
     """Tests whether a run differs from the first one, on the images and at the levels that both have.
 
+    An image whose labels differ, for example since one run's table was corrected, is left out: whichever labels were
+    taken, they would favor the run that has them.
+
     Args:
         first: the run that is the baseline of the comparison.
         second: the run compared with it.
@@ -43,12 +48,17 @@ def compare_runs(first: Measured, second: Measured) -> Comparison:
     here, there = shared_images(first.ids, second.ids)
     if not len(here):
         return Comparison(untested="has no image in common with the first run")
+    is_same = np.all([first.labels[level][here] == second.labels[level][there] for level in taxonomy.levels], axis=0)
+    if not is_same.any():
+        return Comparison(untested=_ALL_RELABELED, relabeled_images=len(here))
+    relabeled, here, there = int((~is_same).sum()), here[is_same], there[is_same]
     tables_a, tables_b = (
         {level: chosen_rows(run.log_probs[level], rows) for level in taxonomy.levels}
         for run, rows in ((first, here), (second, there))
     )
     labels = {level: first.labels[level][here] for level in taxonomy.levels}
-    return Comparison(compare(tables_a, tables_b, labels, taxonomy), len(here))
+    tests = compare(tables_a, tables_b, labels, taxonomy)
+    return Comparison(tests, len(here), relabeled_images=relabeled)
 
 
 def shared_images(first: Sequence[str], second: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
