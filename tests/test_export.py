@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,8 @@ def test_8_bit_integers_are_measured(exports, finished_run, capsys):
     assert "Accuracy of sub on the likeliest paths of 40 validation images" in out and "points" in out
     card = (folder / "card.md").read_text()
     assert "Accuracy of sub on the likeliest paths of 40 validation images" in card and "int8" in card
+    assert "They are of the run in float32" in card and "model-index" not in card
+    assert "model-index" in (exports("tflite") / "card.md").read_text()
     size, whole = ((x / MODELS["tflite"]).stat().st_size for x in (folder, exports("tflite")))
     assert size < 0.5 * whole
     vectors = read_test_vectors(folder)
@@ -131,6 +134,19 @@ def test_an_export_is_evaluated(exports, finished_run, tmp_path, capsys):
     assert exported["parameters"] == run["parameters"] and exported["step"] == run["step"]
     assert exported["assessment"]["levels"]["sub"]["temperature"] is None
     assert "calibrated and made to agree" in capsys.readouterr().out
+
+
+def test_an_export_of_a_run_without_temperatures_says_so(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(making, "COMPARED_IMAGES", 40)
+    run, folder = tmp_path / "run", tmp_path / "export"
+    shutil.copytree(finished_run, run)
+    (run / "calibration.json").unlink()
+    assert export.main(arguments(run, folder, "tflite")) == 0
+    card = (folder / "card.md").read_text()
+    assert "probabilities, not calibrated" in card and "with its preprocessing and decoding inside" in card
+    capsys.readouterr()
+    assert evaluate.main(["--workdir", str(folder)]) == 0
+    assert "probabilities are not calibrated, but have been made to agree" in capsys.readouterr().out
 
 
 def test_compiled_programs_of_an_export_are_kept_in_the_cache_that_is_named(

@@ -41,7 +41,7 @@ METRICS = (
     Metric(
         "corrected_ece",
         "Calibration error, calibrated",
-        "the same for the calibrated confidences, which predict reports",
+        "the same for the calibrated confidences of the level's head",
         percent,
         -1,
     ),
@@ -86,6 +86,7 @@ def header(contents: PageContents) -> dict[str, Any]:
         "model": contents.config.model.name,
         "devices": contents.devices,
         "time": duration(contents.training_seconds + validation_seconds(contents.lines)),
+        "compares_training": len(contents.comparable_levels) == len(contents.taxonomy.levels),
         "note": contents.note[:1].upper() + contents.note[1:],
     }
 
@@ -101,7 +102,7 @@ def _key_scores(contents: PageContents, level: str) -> dict[str, Any]:
         "derived": bool(heads) and level not in heads,
         "scores": assessed.scores,
         "interval": None if math.isnan(assessed.scores["accuracy"]) else assessed.intervals.get("accuracy"),
-        "train_accuracy": contents.line.get(f"train/{level}/accuracy"),
+        "train_accuracy": contents.line.get(f"train/{level}/accuracy") if level in contents.comparable_levels else None,
         "frequent": class_names(contents.taxonomy, level)[frequent],
         "frequent_share": counts[frequent] / counts.sum() if counts.sum() else None,
     }

@@ -82,7 +82,7 @@ def _front_matter(export: Export, facts: Facts) -> str:
         "pipeline_tag": "image-classification",
         "tags": [*tags, *(["int8"] if export.int8 else [])],
     }
-    if facts.assessment:
+    if facts.assessment and not export.int8:  # whose own metrics were not measured on all validation images
         result = {
             "task": {"type": "image-classification", "name": "Hierarchical image classification"},
             "dataset": {"type": "private", "name": "the validation split of the training", "split": "validation"},
@@ -107,13 +107,14 @@ def _metric_entries(assessment: Assessment) -> list[dict[str, Any]]:
 def _introduction(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
     levels = " and ".join(f"{taxonomy.num_classes(level)} classes of `{level}`" for level in taxonomy.levels)
     height, width = facts.image_size
+    inside = "preprocessing, calibration and decoding" if export.calibrated else "preprocessing and decoding"
     numbers = ", whose convolutions and hidden layers compute in 8-bit integers" if export.int8 else ""
     return (
         f"# Classifier of fashion images: {_NAMES[export.format]}\n\n"
         f"This model tells the class of a photo of one product at each level of a tree: {levels}. It is a "
         f"{facts.model} at {width} × {height} pixels with {export.parameters:,} parameters "
         f"({export.flops_per_image / 1e6:,.0f} MFLOP for an image), trained with fashion_jax (checkpoint of step "
-        f"{export.step:,}) and exported with its preprocessing, calibration and decoding inside{numbers}.\n\n"
+        f"{export.step:,}) and exported with its {inside} inside{numbers}.\n\n"
         "## Use\n\nUse it to sort or search catalogues of products like those it was trained on, with one product in "
         "each photo. It gives an answer for every image, also for one that shows no product at all."
     )
@@ -131,7 +132,8 @@ def _loading(export: Export) -> str:
 
 def _outputs(export: Export, taxonomy: Taxonomy) -> str:
     height, width = export.canvas
-    rows = [f"| `{level}_probabilities` | float32 [batch, {n}] | {_PROBABILITIES} |" for level, n in _sizes(taxonomy)]
+    kind = "calibrated probabilities" if export.calibrated else "probabilities, not calibrated"
+    rows = [f"| `{level}_probabilities` | float32 [batch, {n}] | {kind}{_SUMS} |" for level, n in _sizes(taxonomy)]
     rows += [
         f"| `{PATH}` | int32 [batch, {len(taxonomy.levels)}] | the likeliest path through the tree, a class for each "
         "level; -1 below a class without children |",
@@ -146,7 +148,7 @@ def _outputs(export: Export, taxonomy: Taxonomy) -> str:
     )
 
 
-_PROBABILITIES = "calibrated probabilities, in which a class has the sum of its children"
+_SUMS = ", in which a class has the sum of its children"
 
 
 def _sizes(taxonomy: Taxonomy) -> list[tuple[str, int]]:

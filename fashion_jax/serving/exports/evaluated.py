@@ -44,7 +44,9 @@ class EvaluatedExport:
     @property
     def note(self) -> str:
         """Returns the note to its scores."""
-        return f"an export, whose probabilities have been calibrated and made to agree ({self.decode}) already."
+        is_calibrated = self.engine.export.calibrated
+        words = "have been calibrated and" if is_calibrated else "are not calibrated, but have been"
+        return f"an export, whose probabilities {words} made to agree ({self.decode}) already."
 
     @property
     def train_counts(self) -> dict[str, np.ndarray]:

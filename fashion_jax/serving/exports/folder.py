@@ -65,6 +65,7 @@ class Export:
         parameters: number of parameters of the model.
         flops_per_image: floating-point operations of a prediction.
         train_counts: level -> training images of each class, in the order of the ids.
+        calibrated: whether the run had temperatures, by which the model calibrates its probabilities.
         files: name of each other file, with slashes -> its sha256 and its size in bytes.
     """
 
@@ -81,6 +82,7 @@ class Export:
     parameters: int
     flops_per_image: float
     train_counts: Mapping[str, tuple[int, ...]]
+    calibrated: bool = True
     files: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -214,6 +216,7 @@ def _parsed(tree: dict[str, Any]) -> Export:
         parameters=int(tree["parameters"]),
         flops_per_image=float(tree["flops_per_image"]),
         train_counts={str(level): tuple(map(int, counts)) for level, counts in tree["train_counts"].items()},
+        calibrated=bool(tree.get("calibrated", True)),  # exports of earlier versions do not say
         files={
             str(name): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])}
             for name, entry in tree["files"].items()

@@ -190,6 +190,7 @@ def _description(plan: ExportPlan, num_features: int) -> Export:
         parameters=trained.num_parameters,
         flops_per_image=trained.flops_per_image(),
         train_counts={level: tuple(x.tolist()) for level, x in counts.items()},
+        calibrated=plan.calibration is not None,
     )
 
 
@@ -285,6 +286,8 @@ def _notes(plan: ExportPlan) -> list[str]:
         notes = ["The temperatures were fitted on the same images."]
     if plan.calibration and plan.calibration.step != plan.trained.step:
         notes.append(f"These are of the checkpoint of step {plan.calibration.step:,}, not {plan.trained.step:,}.")
+    if plan.int8:
+        notes.append("They are of the run in float32; the comparison below tells what 8-bit integers cost.")
     if plan.otherwise:
         notes.append(f"They were measured with another {', '.join(plan.otherwise)} than the export has.")
     return notes

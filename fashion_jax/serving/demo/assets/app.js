@@ -2,7 +2,7 @@
 
 import * as engine from "./engine.js";
 import { classifyBatch } from "./batch.js";
-import { element, label, percent } from "./labels.js";
+import { element, label, threshold } from "./labels.js";
 import { showLevels, showRefusal, showVerdict } from "./results.js";
 
 const byId = (id) => document.getElementById(id);
@@ -28,7 +28,7 @@ async function start() {
 }
 
 const calibration = () => {
-  const values = [...new Set(model.levels.map((level) => model.thresholds[level]).filter((value) => value !== null))].map(percent);
+  const values = [...new Set(model.levels.map((level) => model.thresholds[level]).filter((value) => value !== null))].map(threshold);
   const from = values.length ? [`A class counts as sure from ${values.join(" or ")} on, which the line in each bar marks.`] : [];
   const calibrated = {
     true: ["Probabilities are calibrated: of many answers with 80 %, about 80 % are right."],

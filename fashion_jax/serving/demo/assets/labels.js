@@ -6,12 +6,15 @@ export const parts = (name) => (name.match(/(?:\\[^]|[^\\/])+/g) ?? [name]).map(
 
 export const label = (name) => parts(name).at(-1);
 
+// Returns a probability, rounded down, so that none below a threshold is shown as if it reached it.
 export const percent = (value) => {
-  const rounded = 100 * value;
-  if (rounded > 99.5 && rounded < 100) return "over 99 %";
-  if (rounded > 0 && rounded < 0.5) return "under 1 %";
-  return `${Math.round(rounded)} %`;
+  const whole = Math.floor(100 * value + 1e-9);
+  if (whole === 99 && 100 * value > 99 + 1e-9) return "over 99 %";
+  return whole === 0 && value > 0 ? "under 1 %" : `${whole} %`;
 };
+
+// Returns a threshold, to one decimal, rounded up.
+export const threshold = (value) => `${Math.ceil(1000 * value - 1e-9) / 10} %`;
 
 // Returns a sentence made from a reason.
 export const sentence = (reason) => `${reason[0].toUpperCase()}${reason.slice(1)}${/[.?!]$/.test(reason) ? "" : "."}`;

@@ -1,6 +1,6 @@
 // Shows the answer for one image: a verdict in words, and the likeliest classes of each level as bars.
 
-import { UNSURE, element, label, parts, percent, sentence } from "./labels.js";
+import { UNSURE, element, label, parts, percent, sentence, threshold } from "./labels.js";
 
 // Returns what is sure about an image and what is not: a heading, and sentences.
 export const verdict = (answer, model) => {
@@ -22,7 +22,7 @@ export const verdict = (answer, model) => {
 const tooLow = (model) => {
   const thresholds = new Set(Object.values(model.thresholds));
   const [only] = thresholds;
-  return thresholds.size === 1 && only !== null ? `No class reaches ${percent(only)}.` : "No class is sure enough.";
+  return thresholds.size === 1 && only !== null ? `No class reaches ${threshold(only)}.` : "No class is sure enough.";
 };
 
 export const showVerdict = (place, answer, model, seconds) => {
@@ -41,10 +41,10 @@ export const showLevels = (place, answer, model) =>
   place.replaceChildren(...model.levels.map((level) => levelOf(level, answer, model)));
 
 const levelOf = (level, answer, model) => {
-  const threshold = model.thresholds[level];
-  const rows = answer.top[level].map(({ class: name, probability }) => barOf(name, probability, threshold, name === answer.classes[level]));
+  const least = model.thresholds[level];
+  const rows = answer.top[level].map(({ class: name, probability }) => barOf(name, probability, least, name === answer.classes[level]));
   const none = level in answer.classes ? [] : [element("p", { class: "soft" }, `${label(Object.values(answer.classes).at(-1))} has no finer classes.`)];
-  const said = threshold === null ? "no probability is sure at this level" : `sure from ${percent(threshold)}`;
+  const said = least === null ? "no probability is sure at this level" : `sure from ${threshold(least)}`;
   return element(
     "section",
     { class: "level" },
@@ -54,18 +54,18 @@ const levelOf = (level, answer, model) => {
   );
 };
 
-const barOf = (name, probability, threshold, isChosen) => {
+const barOf = (name, probability, least, isChosen) => {
   const path = parts(name);
   const bar = element("span", { class: "fill" });
   bar.style.width = `${100 * probability}%`;
   const track = element("span", { class: "track" }, bar);
   track.setAttribute("aria-hidden", "true");
-  if (threshold !== null) {
+  if (least !== null) {
     const mark = element("span", { class: "mark" });
-    mark.style.left = `${100 * threshold}%`;
+    mark.style.left = `${100 * least}%`;
     track.append(mark);
   }
-  const classes = [isChosen && "chosen", threshold !== null && probability >= threshold && "sure"].filter(Boolean).join(" ");
+  const classes = [isChosen && "chosen", least !== null && probability >= least && "sure"].filter(Boolean).join(" ");
   const parent = path.length > 1 ? [element("span", { class: "soft" }, ` ${path.slice(0, -1).join(" › ")}`)] : [];
   return element(
     "li",
