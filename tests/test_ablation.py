@@ -102,6 +102,13 @@ def test_the_time_of_an_epoch_that_was_resumed_follows_from_its_speed() -> None:
     assert ablation.seconds(lines, 100) == pytest.approx(3 * (200 + 3))
 
 
+def test_the_time_of_an_epoch_is_that_of_its_own_batches() -> None:
+    """The run was resumed with twice the batch, so that its second epoch has half of the steps."""
+    times = {"images_per_second": 50.0, "train_seconds": 200.0, "validation_seconds": 3.0}
+    lines = [{"step": step, "timing": {**times, "batch_size": size}} for step, size in ((100, 100), (150, 200))]
+    assert ablation.seconds(lines, 200) == pytest.approx(2 * (200 + 3))
+
+
 def test_a_curve_joins_what_has_one_name_and_is_drawn(tmp_path: Path) -> None:
     runs = [run("recipe_at_1", seed, accuracy, None) for seed, accuracy in enumerate((0.9, 0.92))]
     runs += [run("best_at_2", 0, 0.95, 0.04, flops=4.0), run("best_at_0.5", 0, 0.91, 0.0, flops=1.0)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ from jax.sharding import Mesh
 
 from fashion_jax.devices.mesh import create_mesh, eval_batch_size, local_rows, put_batch
 from tests.conftest import PATIENT, ROOT
+from tests.loopback import free_port
 
 V5E, V5P = "TPU v5 lite", "TPU v5"
 
@@ -107,10 +107,7 @@ for order in ([0, 2, 1, 3], [2, 0, 1, 3], [3, 2, 1, 0]):
 
 
 def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {PATIENT}", "PORT": str(port)}
+    variables = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {PATIENT}", "PORT": str(free_port())}
     running = [
         subprocess.Popen(
             [sys.executable, "-c", _TWO_PROCESSES],

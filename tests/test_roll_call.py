@@ -10,13 +10,12 @@ import pytest
 from fashion_jax.devices.job import Job
 from fashion_jax.devices.roll_call import call_roll
 from fashion_jax.errors import RunError
+from tests.loopback import free_port
 
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 def called(*jobs, timeout=120.0, failures=None):

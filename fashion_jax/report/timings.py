@@ -16,18 +16,19 @@ def training_seconds(lines: Sequence[Mapping[str, Any]], batch_size: int) -> flo
 
     Args:
         lines: of metrics.jsonl.
-        batch_size: images of a step.
+        batch_size: images of a step, in epochs of earlier versions, whose lines do not tell it.
     """
-    steps = np.diff([0, *(line["step"] for line in lines)])
+    sizes = [line["timing"].get("batch_size", batch_size) for line in lines]
+    images = np.diff([0, *(line["step"] for line in lines)]) * sizes
     speeds = np.array([line["timing"].get("images_per_second", np.nan) for line in lines])
     if np.isnan(speeds).all():
         return None
     timed = speeds * [line["timing"].get("train_seconds", np.nan) for line in lines]
-    is_whole = timed > 0.99 * steps * batch_size
+    is_whole = timed > 0.99 * images
     per_image = 1 / speeds
     other = per_image[is_whole] if is_whole.any() else per_image
     per_image[~is_whole if is_whole.any() else np.isnan(per_image)] = np.nanmean(other)
-    return float(np.sum(steps * batch_size * per_image))
+    return float(np.sum(images * per_image))
 
 
 def validation_seconds(lines: Sequence[Mapping[str, Any]]) -> float:

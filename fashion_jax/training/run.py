@@ -102,6 +102,7 @@ class Stopwatch:
             "images_per_second": self.steps * batch_size / seconds,
             "data_wait_fraction": self.waited / seconds,
             "train_seconds": seconds,
+            "batch_size": batch_size,
         }
 
     def lap(self, batch_size: int) -> float:

@@ -18,7 +18,7 @@ from fashion_jax.devices import processes
 from fashion_jax.errors import EXIT_PREEMPTED
 from fashion_jax.workdir.paths import stacks_path
 
-_LEAST = 600.0  # seconds that are granted at least, if the config does not say: programs are compiled in this time
+_LEAST = 600.0  # seconds that are granted at least while programs are compiled, and later if the config does not say
 _STEPS = 20  # times the seconds of a step that are granted
 _LOOK = 1.0  # seconds from one look at the clock to the next
 _STOOD_STILL = 30.0  # seconds on the clock between two looks, from which on the process was suspended
@@ -38,7 +38,8 @@ class Watchdog:
         """Prepares to watch.
 
         Args:
-            minutes: without food after which the run ends; 0: as many as 20 steps take, at least 10.
+            minutes: without food after which the run ends, at least 10 until the seconds of a step are known; 0: as
+                many as 20 steps take, at least 10.
             step_seconds: returns the seconds of a dispatch of steps, NaN if they are not known yet.
             end: ends the run, given a sentence.
             clock: for tests.
@@ -54,10 +55,10 @@ class Watchdog:
     @property
     def limit(self) -> float:
         """Returns the seconds without food after which the run ends."""
-        if self._minutes:
-            return 60 * self._minutes
         measured = self._step_seconds()
-        return _LEAST if math.isnan(measured) else max(_LEAST, _STEPS * measured)
+        if math.isnan(measured):  # programs may still be compiled
+            return max(_LEAST, 60 * self._minutes)
+        return 60 * self._minutes if self._minutes else max(_LEAST, _STEPS * measured)
 
     def check(self) -> None:
         """Ends the run if the limit is exceeded."""
