@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import Dataset, check_paths
-from fashion_jax.data.fields import data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError, how_to_install
@@ -111,13 +110,11 @@ def prepare(
     """
     from fashion_jax.data.batches.pipeline import canvas_shape
     from fashion_jax.data.dataset import load_dataset
-    from fashion_jax.data.preparing import describe, plan_shards
-    from fashion_jax.data.records.prepared_index import is_complete, is_prepared
-    from fashion_jax.data.records.prepared_use import check_use
+    from fashion_jax.data.preparing import check_output, describe, plan_shards
+    from fashion_jax.data.records.prepared_index import is_complete
 
     options = options or _beam_options([])
-    if not is_prepared(folder):
-        check_use(data_fields(config), config.data.resize)
+    check_output(config, folder, shape, images_per_shard)
     dataset = load_dataset(config)
     say = Terminal().say
     for line in _findings(dataset, config.data.drop_leaks):

@@ -294,6 +294,65 @@ def test_further_rows_of_an_image_are_left_out(tmp_path):
     assert dataset.left_out == {"listed before": ["0 (line 42)"]}
 
 
+def test_a_further_row_of_an_image_fills_in_labels_that_the_first_lacks(tmp_path):
+    rows = changed({0: {"masterCategory": "", "subCategory": ""}, 1: {"subCategory": ""}, 2: {"subCategory": ""}})
+    more = [("0", "Apparel", ""), ("0", "Apparel", "Topwear"), ("1", "Footwear", "Shoes"), ("2", "Footwear", "")]
+    dataset = load(tmp_path, [*rows, *((*row, "validation") for row in more)])
+    train = dataset.splits["train"]
+    assert list(train.ids) == [str(i) for i in range(30)] and len(dataset.splits["validation"]) == 10
+    assert train.labels["main"].tolist()[:4] == [0, 0, 1, 0] and train.labels["sub"].tolist()[:4] == [1, -1, -1, 1]
+    assert len(dataset.left_out["listed before"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("splits", "group_column", "sentence"),
+    [
+        ("half", "", "No row is in the split 'train' by the column 'half', which has 'A', 'B'"),
+        ({"train": "a.txt", "validation": "b.txt"}, "", r"No id of data\.splits\.train, 'a\.txt', such as 'x'"),
+        ("fold", "product", r"1 of the groups of data\.group_column, 'product', stand in two splits"),
+        ({"train": 0.8, "validation": 0.2}, "one", r"The split 'validation' has no images: check data\.splits"),
+    ],
+)
+def test_splits_are_checked_before_any_image(tmp_path, monkeypatch, splits, group_column, sentence):
+    monkeypatch.setattr("fashion_jax.data.dataset.check_files", None)
+    for name, text in (("a", "x"), ("b", "1")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    rows = [(*row, "AB"[i % 2], f"p{i % 35}", "one") for i, row in enumerate(ROWS)]
+    rows[34:] = [(*row[:5], f"q{i}", row[6]) for i, row in enumerate(rows[34:])]
+    rows[30] = (*rows[30][:5], "p0", "one")
+    write_shop(tmp_path, rows, (*HEADER, "half", "product", "one"))
+    with pytest.raises(UserError, match=sentence):
+        load_dataset(shop_config(tmp_path, splits=splits, group_column=group_column))
+
+
+@pytest.mark.parametrize("splits", ["fold", {"train": 0.8, "validation": 0.2}])
+def test_a_split_that_is_not_there_is_told_before_any_image(tmp_path, monkeypatch, splits):
+    taxonomy = load(tmp_path).taxonomy
+    monkeypatch.setattr("fashion_jax.data.dataset.check_files", None)
+    with pytest.raises(UserError, match=r"no split 'tset'.*: use --split train, validation or all\."):
+        load_split(shop_config(tmp_path, splits=splits), taxonomy, "tset")
+
+
+def test_a_table_of_one_split_is_measured_on_that_split(tmp_path):
+    taxonomy = load(tmp_path).taxonomy
+    write_shop(tmp_path, [(*row[:3], "Testing") for row in ROWS], HEADER)
+    for fields in ({}, {"rare_classes": "merge"}, {"drop_leaks": True}):
+        assert len(load_split(shop_config(tmp_path, splits="fold", **fields), taxonomy, "test")) == 40
+    with pytest.raises(UserError, match=r"no split 'validation' in the column 'fold': use --split test or all\."):
+        load_split(shop_config(tmp_path, splits="fold"), taxonomy, "validation")
+
+
+def test_a_validation_that_is_a_copy_of_training_leaves_nothing_without_its_leaks(tmp_path):
+    write_shop(tmp_path, ROWS, HEADER)
+    for i in range(30):
+        copy = tmp_path / "images" / f"{30 + i % 10}.jpg"
+        (tmp_path / "images" / f"{i}.jpg").write_bytes(copy.read_bytes())
+    with pytest.raises(
+        UserError, match=r"'train' has no images left, as data\.drop_leaks .* that 'validation' has too"
+    ):
+        load_dataset(shop_config(tmp_path, splits="fold", drop_leaks=True))
+
+
 def test_a_users_taxonomy_fixes_the_classes(tmp_path):
     taxonomy = load(tmp_path).taxonomy
     path = tmp_path / "taxonomy.json"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fashion_jax.data.fingerprint import read_images
 from fashion_jax.evaluate import main
 from fashion_jax.report import evaluating, text_tables
 from fashion_jax.scoring import pairing
@@ -17,6 +19,7 @@ from fashion_jax.scoring.label_errors import COLUMNS
 from fashion_jax.scoring.tree_decoding import decode
 from fashion_jax.serving.exports.evaluated import EvaluatedExport
 from fashion_jax.training.train import train_and_evaluate
+from fashion_jax.workdir.environment import commit
 from tests.pages import read_page
 from tests.shop import products, write_image, write_shop
 from tests.trees import MAIN_ALONE, PLAIN, SHOP, random_log_probs
@@ -54,6 +57,7 @@ def test_the_json_has_everything(run, tmp_path):
     text = (tmp_path / "m.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
     (row,) = json.loads(text)
+    assert row["measured_at"] == commit()
     written = json.loads((run / "calibration.json").read_text())
     for level, scores in row["assessment"]["levels"].items():
         assert scores["ece"] == pytest.approx(written["levels"][level]["ece_before"], abs=1e-6)
@@ -93,9 +97,54 @@ def test_data_that_has_changed_since_training_is_told(run, tmp_path, capsys):
     cases = (([], True), (["--config.data.cache=none"], True), ([others], False), (["--split=all"], False))
     for flags, is_told in cases:
         assert main(["--workdir", str(tmp_path / "run"), *flags]) == 0
-        out = capsys.readouterr().out
-        assert ("the data has changed since" in out) == is_told
-        assert ("some of these images were trained on" in out) == (flags == ["--split=all"])
+        assert ("the data has changed since" in capsys.readouterr().out) == is_told
+
+
+def test_images_that_were_trained_on_are_counted(run, tmp_path, capsys):
+    def said(*flags: str) -> str:
+        assert main(["--workdir", str(tmp_path / "run"), *flags]) == 0
+        return capsys.readouterr().out
+
+    shutil.copytree(run, tmp_path / "run")
+    assert "trained on" not in said()
+    assert "160 of these 200 images were trained on, so that" in said("--split=all")
+    listed = "--label-errors", str(tmp_path / "e.csv")
+    found = re.search(r"(\d+) of these (\d+) images were", out := said("--config.data.folds=5", *listed))
+    assert found and 0 < int(found[1]) < int(found[2]) and f"Note: {found[0]} trained on" in out
+    other = write_same_names(run, tmp_path / "other")
+    assert "trained on" not in said("--split=all", *other)
+    (tmp_path / "run" / "images.parquet").unlink()
+    assert "some of these images were trained on, so that" in said("--split=all") and "trained on" not in said()
+    assert "trained on" not in said("--split=all", *other)
+
+
+def write_same_names(run: Path, folder: Path) -> list[str]:
+    """Writes images with ids of a run that are others; returns the overrides that name them."""
+    ids = read_images(run / "images.parquet", 2).ids[:6]
+    write_shop(folder, [(name, "Apparel", "Topwear") for name in ids])
+    return ["--config.data.source=csv", f"--config.data.path={folder}"]
+
+
+def test_an_export_is_told_by_the_name_of_the_split(tmp_path):
+    (tmp_path / "export.json").touch()
+    run = SimpleNamespace(trained=SimpleNamespace(workdir=tmp_path))
+    overrides = [("data.path", "photos")]
+    notes = [evaluating._trained_on(run, SimpleNamespace(split=x), overrides) for x in ("train", "all", "validation")]
+    assert notes[0] == notes[1] != notes[2] == ""
+    assert notes[0].startswith("if some of these images were trained on, these scores do not say")
+
+
+def test_what_is_wrong_with_any_run_is_told_before_one_predicts(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluating, "_predicted", None)
+    (tmp_path / "again").symlink_to(run)
+    arguments = ["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--label-errors", str(tmp_path / "e.csv")]
+    assert main(arguments) == 2
+    assert "images in common" in capsys.readouterr().err
+    second = shutil.copytree(run, tmp_path / "second")
+    (second / "calibration.json").write_text("{}")
+    monkeypatch.setattr("fashion_jax.data.dataset.load_split", None)
+    assert main(["--workdir", str(run), "--workdir", str(second)]) == 2
+    assert str(second / "calibration.json") in capsys.readouterr().err
 
 
 def test_runs_are_compared_with_the_first(run, tmp_path, capsys):
@@ -109,7 +158,7 @@ def test_runs_are_compared_with_the_first(run, tmp_path, capsys):
     assert f"against {run}" in capsys.readouterr().out
 
 
-def test_label_errors_are_written_as_a_table(run, tmp_path, capsys):
+def test_label_errors_are_written_as_a_table(run, tmp_path):
     path = tmp_path / "errors.csv"
     assert main(["--workdir", str(run), "--label-errors", str(path)]) == 0
     with path.open(newline="") as file:
@@ -119,9 +168,6 @@ def test_label_errors_are_written_as_a_table(run, tmp_path, capsys):
         ranks = [int(row["rank"]) for row in rows if row["level"] == level]
         assert ranks == list(range(1, 41))
     assert all(row["given"] != row["suggested"] for row in rows)
-    (tmp_path / "again").symlink_to(run)
-    assert main(["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--label-errors", str(path)]) == 2
-    assert "images in common" in capsys.readouterr().err
 
 
 @pytest.mark.long
@@ -253,6 +299,8 @@ def measured(ids, taxonomy=PLAIN):
 def test_runs_on_other_images_or_classes_are_told():
     first = measured(["a", "b", "c"])
     runs = [first, measured(["x"]), measured(["b"], SHOP), measured(["c", "x"])]
+    for level, labels in runs[3].split.labels.items():
+        labels[0] = first.split.labels[level][2]
     compared = [evaluating.compare_with(first, run) for run in runs]
     text = text_tables.difference_table(
         [

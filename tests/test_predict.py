@@ -167,6 +167,25 @@ def test_a_wanted_precision_holds_on_validation(finished_run, validation_files, 
     assert answered > 0 and len(rows) == len(ids)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--costs=costs.csv", "'Nothing' in the column true"),
+        ("--precision=0.9", "validation.parquet, which is missing"),
+    ],
+)
+def test_what_a_model_cannot_give_is_told_before_inputs_are_listed(
+    finished_run, tmp_path, monkeypatch, capsys, option, said
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fashion_jax.serving.predicting.Inputs", None)
+    shutil.copytree(finished_run, "run")
+    Path("run/predictions/validation.parquet").unlink()
+    Path("costs.csv").write_text("true,predicted,cost\nNothing,Nothing,1\n")
+    assert main(["--workdir=run", "--input=.", "--output=p.csv", option]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_run_without_calibration_says_so(finished_run, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)

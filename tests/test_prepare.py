@@ -106,7 +106,7 @@ def test_another_resize_than_it_was_prepared_with_is_refused(prepared, tiny_conf
 def test_a_run_that_was_begun_with_another_resize_goes_on_with_a_warning(prepared, tiny_config, tmp_path):
     config = on(tiny_config, prepared)
     config.data.resize = "letterbox"
-    (tmp_path / "config.json").touch()
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     check(config, tmp_path)
     (warning,) = said_by_training(config)
     assert warning.startswith("Warning: data.resize is 'letterbox', but")
@@ -318,7 +318,8 @@ def test_data_that_changes_before_its_shards_are_written_is_told(tmp_path, chang
         ({"data.canvas_size": 40}, "canvas_size: 0 there and 40 here"),
     ],
 )
-def test_another_config_is_refused(prepared, tiny_config, change, sentence):
+def test_another_config_is_refused_before_any_image_is_read(prepared, tiny_config, monkeypatch, change, sentence):
+    monkeypatch.setattr("fashion_jax.data.dataset.load_dataset", None)
     tiny_config.update_from_flattened_dict(change)
     with pytest.raises(UserError, match=f"begun with other data .*{sentence}"):
         prepare(tiny_config, prepared, SHAPE, images_per_shard=50)
@@ -331,7 +332,8 @@ def test_another_decoder_is_refused(prepared, tiny_config, monkeypatch):
         prepare(tiny_config, prepared, SHAPE, images_per_shard=50)
 
 
-def test_a_folder_with_other_files_is_refused(tiny_config, tmp_path):
+def test_a_folder_with_other_files_is_refused_before_any_image_is_read(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("fashion_jax.data.dataset.load_dataset", None)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UserError, match="holds other files"):
         prepare(tiny_config, tmp_path, SHAPE)

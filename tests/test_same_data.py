@@ -7,8 +7,15 @@ import os
 import numpy as np
 import pytest
 
-from fashion_jax.data.dataset import load_dataset
-from fashion_jax.data.fingerprint import ImageList, changed_contents, changed_labels, read_images, write_images
+from fashion_jax.data.dataset import Split, load_dataset
+from fashion_jax.data.fingerprint import (
+    ImageList,
+    changed_contents,
+    changed_labels,
+    count_common,
+    read_images,
+    write_images,
+)
 from fashion_jax.data.records.record_files import file_digests
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
@@ -59,6 +66,13 @@ def test_a_list_of_images_is_written_where_the_path_is_no_text(tmp_path):
     read = read_images(folder / IMAGES, 2)
     assert list(read.ids) == ["a", "b"] and (read.labels == images.labels).all()
     assert (read.contents == images.contents).all()
+
+
+def test_images_of_the_same_id_and_file_are_counted():
+    listed = ImageList(Strings("abc"), np.zeros((3, 1), np.int32), np.array([5, 6, 7], np.uint64))
+    for digests, count in ((np.array([6, 5, 9, 7], np.uint64), 2), (np.array([5, 6, 5, 6], np.uint64), 0), (None, 3)):
+        split = Split(Strings("bacd"), [], {}, digests)
+        assert count_common(listed, split) == count
 
 
 def test_the_same_data_is_no_change(begun, tmp_path):

@@ -228,6 +228,17 @@ def test_folds_keep_groups_whole_and_are_a_function_of_the_seed():
     assert assign(table, **options)[0] == parts != assign(table, seed=1, **options)[0]
 
 
+@pytest.mark.parametrize("fold", [0, 9])
+def test_more_folds_than_groups_are_refused_in_every_fold(fold):
+    paths = [("a", f"b{i % 2}") for i in range(60)]
+    table = make_table([*paths, ("c", "d")], product=[f"p{i % 6}" for i in range(60)] + ["alone"])
+    with pytest.raises(UserError, match=r"data\.folds is 10, but only 6 groups of 'product' can be divided"):
+        assign(table, folds=10, fold=fold, group_column="product")
+    with pytest.raises(UserError, match=r"data\.folds is 10, but only 8 images can be divided"):
+        assign(make_table(paths[:8]), folds=10, fold=fold)
+    assert len(assign(make_table(paths[:10]), folds=10, fold=fold)[0]["validation"]) == 1
+
+
 def test_folds_of_data_that_is_divided_already():
     table = make_table([("a", "b")] * 4, **{FOLDERS: ["train", "train", "validation", "train"]})
     with pytest.raises(UserError, match=r"data.folds is 3, .* \(train, validation\): set it to 0"):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from fashion_jax.config.fields import split_column
+from fashion_jax.config.fields import DEFAULT_SPLITS, are_fractions, split_column
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.data.decoding.file_check import check_files
 from fashion_jax.data.fields import DataFields, data_fields
@@ -28,26 +28,22 @@ from fashion_jax.data.label_checks import (
     name_conflicts,
     unknown_labels,
 )
-from fashion_jax.data.leaks import find_leaks, leaks_by_ids, without_leaks
+from fashion_jax.data.leaks import Leaks, find_leaks, leaks_by_ids, without_leaks
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.archive import check_archive, extracted
-from fashion_jax.data.sources.folder import read_folder, table_advice
+from fashion_jax.data.sources.folder import read_folder, split_folders, table_advice
 from fashion_jax.data.sources.image_advice import image_advice
 from fashion_jax.data.sources.table import LabelPaths, Labels, LeftOut, Table, check_folder, read_table, table_file
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
 from fashion_jax.data.sources.tfds import read_records
-from fashion_jax.data.splits import Assigned, assign_splits
+from fashion_jax.data.splits import ALL, Assigned, assign_splits, check_splits, no_split
 from fashion_jax.data.stored_names import stored_path
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
-
-# As the name of a split, `all` means every row of the table or image of the folder. If the source has splits of its own
-# (TFDS, folders of splits), it means the images of those in data.splits.
-ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Split:
         ids: the user's names of the images.
         files: absolute paths.
         labels: level -> int32 [images], UNKNOWN (-1) if not known.
-        content_digests: uint64 [images], of the files' contents; None unless made by load_dataset.
+        content_digests: uint64 [images], of the files' contents; None unless made by load_dataset or load_split.
         left_out: reason -> names of the images of the data that cannot be used or are in no split, and of those of this
             split whose class the run has left out as rare; only of load_split.
     """
@@ -176,6 +172,7 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     leaks = find_leaks(table.files, digests, assigned)
     if data.drop_leaks:
         assigned, leaked = without_leaks(assigned, leaks)
+        _check_left(assigned, leaks)
         left_out |= {"in another split too": list(table.ids.select(leaked))} if len(leaked) else {}
     before = table.paths
     if data.rare_classes == "merge":
@@ -188,13 +185,33 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     images = np.concatenate(list(assigned.values()))
     merged = merged_counts(before, table.paths, images, taxonomy)
     warnings = [*warnings, *label_warnings(list(data.levels), _distinct(table.paths.select(images)))]
-    content_digests = table.files.content_digests() if isinstance(table.files, RecordNames) else digests
+    content_digests = _contents(table, digests)
     splits = {
         name: _split(table.select(images), taxonomy, content_digests[images]) for name, images in assigned.items()
     }
     _check_trained(data, taxonomy, table.paths, splits["train"])
     warnings += unknown_labels(table, assigned, taxonomy)
     return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
+
+
+def check_fractions(data: DataFields) -> None:
+    """Checks that a new run asks for no fractions of a folder that is divided into splits; extracts a zip first.
+
+    Fractions that are the default are not asked for.
+
+    Raises:
+        UserError: the folders of the splits would be taken whole.
+    """
+    if data.source != "folder" or not are_fractions(data.splits) or data.splits == DEFAULT_SPLITS:
+        return
+    folder = _folder(data)
+    check_folder(folder)
+    if found := {split: name for name, split in split_folders(data.splits, folder).items()}:
+        raise UserError(
+            f"data.splits is {data.splits!r}, but {data.path!r} is divided into the folders "
+            f"{', '.join(found.values())}, which are taken whole: set it to {found!r}, or data.path to a folder "
+            "without such folders."
+        )
 
 
 def check_tells_apart(dataset: Dataset, data: DataFields) -> None:
@@ -240,7 +257,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     table, left_out, digests, assigned, _ = _find(data, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if data.rare_classes == "merge" else table
     if name == ALL:
-        return dataclasses.replace(_split(merged, taxonomy), left_out=left_out)
+        return dataclasses.replace(_split(merged, taxonomy, _contents(merged, digests)), left_out=left_out)
     if data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
     before = assigned.get(name, ())
@@ -248,8 +265,9 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     if len(rare := np.setdiff1d(before, assigned.get(name, ()))):
         left_out = left_out | {_rare_words(data): list(table.ids.select(rare))}
     if name not in assigned or not len(assigned[name]):
-        raise UserError(f"There is no split {name!r} with images: use --split {', '.join(assigned)} or {ALL}.")
-    return dataclasses.replace(_split(merged.select(assigned[name]), taxonomy), left_out=left_out)
+        raise no_split(name, [other for other, images in assigned.items() if len(images)], " with images")
+    merged, digests = merged.select(assigned[name]), digests[assigned[name]]
+    return dataclasses.replace(_split(merged, taxonomy, _contents(merged, digests)), left_out=left_out)
 
 
 class _Found(NamedTuple):
@@ -273,13 +291,17 @@ class _Found(NamedTuple):
 def _find(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_divided: bool = False) -> _Found:
     """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
     if also == ALL and data.source == "csv":  # its table need not have the columns of groups and splits
-        data = dataclasses.replace(data, group_column="", splits={"train": 0.8, "validation": 0.2})
+        data = dataclasses.replace(data, group_column="", splits=DEFAULT_SPLITS)
     listed, left_out, folder = _listed(data, taxonomy)
     if data.source == "csv":
         _check_exist(_split_files(data.splits, folder))  # of a zip they are known only now
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
+    if also != ALL:
+        there = check_splits(data, table, folder, also)  # first, since the check of the images may take hours
+        if also and also not in there:
+            raise no_split(also, there, " with images")
     good, bad, digests = _check_images(data, table, folder, is_divided)
     assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
@@ -318,6 +340,11 @@ def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut
     return *read_table(data, folder), folder
 
 
+def _contents(table: Table, digests: np.ndarray) -> np.ndarray:
+    """Returns digests of the files that images were made of, uint64 [images]; of records, others than `digests`."""
+    return table.files.content_digests() if isinstance(table.files, RecordNames) else digests
+
+
 def _joined(*accounts: LeftOut) -> LeftOut:
     """Merges several tables of reason -> ids."""
     reasons = dict.fromkeys(reason for account in accounts for reason in account)
@@ -348,6 +375,16 @@ def _split_files(splits: str | Mapping[str, Any], folder: Path) -> dict[str, Pat
         return {}
     named = {split: folder / os.path.expanduser(x) for split, x in splits.items() if isinstance(x, str)}
     return {f"data.splits.{split}": stored_path(path) for split, path in named.items()}
+
+
+def _check_left(assigned: Assigned, leaks: Leaks) -> None:
+    """Raises a UserError if training has no images but those that data.drop_leaks has left out."""
+    if not len(assigned["train"]):
+        others = " or ".join(repr(other) for first, other in leaks if first == "train")
+        raise UserError(
+            f"The split 'train' has no images left, as data.drop_leaks leaves out those that {others} has too: take "
+            "copies out of there, or set data.drop_leaks to False."
+        )
 
 
 def _check_sizes(assigned: Assigned, batch_size: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fashion_jax.config.fields import DEFAULT_SPLITS, are_fractions
+
 
 @dataclasses.dataclass(frozen=True)
 class CatalogueFields:
@@ -59,7 +61,5 @@ def data_fields(config: ConfigDict) -> DataFields:
     )
     if fields.source != "catalogue":
         return fields
-    splits = fields.splits
-    if isinstance(splits, str) or not all(isinstance(value, float) for value in splits.values()):
-        splits = {"train": 0.8, "validation": 0.2}
+    splits = fields.splits if are_fractions(fields.splits) else DEFAULT_SPLITS
     return dataclasses.replace(fields, csv="", image="images/{id}.jpg", group_column="", splits=splits)

@@ -83,6 +83,18 @@ def read_images(path: Path, num_levels: int) -> ImageList | None:
     return None
 
 
+def count_common(images: ImageList, split: Any) -> int:
+    """Counts the images of a dataset.Split that a list has too, with the same id and the same file.
+
+    The file is not compared if the split has no content digests.
+    """
+    columns = [Strings.join([images.ids, split.ids]).codes()]
+    if split.content_digests is not None:
+        columns.append(np.concatenate([images.contents, split.content_digests]))
+    listed, found = np.split(_dense(columns), [len(images.ids)])
+    return int(np.isin(found, listed).sum())
+
+
 def _written(path: Path) -> str:
     """Returns the digest of the list in a file; "" if there is none."""
     with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException), path.open("rb") as file:

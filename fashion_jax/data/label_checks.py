@@ -142,7 +142,7 @@ def _conflicts(table: Table, groups: np.ndarray) -> list[tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     for i in np.flatnonzero(codes != codes[first[group_of]]).tolist():
         one = int(first[group_of[i]])
-        if one not in found and _contradict(distinct[codes[one]], distinct[codes[i]]):
+        if one not in found and contradict(distinct[codes[one]], distinct[codes[i]]):
             found[one] = (one, i)
     return list(found.values())
 
@@ -156,7 +156,7 @@ def _two_labels(table: Table, found: Sequence[tuple[int, int]], kind: str, names
     return [f"{have} two labels, such as {names[found[0][0]]!r}: {labels}"]
 
 
-def _contradict(one: Labels, other: Labels) -> bool:
+def contradict(one: Labels, other: Labels) -> bool:
     """Whether two labels differ at a level where both are known."""
     return any(a and b and a != b for a, b in zip(one, other, strict=True))
 

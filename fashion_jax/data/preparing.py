@@ -20,6 +20,7 @@ from fashion_jax.data.batches.image_stores import Images
 from fashion_jax.data.batches.pipeline import canvas_shape, stream_images
 from fashion_jax.data.dataset import Dataset, Split, load_dataset
 from fashion_jax.data.decoding.decode import DECODER
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.records.prepared_index import (
     CONFIG,
     CONTENTS,
@@ -31,9 +32,11 @@ from fashion_jax.data.records.prepared_index import (
     PLAN,
     TAXONOMY,
     index_file,
+    is_prepared,
     read_json,
     source_fields,
 )
+from fashion_jax.data.records.prepared_use import check_use
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import Taxonomy
@@ -87,6 +90,21 @@ class Shard:
         return self.index.is_file()
 
 
+def check_output(config: ConfigDict, folder: Path, shape: tuple[int, int], images_per_shard: int) -> None:
+    """Checks what `plan_shards` would refuse whatever the images are, before any is read; takes its arguments.
+
+    Raises:
+        UserError: the folder holds something else, cannot be written, or was begun with another config; or the source
+            is a prepared set that cannot give what the config asks for.
+    """
+    if not is_prepared(folder):
+        check_use(data_fields(config), config.data.resize)
+    _check_features(config.data.levels)
+    if folder.exists():
+        with folder_of_flag("--output", folder):
+            _check_begun(folder, _plan(source_fields(config), canvas_shape(config, shape), images_per_shard))
+
+
 def plan_shards(
     config: ConfigDict, dataset: Dataset, folder: Path, shape: tuple[int, int], images_per_shard: int
 ) -> list[Shard]:
@@ -105,16 +123,9 @@ def plan_shards(
     _check_features(config.data.levels)
     _check_names(dataset.taxonomy)
     _dataset.cache_clear()  # what an earlier call in this process has read may have changed
-    canvas = canvas_shape(config, shape)
-    each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
-    plan = {
-        "source": source_fields(config),
-        "decoder": DECODER,
-        "canvas": list(canvas),
-        "images_per_shard": each,
-        "images": _images(dataset),
-    }
-    _open_folder(folder, plan)
+    plan = _plan(source_fields(config), canvas_shape(config, shape), images_per_shard)
+    each = plan["images_per_shard"]
+    _open_folder(folder, plan | {"images": _images(dataset)})
     shards = []
     for name, split in dataset.splits.items():
         starts = range(0, len(split), each)
@@ -123,6 +134,12 @@ def plan_shards(
             place = (name, number, len(starts), start, stop)
             shards.append(Shard(config_to_json(config), str(folder), *place, (shape[0], shape[1])))
     return shards
+
+
+def _plan(source: dict[str, Any], canvas: tuple[int, int], images_per_shard: int) -> dict[str, Any]:
+    """Returns what the file PLAN says of a prepared directory, without its images."""
+    each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
+    return {"source": source, "decoder": DECODER, "canvas": list(canvas), "images_per_shard": each}
 
 
 def _check_features(levels: Iterable[str]) -> None:
@@ -179,14 +196,21 @@ def _digest(split: Split) -> str:
 
 def _open_folder(folder: Path, plan: dict[str, Any]) -> None:
     with folder_of_flag("--output", folder):
+        _check_begun(folder, plan)
         if not (folder / PLAN).exists():
-            if next(folder.iterdir(), None):
-                raise UserError(f"--output is {str(folder)!r}, which holds other files: name a new directory.")
             write_bytes(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False).encode())
         try:
             (folder / INDEX).mkdir(exist_ok=True)
         except OSError as error:
             raise unwritable(folder / INDEX, error) from error
+
+
+def _check_begun(folder: Path, plan: dict[str, Any]) -> None:
+    """Raises a UserError if a folder that is there is not empty and was not begun by this plan, or a part of it."""
+    if not (folder / PLAN).exists():
+        if next(folder.iterdir(), None):
+            raise UserError(f"--output is {str(folder)!r}, which holds other files: name a new directory.")
+        return
     before = read_json(folder / PLAN)
     for name, value in json.loads(json.dumps(plan)).items():
         what = f"{name} is {_difference(before.get(name), value)}" if before.get(name) != value else ""

@@ -20,6 +20,12 @@ from fashion_jax.letters import all_composed, composed
 
 Assigned = dict[str, np.ndarray]  # split -> int64 [n], its images' places in the table, in the table's order
 
+# As the name of a split, `all` means every row of the table or image of the folder. If the source has splits of its own
+# (TFDS, folders of splits), it means the images of those in data.splits.
+ALL = "all"
+
+_MAX_NAMES = 5  # of splits that a message lists
+
 
 def assign_splits(
     data: DataFields, table: Table, folder: Path, good: np.ndarray, also: str = ""
@@ -34,16 +40,34 @@ def assign_splits(
         table: all images.
         folder: the folder that files of ids are relative to.
         good: bool [images], which images can be used; the others are in no split.
-        also: a split besides train and validation, if splits are the values of a column.
+        also: the only split that is wanted, if not all are; a column of splits may have any, not only the usual ones.
 
     Raises:
-        UserError: a file of ids is missing, an id or a group is in two splits, or a split has no images.
+        UserError: a file of ids is missing, an id or a group is in two splits, or a split has no images. Only the one
+            that `also` names needs some.
     """
+    names, of, unassigned = _divided(data, table, folder, good, also)
+    for i, split in enumerate(names):
+        if also in ("", split) and not good[of == i].any():
+            raise UserError(f"The split {split!r} has no image that can be used: check data.path and data.image.")
+    return {name: np.flatnonzero((of == i) & good) for i, name in enumerate(names)}, unassigned
+
+
+def check_splits(data: DataFields, table: Table, folder: Path, also: str = "") -> list[str]:
+    """Raises what `assign_splits` would whichever images can be used; returns the names of the splits with images."""
+    names, of, _ = _divided(data, table, folder, np.zeros(len(table), bool), also)
+    return [name for i, name in enumerate(names) if (of == i).any()]
+
+
+def _divided(
+    data: DataFields, table: Table, folder: Path, good: np.ndarray, also: str
+) -> tuple[list[str], np.ndarray, LeftOut]:
+    """Divides the images as the fields of the config say; returns what _from_column returns."""
     splits, group_column = data.splits, data.group_column
     if FOLDERS in table.columns:  # in a prepared dataset groups are whole already
         group_column = ""
     if data.folds:
-        names, of, unassigned = _from_folds(data, table, good)
+        names, of, unassigned = _from_folds(data, table, good, also)
     elif FOLDERS in table.columns:
         names, of, unassigned = _from_column(table, FOLDERS, {name: name for name in set(table.columns[FOLDERS])}, good)
     elif isinstance(splits, str) or split_column(splits):
@@ -54,13 +78,11 @@ def assign_splits(
         names, of, unassigned = _from_fractions(table, splits, group_column, data.seed, good)
     if group_column:
         _check_groups(table, group_column, names, of)
-    for i, split in enumerate(names):
-        if not (of == i).any():
-            groups = f" and data.group_column, {group_column!r}" if group_column else ""
-            raise UserError(f"The split {split!r} has no images: check data.splits, {splits!r}{groups}.")
-        if not good[of == i].any():
-            raise UserError(f"The split {split!r} has no image that can be used: check data.path and data.image.")
-    return {name: np.flatnonzero((of == i) & good) for i, name in enumerate(names)}, unassigned
+    if empty := [split for i, split in enumerate(names) if also in ("", split) and not (of == i).any()]:
+        groups = f" and data.group_column, {group_column!r}" if group_column else ""
+        fields = f"data.folds, {data.folds}" if data.folds else f"data.splits, {splits!r}"
+        raise UserError(f"The split {empty[0]!r} has no images: check {fields}{groups}.")
+    return names, of, unassigned
 
 
 def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray) -> np.ndarray:
@@ -96,7 +118,7 @@ def _splits_of_values(table: Table, splits: str | Mapping[str, Any], also: str) 
     and lower case are the same.
 
     Raises:
-        UserError: training or validation has no value, or several that could be meant.
+        UserError: `also` has no value, or without it training or validation; or one has several that could be meant.
     """
     column = split_column(splits)
     _, values = _distinct(table.columns[column])
@@ -115,9 +137,19 @@ def _splits_of_values(table: Table, splits: str | Mapping[str, Any], also: str) 
             )
         folded[name] = split
     found = {value: folded[value.casefold()] for value in values if value.casefold() in folded}
-    if missing := [split for split in ("train", "validation") if split not in found.values()]:
+    if also and also not in found.values():
+        there = dict.fromkeys(found.get(value, value) for value in sorted(filter(None, values)))
+        raise no_split(also, [*there], f" in the column {column!r}")
+    if missing := [split for split in ("train", "validation") if not also and split not in found.values()]:
         raise _no_value(missing, {COLUMN: column, **chosen}, found, values)
     return found
+
+
+def no_split(name: str, there: Sequence[str], place: str = "") -> UserError:
+    """Returns the error for a split without images that --split names, with those that it may name."""
+    more = f" or one of {len(there) - _MAX_NAMES:,} more" if len(there) > _MAX_NAMES else ""
+    choice = f"{', '.join(there[:_MAX_NAMES])}{more} or {ALL}" if there else ALL
+    return UserError(f"There is no split {name!r}{place}: use --split {choice}.")
 
 
 def _no_value(
@@ -208,11 +240,12 @@ def _from_fractions(
     return names, of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
 
 
-def _from_folds(data: DataFields, table: Table, good: np.ndarray) -> tuple[list[str], np.ndarray, LeftOut]:
+def _from_folds(data: DataFields, table: Table, good: np.ndarray, also: str) -> tuple[list[str], np.ndarray, LeftOut]:
     """Takes part data.fold of data.folds as validation and the others as training; returns what _from_column returns.
 
     The groups of each class are shuffled and dealt to the folds in turn, continuing from class to class. A class with a
-    single group is in training in every fold, so that all folds have the same classes.
+    single group is in training in every fold, so that all folds have the same classes. There may be fewer groups than
+    folds only if just one split is wanted, `also`.
     """
     if FOLDERS in table.columns:
         raise UserError(
@@ -225,6 +258,12 @@ def _from_folds(data: DataFields, table: Table, good: np.ndarray) -> tuple[list[
         if len(groups) > 1:
             fold_of_group[groups] = np.arange(turn, turn + len(groups)) % data.folds
             turn += len(groups)
+    if not also and turn < data.folds:
+        what = f"groups of {data.group_column!r}" if data.group_column else "images"
+        raise UserError(
+            f"data.folds is {data.folds}, but only {turn} {what} can be divided, as the only one of a class stays in "
+            "training: lower it."
+        )
     of = (fold_of_group == data.fold).astype(int)[group_of]
     return ["train", "validation"], _with_every_class(of, 0, table, good, group_of), {}
 

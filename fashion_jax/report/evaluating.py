@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,9 @@ from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
 from fashion_jax.serving.exports.folder import is_export, read_export
 from fashion_jax.serving.sharing import ProcessIndex, check_same, of_all, share_of_images, share_size, shared
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 from fashion_jax.terminal import doing, silent
-from fashion_jax.workdir.files import check_has_checkpoint
+from fashion_jax.workdir.files import check_has_checkpoint, read_taxonomy
 from fashion_jax.workdir.paths import config_path
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from fashion_jax.workdir.trained import Trained
 
 _OF_READING = ("data.cache", "data.cache_dir", "data.max_bad_fraction")  # how images are read, not which
-_TRAINED_ON = "some of these images were trained on, so that these scores do not say how new images are classified."
 
 
 def evaluate(flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
@@ -63,26 +63,49 @@ def evaluate(flags: argparse.Namespace, overrides: Overrides, arguments: list[st
         UserError: a run, a split or an override is wrong, or the data is missing.
         RunError: none of a run's checkpoints can be used.
     """
-    with shared(flags, lambda: _configs(flags, overrides)) as (place, configs):
+    with shared(flags, lambda: _models(flags, overrides)) as (place, models):
         if place.count > 1:
             _check_same_command(flags, overrides)
         with silent(not place.leads), folder_of_flag("--report", flags.report if place.leads else None):
-            runs = [_predicted(workdir, config, flags, overrides, place) for workdir, config in configs.items()]
+            given = zip(models, _splits(models, flags, place), strict=True)
+            runs = [_predicted(model, split, flags, overrides, place) for model, split in given]
             if place.leads:
                 _measure(runs, flags, overrides, arguments)
 
 
-def _configs(flags: argparse.Namespace, overrides: Overrides) -> dict[Path, ConfigDict]:
-    """Returns the configs of the runs, and checks what is quickly checked.
+class _Model(NamedTuple):
+    """A run or an export, before its images are read.
+
+    Attributes:
+        workdir: its folder.
+        config: with the overrides.
+        taxonomy: its classes.
+        calibration: from calibration.json, if there is one.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    taxonomy: Taxonomy
+    calibration: RunCalibration | None
+
+
+def _models(flags: argparse.Namespace, overrides: Overrides) -> list[_Model]:
+    """Reads what describes the runs, and checks what is quickly checked.
 
     Raises:
         UserError: a run, a split or a path is wrong.
     """
+    from fashion_jax.workdir.calibration_file import read_calibration
+
     configs = {workdir: _config(workdir, flags, overrides) for workdir in flags.workdir}
-    for config in configs.values():
+    models = []
+    for workdir, config in configs.items():
         _check_split(flags.split, config.data.splits)
         check_paths(config, flags.split)
-    return configs
+        taxonomy = read_taxonomy(workdir)
+        calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
+        models.append(_Model(workdir, config, taxonomy, calibration))
+    return models
 
 
 def _check_same_command(flags: argparse.Namespace, overrides: Overrides) -> None:
@@ -121,27 +144,29 @@ def _check_split(name: str, splits: str | dict[str, Any]) -> None:
 
 def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
     """Measures the runs, prints the results, and writes the files that the flags name."""
-    from fashion_jax.report.label_ranking import check_joinable, write_ranking
+    from fashion_jax.report.label_ranking import write_ranking
     from fashion_jax.report.text_tables import result_tables
     from fashion_jax.scoring.seeds import over_seeds
+    from fashion_jax.workdir.environment import commit
 
-    if flags.label_errors:
-        check_joinable(runs)
     with doing("Computing scores and intervals"):
-        found = [_evaluation(runs[0], run, flags, overrides) for run in runs]
+        trained_on = [_trained_on(run, flags, overrides) for run in runs]
+        notes = zip(runs, trained_on, strict=True)
+        found = [_evaluation(runs[0], run, flags, overrides, note) for run, note in notes]
     measured = zip(runs, found, strict=True)
     for group in over_seeds((flatten(run.config), run.split.ids, x.assessment) for run, x in measured):
         first = group.runs[0]
         found[first] = dataclasses.replace(found[first], over_seeds=group)
     print(result_tables(found))
     if flags.json:
-        write_json(flags.json, _without_nan([evaluation.to_json() for evaluation in found]))
+        origin = {"measured_at": commit()}
+        write_json(flags.json, _without_nan([origin | evaluation.to_json() for evaluation in found]))
     if flags.label_errors:
         with output(flags.label_errors) as file:
             said = write_ranking(file, runs)
         print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
-        if _is_trained_on(flags, overrides):
-            print(f"Note: {_TRAINED_ON} A model has learnt their wrong labels: take a split that it was kept from.")
+        if note := next(filter(None, trained_on), ""):
+            print(f"Note: {note} A model has learnt their wrong labels: take a split that it was kept from.")
     if flags.report:
         _write_report(runs, found, flags, arguments)
 
@@ -200,30 +225,47 @@ class _Run:
         return calibrated_levels(self.log_probs, self.temperatures)
 
 
-def _predicted(
-    workdir: Path, config: ConfigDict, flags: argparse.Namespace, overrides: Overrides, place: ProcessIndex
-) -> _Run:
-    from fashion_jax.config.loading import image_shape
-    from fashion_jax.data.batches.pipeline import open_images
+def _splits(models: Sequence[_Model], flags: argparse.Namespace, place: ProcessIndex) -> list[Split]:
+    """Loads the images of all runs, before any run predicts."""
+    from fashion_jax.report.label_ranking import check_joinable
+
+    splits = [_split(model, flags.split, place) for model in models]
+    if flags.label_errors:
+        check_joinable(models, splits)
+    return splits
+
+
+def _split(model: _Model, name: str, place: ProcessIndex) -> Split:
+    """Loads the images, which must be the same in all processes.
+
+    Raises:
+        UserError: the data is wrong, or has no such split, or no label that the model knows.
+    """
     from fashion_jax.data.dataset import load_split
     from fashion_jax.data.fingerprint import split_digests
-    from fashion_jax.data.tensorflow_cpu import import_tensorflow
-    from fashion_jax.taxonomy import UNKNOWN
-    from fashion_jax.workdir.calibration_file import read_calibration
-    from fashion_jax.workdir.files import read_taxonomy
 
-    taxonomy = read_taxonomy(workdir)
-    calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
-    split = load_split(config, taxonomy, flags.split)
+    taxonomy = model.taxonomy
+    split = load_split(model.config, taxonomy, name)
     if all((labels == UNKNOWN).all() for labels in split.labels.values()):
         known = ", ".join(taxonomy.classes[taxonomy.levels[0]][:3])
         raise UserError(
-            f"No image of the split {flags.split!r} has a label that {workdir} knows, such as {known}: check "
+            f"No image of the split {name!r} has a label that {model.workdir} knows, such as {known}: check "
             "data.levels and the names of the classes."
         )
     if place.count > 1:
         check_same({"number of images": len(split)} | split_digests(split.ids, split.labels, None))
-    trained, compiled = _loaded(workdir, flags, overrides, place)
+    return split
+
+
+def _predicted(
+    model: _Model, split: Split, flags: argparse.Namespace, overrides: Overrides, place: ProcessIndex
+) -> _Run:
+    from fashion_jax.config.loading import image_shape
+    from fashion_jax.data.batches.pipeline import open_images
+    from fashion_jax.data.tensorflow_cpu import import_tensorflow
+
+    config = model.config
+    trained, compiled = _loaded(model.workdir, flags, overrides, place)
     import_tensorflow()  # now, since the seconds that it takes are no part of the speed
     began = time.monotonic()
     mine = split.part(share_of_images(len(split), trained.batch_size(), place))
@@ -232,7 +274,7 @@ def _predicted(
     if place.count > 1:
         most = share_size(len(split), trained.batch_size(), place)
         log_probs = {level: of_all(rows, most)[: len(split)] for level, rows in log_probs.items()}
-    return _Run(trained, config, split, log_probs, calibration, time.monotonic() - began)
+    return _Run(trained, config, split, log_probs, model.calibration, time.monotonic() - began)
 
 
 def _loaded(
@@ -290,12 +332,11 @@ def _variability(run: _Run) -> dict[str, dict[str, float]]:
     return {x: variability(lines, x, small_epochs=small, is_comparable=x in comparable) for x in levels}
 
 
-def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides) -> Evaluation:
-    """Returns the results of a run, compared with the first."""
+def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Overrides, trained_on: str) -> Evaluation:
+    """Returns the results of a run, compared with the first; `trained_on` is as _trained_on returns it."""
     from fashion_jax.config.combinations import loss_weights
     from fashion_jax.scoring.evaluation import Evaluation
     from fashion_jax.scoring.metrics import split_metrics
-    from fashion_jax.taxonomy import UNKNOWN
 
     trained, split = run.trained, run.split
     assessment, note = _assessment(run, flags, overrides)
@@ -313,7 +354,7 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         flops_per_image=trained.flops_per_image(),
         images_per_second=run.images_per_second,
         left_out=split.left_out,
-        note=note,
+        note=f"{note} {trained_on}".strip(),
         comparison=compare_with(first, run),
     )
 
@@ -343,12 +384,26 @@ def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> t
         thresholds=flags.shots,
         cross_fit=cross_fit,
     )
-    words = note(calibration, trained.step, otherwise, on_own, should_be_own)
-    return assessment, f"{words} {_TRAINED_ON}".strip() if _is_trained_on(flags, overrides) else words
+    return assessment, note(calibration, trained.step, otherwise, on_own, should_be_own)
 
 
-def _is_trained_on(flags: argparse.Namespace, overrides: Overrides) -> bool:
-    return flags.split in ("train", ALL) and not _names_other_images(overrides)
+def _trained_on(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> str:
+    """Returns a sentence if a model was or may have been trained on some of the images; "" if not, as far as is known.
+
+    A run has a list of them, unless an early version began it. An export has none, and its data are always named anew.
+    """
+    from fashion_jax.report.trained_on import count_trained_on
+
+    effect = "these scores do not say how new images are classified."
+    is_of_training = flags.split in ("train", ALL)
+    if is_export(run.trained.workdir):
+        return f"if some of these images were trained on, {effect}" if is_of_training else ""
+    count = count_trained_on(run.trained.workdir, run.split)
+    if count is None:
+        some = "some of these images were" if is_of_training and not _names_other_images(overrides) else ""
+    else:
+        some = f"{count:,} of these {len(run.split):,} images {'was' if count == 1 else 'were'}" if count else ""
+    return some and f"{some} trained on, so that {effect}"
 
 
 def _names_other_images(overrides: Overrides) -> bool:

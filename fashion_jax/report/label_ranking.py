@@ -39,16 +39,16 @@ class RankedRun(Protocol):
     def calibrated(self) -> Mapping[str, np.ndarray]: ...
 
 
-def check_joinable(runs: Sequence[RankedRun]) -> None:
-    """Raises UserError if the runs have different classes, or images in common."""
-    first = runs[0].trained
-    for run in runs:
-        if run.trained.taxonomy != first.taxonomy:
+def check_joinable(models: Sequence[Model], splits: Sequence[Split]) -> None:
+    """Raises UserError if the models have different classes, or their splits images in common."""
+    first = models[0]
+    for model in models:
+        if model.taxonomy != first.taxonomy:
             raise UserError(
-                f"{run.trained.workdir} has other classes than {first.workdir}, so that --label-errors cannot join "
+                f"{model.workdir} has other classes than {first.workdir}, so that --label-errors cannot join "
                 "them: train them with the same data.taxonomy."
             )
-    if len({image for run in runs for image in run.split.ids}) < sum(len(set(run.split.ids)) for run in runs):
+    if len({image for split in splits for image in split.ids}) < sum(len(set(split.ids)) for split in splits):
         raise UserError(
             "--label-errors joins runs that were each kept from other images, but these have images in common: "
             "give one run, or those of every data.fold."

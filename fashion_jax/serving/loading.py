@@ -17,7 +17,7 @@ from fashion_jax.command_line.formats import printable
 from fashion_jax.config.loading import named_cache_dir, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
-from fashion_jax.serving.exports.folder import is_export
+from fashion_jax.serving.exports.folder import is_export, read_export
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import CALIBRATION, config_path, predictions_path
 
@@ -87,9 +87,9 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     _check_arguments(checkpoint, batch_size, top_k)
     check_decisions(decode, costs, precision, min_probability)
     texts = _texts(overrides)
+    check_model(folder, texts, checkpoint=checkpoint, decode=decode, precision=precision, costs=costs)
     engine: Engine
     if is_export(folder):
-        _check_export(folder, checkpoint, decode, precision, texts)
         from fashion_jax.serving.exports.engines import load_engine
 
         engine = load_engine(folder, named_cache_dir(texts))
@@ -147,6 +147,32 @@ def check_decisions(
         raise UserError("costs needs probabilities that agree, which decode='independent' does not give: leave it out.")
 
 
+def check_model(
+    folder: Path,
+    overrides: list[tuple[str, str]],
+    *,
+    checkpoint: str,
+    decode: str,
+    precision: float | None,
+    costs: str | os.PathLike[str],
+) -> None:
+    """Checks arguments of `load` by the small files of a run or an export, so that a command tells mistakes first.
+
+    Raises:
+        UserError: there is neither a run nor an export, it does not have what is asked for, or the costs are wrong.
+    """
+    if is_export(folder):
+        _check_export(folder, checkpoint, decode, precision, overrides)
+    else:
+        _check_run(folder, precision, overrides)
+    if costs:
+        from fashion_jax.workdir.files import read_taxonomy
+
+        if is_export(folder):
+            read_export(folder)  # its files are not parsed before their digests are compared
+        _costs(costs, read_taxonomy(folder))
+
+
 def _check_export(
     folder: Path, checkpoint: str, decode: str, precision: float | None, overrides: list[tuple[str, str]]
 ) -> None:
@@ -169,14 +195,8 @@ def _check_export(
         )
 
 
-def _load_run(
-    workdir: Path,
-    checkpoint: str,
-    batch_size: int | None,
-    overrides: list[tuple[str, str]],
-    precision: float | None,
-) -> Engine:
-    """Returns the engine of a run."""
+def _check_run(workdir: Path, precision: float | None, overrides: list[tuple[str, str]]) -> None:
+    """Checks that there is a run, with the predictions that `precision` takes its thresholds from."""
     if not config_path(workdir).is_file():
         raise UserError(
             f"{str(workdir)!r} holds neither a run nor an export: name the work directory of a training, or the folder "
@@ -185,11 +205,28 @@ def _load_run(
     if not has_checkpoint(workdir):
         raise UserError(f"{str(workdir)!r} holds no checkpoint: train a run there first.")
     otherwise = ways_to_predict(config_path(workdir), overrides)
-    if precision is not None and otherwise:
+    if precision is None:
+        return
+    if otherwise:
         raise UserError(
             f"precision takes its thresholds from predictions that were made with another {otherwise[0]}: leave that "
             "out, or give min_probability."
         )
+    if not (path := predictions_path(workdir)).is_file():
+        raise UserError(
+            f"precision takes its thresholds from {path}, which is missing: let the run write its predictions again, "
+            "or give min_probability."
+        )
+
+
+def _load_run(
+    workdir: Path,
+    checkpoint: str,
+    batch_size: int | None,
+    overrides: list[tuple[str, str]],
+    precision: float | None,
+) -> Engine:
+    """Returns the engine of a run that _check_run has checked."""
     from fashion_jax.serving.engine import RunEngine
     from fashion_jax.workdir.calibration_file import read_calibration
     from fashion_jax.workdir.files import read_taxonomy
@@ -198,6 +235,7 @@ def _load_run(
     calibration = read_calibration(workdir, read_taxonomy(workdir))
     trained = load_trained(workdir, checkpoint, overrides)
     _check_calibration(workdir, calibration, trained.step, checkpoint, precision)
+    otherwise = ways_to_predict(config_path(workdir), overrides)
     if calibration and otherwise:
         _say(f"Probabilities are calibrated as those of predictions with a different {', '.join(otherwise)}.")
     return RunEngine(trained, batch_size, calibration.temperatures if calibration else {})

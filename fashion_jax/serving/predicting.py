@@ -28,6 +28,7 @@ from fashion_jax.serving.announcements import (
     warn,
 )
 from fashion_jax.serving.exports.folder import is_export
+from fashion_jax.serving.loading import check_model
 from fashion_jax.serving.parts import (
     Part,
     Shard,
@@ -98,8 +99,11 @@ def predict(flags: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _inputs(flags: argparse.Namespace, overrides: Overrides, listed: Any) -> Inputs:
-    """Returns what --input names; checks quickly that there is a model, and something to predict."""
-    inputs = Inputs(flags.input, _cache_dir(flags.workdir, overrides), flags.column, listed)
+    """Returns what --input names; checks quickly that there is the model asked for, and something to predict."""
+    cache_dir = _cache_dir(flags.workdir, overrides)
+    asked = {name: getattr(flags, name) for name in ("checkpoint", "decode", "precision", "costs")}
+    check_model(flags.workdir, overrides, **asked)
+    inputs = Inputs(flags.input, cache_dir, flags.column, listed)
     if not inputs.any_exists:
         raise _nothing(flags)
     return inputs
