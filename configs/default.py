@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.checkpoint = _checkpoint()
     config.data = _data()
     # The run ends, with status 75, if it hangs: after so many minutes without a step, all stacks are written to stacks/
-    # in its work directory. 0: 20 times the measured step, and at least 10.
+    # in its work directory; until steps are measured, at least 10. 0: 20 times the measured step, and at least 10.
     config.watchdog_minutes = 0.0
     config.log_every_steps = 20  # interval of the progress line's loss, and of TensorBoard's points within an epoch
     return config.lock()
@@ -85,7 +85,8 @@ def _set_step(config: ConfigDict) -> None:
         max_rollbacks=3,  # the run stops after as many
     )
     config.accumulate = 1  # parts of a batch whose gradients are accumulated; BatchNorm sees one part at a time
-    config.steps_per_dispatch = 1  # steps dispatched at once, on accelerators; never across the end of an epoch
+    # Steps dispatched at once, never across a checkpoint or the end of an epoch; on a CPU this gains little.
+    config.steps_per_dispatch = 1
     # Rematerialization: none (recomputes nothing) | dots (keeps outputs of convolutions and matrix products) |
     # blocks (keeps the inputs of each ResNet block).
     config.remat = "none"
@@ -107,7 +108,8 @@ def _model() -> ConfigDict:
         name="resnet34",
         fusion="concatenate",  # of the hybrid's trunks: concatenate | gated (Arevalo et al. 2017)
         # trunk -> where its initial weights are: the --workdir of a run (its best checkpoint), weights of torchvision
-        # or timm (.safetensors, .pth, the folder of a timm repository), or hf://OWNER/NAME[@REVISION]. Heads are new.
+        # or timm (.safetensors, .pth, the folder of a timm repository), or hf://OWNER/NAME[@REVISION]. Heads are new,
+        # but those of the kind classifier take over the hidden layers in a file of VGG's weights.
         init_from={},
         # --workdir of a run whose heads this run begins with: their hidden layers, and of the last layers the weights
         # of the classes that have the same path. Other classes may differ.

@@ -294,6 +294,17 @@ def test_a_disk_without_room_for_its_saves_is_told_before_the_first(tmp_path, mo
     assert [is_enough(55), is_enough(56)] == [False, True]
 
 
+def test_a_disk_has_to_have_room_for_what_a_rollback_needs(tmp_path, monkeypatch):
+    """Of steps saved every 100, those of the last 2,000 are kept, and the one before them."""
+    plan = SavePlan(lambda step: step % 100 == 0, 2000, 21)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2, plan=plan)
+    assert len(steps := [*range(100, 5001, 100)]) - len(checkpoints._superseded(steps)) == 21
+    monkeypatch.setattr(checkpoints, "_free", lambda: 0)
+    for saves, needed in ((100, 23 * 56), (10, 10 * 56)):
+        with pytest.raises(RunError, match=rf"but {needed} MiB are needed"):
+            checkpoints.check_room({"w": jax.ShapeDtypeStruct((1 << 20, 10), jnp.float32)}, saves)
+
+
 def test_a_save_asks_jax_for_no_preemption(tmp_path, monkeypatch):
     """Only the training loop may: the service compares the number of the latest question with the agreed one."""
     asked = []

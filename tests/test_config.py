@@ -339,7 +339,7 @@ def test_a_good_value_passes(field, value):
             {"data.source": "folder", "data.path": "x", "data.group_column": "sku"},
             "data.group_column is 'sku', .* no col",
         ),
-        ({"data.fold": 1}, "data.fold is 1, but must be below data.folds, 0"),
+        ({"data.fold": 1}, "data.fold is 1, but data.folds is 0: set data.folds to the number of parts"),
         ({"data.folds": 3, "data.fold": 3}, "data.fold is 3, but must be below data.folds, 3"),
         (
             {"data.source": "csv", "data.path": "x", "data.splits": "fold", "data.folds": 3},
@@ -450,11 +450,56 @@ def test_overrides_take_the_type_of_their_field(field, text, value):
     assert flatten(load_config(MTL, [*files, (field, text)]))[name] == value
 
 
+def test_the_default_splits_are_those_of_the_default_config():
+    assert default.get_config().data.splits == config_checks.DEFAULT_SPLITS
+
+
 @pytest.mark.parametrize("field", ["data.path", "data.csv", "data.image", "data.tfds", "data.group_column"])
 def test_files_that_the_catalogue_would_not_read_are_refused(field):
     sentence = rf"{field} is '{{id}}\.jpg', but data\.source is catalogue, .*: set data\.source to csv, folder or tfds"
     with pytest.raises(UserError, match=sentence):
         load_config(MTL, [("data.source", "catalogue"), (field, "{id}.jpg")])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [("data.splits.train", "train.txt"), ("data.splits.validation", "val.txt")],
+        [("data.splits", "{'train': 'train.txt', 'validation': 'val.txt'}")],
+        [("data.splits", "split")],
+    ],
+)
+def test_splits_that_the_catalogue_would_not_read_are_refused(overrides):
+    with pytest.raises(UserError, match=rf"{overrides[0][0]} is .*, but data\.source is catalogue, which is drawn and"):
+        load_config(MTL, overrides)
+    assert load_config(str(ROOT / "configs" / "product_images.py"), [("data.source", "catalogue")])  # of the overlay
+    assert load_config(MTL, [("data.splits.train", "0.7")]).data.splits == {"train": 0.7, "validation": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "text", "way_out"),
+    [
+        ("csv", "data.catalogue.label_noise", "0.2", "catalogue"),
+        ("folder", "data.catalogue.num_images", "100", "catalogue"),
+        ("folder", "data.csv", "labels.csv", "csv"),
+        ("folder", "data.image", "{id}.jpg", "csv"),
+        ("csv", "data.tfds", "fashion_mnist", "tfds"),
+    ],
+)
+def test_fields_that_another_source_reads_are_refused_unless_a_file_sets_them(source, field, text, way_out, tmp_path):
+    data = [("data.source", source), ("data.path", "shop")]
+    with pytest.raises(UserError) as refused:
+        load_config(MTL, [*data, (field, text)])
+    assert str(refused.value) == (
+        f"{field} is {text!r}, but data.source is {source}, which does not read it: take it out, or set data.source to "
+        f"{way_out}."
+    )
+    lines = ["from configs import default", "", "", "def get_config():", "    config = default.get_config()"]
+    lines += [f"    config.{field} = {text if way_out == 'catalogue' else repr(text)}", "    return config"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    assert load_config(str(tmp_path / "mine.py"), data).data.source == source
+    prepared = [("data.source", "tfds"), ("data.path", "set")]  # with the config by which it was prepared
+    assert load_config(MTL, [*prepared, (field, text)]).data.source == "tfds"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from fashion_jax.devices.mesh import batch_sharding, create_mesh, fetch, put_bat
 from fashion_jax.step.program import create_program
 from fashion_jax.training import train
 from fashion_jax.training.dispatch import dispatches, next_batch
+from fashion_jax.training.notes import dispatched_singly
+from fashion_jax.training.schedule import Schedule
 from fashion_jax.training.train import train_and_evaluate
 from tests.run_files import digests, without_timing
 from tests.steps import TAXONOMY, build, random_batch
@@ -24,6 +26,25 @@ def test_no_dispatch_spans_a_boundary_and_each_is_whole_or_single():
 def test_the_plan_goes_on_the_same_after_a_resume(start):
     plan = list(dispatches(0, [10, 20], 4, 500))
     assert list(dispatches(start, [10, 20], 4, 500)) == [part for part in plan if part[0] > start]
+
+
+def test_steps_that_never_fit_into_a_dispatch_are_told_and_compile_in_the_background(tiny_config, monkeypatch):
+    monkeypatch.setattr(train, "_compiling", lambda *_: "in the background")
+    program = create_program(tiny_config, TAXONOMY, create_mesh(jax.devices()[:1]))
+    for together, every, number, words in (
+        (1, 500, 3, ""),
+        (8, 8, 8, ""),
+        (8, 500, 7, "steps_per_dispatch is 8, but an epoch has only 7 steps, so that each step is dispatched by"),
+        (8, 5, 10, "steps_per_dispatch is 8, but checkpoint.every_steps is only 5, so that each step is dispatched by"),
+    ):
+        tiny_config.steps_per_dispatch, tiny_config.checkpoint.every_steps = together, every
+        schedule = Schedule(number * tiny_config.batch_size, tiny_config.batch_size, 2, every)
+        note = dispatched_singly(together, every, number)
+        assert note.startswith(words) and bool(note) == bool(words)
+        is_single = together == 1 or words != ""
+        assert (train._step_functions(program, schedule)[1] == "in the background") == is_single
+        counts = {count for _, count in dispatches(0, [number, 2 * number], together, every)}
+        assert (max(counts) == 1) == is_single
 
 
 def test_batches_are_stacked_in_order():

@@ -2,17 +2,27 @@
 
 import os
 import re
+import shutil
 import zipfile
 
 import pytest
 
 from configs import clothing
-from fashion_jax.data.dataset import ALL, check_paths, check_tells_apart, load_dataset, load_split
+from fashion_jax.config.fields import DEFAULT_SPLITS
+from fashion_jax.data.dataset import (
+    ALL,
+    check_fractions,
+    check_paths,
+    check_tells_apart,
+    load_dataset,
+    load_split,
+)
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.sources import walk as walk_module
 from fashion_jax.data.sources.inputs import Inputs
 from fashion_jax.data.sources.walk import OF_A_RUN, READ_ANYWAY, Found, walk
 from fashion_jax.errors import UserError
+from fashion_jax.training.train import train_and_evaluate
 from tests.shop import shop_config, smallest_image
 
 TWO_LEVELS = {f"{path}/{i}.jpg": b"" for path in ("Apparel/Dress", "Apparel/Tops", "Shoes/Boots") for i in range(10)}
@@ -83,6 +93,19 @@ def test_train_and_validation_folders_are_the_splits(tmp_path):
     assert dataset.left_out == {"in the folder of no split": ["extra/Apparel/Dress/1.jpg"]}
     assert len(load_split(config_of(folder), dataset.taxonomy, "test")) == 30
     assert len(load_split(config_of(folder), dataset.taxonomy, ALL)) == 90
+
+
+def test_fractions_of_folders_that_are_splits_are_refused_in_a_new_run(tmp_path):
+    folder, wanted = write_tree(tmp_path / "data", *in_splits(a="train", b="val")), {"train": 0.5, "validation": 0.1}
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", folder)
+    for path in (folder, archive):
+        config = config_of(path, splits=wanted, cache_dir=str(tmp_path / "cache"))
+        with pytest.raises(UserError, match=r"data\.splits is .*0\.1}, but .* the folders train, val, ") as refused:
+            train_and_evaluate(config, tmp_path / "run")
+        assert f"set it to { {'train': 'train', 'validation': 'val'} }" in str(refused.value)
+    for splits in (DEFAULT_SPLITS, {"train": "train", "validation": "val"}):
+        check_fractions(data_fields(config_of(folder, splits=splits)))
+    check_fractions(data_fields(config_of(write_tree(tmp_path / "classes", *TWO_LEVELS), splits=wanted)))
 
 
 def test_other_folders_are_splits_where_they_are_named(tmp_path):

@@ -257,7 +257,9 @@ def test_a_rollback_takes_what_was_saved_before_the_steps_between_checkpoints_ch
     config.checkpoint.every_steps = 1000
     with pytest.raises(RunError, match="not finite from step 8 on, after 2 rollbacks: lower learning_rate"):
         train_and_evaluate(config, tmp_path)
-    assert capsys.readouterr().out.count("from step 8 on: back to step 6") == 2
+    out = capsys.readouterr().out
+    assert out.count("from step 8 on: back to step 6") == 2
+    assert "learning_rate 0.005 instead of 0.01." in out and "learning_rate 0.0025 instead of 0.005." in out
 
 
 @pytest.mark.long

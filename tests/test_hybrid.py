@@ -158,7 +158,11 @@ def test_a_run_from_the_trunks_of_another_one_of_them_frozen(source, catalogue_c
 
 def test_the_trunk_of_a_plain_run_in_a_plain_model(finished_run, tiny_config):
     tiny_config.model.init_from = {"resnet10": str(finished_run)}
-    check_sources(tiny_config.model.init_from)
+    check_sources(tiny_config.model.init_from, tiny_config.dtype)
+    sentence = r"init_from\.resnet10 is .*, which was trained with dtype float32, but dtype is float64: set it to"
+    with pytest.raises(UserError, match=sentence):
+        check_sources(tiny_config.model.init_from, "float64")
+    check_sources(tiny_config.model.init_from, "bfloat16")
     mesh = create_mesh()
     new = create_program(tiny_config, TAXONOMY, mesh).create_state()
     old = load_trained(finished_run).state

@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 
@@ -6,13 +7,13 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from fashion_jax.config.combinations import head_names
+from fashion_jax.config.combinations import head_names, loss_weights
 from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import UserError
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.init_heads import with_heads
-from fashion_jax.training.sources import check_heads
+from fashion_jax.training.sources import Features, check_heads
 from fashion_jax.workdir.files import read_taxonomy
 from fashion_jax.workdir.paths import config_path, taxonomy_path
 from fashion_jax.workdir.trained import load_trained
@@ -45,23 +46,61 @@ def test_classes_of_the_same_path_keep_their_weights_and_others_are_new(finished
                 np.testing.assert_array_equal(x[..., i], expected, f"{name} {label}")
 
 
-def test_a_run_without_such_heads_is_refused(finished_run, tmp_path):
-    check_heads({"main": "linear", "sub": "sub"}, "resnet10", str(finished_run), tmp_path)
-    with pytest.raises(UserError, match=r"heads are main \(main\), sub \(sub\), but this run's are brand \(sub\)"):
-        check_heads({"brand": "sub"}, "resnet10", str(finished_run), tmp_path)
-    with pytest.raises(UserError, match=r"features of resnet10, but model\.name is 'resnet50'"):
-        check_heads({"main": "main", "sub": "sub"}, "resnet50", str(finished_run), tmp_path)
-    with pytest.raises(UserError, match=r"init_heads_from is '.*nowhere'.*--workdir"):
-        check_heads({"sub": "sub"}, "resnet10", str(tmp_path / "nowhere"), tmp_path)
+def check_new(config, source, tmp_path, **fields):
+    """Checks a run in a new folder that begins with the heads of another one, with other fields of its model."""
+    config = copy.deepcopy(config)
+    config.model.update(fields)
+    features = Features(config.model.name, config.model.fusion, config.dtype)
+    check_heads(head_names(config), loss_weights(config), features, str(source), tmp_path / "new")
 
 
-def test_a_run_whose_heads_need_their_conditions_is_refused(finished_run, tmp_path):
-    source = shutil.copytree(finished_run, tmp_path / "source")
+def changed(run, folder, **model):
+    """Copies a run and changes fields of its model."""
+    source = shutil.copytree(run, folder)
     fields = json.loads(config_path(source).read_text())
-    fields["model"]["condition_on_parent"] = True
+    fields["model"] |= model
     config_path(source).write_text(json.dumps(fields))
+    return source
+
+
+def test_a_run_without_such_heads_is_refused(finished_run, tiny_config, tmp_path):
+    check_new(tiny_config, finished_run, tmp_path, heads={"main": "linear", "sub": "sub"})
+    with pytest.raises(UserError, match=r"features of resnet10, but model\.name is 'resnet50'"):
+        check_new(tiny_config, finished_run, tmp_path, name="resnet50")
+    with pytest.raises(UserError, match=r"init_heads_from is '.*nowhere'.*--workdir"):
+        check_new(tiny_config, tmp_path / "nowhere", tmp_path)
+    tiny_config.data.levels = {"brand": "brand"}
+    with pytest.raises(UserError, match=r"heads are main \(main\), sub \(sub\), but this run's are brand \(sub\)"):
+        check_new(tiny_config, finished_run, tmp_path, heads={"brand": "sub"})
+
+
+def test_a_head_that_is_neither_taken_nor_trained_is_refused(finished_run, tiny_config, tmp_path):
+    tiny_config.loss_weights = {"main": 0}
+    check_new(tiny_config, finished_run, tmp_path)
+    with pytest.raises(UserError, match=r"loss_weights\.main is 0, .* has no head of the kind linear on main: give it"):
+        check_new(tiny_config, finished_run, tmp_path, heads={"main": "linear", "sub": "sub"})
+    source = changed(finished_run, tmp_path / "source", heads={"sub": "sub"})
+    with pytest.raises(UserError, match=r"loss_weights\.main is 0, .* has no head of the kind main on main"):
+        check_new(tiny_config, source, tmp_path)
+
+
+def test_a_run_whose_heads_need_their_conditions_is_refused(finished_run, tiny_config, tmp_path):
+    source = changed(finished_run, tmp_path / "source", condition_on_parent=True)
     with pytest.raises(UserError, match=r"were trained with model\.condition_on_parent .* name another run"):
-        check_heads({"main": "main", "sub": "sub"}, "resnet10", str(source), tmp_path / "new")
+        check_new(tiny_config, source, tmp_path)
+
+
+def test_a_run_of_other_features_or_parameters_is_refused(finished_run, tiny_config, tmp_path):
+    source = changed(finished_run, tmp_path / "source", name="hybrid", fusion="gated")
+    check_new(tiny_config, source, tmp_path, name="hybrid", fusion="gated")
+    sentence = r"model\.fusion 'gated', but model\.fusion is 'concatenate': set it to gated, or name another run"
+    with pytest.raises(UserError, match=sentence):
+        check_new(tiny_config, source, tmp_path, name="hybrid")
+    tiny_config.dtype = "bfloat16"
+    check_new(tiny_config, finished_run, tmp_path)
+    tiny_config.dtype = "float64"
+    with pytest.raises(UserError, match="was trained with dtype float32, but dtype is float64: set it to float32"):
+        check_new(tiny_config, finished_run, tmp_path)
 
 
 def test_a_taxonomy_that_is_not_the_checkpoints_is_refused(finished_run, tiny_config, tmp_path):

@@ -4,13 +4,17 @@ import os
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
+from fashion_jax.config.loading import config_to_json
 from fashion_jax.errors import UserError
 from fashion_jax.main import main
 from fashion_jax.training import launch
 from fashion_jax.training.launch import check, train
+from fashion_jax.workdir.paths import config_path
+from fashion_jax.workdir.start import check_same_config
 from tests.run_files import without_timing
 from tests.shop import write_image
 
@@ -51,24 +55,44 @@ def test_a_wrong_config_is_refused_before_anything_is_written(tiny_config, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def save_something(workdir: Path) -> None:
+    """Leaves what a run has that an earlier version has begun: a checkpoint."""
+    (workdir / "checkpoints" / "1").mkdir(parents=True)
+
+
+THREE_SPLITS = {"train": 0.7, "validation": 0.15, "test": 0.15}
+
+
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("fields", "sentence"),
     [
-        ("loss_weights", {"main": 0}, r"loss_weights\.main is 0, .* by model\.heads={'sub': 'sub'}"),
-        ("model.heads", {"sub": "sub"}, "label_smoothing has 'main', but model.heads gives it no head"),
-        ("rare_classes.beta", 0.9, "rare_classes.beta is 0.9, but no level"),
+        ({"loss_weights": {"main": 0}}, r"loss_weights\.main is 0, .* by model\.heads={'sub': 'sub'}"),
+        (
+            {"model.heads": {"sub": "sub"}, "label_smoothing": {"main": 0.1}},
+            "label_smoothing has 'main', but model.heads gives it no head",
+        ),
+        ({"rare_classes.beta": 0.9}, "rare_classes.beta is 0.9, but no level"),
+        ({"data.folds": 5, "data.splits": THREE_SPLITS}, "data.folds is 5, .*'test': 0.15}, keeps some out: set it to"),
+        ({"data.folds": 5, "data.splits": {"train": 0.7, "validation": 0.2}}, "data.splits, .* keeps some out"),
+        (
+            {"steps_per_dispatch": 8, "checkpoint.every_steps": 5},
+            r"steps_per_dispatch is 8, but checkpoint\.every_steps is 5, .* to at least 8",
+        ),
     ],
 )
-def test_what_would_have_no_effect_or_the_wrong_one_is_refused_in_a_new_run(
-    tiny_config, tmp_path, field, value, sentence
-):
+def test_what_would_have_no_effect_or_the_wrong_one_is_refused_in_a_new_run(tiny_config, tmp_path, fields, sentence):
     with tiny_config.unlocked():
-        tiny_config.label_smoothing = {"main": 0.1} if field == "model.heads" else {}
-        tiny_config.update_from_flattened_dict({field: value})
+        tiny_config.update_from_flattened_dict(fields)
+    (tmp_path / "config.json").touch()  # all that a start leaves that was stopped before its first checkpoint
     with pytest.raises(UserError, match=sentence):
-        check(tiny_config, tmp_path / "run")
-    (tmp_path / "config.json").touch()  # an earlier version has begun the run
+        check(tiny_config, tmp_path)
+    save_something(tmp_path)
     check(tiny_config, tmp_path)
+
+
+def test_folds_take_fractions_of_all_images(tiny_config, tmp_path):
+    tiny_config.data.folds, tiny_config.data.splits = 5, {"train": 0.7, "validation": 0.3}
+    check(tiny_config, tmp_path / "run")
 
 
 def test_a_deterministic_run_sets_the_flags_of_the_compiler_and_its_check_does_not(tiny_config, tmp_path, monkeypatch):
@@ -98,7 +122,18 @@ def test_a_single_epoch_of_one_cycle_is_refused_unless_an_earlier_version_began_
     tiny_config.schedule, tiny_config.num_epochs = "one_cycle", 1
     with pytest.raises(UserError, match="num_epochs is 1, but the last epoch of one_cycle has hardly any"):
         check(tiny_config, tmp_path / "run")
-    (tmp_path / "config.json").touch()
+    save_something(tmp_path)
     check(tiny_config, tmp_path)
     tiny_config.schedule_per = "step"
     check(tiny_config, tmp_path / "run")
+
+
+def test_a_resume_with_too_few_epochs_for_its_schedule_is_refused(tiny_config, tmp_path):
+    tiny_config.schedule = "one_cycle"
+    config_path(tmp_path).write_text(config_to_json(tiny_config))
+    assert check_same_config(tmp_path, tiny_config) == []
+    tiny_config.num_epochs = 1
+    with pytest.raises(UserError, match=r"num_epochs is 1, .* hardly any .*: raise num_epochs to at least 2"):
+        check_same_config(tmp_path, tiny_config)
+    config_path(tmp_path).write_text(config_to_json(tiny_config))  # an earlier version has begun it so
+    assert check_same_config(tmp_path, tiny_config) == []

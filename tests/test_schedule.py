@@ -29,3 +29,13 @@ def test_the_learning_rate_that_is_logged_is_that_of_the_step(position):
         if 100 - seen < 16:
             epoch, seen = epoch + 1, 0
     assert epoch == 3
+
+
+@pytest.mark.parametrize(("num_images", "every"), [(1000, 7), (1000, 500), (70, 3), (330, 33)])
+def test_no_row_of_steps_has_more_scheduled_ones_than_are_expected(num_images, every):
+    schedule = Schedule(num_images, 10, 12, every)
+    scheduled = [schedule.is_scheduled(step) for step in range(1, schedule.num_steps + 1)]
+    for count in (0, 1, 5, 20, 50):
+        most = max(sum(scheduled[i : i + count]) for i in range(len(scheduled) - count + 1))
+        assert most <= schedule.most_scheduled(count)
+    assert Schedule(100_000, 10, 12, 100).most_scheduled(2000) == 21

@@ -41,27 +41,27 @@ def repository(folder: Path, architecture: str, *, hidden: bool = False, **confi
 
 def test_what_is_given_comes_before_what_a_source_says(tmp_path, finished_run):
     sources = {"resnet10": repository(tmp_path / "a", "resnet10")}
-    assert checked_normalizations(sources, {}, tmp_path / "run") == {"resnet10": CAFFE}
+    assert checked_normalizations(sources, {}, "float32", tmp_path / "run") == {"resnet10": CAFFE}
     own = {"resnet10": {"mean": (0.5, 0.5, 0), "std": (1, 1, 1)}}
     lists = {"resnet10": {"mean": [0.5, 0.5, 0.0], "std": [1.0, 1.0, 1.0]}}
     assert (
-        checked_normalizations(sources, own, tmp_path / "run")
-        == checked_normalizations({}, own, tmp_path / "run")
+        checked_normalizations(sources, own, "float32", tmp_path / "run")
+        == checked_normalizations({}, own, "float32", tmp_path / "run")
         == lists
     )
-    of_run = checked_normalizations({"resnet10": str(finished_run)}, {}, tmp_path / "run")
+    of_run = checked_normalizations({"resnet10": str(finished_run)}, {}, "float32", tmp_path / "run")
     assert of_run == {"resnet10": {"mean": [*MEAN], "std": [*STD]}}
-    assert checked_normalizations({}, {}, tmp_path / "run") == {}
+    assert checked_normalizations({}, {}, "float32", tmp_path / "run") == {}
 
 
 def test_a_run_with_a_checkpoint_keeps_its_normalisation_and_needs_no_source(tmp_path, tiny_config):
     tiny_config.model.normalization = {"resnet10": CAFFE}
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     (tmp_path / "config.json").write_text(config_to_json(tiny_config), encoding="utf-8")
-    assert checked_normalizations({"resnet10": "gone"}, {}, tmp_path) == {"resnet10": CAFFE}
-    assert checked_normalizations({}, {}, tmp_path) == {}, "without init_from, the config that is given holds"
+    assert checked_normalizations({"resnet10": "gone"}, {}, "float32", tmp_path) == {"resnet10": CAFFE}
+    assert checked_normalizations({}, {}, "float32", tmp_path) == {}, "without init_from, the given config holds"
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
-    assert checked_normalizations({"resnet10": "gone"}, {}, tmp_path) == {}, (
+    assert checked_normalizations({"resnet10": "gone"}, {}, "float32", tmp_path) == {}, (
         "what is wrong with config.json is told later"
     )
 

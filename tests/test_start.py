@@ -145,6 +145,14 @@ def test_a_config_that_was_edited_is_not_that_of_the_checkpoint(run, tiny_config
     assert "learning_rate is 0.5 in" in capsys.readouterr().err
 
 
+def test_a_field_that_the_data_do_not_depend_on_may_change(run, tiny_config):
+    """Earlier versions took it on the command line; now it has to be left out there."""
+    tiny_config.data.csv = "labels.csv"  # and the images are drawn
+    tiny_config.num_epochs = 3
+    assert len(train_and_evaluate(tiny_config, run)) == 3
+    assert evaluate([f"--workdir={run}"]) == 0
+
+
 def test_other_ways_to_predict_are_no_other_config(run):
     assert evaluate([f"--workdir={run}", "--config.eval_flip=true"]) == 0
 

@@ -320,7 +320,8 @@ def test_a_run_keeps_its_plan(tiny_config, planned_run, capsys):
         tiny_config[field] = value
     assert train_and_evaluate(tiny_config, planned_run) == lines
     advice = f"start it by --config {config_path(planned_run)} --config.time_limit= and the field"
-    assert f"keeps its plan for '20s': to change num_epochs or batch_size, {advice}" in capsys.readouterr().out
+    said, plan = capsys.readouterr().out, "'20s' (image_size 32, num_epochs 2, batch_size 16)"
+    assert f"keeps its plan for {plan}: to change num_epochs or batch_size, {advice}; another image_size needs" in said
     assert train_and_evaluate(load_config(str(config_path(planned_run))), planned_run) == lines
     kept = json.loads(config_path(planned_run).read_text())
     config_path(planned_run).write_text(json.dumps(kept | {"batch_size": 12}))

@@ -121,13 +121,14 @@ def test_metrics_of_the_best_epoch_agree_with_scikit_learn(finished):
 
 def test_running_again_says_that_the_run_is_complete(finished, tiny_config, tmp_path, capsys):
     finished = shutil.copytree(finished, tmp_path / "finished")
-    before = [(finished / name).read_bytes() for name in ("metrics.jsonl", "config.json")]
+    names = ("metrics.jsonl", "config.json", "environment.json")  # which tells what it was trained with, and not now
+    before = [(finished / name).read_bytes() for name in names]
     train_and_evaluate(tiny_config, finished)
     tiny_config.batch_size = 8  # of later steps, of which there are none
     train_and_evaluate(tiny_config, finished)
     out = capsys.readouterr().out
     assert out.count(" is complete: ") == 2 and "batch_size is 8 instead of 16: without effect" in out
-    assert [(finished / name).read_bytes() for name in ("metrics.jsonl", "config.json")] == before
+    assert [(finished / name).read_bytes() for name in names] == before
 
 
 @pytest.mark.usefixtures("no_report")

@@ -9,7 +9,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fashion_jax.config.architectures import VGGS
-from fashion_jax.config.fields import MEAN, STD, shape_of, split_column, wrong_split_names
+from fashion_jax.config.fields import (
+    DEFAULT_SPLITS,
+    MEAN,
+    STD,
+    are_fractions,
+    shape_of,
+    split_column,
+    wrong_split_names,
+)
 from fashion_jax.errors import UserError
 
 # Of each level, in every line of metrics.jsonl -> its title for people.
@@ -41,6 +49,7 @@ def check_new_run(config: ConfigDict) -> None:
     heads, splits = head_names(config), config.data.splits
     if isinstance(splits, Mapping) and (wrong := wrong_split_names(splits)):
         raise UserError(f"data.splits is {splits!r}, but must be {wrong}.")
+    _check_folds(config.data.folds, splits)
     for level in config.loss_weights:
         if not loss_weights(config).get(level, 1) and not config.model.init_heads_from:
             others = {other: head for other, head in heads.items() if other != level}
@@ -57,11 +66,36 @@ def check_new_run(config: ConfigDict) -> None:
             f"rare_classes.beta is {config.rare_classes.beta}, but no level of rare_classes.weights is effective: set "
             "one."
         )
-    fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
-    if config.num_epochs < fewest and not config.time_limit:
+    if (together := config.steps_per_dispatch) > (every := config.checkpoint.every_steps):
         raise UserError(
-            f"num_epochs is {config.num_epochs}, but the last epoch of {config.schedule} has hardly any learning "
-            f"rate if schedule_per is {config.schedule_per}: set schedule_per to step, or num_epochs to {fewest}."
+            f"steps_per_dispatch is {together}, but checkpoint.every_steps is {every}, and no dispatch spans a "
+            f"checkpoint: lower steps_per_dispatch, or raise checkpoint.every_steps to at least {together}."
+        )
+    if not config.time_limit:
+        schedule = config.schedule, config.schedule_per, config.warmup_epochs
+        check_fewest_epochs(config.num_epochs, *schedule, way_out="set schedule_per to step, or num_epochs to")
+
+
+def check_fewest_epochs(
+    num_epochs: int, schedule: str, schedule_per: str, warmup_epochs: float, *, way_out: str
+) -> None:
+    """Checks that a run that begins, or is resumed with another num_epochs, has the epochs that its schedule needs.
+
+    Args:
+        num_epochs: the field.
+        schedule: the field.
+        schedule_per: the field.
+        warmup_epochs: the field.
+        way_out: the end of the sentence, up to the number of epochs.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    fewest = fewest_epochs(schedule, schedule_per, warmup_epochs)
+    if num_epochs < fewest:
+        raise UserError(
+            f"num_epochs is {num_epochs}, but the last epoch of {schedule} has hardly any learning rate if "
+            f"schedule_per is {schedule_per}: {way_out} {fewest}."
         )
 
 
@@ -261,10 +295,13 @@ def _check_source(data: ConfigDict) -> None:
         raise UserError("data.path is empty: name the folder of the images (and their table).")
     if data.source == "tfds" and not data.path and not data.tfds:
         raise UserError("data.tfds is empty: name a set of TFDS, or the folder of one in data.path.")
-    if data.fold >= max(data.folds, 1):
+    if data.fold and not data.folds:
+        raise UserError(
+            f"data.fold is {data.fold}, but data.folds is 0: set data.folds to the number of parts, or data.fold to 0."
+        )
+    if data.folds and data.fold >= data.folds:
         raise UserError(f"data.fold is {data.fold}, but must be below data.folds, {data.folds}: the first is 0.")
-    is_divided = split_column(data.splits) or any(isinstance(value, str) for value in data.splits.values())
-    if data.folds and is_divided and data.source != "catalogue":
+    if data.folds and not are_fractions(data.splits) and data.source != "catalogue":
         raise UserError(
             f"data.folds is {data.folds}, but data.splits is {data.splits!r}: set it to fractions, or data.folds to 0."
         )
@@ -276,6 +313,17 @@ def _check_source(data: ConfigDict) -> None:
         )
     if data.rare_classes == "merge" and data.taxonomy:
         raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
+
+
+def _check_folds(folds: int, splits: Any) -> None:
+    """Checks that data.splits keeps no images out of the folds, which are made of all of them."""
+    if not folds or not are_fractions(splits):
+        return
+    if set(splits) != {"train", "validation"} or sum(splits.values()) < 1 - 1e-9:
+        raise UserError(
+            f"data.folds is {folds}, which divides all images into train and validation, but data.splits, {splits!r}, "
+            f"keeps some out: set it to {DEFAULT_SPLITS!r}, or data.folds to 0."
+        )
 
 
 def _check_effects(config: ConfigDict) -> None:

@@ -19,6 +19,8 @@ STD = (0.229, 0.224, 0.225)
 
 MIN_IMAGE_SIZE = 32  # the trunks halve the image five times
 
+DEFAULT_SPLITS = {"train": 0.8, "validation": 0.2}  # data.splits in configs/default.py
+
 COLUMN = "column"  # names the column of splits in a table such as {"column": "split", "validation": "val"}
 
 _COLUMN_TABLE = "a table that names a column and values of it, such as {'column': 'split', 'validation': 'val'}"
@@ -198,6 +200,11 @@ def _time_limit(x: Any) -> str:
 def split_column(splits: Any) -> str:
     """Returns the column that data.splits names, alone or under "column"; "" if it names none."""
     return splits if isinstance(splits, str) else splits.get(COLUMN, "")
+
+
+def are_fractions(splits: str | Mapping[str, Any]) -> bool:
+    """Returns whether a valid data.splits has fractions of the images, and names neither a column nor files."""
+    return not isinstance(splits, str) and all(isinstance(value, float) for value in splits.values())
 
 
 def wrong_split_names(splits: Mapping[str, Any]) -> str:

@@ -16,13 +16,26 @@ from ml_collections import ConfigDict
 from fashion_jax.atomic import read_text
 from fashion_jax.config.combinations import check_combinations
 from fashion_jax.config.data_source import source_at
-from fashion_jax.config.fields import ADDED, CHECKS, literal, shape_of, split_column
+from fashion_jax.config.fields import ADDED, CHECKS, are_fractions, literal, shape_of, split_column
 from fashion_jax.config.files import find_config, run_config_file
 from fashion_jax.config.suggestions import meant_field, suggestion
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 
-_OF_FILES = ("data.path", "data.csv", "data.image", "data.tfds", "data.group_column")
+_OF_FILES = ("csv", "folder", "tfds")  # the sources that read files
+
+# Field -> the sources that read it, the usual one first. A set of TFDS may be one that was prepared, which is trained
+# on with the config by which it was prepared.
+_READ_BY = {
+    "data.path": _OF_FILES,
+    "data.csv": ("csv", "tfds"),
+    "data.image": ("csv", "tfds"),
+    "data.tfds": ("tfds",),
+    "data.group_column": ("csv", "tfds"),
+    "data.catalogue.num_images": ("catalogue", "tfds"),
+    "data.catalogue.seed": ("catalogue", "tfds"),
+    "data.catalogue.label_noise": ("catalogue", "tfds"),
+}
 
 OF_PIXELS = ("data.resize", "data.canvas_size")
 
@@ -84,7 +97,7 @@ def load_run_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) -> Co
             )
         _set(config, field, text, is_text=True)
     check_config(config)
-    _check_is_read(config.data.source, overrides)
+    _check_is_read(config.data.source, config.data.splits, overrides)
     return config
 
 
@@ -115,7 +128,7 @@ def load_export_config(path: Path, overrides: Iterable[tuple[str, str]] = ()) ->
             "whatever else it needs, such as --config.data.csv=..."
         )
     check_config(config)
-    _check_is_read(config.data.source, overrides)
+    _check_is_read(config.data.source, config.data.splits, overrides)
     return config
 
 
@@ -189,7 +202,7 @@ def _loaded(name: str, fields: Iterable[tuple[str, Any]], *, is_text: bool) -> C
         levels = config.data.levels.values() if any(field.startswith("data.levels") for field in named) else ()
         config.data.source = source_at(config.data.path, config.data.csv, [*filter(None, levels)])
     check_config(config)
-    _check_is_read(config.data.source, fields)
+    _check_is_read(config.data.source, config.data.splits, fields)
     return config
 
 
@@ -198,17 +211,26 @@ def _names_only_a_path(source: str, fields: Sequence[str]) -> bool:
     return source == "catalogue" and "data.path" in fields and "data.source" not in fields
 
 
-def _check_is_read(source: str, overrides: Iterable[tuple[str, Any]]) -> None:
-    """Raises a UserError if an override names a file that the catalogue would not read.
+def is_read(field: str, source: str) -> bool:
+    """Returns whether data that come from a source depend on a field, or may."""
+    return source in _READ_BY.get(field, (source,))
 
-    Overlays may name files for another source; on the command line a file is named on purpose.
+
+def _check_is_read(source: str, splits: Any, overrides: Iterable[tuple[str, Any]]) -> None:
+    """Raises a UserError if an override sets a field that the source does not read.
+
+    Overlays may set fields of another source; on the command line a field is set on purpose.
     """
-    for field, text in overrides:
-        if source == "catalogue" and field in _OF_FILES and text:
-            raise UserError(
-                f"{field} is {text!r}, but data.source is catalogue, which is drawn and reads no files: set "
-                "data.source to csv, folder or tfds."
-            )
+    for field, value in overrides:
+        names_files = field.startswith("data.splits") and not are_fractions(splits)
+        sources = _OF_FILES if names_files else _READ_BY.get(field, (source,))
+        if source in sources or value == "":
+            continue
+        if source == "catalogue":
+            reads, way_out = "is drawn and reads no files", "set data.source to csv, folder or tfds"
+        else:
+            reads, way_out = "does not read it", f"take it out, or set data.source to {sources[0]}"
+        raise UserError(f"{field} is {value!r}, but data.source is {source}, which {reads}: {way_out}.")
 
 
 def _read_json(path: str) -> ConfigDict:

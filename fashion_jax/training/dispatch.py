@@ -34,6 +34,11 @@ def dispatches(start: int, ends: Sequence[int], together: int, every: int) -> It
             yield step, count
 
 
+def steps_at_once(together: int, every: int, steps_per_epoch: int) -> int:
+    """Returns how many steps `dispatches` dispatches at a time where it can: 1 if `together` of them never fit."""
+    return together if together <= min(every, steps_per_epoch) else 1
+
+
 def next_batch(batches: Iterator[Any], count: int) -> Any:
     """Returns the next batch or, if count is above 1, the next `count` batches as arrays [count, batch, ...]."""
     if count == 1:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import quiet_tensorflow, remote
-from fashion_jax.config.combinations import best_metric, check_new_run, head_names
+from fashion_jax.config.combinations import best_metric, check_new_run, head_names, loss_weights
 from fashion_jax.config.loading import check_config
 from fashion_jax.errors import UserError
 
@@ -89,19 +89,20 @@ def check(config: ConfigDict, workdir: Path) -> None:
     from fashion_jax.data.dataset import check_paths
     from fashion_jax.data.fields import data_fields
     from fashion_jax.data.records.prepared_use import check_use
-    from fashion_jax.workdir.paths import config_path
+    from fashion_jax.workdir.files import has_checkpoint
 
     if store := remote(str(workdir)):
         raise UserError(f"workdir is {str(workdir)!r}, {store}.")
     check_paths(config)
-    if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
+    if not has_checkpoint(workdir):  # runs that earlier versions began go on
         check_use(data_fields(config), config.data.resize)
         check_new_run(config)
-    if config.model.init_from or config.model.init_heads_from:
-        from fashion_jax.training.sources import check_heads, checked_normalizations
+    if (model := config.model).init_from or model.init_heads_from:
+        from fashion_jax.training.sources import Features, check_heads, checked_normalizations
 
-        check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
-        checked_normalizations(config.model.init_from, config.model.normalization, workdir)
+        features = Features(model.name, model.fusion, config.dtype)
+        check_heads(head_names(config), loss_weights(config), features, model.init_heads_from, workdir)
+        checked_normalizations(model.init_from, model.normalization, config.dtype, workdir)
 
 
 def set_compiler_flags(*, deterministic: bool) -> None:

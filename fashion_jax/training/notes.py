@@ -11,6 +11,7 @@ from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.records.prepared_use import enlarged, misuse
 from fashion_jax.step.program import Program
+from fashion_jax.training.dispatch import steps_at_once
 
 
 def warnings_of(
@@ -35,6 +36,21 @@ def notes_of(dataset: Dataset, left_over: int) -> list[str]:
     """Returns what a user should know of the data before training on it; left_over images fill no batch."""
     train, validation = (dataset.splits[name].class_counts(dataset.taxonomy) for name in ("train", "validation"))
     return [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
+
+
+def dispatched_singly(together: int, every: int, steps_per_epoch: int) -> str:
+    """Returns why steps are dispatched one at a time in spite of steps_per_dispatch; "" if they are not.
+
+    Args:
+        together: steps_per_dispatch.
+        every: checkpoint.every_steps.
+        steps_per_epoch: of the run.
+    """
+    if steps_at_once(together, every, steps_per_epoch) == together:
+        return ""
+    steps = f"an epoch has only {steps_per_epoch} step{'' if steps_per_epoch == 1 else 's'}"
+    limit = steps if steps_per_epoch < together else f"checkpoint.every_steps is only {every}"
+    return f"steps_per_dispatch is {together}, but {limit}, so that each step is dispatched by itself"
 
 
 def slow_trunks(program: Program) -> Iterator[str]:

@@ -57,17 +57,17 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
     changed, it is the last one.
     """
     checkpoints = run.checkpoints
-    before = [step for step in checkpoints.steps() if step < asked.first_skipped]
-    wanted = [step for step in before if checkpoints.is_scheduled(step)] or before
+    earlier = [step for step in checkpoints.steps() if step < asked.first_skipped]
+    wanted = [step for step in earlier if checkpoints.is_scheduled(step)] or earlier
     found = checkpoints.restore_first(reversed(wanted), run.program.abstract_state)
     step, state = found or (0, None)
     run.schedule.start_at(state)
     checkpoints.discard_after(step)
-    highest = run.program.learning_rates.highest
-    rate = slowed(highest, run.config.nonfinite.learning_rate_factor, asked.times)
+    highest, factor = run.program.learning_rates.highest, run.config.nonfinite.learning_rate_factor
+    before, now = (slowed(highest, factor, times) for times in (asked.times - 1, asked.times))
     run.terminal.say(
         f"The loss or its gradient is not finite from step {asked.first_skipped} on: back to step {step}, "
-        f"and on with learning_rate {rate:g} instead of {highest:g}."
+        f"and on with learning_rate {now:g} instead of {before:g}."
     )
     return step, state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from fashion_jax.devices.mesh import fetch
@@ -104,6 +105,10 @@ class Schedule:
         if self.position.seen and end == min(self.epoch_ends):  # the epoch within which the run resumed
             return self.position.seen + (step - self.position.step - 1) * self._batch_size
         return (self.steps_per_epoch - 1 - (end - step)) * self._batch_size
+
+    def most_scheduled(self, count: int) -> int:
+        """Returns how many of `count` successive steps are saved in any case, at most."""
+        return math.ceil(count / self._every_steps) + math.ceil(count / self.steps_per_epoch)
 
     def is_scheduled(self, step: int) -> bool:
         """Returns whether a future step is saved in any case: at multiples of every_steps, and at ends of epochs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -17,7 +17,9 @@ from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import config_path
 
 
-def checked_normalizations(init_from: Mapping[str, str], given: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+def checked_normalizations(
+    init_from: Mapping[str, str], given: Mapping[str, Any], dtype: str, workdir: Path
+) -> dict[str, Any]:
     """Returns the normalisation of every trunk of model.init_from, once its source is checked.
 
     Weights are opened and their names and shapes compared, but not read. A run that has saved a checkpoint needs its
@@ -26,6 +28,7 @@ def checked_normalizations(init_from: Mapping[str, str], given: Mapping[str, Any
     Args:
         init_from: name of a trunk -> where its weights are.
         given: model.normalization, which comes before what the sources say.
+        dtype: the field, of the run.
         workdir: of the run.
 
     Returns:
@@ -34,18 +37,19 @@ def checked_normalizations(init_from: Mapping[str, str], given: Mapping[str, Any
     Raises:
         UserError: names the first source that cannot be used, and the config field.
     """
-    found = _recorded(workdir) if has_checkpoint(workdir) else check_sources(init_from)
+    found = _recorded(workdir) if has_checkpoint(workdir) else check_sources(init_from, dtype)
     tables = {name: table for name, table in found.items() if name in init_from} | {**given}
     return {
         name: {part: [float(x) for x in values] for part, values in table.items()} for name, table in tables.items()
     }
 
 
-def check_sources(init_from: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def check_sources(init_from: Mapping[str, str], dtype: str) -> dict[str, dict[str, Any]]:
     """Checks the sources of model.init_from: the names and shapes of weights, the trunk and the checkpoint of a run.
 
     Args:
         init_from: name of a trunk -> where its weights are.
+        dtype: the field, of the run that begins with them.
 
     Returns:
         Name of a trunk -> mean and std of the pixels that its weights were trained with.
@@ -53,15 +57,26 @@ def check_sources(init_from: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: names the first source that cannot be used, and the config field.
     """
-    return {name: _check(name, source, f"model.init_from.{name}") for name, source in init_from.items()}
+    return {name: _check(name, source, f"model.init_from.{name}", dtype) for name, source in init_from.items()}
 
 
-def check_heads(heads: Mapping[str, str], model_name: str, source: str, workdir: Path) -> None:
-    """Checks the run of model.init_heads_from: a checkpoint, the same model, a head of the same kind on some level.
+class Features(NamedTuple):
+    """What the heads of a run read: the fields model.name, model.fusion and dtype."""
+
+    model: str
+    fusion: str
+    dtype: str
+
+
+def check_heads(
+    heads: Mapping[str, str], weights: Mapping[str, float], features: Features, source: str, workdir: Path
+) -> None:
+    """Checks the run of model.init_heads_from: a checkpoint, the same features, a head of the same kind on some level.
 
     Args:
         heads: level -> kind of its head, of the new run.
-        model_name: the field model.name of the new run.
+        weights: level -> weight of its loss, of the same levels.
+        features: of the new run.
         source: the workdir of the run whose heads are taken; "" for none.
         workdir: of the new run, which needs the source no more once it has saved a checkpoint.
 
@@ -71,11 +86,7 @@ def check_heads(heads: Mapping[str, str], model_name: str, source: str, workdir:
     if not source or has_checkpoint(workdir):
         return
     config = _run_config(source, "model.init_heads_from", "name the --workdir of a training.")
-    if config.model.name != model_name:
-        raise UserError(
-            f"model.init_heads_from is {source!r}, whose heads read the features of {config.model.name}, but "
-            f"model.name is {model_name!r}: name a run of {model_name}, or leave it out."
-        )
+    _check_features(features, Features(config.model.name, config.model.fusion, config.dtype), source)
     if config.model.condition_on_parent:
         raise UserError(
             f"model.init_heads_from is {source!r}, whose heads were trained with model.condition_on_parent and answer "
@@ -87,6 +98,37 @@ def check_heads(heads: Mapping[str, str], model_name: str, source: str, workdir:
         raise UserError(
             f"model.init_heads_from is {source!r}, whose heads are {other}, but this run's are {own}: name a run with "
             "a head of the same kind on a level of the same name."
+        )
+    for level, head in heads.items():
+        if not weights[level] and theirs.get(level) != head:
+            raise UserError(
+                f"loss_weights.{level} is 0, so that its head would stay as it begins, but model.init_heads_from, "
+                f"{source!r}, has no head of the kind {head} on {level}: give it a weight above 0, or name a run with "
+                "such a head."
+            )
+
+
+def _check_features(features: Features, theirs: Features, source: str) -> None:
+    """Raises a UserError if the heads of the run of model.init_heads_from, `source`, read other features."""
+    if theirs.model != features.model:
+        raise UserError(
+            f"model.init_heads_from is {source!r}, whose heads read the features of {theirs.model}, but "
+            f"model.name is {features.model!r}: name a run of {features.model}, or leave it out."
+        )
+    if theirs.fusion != features.fusion:
+        raise UserError(
+            f"model.init_heads_from is {source!r}, whose heads read features with model.fusion {theirs.fusion!r}, but "
+            f"model.fusion is {features.fusion!r}: set it to {theirs.fusion}, or name another run."
+        )
+    _check_dtype(features.dtype, theirs.dtype, source, "model.init_heads_from")
+
+
+def _check_dtype(dtype: str, there: str, source: str, field: str) -> None:
+    """Checks that the parameters of a run, which was trained with the dtype `there`, fit those of another one."""
+    if (there == "float64") != (dtype == "float64"):  # bfloat16 has parameters of float32
+        raise UserError(
+            f"{field} is {source!r}, which was trained with dtype {there}, but dtype is {dtype}: set it to {there}, or "
+            "name another run."
         )
 
 
@@ -102,12 +144,13 @@ def _run_config(source: str, field: str, way_out: str) -> ConfigDict:
         raise UserError(f"{field} is {source!r}, a run that cannot be used: {error}") from error
 
 
-def _check(name: str, source: str, field: str) -> dict[str, Any]:
+def _check(name: str, source: str, field: str, dtype: str) -> dict[str, Any]:
     if is_weights(source):
         return open_weights(source, field, name).normalization._asdict()
     config = _run_config(source, field, f"name the --workdir of a training, {SOURCES}.")
     if name not in trunk_names(config.model.name):
         raise UserError(f"{field} is {source!r}, but the model there is {config.model.name}: name a run of {name}.")
+    _check_dtype(dtype, config.dtype, source, field)
     return normalization(config.model.normalization, name)
 
 

@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import io
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,11 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.config.combinations import best_metric, head_names
+from fashion_jax.config.combinations import best_metric, head_names, loss_weights
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, check_cache, open_images, train_batches
-from fashion_jax.data.dataset import Dataset, check_tells_apart, load_dataset
+from fashion_jax.data.dataset import Dataset, check_fractions, check_tells_apart, load_dataset
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.fingerprint import combined
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
@@ -39,30 +38,31 @@ from fashion_jax.terminal import Task, Terminal
 from fashion_jax.training import interruption
 from fashion_jax.training.agreement import check_agreement, check_same_weights
 from fashion_jax.training.announcements import first_rows
-from fashion_jax.training.dispatch import dispatches, next_batch
+from fashion_jax.training.dispatch import dispatches, next_batch, steps_at_once
 from fashion_jax.training.epoch_end import end_epoch, stop
 from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.init_from import with_trunks
 from fashion_jax.training.init_heads import with_heads
-from fashion_jax.training.notes import notes_of, slow_trunks, warnings_of
+from fashion_jax.training.notes import dispatched_singly, notes_of, slow_trunks, warnings_of
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.rollback import RollBack, check_updates, roll_back, with_rollbacks
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import has_results, outdate_report, write_results
 from fashion_jax.training.schedule import Resizing, Schedule
-from fashion_jax.training.sources import check_heads, checked_normalizations
+from fashion_jax.training.sources import Features, check_heads, checked_normalizations
 from fashion_jax.training.start_up import Compiling, start_beside
 from fashion_jax.training.time_limit import Planner
 from fashion_jax.training.time_plan import CostModel
 from fashion_jax.training.watchdog import Watchdog, end_stalled
-from fashion_jax.workdir.checkpoints.identity import Identity, taxonomy_digest
+from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity, taxonomy_digest
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.checkpoints.store import Checkpoints, SavePlan, Say
 from fashion_jax.workdir.environment import code_digest, environment
+from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.metrics_file import EventWriter, MetricsFile, read_lines
 from fashion_jax.workdir.open_directory import OpenDirectory
 from fashion_jax.workdir.opening import check_workdir, opened
-from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path, page_path, report_path
+from fashion_jax.workdir.paths import checkpoints_path, config_path, images_path, metrics_path, page_path, report_path
 from fashion_jax.workdir.position import check_epochs
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
@@ -94,15 +94,16 @@ def train_and_evaluate(
     check_config(config)
     mesh = create_mesh(devices)
     share_compilation_cache(mesh)
-    workdir = Path(workdir)
+    workdir, config = Path(workdir), copy.deepcopy(config)
     terminal = Terminal() if jax.process_index() == 0 else Terminal(io.StringIO())
     check_workdir(workdir)
-    config = copy.deepcopy(config)
     config.update(planned := planned_fields(workdir, config.time_limit))
-    with _told_of_plan(config.time_limit, workdir) if planned else contextlib.nullcontext():
+    with _told_of_plan(planned, config.time_limit, workdir) if planned else contextlib.nullcontext():
         check_batch_size(config.batch_size, mesh.size, config.accumulate, config.batch_norm)
-    config.model.normalization = checked_normalizations(config.model.init_from, config.model.normalization, workdir)
-    check_heads(head_names(config), config.model.name, config.model.init_heads_from, workdir)
+    model, is_new = config.model, not has_checkpoint(workdir)  # runs that earlier versions began go on
+    model.normalization = checked_normalizations(model.init_from, model.normalization, config.dtype, workdir)
+    features = Features(model.name, model.fusion, config.dtype)
+    check_heads(head_names(config), loss_weights(config), features, model.init_heads_from, workdir)
     lost, changes = check_is_whole(workdir, config.time_limit), check_same_config(workdir, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminal.kept_alive())
@@ -110,16 +111,15 @@ def train_and_evaluate(
         held = stack.enter_context(OpenDirectory(workdir))
         stack.enter_context(held.blamed())
         with terminal.doing(Task("Reading the data")):
+            if is_new:
+                check_fractions(data_fields(config))
             dataset = load_dataset(config, is_divided=jax.process_count() > 1)
         if jax.process_count() > 1:
             check_agreement(_record(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
-        if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
+        if is_new:
             check_tells_apart(dataset, data_fields(config))
-        _plan(Planner(config, dataset, mesh, terminal, began, workdir), workdir, is_planned=bool(planned))
-        canvas = canvas_shape(config, image_shape(config))
-        for warning in warnings_of(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
-            terminal.say(warning)
+        _plan(Planner(config, dataset, mesh, terminal, began, workdir), planned)
         start = _prepare(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(start.checkpoints))
         stack.enter_context(_others_may_end())
@@ -127,26 +127,28 @@ def train_and_evaluate(
 
 
 @contextlib.contextmanager
-def _told_of_plan(time_limit: str, workdir: Path) -> Iterator[None]:
+def _told_of_plan(planned: Mapping[str, Any], time_limit: str, workdir: Path) -> Iterator[None]:
     """Adds to a UserError how the fields can be changed that time_limit has chosen."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error} {_keeps_plan(time_limit, workdir)}") from error
+        raise UserError(f"{error} {_keeps_plan(planned, time_limit, workdir)}") from error
 
 
-def _keeps_plan(time_limit: str, workdir: Path) -> str:
+def _keeps_plan(planned: Mapping[str, Any], time_limit: str, workdir: Path) -> str:
+    plan = ", ".join(f"{field} {value}" for field, value in planned.items())
+    fixed = " or ".join(field for field in planned if field not in FREE_FIELDS)
     return (
-        f"The run keeps its plan for {time_limit!r}: to change num_epochs or batch_size, start it by "
-        f"--config {config_path(workdir)} --config.time_limit= and the field."
+        f"The run keeps its plan for {time_limit!r} ({plan}): to change num_epochs or batch_size, start it by "
+        f"--config {config_path(workdir)} --config.time_limit= and the field; another {fixed} needs another --workdir."
     )
 
 
-def _plan(planner: Planner, workdir: Path, *, is_planned: bool) -> None:
-    """Sets the fields of the config that time_limit chooses, unless they were chosen when the run began."""
+def _plan(planner: Planner, planned: Mapping[str, Any]) -> None:
+    """Sets the fields of the config that time_limit chooses, unless they are those that were planned before."""
     config = planner.config
-    if is_planned:
-        planner.terminal.say(_keeps_plan(config.time_limit, workdir))
+    if planned:
+        planner.terminal.say(_keeps_plan(planned, config.time_limit, planner.workdir))
     elif config.time_limit:
         config.update(planner.fields())
         check_config(config)
@@ -223,7 +225,7 @@ def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[
     if step < schedule.num_steps:
         saves = len(schedule.epoch_ends) + schedule.num_steps // config.checkpoint.every_steps
         start.checkpoints.check_room(start.program.abstract_state, saves)
-    if not (is_complete and changes):
+    if not is_complete or (not changes and (lost or not images_path(workdir).exists())):
         write_run_files(workdir, config, start.dataset, schedule.position, start.identity, [*lost, *changes])
     effect = "without effect, since the run is complete" if is_complete else "from here on"
     for words in [*(f"{x}: from here on" for x in lost), *(f"{change}: {effect}" for change in changes)]:
@@ -264,6 +266,7 @@ def _introduce(start: _Start, step: int) -> None:
     start.terminal.say("\n".join(lines), as_is=True)
     left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
     notes = [*notes_of(dataset, left_over), *(slow_trunks(start.program) if not step else ())]
+    notes.append(dispatched_singly(config.steps_per_dispatch, config.checkpoint.every_steps, schedule.steps_per_epoch))
     for note in filter(None, notes):
         start.terminal.say(f"Note: {note}.")
 
@@ -323,7 +326,9 @@ def _step_functions(program: Program, schedule: Schedule) -> list[StepFn]:
         schedule.is_progressive(epoch) for end, epoch in schedule.epoch_ends.items() if end > schedule.position.step
     }
     programs = {True: program.progressive, False: program}
-    compiles = needed if program.config.steps_per_dispatch == 1 else set()
+    config = program.config
+    at_once = steps_at_once(config.steps_per_dispatch, config.checkpoint.every_steps, schedule.steps_per_epoch)
+    compiles = needed if at_once == 1 else set()
     return [
         _compiling(programs[x], program.abstract_state) if x in compiles else programs[x].train_step
         for x in (True, False)
@@ -348,7 +353,9 @@ def _new_state(program: Program, say: Say) -> TrainState:
 
 
 def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Start:
-    workdir = held.directory
+    workdir, canvas = held.directory, canvas_shape(config, image_shape(config))
+    for warning in warnings_of(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
+        terminal.say(warning)
     identity = identify(workdir, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = dataset.splits["train"].class_counts(dataset.taxonomy)
@@ -360,7 +367,7 @@ def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Me
     schedule = Schedule(num_images, config.batch_size, config.num_epochs, config.checkpoint.every_steps, resizing)
     rollback_steps = config.nonfinite.max_in_a_row if config.on_nonfinite == "rollback" else 0
     program = create_program(config, dataset.taxonomy, mesh, num_images=num_images, counts=counts)
-    if not os.path.lexists(config_path(workdir)):  # runs that earlier versions began go on
+    if not has_checkpoint(workdir):  # runs that earlier versions began go on
         program.factors.check_order(program.abstract_state.params)
     return _Start(
         program=program,
@@ -371,7 +378,7 @@ def _prepare(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Me
             checkpoints_path(workdir),
             config.checkpoint.keep,
             say=terminal.say,
-            plan=SavePlan(schedule.is_scheduled, rollback_steps),
+            plan=SavePlan(schedule.is_scheduled, rollback_steps, 1 + schedule.most_scheduled(rollback_steps)),
             identity=identity,
             workdir=held,
         ),

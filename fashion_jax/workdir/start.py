@@ -13,7 +13,8 @@ import jax
 from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text, write_text
-from fashion_jax.config.loading import config_to_json, flatten, read_config
+from fashion_jax.config.combinations import check_fewest_epochs
+from fashion_jax.config.loading import config_to_json, flatten, is_read, read_config
 from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fingerprint import list_images, write_images
 from fashion_jax.errors import UserError
@@ -35,7 +36,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
         In words, which fields have changed that may change.
 
     Raises:
-        UserError: a field has changed that would make it another run.
+        UserError: a field has changed that would make it another run, or num_epochs to too few.
     """
     path, now = config_path(workdir), flatten(config)
     if not os.path.lexists(path):
@@ -43,12 +44,16 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
     before = _read_fields(path)
     anew = (*PLANNED, "time_limit") if config.time_limit and not has_checkpoint(workdir) else ()
     changed = [field for field, value in now.items() if _differs(field, value, before[field]) and field not in anew]
+    changed = [field for field in changed if is_read(field, config.data.source)]  # runs of earlier versions name others
     for field in changed:
         if field not in FREE_FIELDS:
             raise UserError(
                 f"{field} is {now[field]!r}, but the run in {path.parent} has {before[field]!r}: "
                 "set it back, or use another --workdir."
             )
+    if "num_epochs" in changed and not config.time_limit:
+        schedule = config.schedule, config.schedule_per, config.warmup_epochs
+        check_fewest_epochs(config.num_epochs, *schedule, way_out="raise num_epochs to at least")
     changes = [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
     if config.batch_norm == "local":
         changes += _changed_statistics(
@@ -94,7 +99,8 @@ def planned_fields(workdir: Path, time_limit: str) -> dict[str, Any]:
             f"time_limit is {time_limit!r}, but the run in {workdir} was planned {_for_limit(planned)}: "
             f"set it {'back' if planned else 'to nothing'}, or use another --workdir."
         )
-    return {field: before[field] for field in PLANNED}
+    decays = before["schedule"] == "exponential"
+    return {field: before[field] for field in PLANNED if decays or field != "learning_rate_decay"}
 
 
 def _for_limit(time_limit: str) -> str:

@@ -181,11 +181,17 @@ class Lab:
         lab.folder.mkdir(parents=True)
         return lab
 
+    def with_fields(self, fields: Mapping[str, object]) -> dict[str, object]:
+        """Returns the fields of the run without faults with others; files have no fields of the catalogue."""
+        both = {**self.fields, **fields}
+        is_drawn = both.get("data.source", "catalogue") == "catalogue" and "data.path" not in both
+        return {name: x for name, x in both.items() if is_drawn or not name.startswith("data.catalogue.")}
+
     def train(
         self, workdir: Path, fields: Mapping[str, object] = {}, flags: Sequence[object] = (), **options
     ) -> Command:
         """Trains as in the run without faults, in another place or with other fields."""
-        fields = [f"--config.{field}={value}" for field, value in {**self.fields, **fields}.items()]
+        fields = [f"--config.{field}={value}" for field, value in self.with_fields(fields).items()]
         arguments = ["--config", "configs/smoke.py", f"--workdir={workdir}", *flags, *fields]
         return Command(self, "fashion_jax.main", arguments, workdir, **options)
 

@@ -49,7 +49,7 @@ class Look:
     """The result of load_dataset on a table or folder: id -> labels, or the reason for refusing it."""
 
     def __init__(self, lab: Lab, fields: dict[str, object], **options):
-        flags = [f"--config.{field}={value}" for field, value in {**lab.fields, **fields}.items()]
+        flags = [f"--config.{field}={value}" for field, value in lab.with_fields(fields).items()]
         self.command = Command(lab, "tests.faults.look", flags, **options)
         self.status, self.said = self.command.wait(), self.command.sentence()
         found = json.loads(self.command.stdout()) if self.status == 0 else {}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fashion_jax.config.loading import is_read
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.digests import Saved, Unusable, read_saved
@@ -110,7 +111,7 @@ class Identity:
                 f"tree of them: {way_out}"
             )
         for field, value in label.get("config", {}).items():
-            if self.config.get(field, value) != value:
+            if self.config.get(field, value) != value and is_read(field, self.config["data.source"]):
                 raise UserError(
                     f"{field} is {self.config[field]!r} in {config_path(workdir)}, but {checkpoint} was trained "
                     f"with {value!r}: {way_out}"

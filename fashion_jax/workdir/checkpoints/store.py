@@ -38,10 +38,12 @@ class SavePlan:
         is_due: returns whether a step is one of them; the ends of epochs always are.
         rollback_steps: how many steps before the newest one a rollback may begin. The last scheduled step before those
             is kept, and all scheduled steps after it.
+        rollback_saves: how many steps are kept for that, at most.
     """
 
     is_due: Callable[[int], bool] = lambda step: True
     rollback_steps: int = 0
+    rollback_saves: int = 1
 
 
 class Checkpoints:
@@ -208,16 +210,16 @@ class Checkpoints:
     def check_room(self, state: Any, saves: int) -> None:
         """Checks that the disk has room for the saves of a state (arrays, or their abstract twins).
 
-        There must be room for the latest ones, the best one and a new one, since an old checkpoint is only removed once
-        the new one is whole, but for no more than so many saves as are to come. If a checkpoint exists already, there
-        must be room for one more.
+        There must be room for the latest ones or, if these are more, those that a rollback may need, for the best one
+        and a new one, since an old checkpoint is only removed once the new one is whole, but for no more than so many
+        saves as are to come. If a checkpoint exists already, there must be room for one more.
 
         Raises:
             RunError: there is less; the sentence names both sizes.
         """
         if jax.process_index():
             return
-        count = 1 if self._listed() else min(self._keep + 2, saves)
+        count = 1 if self._listed() else min(max(self._keep, self._plan.rollback_saves) + 2, saves)
         free, needed = self._free(), count * _size(state)
         if free < needed:
             raise RunError(
