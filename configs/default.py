@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.checkpoint = _checkpoint()
     config.data = _data()
     # The run ends, with status 75, if it hangs: after so many minutes without a step, all stacks are written to stacks/
-    # in its work directory; until steps are measured, at least 10. 0: 20 times the measured step, and at least 10.
+    # in its work directory; at least 10 while programs are compiled. 0: 20 times the measured step, and at least 10.
     config.watchdog_minutes = 0.0
     config.log_every_steps = 20  # interval of the progress line's loss, and of TensorBoard's points within an epoch
     return config.lock()

@@ -294,14 +294,25 @@ def test_further_rows_of_an_image_are_left_out(tmp_path):
     assert dataset.left_out == {"listed before": ["0 (line 42)"]}
 
 
-def test_a_further_row_of_an_image_fills_in_labels_that_the_first_lacks(tmp_path):
-    rows = changed({0: {"masterCategory": "", "subCategory": ""}, 1: {"subCategory": ""}, 2: {"subCategory": ""}})
+def test_labels_of_further_rows_that_the_first_lacks_are_told(tmp_path):
+    rows = changed({0: {"masterCategory": "", "subCategory": ""}, 1: {"subCategory": ""}})
     more = [("0", "Apparel", ""), ("0", "Apparel", "Topwear"), ("1", "Footwear", "Shoes"), ("2", "Footwear", "")]
     dataset = load(tmp_path, [*rows, *((*row, "validation") for row in more)])
-    train = dataset.splits["train"]
-    assert list(train.ids) == [str(i) for i in range(30)] and len(dataset.splits["validation"]) == 10
-    assert train.labels["main"].tolist()[:4] == [0, 0, 1, 0] and train.labels["sub"].tolist()[:4] == [1, -1, -1, 1]
-    assert len(dataset.left_out["listed before"]) == 4
+    assert dataset.splits["train"].labels["main"][0] == -1 and len(dataset.left_out["listed before"]) == 4
+    (said,) = [warning for warning in dataset.warnings if "named again" in warning]
+    assert said.startswith(
+        "2 images are named again by a row with a label that the first row lacks, such as 0 (line 2)"
+    )
+    assert "again line 42: only the first row counts" in said
+
+
+def test_a_wrong_place_of_the_images_is_told_before_a_wrong_split(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("1163.jpg")
+    write_shop(tmp_path, ROWS, HEADER)
+    fields = {"image": "photos/{id}.jpg", "splits": {"train": "a.txt", "validation": "b.txt"}}
+    with pytest.raises(UserError, match=r"set data\.image to|--config\.data\.image="):
+        load_dataset(shop_config(tmp_path, **fields))
 
 
 @pytest.mark.parametrize(

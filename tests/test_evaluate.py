@@ -107,7 +107,7 @@ def test_images_that_were_trained_on_are_counted(run, tmp_path, capsys):
 
     shutil.copytree(run, tmp_path / "run")
     assert "trained on" not in said()
-    assert "160 of these 200 images were trained on, so that" in said("--split=all")
+    assert "160 of these 200 images were trained on: these scores do not say" in said("--split=all")
     listed = "--label-errors", str(tmp_path / "e.csv")
     found = re.search(r"(\d+) of these (\d+) images were", out := said("--config.data.folds=5", *listed))
     assert found and 0 < int(found[1]) < int(found[2]) and f"Note: {found[0]} trained on" in out

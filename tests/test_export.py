@@ -104,7 +104,7 @@ def test_8_bit_integers_are_measured(exports, finished_run, capsys):
     assert "Accuracy of sub on the likeliest paths of 40 validation images" in out and "points" in out
     card = (folder / "card.md").read_text()
     assert "Accuracy of sub on the likeliest paths of 40 validation images" in card and "int8" in card
-    assert "They are of the run in float32" in card and "model-index" not in card
+    assert "They are of the run itself" in card and "model-index" not in card
     assert "model-index" in (exports("tflite") / "card.md").read_text()
     size, whole = ((x / MODELS["tflite"]).stat().st_size for x in (folder, exports("tflite")))
     assert size < 0.5 * whole

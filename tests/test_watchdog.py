@@ -42,16 +42,18 @@ class Dog:
 
 @pytest.mark.parametrize(
     ("minutes", "step_seconds", "limit"),
-    [(0, math.nan, 600), (0, 0.5, 600), (0, 60, 1200), (2, 60, 120), (0.5, 0.1, 30), (0.5, math.nan, 600)],
+    [(0, math.nan, 600), (0, 0.5, 600), (0, 60, 1200), (2, 60, 120), (0.5, math.nan, 30)],
 )
 def test_it_waits_as_long_as_the_config_or_the_measured_step_says(minutes, step_seconds, limit):
     dog = Dog(minutes, step_seconds)
+    dog.watchdog.feed(1)
     assert dog.after(limit - 1) == 0
     assert dog.after(2) == 1
 
 
 def test_food_keeps_it_quiet():
-    dog = Dog(1, 0.1)
+    dog = Dog(1)
+    dog.watchdog.feed(0)
     for step in range(5):
         assert dog.after(50) == 0
         dog.watchdog.feed(step)
@@ -59,8 +61,22 @@ def test_food_keeps_it_quiet():
     assert dog.said[0].startswith("The run has made no step for 1 minutes after step 4")
 
 
+def test_it_waits_for_the_compilation_of_a_program():
+    dog = Dog(0.5, 0.1)
+    assert dog.after(599) == 0
+    dog.watchdog.feed()  # with a decoded image, before the step
+    assert dog.after(599) == 0
+    dog.watchdog.feed(1)
+    dog.watchdog.expect_compilation()
+    assert dog.after(599) == 0
+    dog.watchdog.feed(2)
+    assert dog.after(29) == 0
+    assert dog.after(2) == 1
+
+
 def test_a_process_that_was_suspended_has_not_hung():
-    dog = Dog(1, 0.1)
+    dog = Dog(1)
+    dog.watchdog.feed(1)
     with dog.watchdog.watching():
         dog.seen_after(0)
         dog.seen_after(3600)  # as after Ctrl-Z
@@ -71,7 +87,8 @@ def test_a_process_that_was_suspended_has_not_hung():
 
 
 def test_it_watches_only_within_the_block():
-    dog = Dog(1, 0.1)
+    dog = Dog(1)
+    dog.watchdog.feed(1)
     with dog.watchdog.watching():
         pass
     for _ in range(3):  # as when the loop hangs, and not as after Ctrl-Z
@@ -81,7 +98,8 @@ def test_it_watches_only_within_the_block():
 
 
 def test_it_waits_for_what_the_host_computes():
-    dog = Dog(1, 0.1)
+    dog = Dog(1)
+    dog.watchdog.feed(1)
     with dog.watchdog.paused():
         assert dog.after(3600) == 0
     assert dog.after(59) == 0

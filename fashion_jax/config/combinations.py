@@ -49,7 +49,7 @@ def check_new_run(config: ConfigDict) -> None:
     heads, splits = head_names(config), config.data.splits
     if isinstance(splits, Mapping) and (wrong := wrong_split_names(splits)):
         raise UserError(f"data.splits is {splits!r}, but must be {wrong}.")
-    _check_folds(config.data.folds, splits)
+    check_folds(config.data.folds, splits)
     for level in config.loss_weights:
         if not loss_weights(config).get(level, 1) and not config.model.init_heads_from:
             others = {other: head for other, head in heads.items() if other != level}
@@ -315,8 +315,16 @@ def _check_source(data: ConfigDict) -> None:
         raise UserError("data.rare_classes is 'merge', but data.taxonomy fixes the classes: leave one of them out.")
 
 
-def _check_folds(folds: int, splits: Any) -> None:
-    """Checks that data.splits keeps no images out of the folds, which are made of all of them."""
+def check_folds(folds: int, splits: Any) -> None:
+    """Checks that data.splits keeps no images out of the folds, which are made of all of them.
+
+    Args:
+        folds: the field data.folds.
+        splits: the field data.splits.
+
+    Raises:
+        UserError: it names other splits, or fractions of less than all images.
+    """
     if not folds or not are_fractions(splits):
         return
     if set(splits) != {"train", "validation"} or sum(splits.values()) < 1 - 1e-9:

@@ -27,6 +27,7 @@ from fashion_jax.data.label_checks import (
     id_conflicts,
     name_conflicts,
     unknown_labels,
+    unused_labels,
 )
 from fashion_jax.data.leaks import Leaks, find_leaks, leaks_by_ids, without_leaks
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
@@ -44,6 +45,8 @@ from fashion_jax.data.usable import usable, without_repeats
 from fashion_jax.devices.host import cache_root
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
+
+_FEW = 100  # files that are looked for, to see whether the names of a table are right
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,9 +300,11 @@ def _find(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_div
         _check_exist(_split_files(data.splits, folder))  # of a zip they are known only now
     warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]
+    if data.source == "csv":
+        warnings += unused_labels(listed)
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
-    if also != ALL:
-        there = check_splits(data, table, folder, also)  # first, since the check of the images may take hours
+    if also != ALL and _some_exist(table.files):  # otherwise the check of the images advises what to do
+        there = check_splits(data, table, folder, also)  # first, since that check may take hours
         if also and also not in there:
             raise no_split(also, there, " with images")
     good, bad, digests = _check_images(data, table, folder, is_divided)
@@ -322,6 +327,14 @@ def _check_images(
         return np.ones(len(table), bool), {}, np.arange(1, len(table) + 1, dtype=np.uint64)
     advice = functools.partial(image_advice, data, folder) if data.source == "csv" else str
     return usable(table, data.max_bad_fraction, checked, advice)
+
+
+def _some_exist(files: Sequence[str]) -> bool:
+    """Returns whether a few of the files of a table are there; False for records, which are not checked one by one."""
+    if not isinstance(files, Files):
+        return False
+    few = np.linspace(0, len(files) - 1, min(_FEW, len(files))).astype(int)
+    return any(map(os.path.exists, files.select(few)))
 
 
 def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut, Path]:

@@ -109,6 +109,26 @@ def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:
     return warnings
 
 
+def unused_labels(table: Table) -> list[str]:
+    """Warns of images that a later row names again with a label that their first row, which counts, does not have."""
+    assert isinstance(table.files, Files)
+    codes, distinct = table.paths.codes, table.paths.distinct
+    _, first, file_of = np.unique(table.files.names.codes(), return_index=True, return_inverse=True)
+    found: dict[int, int] = {}
+    for i in np.flatnonzero(codes != codes[first[file_of]]).tolist():
+        one = int(first[file_of[i]])
+        if any(later and not label for label, later in zip(distinct[codes[one]], distinct[codes[i]], strict=True)):
+            found.setdefault(one, i)
+    if not found:
+        return []
+    images = "1 image is" if len(found) == 1 else f"{len(found):,} images are"
+    one, again = next(iter(found.items()))
+    return [
+        f"{images} named again by a row with a label that the first row lacks, {'' if len(found) == 1 else 'such as '}"
+        f"{table.named([one])[0]}, again {table.place(again)}: only the first row counts, so take it out"
+    ]
+
+
 def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> list[str]:
     """Warns of labels that are no class of a run: their images are trained without them, or are not scored.
 
@@ -142,7 +162,7 @@ def _conflicts(table: Table, groups: np.ndarray) -> list[tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     for i in np.flatnonzero(codes != codes[first[group_of]]).tolist():
         one = int(first[group_of[i]])
-        if one not in found and contradict(distinct[codes[one]], distinct[codes[i]]):
+        if one not in found and _contradict(distinct[codes[one]], distinct[codes[i]]):
             found[one] = (one, i)
     return list(found.values())
 
@@ -156,7 +176,7 @@ def _two_labels(table: Table, found: Sequence[tuple[int, int]], kind: str, names
     return [f"{have} two labels, such as {names[found[0][0]]!r}: {labels}"]
 
 
-def contradict(one: Labels, other: Labels) -> bool:
+def _contradict(one: Labels, other: Labels) -> bool:
     """Whether two labels differ at a level where both are known."""
     return any(a and b and a != b for a, b in zip(one, other, strict=True))
 

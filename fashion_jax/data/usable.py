@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from fashion_jax.data.decoding.decode import NO_FILE
 from fashion_jax.data.decoding.file_check import Checked
-from fashion_jax.data.label_checks import contradict
-from fashion_jax.data.sources.table import LabelPaths, LeftOut, Table
+from fashion_jax.data.sources.table import LeftOut, Table
 from fashion_jax.data.strings import Files
 from fashion_jax.errors import UserError
 
 
 def without_repeats(table: Table) -> tuple[Table, LeftOut]:
-    """Leaves out rows that name the file of an earlier image, which could be in two splits or count twice.
-
-    The earlier image takes the labels of such a row where it has none itself, unless two rows contradict each other.
-    """
+    """Leaves out rows that name the file of an earlier image, which could be in two splits or count twice."""
     assert isinstance(table.files, Files)
     codes = table.files.names.codes()  # a file that is new has one more than all before
     is_new = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
     if is_new.all():
         return table, {}
-    firsts = np.flatnonzero(is_new)
-    kept = dataclasses.replace(table.select(firsts), paths=_filled(table.paths, firsts, codes))
-    return kept, {"listed before": table.named(np.flatnonzero(~is_new))}
-
-
-def _filled(paths: LabelPaths, firsts: np.ndarray, files: np.ndarray) -> LabelPaths:
-    """Returns the labels of each file: those of its first image, or of a later one that says the same and more.
-
-    Args:
-        paths: labels of the images.
-        firsts: int [files], the first image of each file.
-        files: int [images], the file of each.
-    """
-    codes = paths.codes[firsts]
-    found: dict[int, list[int]] = {}  # file -> the codes of its labels, the first image's first
-    for i in np.flatnonzero(paths.codes != codes[files]).tolist():
-        found.setdefault(int(files[i]), [int(codes[files[i]])]).append(int(paths.codes[i]))
-    for file, said in found.items():
-        fullest = max(said, key=lambda code: sum(map(bool, paths.distinct[code])))
-        if not any(contradict(paths.distinct[fullest], paths.distinct[code]) for code in said):
-            codes[file] = fullest
-    return LabelPaths(paths.distinct, codes)
+    return table.select(np.flatnonzero(is_new)), {"listed before": table.named(np.flatnonzero(~is_new))}
 
 
 def usable(

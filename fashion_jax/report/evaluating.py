@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fashion_jax.workdir.calibration_file import RunCalibration
     from fashion_jax.workdir.trained import Trained
 
+_MANY = 0.05  # share of the measured images that were trained on, from which on the scores mean nothing
 _OF_READING = ("data.cache", "data.cache_dir", "data.max_bad_fraction")  # how images are read, not which
 
 
@@ -166,7 +167,7 @@ def _measure(runs: Sequence[_Run], flags: argparse.Namespace, overrides: Overrid
             said = write_ranking(file, runs)
         print(printable(f"{flags.label_errors}: labels by how wrong they look.\n{said}"))
         if note := next(filter(None, trained_on), ""):
-            print(f"Note: {note} A model has learnt their wrong labels: take a split that it was kept from.")
+            print(f"Note: {note} A model learns the wrong labels of its images: take a split that it was kept from.")
     if flags.report:
         _write_report(runs, found, flags, arguments)
 
@@ -398,12 +399,12 @@ def _trained_on(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> s
     is_of_training = flags.split in ("train", ALL)
     if is_export(run.trained.workdir):
         return f"if some of these images were trained on, {effect}" if is_of_training else ""
-    count = count_trained_on(run.trained.workdir, run.split)
-    if count is None:
-        some = "some of these images were" if is_of_training and not _names_other_images(overrides) else ""
-    else:
-        some = f"{count:,} of these {len(run.split):,} images {'was' if count == 1 else 'were'}" if count else ""
-    return some and f"{some} trained on, so that {effect}"
+    if count := count_trained_on(run.trained.workdir, run.split):
+        if count < _MANY * len(run.split):
+            effect = "these scores are a little too high."
+        return f"{count:,} of these {len(run.split):,} images {'was' if count == 1 else 'were'} trained on: {effect}"
+    known_as_training = is_of_training and not _names_other_images(overrides)  # though their files may have changed
+    return f"some of these images were trained on, so that {effect}" if known_as_training else ""
 
 
 def _names_other_images(overrides: Overrides) -> bool:

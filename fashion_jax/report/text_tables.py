@@ -55,10 +55,7 @@ def note(
     if otherwise:
         notes.append(f"the temperatures were fitted to predictions with a different {', '.join(otherwise)}.")
     if should_be_own and not on_own:
-        notes.append(
-            "these are not the validation images of the training: the data has changed since, and some of them may "
-            "have been trained on."
-        )
+        notes.append("these are not the validation images of the training, as the data has changed since.")
     if on_own and not notes:
         notes.append(
             "the temperatures were fitted on these images; the calibrated ECE is cross-fitted over five folds."

@@ -11,15 +11,15 @@ from fashion_jax.workdir.paths import data_path, images_path
 from fashion_jax.workdir.reading import reading
 
 
-def count_trained_on(workdir: Path, split: Split) -> int | None:
-    """Counts the images of a split that a run has listed as its training split; None without a list.
+def count_trained_on(workdir: Path, split: Split) -> int:
+    """Counts the images of a split that a run has listed as its training split; 0 without a list.
 
     Raises:
         UserError: data.json is missing or damaged.
     """
     images = read_images(images_path(workdir), len(split.labels))
     if images is None:
-        return None
+        return 0
     with reading(data_path(workdir)):
         train = slice(int(read_json(data_path(workdir))["splits"]["train"]["images"]))  # they are listed first
     return count_common(ImageList(images.ids[train], images.labels[train], images.contents[train]), split)

@@ -11,7 +11,7 @@ import numpy as np
 from fashion_jax.scoring.assessment import compare
 from fashion_jax.scoring.blocks import Table, chosen_rows
 from fashion_jax.scoring.evaluation import Comparison
-from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 _ALL_RELABELED = "has other labels than the first run for all images that both have"
 
@@ -35,8 +35,8 @@ class Measured(NamedTuple):
 def compare_runs(first: Measured, second: Measured) -> Comparison:
     """Tests whether a run differs from the first one, on the images and at the levels that both have.
 
-    An image whose labels differ, for example since one run's table was corrected, is left out: whichever labels were
-    taken, they would favor the run that has them.
+    An image with two different labels, for example since one run's table was corrected, is left out: whichever was
+    taken would favor the run that has it.
 
     Args:
         first: the run that is the baseline of the comparison.
@@ -48,7 +48,10 @@ def compare_runs(first: Measured, second: Measured) -> Comparison:
     here, there = shared_images(first.ids, second.ids)
     if not len(here):
         return Comparison(untested="has no image in common with the first run")
-    is_same = np.all([first.labels[level][here] == second.labels[level][there] for level in taxonomy.levels], axis=0)
+    is_same = np.ones(len(here), bool)
+    for level in taxonomy.levels:
+        a, b = first.labels[level][here], second.labels[level][there]
+        is_same &= (a == b) | (a == UNKNOWN) | (b == UNKNOWN)
     if not is_same.any():
         return Comparison(untested=_ALL_RELABELED, relabeled_images=len(here))
     relabeled, here, there = int((~is_same).sum()), here[is_same], there[is_same]

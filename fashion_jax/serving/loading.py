@@ -17,7 +17,7 @@ from fashion_jax.command_line.formats import printable
 from fashion_jax.config.loading import named_cache_dir, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
-from fashion_jax.serving.exports.folder import is_export, read_export
+from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import CALIBRATION, config_path, predictions_path
 
@@ -165,12 +165,10 @@ def check_model(
         _check_export(folder, checkpoint, decode, precision, overrides)
     else:
         _check_run(folder, precision, overrides)
-    if costs:
-        from fashion_jax.workdir.files import read_taxonomy
+        if costs:  # of an export they are checked when its files have been compared with their digests
+            from fashion_jax.workdir.files import read_taxonomy
 
-        if is_export(folder):
-            read_export(folder)  # its files are not parsed before their digests are compared
-        _costs(costs, read_taxonomy(folder))
+            _costs(costs, read_taxonomy(folder))
 
 
 def _check_export(

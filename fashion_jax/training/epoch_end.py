@@ -90,6 +90,7 @@ def predict_validation(run: Run, state: TrainState, step: int, task: Task) -> di
         task.reached(count * size)
         run.watchdog.feed(step)
 
+    run.watchdog.expect_compilation()
     batches = _until_stopped(batches, functools.partial(stop, run, state, step), reached)
     return predict_split(state, batches, len(split), run.program.eval_step, mesh)
 

@@ -22,7 +22,7 @@ from fashion_jax.config.loading import check_config, config_to_json, flatten, im
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, check_cache, open_images, train_batches
 from fashion_jax.data.dataset import Dataset, check_fractions, check_tells_apart, load_dataset
 from fashion_jax.data.fields import data_fields
-from fashion_jax.data.fingerprint import combined
+from fashion_jax.data.fingerprint import combined, read_images
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh, put_batch, put_batches, ready
@@ -225,7 +225,8 @@ def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[
     if step < schedule.num_steps:
         saves = len(schedule.epoch_ends) + schedule.num_steps // config.checkpoint.every_steps
         start.checkpoints.check_room(start.program.abstract_state, saves)
-    if not is_complete or (not changes and (lost or not images_path(workdir).exists())):
+    is_listed = read_images(images_path(workdir), len(start.dataset.taxonomy.levels)) is not None
+    if not is_complete or (not changes and (lost or not is_listed)):
         write_run_files(workdir, config, start.dataset, schedule.position, start.identity, [*lost, *changes])
     effect = "without effect, since the run is complete" if is_complete else "from here on"
     for words in [*(f"{x}: from here on" for x in lost), *(f"{change}: {effect}" for change in changes)]:
@@ -427,6 +428,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
         else:  # the first step of a program may compile it, and is not measured
             pace.pause()
             compiled.add(step_fn)
+            run.watchdog.expect_compilation()
         batch = put(next_batch(batches, count), run.program.mesh)
         watch.waited += time.monotonic() - asked
         with jax.transfer_guard("disallow"):

@@ -38,27 +38,33 @@ class Watchdog:
         """Prepares to watch.
 
         Args:
-            minutes: without food after which the run ends, at least 10 until the seconds of a step are known; 0: as
-                many as 20 steps take, at least 10.
+            minutes: without food after which the run ends, at least 10 while a program may be compiled; 0: as many as
+                20 steps take, at least 10.
             step_seconds: returns the seconds of a dispatch of steps, NaN if they are not known yet.
             end: ends the run, given a sentence.
             clock: for tests.
         """
         self._minutes, self._step_seconds, self._end, self._clock = minutes, step_seconds, end, clock
-        self._fed, self._step, self._is_paused = clock(), 0, False
+        self._fed, self._step, self._is_paused, self._may_compile = clock(), 0, False, True
 
     def feed(self, step: int | None = None) -> None:
         """Notes that the loop has reached a step or, without one, has gone on with what it does after the last one."""
-        self._fed, self._step = self._clock(), self._step if step is None else step
+        self._fed = self._clock()
+        if step is not None:
+            self._step, self._may_compile = step, False
         processes.reached(self._step)
 
     @property
     def limit(self) -> float:
         """Returns the seconds without food after which the run ends."""
+        if self._minutes:
+            return max(60 * self._minutes, _LEAST if self._may_compile else 0)
         measured = self._step_seconds()
-        if math.isnan(measured):  # programs may still be compiled
-            return max(_LEAST, 60 * self._minutes)
-        return 60 * self._minutes if self._minutes else max(_LEAST, _STEPS * measured)
+        return _LEAST if math.isnan(measured) else max(_LEAST, _STEPS * measured)
+
+    def expect_compilation(self) -> None:
+        """Grants at least 10 minutes until the next step, as its program may be compiled first."""
+        self._may_compile = True
 
     def check(self) -> None:
         """Ends the run if the limit is exceeded."""

@@ -41,7 +41,7 @@ METRICS = (
     Metric(
         "corrected_ece",
         "Calibration error, calibrated",
-        "the same for the calibrated confidences of the level's head",
+        "the same for the calibrated confidences of the level by itself",
         percent,
         -1,
     ),

@@ -287,7 +287,7 @@ def _notes(plan: ExportPlan) -> list[str]:
     if plan.calibration and plan.calibration.step != plan.trained.step:
         notes.append(f"These are of the checkpoint of step {plan.calibration.step:,}, not {plan.trained.step:,}.")
     if plan.int8:
-        notes.append("They are of the run in float32; the comparison below tells what 8-bit integers cost.")
+        notes.append("They are of the run itself; the comparison below tells what 8-bit integers cost.")
     if plan.otherwise:
         notes.append(f"They were measured with another {', '.join(plan.otherwise)} than the export has.")
     return notes
