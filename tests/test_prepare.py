@@ -339,6 +339,19 @@ def test_a_folder_with_other_files_is_refused_before_any_image_is_read(tiny_conf
         prepare(tiny_config, tmp_path, SHAPE)
 
 
+def test_splits_that_a_training_refuses_are_refused_before_any_image_is_read(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("fashion_jax.data.dataset.load_dataset", None)
+    for name in ("train", "val"):
+        (tmp_path / "shop" / name / "Apparel" / "Topwear").mkdir(parents=True)
+    tiny_config.data.update({"source": "folder", "path": str(tmp_path / "shop")})
+    tiny_config.data.splits = {"train": 0.7, "validation": 0.3}
+    with pytest.raises(UserError, match="is divided into the folders train, val, which are taken whole"):
+        prepare(tiny_config, tmp_path / "out", SHAPE)
+    tiny_config.data.folds, tiny_config.data.splits = 5, {"train": 0.7, "validation": 0.2, "test": 0.1}
+    with pytest.raises(UserError, match=r"data\.folds is 5, .* keeps some out"):
+        prepare(tiny_config, tmp_path / "out", SHAPE)
+
+
 def test_unknown_labels_and_images_left_out_stay_so(tmp_path):
     rows = products(40)
     rows[3] = ("3", "Apparel", "")
