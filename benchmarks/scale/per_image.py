@@ -28,7 +28,7 @@ from fashion_jax.data.fingerprint import list_images, read_images, split_digests
 from fashion_jax.data.records.record_files import TfRecords
 from fashion_jax.data.records.record_images import ImageFormat, RecordImages, RecordNames
 from fashion_jax.data.sources.table import Table, read_table
-from fashion_jax.data.splits import assign_splits
+from fashion_jax.data.splits import assign_splits, check_splits
 from fashion_jax.data.strings import Files, Strings
 
 _SIZES = ((400, 533), (1000, 1333))  # of the photographs, whose decoding benchmarks.input_pipeline measures
@@ -103,6 +103,7 @@ def _table(fields: DataFields, folder: Path) -> Table:
 def _splits(fields: DataFields, folder: Path, table: Table, contents: np.ndarray) -> dict[str, Split]:
     from fashion_jax.taxonomy import Taxonomy
 
+    check_splits(fields, table, folder)
     assigned, _ = assign_splits(fields, table, folder, np.ones(len(table), bool))
     labels = Taxonomy.from_paths(list(fields.levels), table.paths.distinct).label_ids(table.paths.distinct)
     return {
