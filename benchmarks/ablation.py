@@ -113,7 +113,7 @@ def check_fields(run: Run, config: str) -> None:
     for field, _ in run.overrides:
         while field not in wanted and "." in field:  # a part of a table, which is one field
             field = field.rpartition(".")[0]
-        if field != "data.path" and wanted[field] != found[field]:
+        if field not in ("data.path", "data.cache_dir") and wanted[field] != found[field]:
             raise UserError(
                 f"{run.workdir} was trained with {field}={found[field]!r}, but {run.variant!r} has {wanted[field]!r}: "
                 "remove that directory, or name other --workdirs."

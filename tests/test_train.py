@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as sk
 
-from fashion_jax.config.loading import config_to_json
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.errors import RunError, UserError
@@ -267,7 +266,7 @@ def test_batch_size_must_be_spread_evenly(tiny_config, tmp_path):
 
 
 def test_a_run_of_one_class_is_refused_unless_it_has_begun(tmp_path, monkeypatch):
-    """An earlier version has begun it, so that it has a config.json."""
+    """An earlier version has begun it, so that it has a checkpoint."""
     write_shop(tmp_path / "shop", products(40, [("Apparel", "Dress")]))
     config, workdir = shop_config(tmp_path / "shop"), tmp_path / "run"
 
@@ -277,8 +276,7 @@ def test_a_run_of_one_class_is_refused_unless_it_has_begun(tmp_path, monkeypatch
     monkeypatch.setattr(train, "_plan", go_on)
     with pytest.raises(UserError, match="'sub', has only the class 'Apparel/Dress', so that it has nothing to learn"):
         train_and_evaluate(config, workdir)
-    workdir.mkdir()
-    (workdir / "config.json").write_text(config_to_json(config))
+    monkeypatch.setattr(train, "has_checkpoint", lambda _: True)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(config, workdir)
 
