@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
-from fashion_jax.config.combinations import check_folds
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import Dataset, check_paths
-from fashion_jax.data.fields import data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError, how_to_install
@@ -111,15 +109,12 @@ def prepare(
         UserError: the data, the directory or the options are wrong.
     """
     from fashion_jax.data.batches.pipeline import canvas_shape
-    from fashion_jax.data.dataset import check_fractions, load_dataset
+    from fashion_jax.data.dataset import load_dataset
     from fashion_jax.data.preparing import check_output, describe, plan_shards
-    from fashion_jax.data.records.prepared_index import is_complete, is_prepared
+    from fashion_jax.data.records.prepared_index import is_complete
 
     options = options or _beam_options([])
     check_output(config, folder, shape, images_per_shard)
-    if not is_prepared(folder):
-        check_folds(config.data.folds, config.data.splits)
-        check_fractions(data_fields(config))
     dataset = load_dataset(config)
     say = Terminal().say
     for line in _findings(dataset, config.data.drop_leaks):

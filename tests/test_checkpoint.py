@@ -295,7 +295,7 @@ def test_a_disk_without_room_for_its_saves_is_told_before_the_first(tmp_path, mo
 
 
 def test_a_disk_has_to_have_room_for_what_a_rollback_needs(tmp_path, monkeypatch):
-    """Of steps saved every 100, those of the last 2,000 are kept, and the one before them."""
+    """A rollback needs the steps that are saved, every 100, among the last 2,000, and the one before them."""
     plan = SavePlan(lambda step: step % 100 == 0, 2000, 21)
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2, plan=plan)
     assert len(steps := [*range(100, 5001, 100)]) - len(checkpoints._superseded(steps)) == 21

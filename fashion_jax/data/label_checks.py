@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def id_conflicts(table: Table) -> list[str]:
     if not table.unit:
         return []
     has_id = table.ids.places(Strings([""])) < 0
-    found = _conflicts(table, np.where(has_id, table.ids.codes(), -1 - np.arange(len(table))))
+    found = _differing(table, np.where(has_id, table.ids.codes(), -1 - np.arange(len(table))), _contradict)
     return _two_labels(table, found, "id", table.ids)
 
 
@@ -79,14 +79,14 @@ def name_conflicts(table: Table) -> list[str]:
     """Warns of files that rows of a table with different ids name with two labels; the first row counts."""
     if not table.unit or not isinstance(table.files, Files):
         return []
-    pairs = _conflicts(table, table.files.names.codes())
+    pairs = _differing(table, table.files.names.codes(), _contradict)
     found = [(one, other) for one, other in pairs if table.ids[one] != table.ids[other]]
     return _two_labels(table, found, "file", table.files.names)
 
 
 def file_conflicts(table: Table, digests: np.ndarray) -> list[str]:
     """Warns of equal files with two labels; digests are uint64 [images], of the files' contents."""
-    if not (found := _conflicts(table, digests)):
+    if not (found := _differing(table, digests, _contradict)):
         return []
     images = "1 image has" if len(found) == 1 else f"{len(found):,} images have"
     labels = " and ".join(f"{_label(table, i)} as {table.named([i])[0]}" for i in found[0])
@@ -112,17 +112,11 @@ def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:
 def unused_labels(table: Table) -> list[str]:
     """Warns of images that a later row names again with a label that their first row, which counts, does not have."""
     assert isinstance(table.files, Files)
-    codes, distinct = table.paths.codes, table.paths.distinct
-    _, first, file_of = np.unique(table.files.names.codes(), return_index=True, return_inverse=True)
-    found: dict[int, int] = {}
-    for i in np.flatnonzero(codes != codes[first[file_of]]).tolist():
-        one = int(first[file_of[i]])
-        if any(later and not label for label, later in zip(distinct[codes[one]], distinct[codes[i]], strict=True)):
-            found.setdefault(one, i)
+    found = _differing(table, table.files.names.codes(), _lacks)
     if not found:
         return []
     images = "1 image is" if len(found) == 1 else f"{len(found):,} images are"
-    one, again = next(iter(found.items()))
+    one, again = found[0]
     return [
         f"{images} named again by a row with a label that the first row lacks, {'' if len(found) == 1 else 'such as '}"
         f"{table.named([one])[0]}, again {table.place(again)}: only the first row counts, so take it out"
@@ -155,14 +149,14 @@ def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: T
     return warnings
 
 
-def _conflicts(table: Table, groups: np.ndarray) -> list[tuple[int, int]]:
-    """Returns the first image of each group (int [images]) whose images have two labels, and one with another label."""
+def _differing(table: Table, groups: np.ndarray, differ: Callable[[Labels, Labels], bool]) -> list[tuple[int, int]]:
+    """Returns pairs of images of one group (int [images]): its first one, and the next whose labels differ from its."""
     codes, distinct = table.paths.codes, table.paths.distinct
     _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
     found: dict[int, tuple[int, int]] = {}
     for i in np.flatnonzero(codes != codes[first[group_of]]).tolist():
         one = int(first[group_of[i]])
-        if one not in found and _contradict(distinct[codes[one]], distinct[codes[i]]):
+        if one not in found and differ(distinct[codes[one]], distinct[codes[i]]):
             found[one] = (one, i)
     return list(found.values())
 
@@ -179,6 +173,11 @@ def _two_labels(table: Table, found: Sequence[tuple[int, int]], kind: str, names
 def _contradict(one: Labels, other: Labels) -> bool:
     """Whether two labels differ at a level where both are known."""
     return any(a and b and a != b for a, b in zip(one, other, strict=True))
+
+
+def _lacks(one: Labels, other: Labels) -> bool:
+    """Whether the first of two labels is unknown at a level where the other is known."""
+    return any(b and not a for a, b in zip(one, other, strict=True))
 
 
 def _label(table: Table, image: int) -> str:

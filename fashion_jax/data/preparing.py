@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 
 from fashion_jax.atomic import remove_temporaries, replacing, unwritable, write_bytes
 from fashion_jax.command_line.output_files import folder_of_flag
+from fashion_jax.config.combinations import check_folds
 from fashion_jax.config.loading import config_to_json, read_config
 from fashion_jax.data.batches.image_stores import Images
 from fashion_jax.data.batches.pipeline import canvas_shape, stream_images
-from fashion_jax.data.dataset import Dataset, Split, load_dataset
+from fashion_jax.data.dataset import Dataset, Split, check_fractions, load_dataset
 from fashion_jax.data.decoding.decode import DECODER
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.records.prepared_index import (
@@ -95,14 +96,16 @@ def check_output(config: ConfigDict, folder: Path, shape: tuple[int, int], image
 
     Raises:
         UserError: the folder holds something else, cannot be written, or was begun with another config; or the source
-            is a prepared set that cannot give what the config asks for.
+            is a prepared set that cannot give what the config asks for, or its splits are not what a training accepts.
     """
-    if not is_prepared(folder):
-        check_use(data_fields(config), config.data.resize)
     _check_features(config.data.levels)
     if folder.exists():
         with folder_of_flag("--output", folder):
             _check_begun(folder, _plan(source_fields(config), canvas_shape(config, shape), images_per_shard))
+    if not is_prepared(folder):
+        check_use(data_fields(config), config.data.resize)
+        check_folds(config.data.folds, config.data.splits)
+        check_fractions(data_fields(config))
 
 
 def plan_shards(

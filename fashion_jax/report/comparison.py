@@ -74,8 +74,7 @@ def _shared_levels(runs: Runs) -> list[str]:
 
 def scores(runs: Runs) -> dict[str, Any]:
     """Describes every score of every run, level by level, and over the tree by the best way to decode it."""
-    same = all(list(run.split.ids) == list(runs[0].split.ids) for run in runs)
-    same = same and not any(run.comparison.relabeled_images for run in runs)
+    same = all(list(run.split.ids) == list(runs[0].split.ids) and not run.comparison.relabeled_images for run in runs)
     tables = []
     for level in reversed(_shared_levels(runs)):
         found = [_estimates_at(run, level) for run in runs]

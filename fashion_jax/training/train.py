@@ -225,8 +225,8 @@ def _resume(start: _Start, lost: Sequence[str], changes: Sequence[str]) -> list[
     if step < schedule.num_steps:
         saves = len(schedule.epoch_ends) + schedule.num_steps // config.checkpoint.every_steps
         start.checkpoints.check_room(start.program.abstract_state, saves)
-    is_listed = read_images(images_path(workdir), len(start.dataset.taxonomy.levels)) is not None
-    if not is_complete or (not changes and (lost or not is_listed)):
+    levels = start.dataset.taxonomy.levels
+    if not is_complete or (not changes and (lost or read_images(images_path(workdir), len(levels)) is None)):
         write_run_files(workdir, config, start.dataset, schedule.position, start.identity, [*lost, *changes])
     effect = "without effect, since the run is complete" if is_complete else "from here on"
     for words in [*(f"{x}: from here on" for x in lost), *(f"{change}: {effect}" for change in changes)]:
