@@ -118,6 +118,28 @@ def test_images_that_were_trained_on_are_counted(run, tmp_path, capsys):
     assert "trained on" not in said("--split=all", *other)
 
 
+def test_labels_that_the_run_does_not_know_are_told(run, tmp_path, capsys):
+    write_shop(tmp_path / "shop", products(30, [("Apparel", "Topwear"), ("Apparel", "Kimonos"), ("Toys", "Dolls")]))
+    other = "--config.data.source=csv", f"--config.data.path={tmp_path / 'shop'}"
+    assert main(["--workdir", str(run), "--split=all", *other]) == 0
+    out = capsys.readouterr().out
+    assert f"{run}: 10 images have labels that are no class of the run, such as 'Toys': at the level 'main' they" in out
+    assert "10 images have labels that are no class of the run, such as 'Apparel/Kimonos'" in out
+
+
+def test_temperatures_of_other_files_with_the_same_ids_are_not_fitted_again(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    ids = list(read_images(run / "images.parquet", 2).ids[160:])
+    write_shop(tmp_path / "shop", [(name, "Apparel", "Topwear") for name in ids])
+    assert main(["--workdir", str(tmp_path / "run")]) == 0
+    assert "the temperatures were fitted on these images" in capsys.readouterr().out
+    other = "--config.data.source=csv", f"--config.data.path={tmp_path / 'shop'}", "--split=all"
+    for is_listed in (True, False):
+        assert main(["--workdir", str(tmp_path / "run"), *other]) == 0
+        assert ("fitted on these images" in capsys.readouterr().out) != is_listed
+        (tmp_path / "run" / "images.parquet").unlink(missing_ok=True)  # as in a run of an early version
+
+
 def write_same_names(run: Path, folder: Path) -> list[str]:
     """Writes images with ids of a run that are others; returns the overrides that name them."""
     ids = read_images(run / "images.parquet", 2).ids[:6]

@@ -19,6 +19,7 @@ from fashion_jax.data.batches.chosen_images import decode_rows
 from fashion_jax.data.batches.pipeline import canvas_shape, eval_batches, open_images
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.fields import data_fields
+from fashion_jax.data.records.prepared_use import unlike_photos
 from fashion_jax.errors import UserError
 from fashion_jax.prepare import _follow, main, parse, prepare
 from fashion_jax.terminal import Task
@@ -130,6 +131,27 @@ def test_prepared_images_that_are_enlarged_are_told(prepared, tiny_config, field
     config.update(fields)
     (warning,) = said_by_training(config)
     assert re.search(r"prepared at 32 × 32 pixels and are enlarged to (48 × 48|40 × 40): .* prepare them anew", warning)
+
+
+@pytest.mark.parametrize("resize", ["crop", "letterbox"])
+def test_prepared_images_that_are_fitted_again_are_told(tmp_path, resize):
+    write_shop(tmp_path / "shop", products(30))
+    config = shop_config(tmp_path / "shop", resize=resize)
+    prepare(config, tmp_path / "set", (64, 48))
+    config = on(config, tmp_path / "set")
+    for size in ((64, 48), (60, 44)):  # the second differs by rounding alone
+        config.image_size = size
+        assert said_by_training(config) == []
+    config.image_size = 48
+    (warning,) = said_by_training(config)
+    assert re.search(
+        rf"prepared at 64 × 48 pixels with data\.resize '{resize}' and are fitted to 48 × 48 once", warning
+    )
+    data = data_fields(config)
+    assert unlike_photos(data, resize, (48, 48)) == [warning[len("Warning: ") : -1]]
+    (other,) = unlike_photos(data, "stretch", (48, 48))
+    assert f"'stretch', but {str(tmp_path / 'set')!r} was prepared with {resize!r}" in other
+    assert unlike_photos(dataclasses.replace(data, path=""), "stretch", (96, 96)) == []
 
 
 def test_its_splits_keep_the_groups_it_was_prepared_with(tmp_path):

@@ -68,9 +68,9 @@ def test_a_list_of_images_is_written_where_the_path_is_no_text(tmp_path):
     assert (read.contents == images.contents).all()
 
 
-def test_images_of_the_same_id_and_file_are_counted():
+def test_images_of_the_same_file_are_counted_or_of_the_same_id_where_files_are_not_known():
     listed = ImageList(Strings("abc"), np.zeros((3, 1), np.int32), np.array([5, 6, 7], np.uint64))
-    for digests, count in ((np.array([6, 5, 9, 7], np.uint64), 2), (np.array([5, 6, 5, 6], np.uint64), 0), (None, 3)):
+    for digests, count in ((np.array([6, 5, 9, 7], np.uint64), 3), (np.array([1, 2, 3, 4], np.uint64), 0), (None, 3)):
         split = Split(Strings("bacd"), [], {}, digests)
         assert count_common(listed, split) == count
 

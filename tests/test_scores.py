@@ -104,6 +104,13 @@ def test_tree_scores_of_contradictions():
     assert gift["mistake_severity"] == 2 and gift["hierarchical_f1"] == 0
 
 
+def test_a_path_that_ends_at_a_class_without_children_is_right_whatever_the_finer_head_names():
+    labels = {"main": np.array([1]), "sub": np.array([-1])}
+    scores = tree_scores({"main": np.array([1]), "sub": np.array([0])}, labels, SHOP)
+    assert scores["path_accuracy"] == scores["hierarchical_f1"] == scores["consistency"] == 1
+    assert math.isnan(scores["mistake_severity"])
+
+
 def test_shots_by_the_training_images():
     labels = np.array([0, 0, 1, 2, 2, -1])
     predicted = np.array([0, 1, 1, 0, 2, 0])

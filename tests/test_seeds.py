@@ -54,7 +54,10 @@ def test_a_seed_that_divides_the_images_makes_no_other_data():
 
 
 def test_where_the_data_lie_does_not_matter():
-    configs = [flat(seed=seed) | {"data.cache_dir": x, "data.path": x} for seed, x in ((0, "/a"), (1, "/b"))]
+    places = ((0, "/a", "15m"), (1, "/b", ""))  # the second trains the plan of the first
+    configs = [
+        flat(seed=seed) | {"data.cache_dir": x, "data.path": x, "time_limit": limit} for seed, x, limit in places
+    ]
     assert seed_groups(configs, [["a"]] * 2) == [[0, 1]]
 
 

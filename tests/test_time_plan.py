@@ -7,6 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from fashion_jax.config.combinations import batch_unit
@@ -15,6 +17,7 @@ from fashion_jax.config.loading import load_config
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.devices.mesh import check_batch_size, create_mesh
 from fashion_jax.errors import UserError
+from fashion_jax.step.program import create_program
 from fashion_jax.terminal import Terminal
 from fashion_jax.training import time_limit
 from fashion_jax.training.time_limit import Planner
@@ -36,6 +39,7 @@ from fashion_jax.training.time_plan import (
 )
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.paths import checkpoints_path, config_path, metrics_path
+from tests.steps import TAXONOMY
 
 WORK = Work(
     num_images=26_000,
@@ -43,6 +47,7 @@ WORK = Work(
     every_steps=500,
     save=SaveCosts(waited=0.6, whole=0.7),
     start=4,
+    scores=0,
     end=13,
     is_shared=True,
     most_cached=math.inf,
@@ -124,7 +129,23 @@ def test_what_is_kept_is_decoded_once_by_each_process_or_on_devices_by_one():
     on_devices = dataclasses.replace(four, most_on_devices=math.inf)
     assert on_devices.decoding(plan, 1 / 5000) == pytest.approx(((train + validation) / 4, 0, 0))
     mixed = dataclasses.replace(WORK, most_cached_validation=0)
-    assert mixed.decoding(plan, 1 / 5000) == pytest.approx((train, validation, validation))
+    assert mixed.decoding(plan, 1 / 5000) == pytest.approx((train, 0, validation))
+
+
+def test_on_an_accelerator_images_are_decoded_while_the_devices_compute_the_same_pass():
+    plan, speed = TimePlan((64, 64), 8, 64), measured(20_000)
+    apart = dataclasses.replace(STREAMED, is_shared=False)
+    kept = dataclasses.replace(apart, most_cached=math.inf)  # decoded at the start
+    epoch = seconds_of(plan, speed, apart) - (seconds_of(plan, speed, kept) - 26_000 / 5000)
+    assert epoch == pytest.approx(8 * (26_000 / 5000 - 406 * 64 / 20_000))  # decoding takes longer than training
+    slow = dataclasses.replace(kept, most_cached_validation=math.inf)
+    more = seconds_of(plan, speed, kept) - (seconds_of(plan, speed, slow) - 4_000 / 5000)
+    assert more == pytest.approx(9 * (4_000 / 5000 - 63 * 64 / 40_000))  # likewise than evaluation
+
+
+def test_the_scores_of_each_evaluation_are_counted():
+    plan, scored = TimePlan((64, 64), 8, 64), dataclasses.replace(WORK, scores=2.5)
+    assert seconds_of(plan, measured(100), scored) - seconds_of(plan, measured(100), WORK) == pytest.approx(9 * 2.5)
 
 
 def test_a_vgg_rounds_its_maps_down_and_a_resnet_up():
@@ -215,6 +236,9 @@ def test_a_time_that_is_too_short_is_refused_with_the_time_that_is_needed():
         choose(candidates(), measured(85), WORK, limit=60, elapsed=20)
     with pytest.raises(UserError, match=r"3 epochs .* raise it, lower warmup_epochs"):
         choose(candidates(fewest_epochs=3), measured(85), WORK, limit=90, elapsed=20)
+    slow, compiled = measured(100)._replace(compilation=2000), TimePlan((64, 64), 2, 64)
+    with pytest.raises(UserError, match=r"2 epochs of images of 64 px, .*: raise it, or use fewer"):
+        choose(candidates(), slow, WORK, limit=300, elapsed=20, compiled=compiled)
     with pytest.raises(UserError, match="3 epochs"):  # of a plan that was timed, less is enough to refuse it
         choose(
             candidates(fewest_epochs=3), measured(85), WORK, limit=150, elapsed=20, compiled=TimePlan((32, 32), 3, 64)
@@ -288,6 +312,28 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path
     assert not list(checkpoints_path(tmp_path).iterdir())
     said = capsys.readouterr().out
     assert "Planned for 10s" in said and "32 px, 2 epochs, batches of 16" in said
+
+
+def test_a_cache_that_is_asked_for_has_to_hold_both_splits(tiny_config, tmp_path, monkeypatch):
+    dataset = load_dataset(tiny_config)  # of 160 and 40 images
+    splits = {"train": dataset.splits["validation"], "validation": dataset.splits["train"]}
+    dataset = dataclasses.replace(dataset, splits=splits)
+    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), tmp_path)
+    asked = []
+    monkeypatch.setattr(time_limit, "cache_mode", lambda mode, size, mesh: asked.append(size) or mode)
+    for mode in ("host", "auto"):
+        tiny_config.data.cache = mode
+        assert planner._cache_mode((32, 32)) == planner._cache_mode((32, 32), "validation") == mode
+    assert [size // (32 * 32 * 3) for size in asked] == [200, 200, 40, 160]
+
+
+def test_the_timed_checkpoint_has_an_optimizer_that_does_not_compress_to_nothing(tiny_config):
+    state = create_program(tiny_config, TAXONOMY, create_mesh(), num_images=160).create_state()
+    filled = time_limit._as_trained(state)
+    for before, now in zip(*map(jax.tree.leaves, (state, filled)), strict=True):
+        assert now.shape == before.shape and now.dtype == before.dtype and now.sharding == before.sharding
+    moments = [x for x in jax.tree.leaves(filled.opt_state) if x.ndim]
+    assert moments and all(np.unique(x).size > 0.9 * x.size for x in moments)
 
 
 def test_small_images_save_less_time_than_pixels_since_a_step_costs_something_too():

@@ -10,6 +10,7 @@ from fashion_jax.scoring.tree_decoding import (
     contradiction_rate,
     contradictions,
     decode,
+    down_to_leaves,
     leaf_log_probs,
     leaf_names,
     leaf_paths,
@@ -118,7 +119,17 @@ def test_probabilities_of_zero_stay_numbers(how):
 
 def test_contradictions_are_found_by_image():
     predicted = {"main": np.array([0, 0, 1, 2, 1]), "sub": np.array([1, 2, -1, 2, 0])}
-    assert contradictions(predicted, SHOP).tolist() == [False, True, False, False, True]
+    assert contradictions(predicted, SHOP).tolist() == [False, True, False, False, False]
+
+
+def test_below_a_class_without_children_a_head_says_nothing():
+    predicted = {"main": np.array([1, 0]), "sub": np.array([2, 1]), "type": np.array([0, 0])}
+    tree = Taxonomy.from_paths(LEVELS, [("Apparel", "Dress", ""), ("Apparel", "Top", "T-shirt"), ("Gift", "", "")])
+    predicted["sub"][0] = 1
+    said = {level: classes.tolist() for level, classes in down_to_leaves(predicted, tree).items()}
+    assert said == {"main": [1, 0], "sub": [-1, 1], "type": [-1, 0]}
+    predicted["sub"][1] = 0
+    assert down_to_leaves(predicted, tree)["type"].tolist() == [-1, -1]
 
 
 def test_an_unknown_decode_is_refused():

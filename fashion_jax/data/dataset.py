@@ -60,6 +60,7 @@ class Split:
         content_digests: uint64 [images], of the files' contents; None unless made by load_dataset or load_split.
         left_out: reason -> names of the images of the data that cannot be used or are in no split, and of those of this
             split whose class the run has left out as rare; only of load_split.
+        warnings: sentences, without their full stops, on labels that the run does not know; only of load_split.
     """
 
     ids: Sequence[str]
@@ -67,6 +68,7 @@ class Split:
     labels: dict[str, np.ndarray]
     content_digests: np.ndarray | None = None
     left_out: LeftOut = dataclasses.field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,7 +77,7 @@ class Split:
         """Returns some consecutive images."""
         labels = {level: values[rows] for level, values in self.labels.items()}
         digests = None if self.content_digests is None else self.content_digests[rows]
-        return Split(self.ids[rows], self.files[rows], labels, digests, self.left_out)
+        return Split(self.ids[rows], self.files[rows], labels, digests, self.left_out, self.warnings)
 
     def counts(self, level: str, num_classes: int) -> np.ndarray:
         """Counts the images of each class of a level, int [num_classes], without those whose label is not known."""
@@ -260,7 +262,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     table, left_out, digests, assigned, _ = _find(data, None if is_as_trained else taxonomy, name)
     merged = merge_unknown(table, taxonomy) if data.rare_classes == "merge" else table
     if name == ALL:
-        return dataclasses.replace(_split(merged, taxonomy, _contents(merged, digests)), left_out=left_out)
+        return _measured(merged, taxonomy, digests, left_out, name)
     if data.drop_leaks:
         assigned, _ = without_leaks(assigned, find_leaks(table.files, digests, assigned))
     before = assigned.get(name, ())
@@ -269,8 +271,14 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
         left_out = left_out | {_rare_words(data): list(table.ids.select(rare))}
     if name not in assigned or not len(assigned[name]):
         raise no_split(name, [other for other, images in assigned.items() if len(images)], " with images")
-    merged, digests = merged.select(assigned[name]), digests[assigned[name]]
-    return dataclasses.replace(_split(merged, taxonomy, _contents(merged, digests)), left_out=left_out)
+    return _measured(merged.select(assigned[name]), taxonomy, digests[assigned[name]], left_out, name)
+
+
+def _measured(table: Table, taxonomy: Taxonomy, digests: np.ndarray, left_out: LeftOut, name: str) -> Split:
+    """Returns the images of a table as the split of this name, with what is said of them."""
+    warnings = unknown_labels(table, {name: np.arange(len(table))}, taxonomy)
+    split = _split(table, taxonomy, _contents(table, digests))
+    return dataclasses.replace(split, left_out=left_out, warnings=warnings)
 
 
 class _Found(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from fashion_jax.data.sources.table import Labels, Table
+from fashion_jax.data.splits import ALL
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_name
@@ -99,13 +100,16 @@ def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:
         return []
     warnings = []
     _, first = np.unique(table.rows, return_index=True)
+    paths, codes = table.paths.distinct, table.paths.codes[first]
     for i, (level, column) in enumerate(levels.items()):
-        is_empty = np.array([not path[i] for path in table.paths.distinct], bool)
-        empty = first[is_empty[table.paths.codes[first]]]
+        empty = first[np.array([not path[i] for path in paths], bool)[codes]]
         if len(empty):
             rows = "1 row has" if len(empty) == 1 else f"{len(empty):,} rows have"
             place = f"{'' if len(empty) == 1 else 'such as '}{table.place(int(empty[0]))}"
-            warnings.append(f"{rows} no {column!r} ({place}), and so no label at the level {level!r}")
+            lost = int(np.array([not path[i] and any(path[i + 1 :]) for path in paths], bool)[codes].sum())
+            have = "1 has" if lost == 1 else f"{lost:,} have"
+            finer = f", nor at finer levels, at which {have} one that does not count" if lost else ""
+            warnings.append(f"{rows} no {column!r} ({place}), and so no label at the level {level!r}{finer}")
     return warnings
 
 
@@ -128,7 +132,7 @@ def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: T
 
     Args:
         table: the images with their labels.
-        assigned: split -> its images (int [n]).
+        assigned: split, or ALL -> its images (int [n]).
         taxonomy: the classes of the run.
     """
     distinct, warnings = table.paths.distinct, []
@@ -141,9 +145,10 @@ def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: T
             if len(found):
                 have = "image has a label that is" if len(found) == 1 else "images have labels that are"
                 label = repr(class_name(table.paths[int(images[found[0]])][: i + 1]))
+                of_split = "" if split == ALL else f"{split} "
                 effect = "trained without it" if split == "train" else "not scored"
                 warnings.append(
-                    f"{len(found):,} {split} {have} no class of the run, such as {label}: at the level {level!r} "
+                    f"{len(found):,} {of_split}{have} no class of the run, such as {label}: at the level {level!r} "
                     f"{'it is' if len(found) == 1 else 'they are'} {effect}"
                 )
     return warnings

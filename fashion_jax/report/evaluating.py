@@ -20,6 +20,7 @@ from fashion_jax.command_line.output_files import folder_of_flag, output, write_
 from fashion_jax.config.loading import (
     OF_PIXELS,
     flatten,
+    image_shape,
     load_export_config,
     load_run_config,
     named_cache_dir,
@@ -261,7 +262,6 @@ def _split(model: _Model, name: str, place: ProcessIndex) -> Split:
 def _predicted(
     model: _Model, split: Split, flags: argparse.Namespace, overrides: Overrides, place: ProcessIndex
 ) -> _Run:
-    from fashion_jax.config.loading import image_shape
     from fashion_jax.data.batches.pipeline import open_images
     from fashion_jax.data.tensorflow_cpu import import_tensorflow
 
@@ -355,14 +355,26 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
         flops_per_image=trained.flops_per_image(),
         images_per_second=run.images_per_second,
         left_out=split.left_out,
-        note=f"{note} {trained_on}".strip(),
+        note=" ".join(filter(None, (note, trained_on, *_on_images(run)))),
         comparison=compare_with(first, run),
     )
+
+
+def _on_images(run: _Run) -> list[str]:
+    """Returns sentences on images that differ from those of a prediction, and on labels that are not scored."""
+    from fashion_jax.data.batches.pipeline import canvas_shape
+    from fashion_jax.data.fields import data_fields
+    from fashion_jax.data.records.prepared_use import unlike_photos
+
+    config = run.config
+    differ = unlike_photos(data_fields(config), config.data.resize, canvas_shape(config, image_shape(config)))
+    return [f"{text}." for text in (*differ, *run.split.warnings)]
 
 
 def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> tuple[Assessment, str]:
     """Returns the scores of a run or an export, and the note to them."""
     from fashion_jax.report.text_tables import note
+    from fashion_jax.report.trained_on import has_files_of_validation
     from fashion_jax.scoring.assessment import assess
     from fashion_jax.serving.exports.evaluated import EvaluatedExport
     from fashion_jax.workdir.files import read_train_counts
@@ -373,6 +385,7 @@ def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> t
         assessment = assess(run.log_probs, labels, trained.taxonomy, counts, thresholds=flags.shots)
         return assessment.decoded_by(trained.decode), trained.note
     on_own = calibration is not None and calibration.fitted_on(run.split.ids)
+    on_own = on_own and has_files_of_validation(trained.workdir, run.split)
     otherwise = ways_to_predict(config_path(trained.workdir), overrides)
     should_be_own = flags.split == "validation" and not _names_other_images(overrides)
     cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise

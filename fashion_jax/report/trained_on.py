@@ -1,8 +1,10 @@
-"""Counts the images of a split that a run was trained on."""
+"""Compares the images of a split with those that a run has listed: its training and validation images."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
 
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.fingerprint import ImageList, count_common, read_images
@@ -20,6 +22,23 @@ def count_trained_on(workdir: Path, split: Split) -> int:
     images = read_images(images_path(workdir), len(split.labels))
     if images is None:
         return 0
-    with reading(data_path(workdir)):
-        train = slice(int(read_json(data_path(workdir))["splits"]["train"]["images"]))  # they are listed first
+    train = slice(_num_training(workdir))
     return count_common(ImageList(images.ids[train], images.labels[train], images.contents[train]), split)
+
+
+def has_files_of_validation(workdir: Path, split: Split) -> bool:
+    """Returns whether a split of the validation images' ids has their files too, as far as they are known.
+
+    Raises:
+        UserError: data.json is missing or damaged.
+    """
+    images = read_images(images_path(workdir), len(split.labels))
+    if images is None or split.content_digests is None:
+        return True
+    return np.array_equal(images.contents[_num_training(workdir) :], split.content_digests)
+
+
+def _num_training(workdir: Path) -> int:
+    """Returns the number of training images, which the list begins with."""
+    with reading(data_path(workdir)):
+        return int(read_json(data_path(workdir))["splits"]["train"]["images"])

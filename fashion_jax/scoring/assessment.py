@@ -14,7 +14,7 @@ from fashion_jax.scoring.decider import decoded_classes
 from fashion_jax.scoring.intervals import Interval, paired_test, score_intervals, share_interval
 from fashion_jax.scoring.scores import level_scores, paths_known, predicted_scores, shot_scores, tree_scores
 from fashion_jax.scoring.temperature import calibrated_levels, cross_fitted
-from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE, contradiction_rate
+from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE, contradiction_rate, down_to_leaves
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 PATH = "path"  # stands beside the levels' names for tests of whole paths
@@ -158,8 +158,8 @@ def right_paths(
     predicted: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], taxonomy: Taxonomy
 ) -> np.ndarray:
     """Returns bool [images whose labels are known down to a leaf]: whether every level is predicted correctly."""
-    known = paths_known(labels, taxonomy)
-    return np.all([predicted[level][known] == labels[level][known] for level in taxonomy.levels], axis=0)
+    known, said = paths_known(labels, taxonomy), down_to_leaves(predicted, taxonomy)
+    return np.all([said[level][known] == labels[level][known] for level in taxonomy.levels], axis=0)
 
 
 def compare(

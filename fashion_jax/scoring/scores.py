@@ -12,7 +12,7 @@ import numpy as np
 from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.calibration import adaptive_calibration_error, calibration_error
 from fashion_jax.scoring.metrics import exact_scores, known_images, outcome_counts
-from fashion_jax.scoring.tree_decoding import common_heights, contradiction_rate, leaf_paths
+from fashion_jax.scoring.tree_decoding import common_heights, contradiction_rate, down_to_leaves, leaf_paths
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 
 LEVEL_SCORES = (
@@ -123,7 +123,7 @@ def tree_scores(
     known = paths_known(labels, taxonomy)
     levels = taxonomy.levels
     consistency = 1 - contradiction_rate(predicted, taxonomy)
-    predicted = {level: predicted[level][known] for level in levels}
+    predicted = down_to_leaves({level: predicted[level][known] for level in levels}, taxonomy)
     if not known.any():
         return dict.fromkeys(TREE_SCORES, math.nan) | {"consistency": consistency}
     true = np.stack([labels[level][known] for level in levels], axis=1)

@@ -11,7 +11,8 @@ import numpy as np
 from fashion_jax.config.combinations import LEVEL_METRICS
 from fashion_jax.scoring.assessment import Assessment
 
-_ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps")  # may differ between runs of one config
+# May differ between runs of one config; the fields that time_limit has chosen are compared.
+_ELSEWHERE = ("data.path", "data.cache", "data.cache_dir", "log_every_steps", "time_limit")
 
 Spread = Mapping[str, Mapping[str, float]]  # one of LEVEL_METRICS -> mean and std
 

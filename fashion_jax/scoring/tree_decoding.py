@@ -157,12 +157,27 @@ def predicted_classes(decoded: Mapping[str, np.ndarray], taxonomy: Taxonomy, how
 
 def contradictions(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> np.ndarray:
     """Returns bool [images]: whether the class predicted at some level is no child of the one predicted above it."""
-    wrong = np.zeros(len(predicted[taxonomy.levels[0]]), bool)
+    said = down_to_leaves(predicted, taxonomy)
+    wrong = np.zeros(len(said[taxonomy.levels[0]]), bool)
     for above, level in itertools.pairwise(taxonomy.levels):
-        classes = predicted[level]
+        classes = said[level]
         parents = np.asarray(taxonomy.parents[level])[classes]
-        wrong |= (classes != UNKNOWN) & (parents != predicted[above])
+        wrong |= (classes != UNKNOWN) & (parents != said[above])
     return wrong
+
+
+def down_to_leaves(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Returns level -> int [images]: predicted classes, UNKNOWN (-1) below a predicted class that has no children.
+
+    A level's own head has to name some class there, but says nothing by it.
+    """
+    coarsest = taxonomy.levels[0]
+    said = {coarsest: predicted[coarsest]}
+    for above, level in itertools.pairwise(taxonomy.levels):
+        has_children = np.isin(np.arange(taxonomy.num_classes(above)), taxonomy.parents[level])
+        is_below = (said[above] != UNKNOWN) & has_children[said[above]]
+        said[level] = np.where(is_below, predicted[level], UNKNOWN)
+    return said
 
 
 def contradiction_rate(predicted: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> float:

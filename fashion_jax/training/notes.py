@@ -9,7 +9,7 @@ from fashion_jax.data.dataset import Dataset
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.leaks import leak_warning
-from fashion_jax.data.records.prepared_use import enlarged, misuse
+from fashion_jax.data.records.prepared_use import enlarged, misuse, refitted
 from fashion_jax.step.program import Program
 from fashion_jax.training.dispatch import steps_at_once
 
@@ -28,7 +28,8 @@ def warnings_of(
     """
     if warning := leak_warning(dataset.leaks, data.drop_leaks):
         yield warning
-    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize), enlarged(data, canvas)]
+    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize)]
+    found += [enlarged(data, canvas), refitted(data, resize, canvas)]
     yield from (f"Warning: {warning}." for warning in found if warning)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -77,6 +78,7 @@ _USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded ima
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
 _END_PER_SCORE = 3e-6  # more, for each validation image and class
+_PER_SCORE = 6e-8  # seconds of the scores of an epoch, for each validation image and class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +127,10 @@ class Planner:
         with self.terminal.doing(Task(f"Compiling and timing the evaluation at {in_words(own.shape)}")):
             guessed = self._guessed(own, program, state)
         timing = guessed.tracing + sum(map(self._timing_budget, (_TRAINING, _EVALUATION, _DECODING)))
-        compiled = choose(candidates, guessed, work, limit=limit, elapsed=self._elapsed() + timing)
+        compiled = _same(choose(candidates, guessed, work, limit=limit, elapsed=self._elapsed() + timing))
         with self.terminal.doing(Task(f"Compiling and timing the training at {in_words(compiled.shape)}")):
             measured = self._measured(compiled, self._program(compiled), state)
-        plan = choose(candidates, measured, work, limit=limit, elapsed=self._elapsed(), compiled=compiled)
+        plan = _same(choose(candidates, measured, work, limit=limit, elapsed=self._elapsed(), compiled=compiled))
         end = time.localtime(time.time() + seconds_of(plan, measured, work, compiled))
         speed = f"{rate(1 / measured.train)} images/s at {in_words(compiled.shape)}"
         day = "" if end[:3] == time.localtime()[:3] else "%A, %d %B, "
@@ -168,12 +170,12 @@ class Planner:
 
     def _cache_mode(self, shape: Shape, split: str = "train") -> str | None:
         """Returns where decoded images are kept if they are trained at a shape; None if too little memory is free."""
-        height, width = canvas_shape(self.config, shape)
-        size = len(self.dataset.splits[split]) * height * width * 3
-        if self.config.data.cache != "auto":  # which leaves room for a step by itself
-            size *= 2
+        (height, width), counts = canvas_shape(self.config, shape), {x: len(y) for x, y in self.dataset.splits.items()}
+        count = counts[split]
+        if self.config.data.cache != "auto":  # which leaves room for a step by itself, and streams what does not fit
+            count = counts["train"] + max(counts["train"], counts["validation"])
         try:
-            return cache_mode(self.config.data.cache, size, self.mesh)
+            return cache_mode(self.config.data.cache, count * height * width * 3, self.mesh)
         except UserError:
             return None
 
@@ -194,6 +196,7 @@ class Planner:
 
     def _work(self, state: TrainState, candidates: Candidates) -> Work:
         splits, classes = self.dataset.splits, self.dataset.taxonomy.classes
+        num_scores = len(splits["validation"]) * sum(map(len, classes.values()))
 
         def most_pixels(split: str, modes: tuple[str, ...]) -> int:
             """Returns the pixels of the largest shape whose decoded images are kept so; 0 if there is none."""
@@ -207,7 +210,8 @@ class Planner:
             every_steps=self.config.checkpoint.every_steps,
             save=self._save_costs(state),
             start=_START,
-            end=_END + _END_PER_SCORE * len(splits["validation"]) * sum(map(len, classes.values())),
+            scores=_PER_SCORE * num_scores,
+            end=_END + _END_PER_SCORE * num_scores,
             is_shared=self._trains_on_cpus,
             most_cached=most_pixels("train", ("host", "device")),
             most_on_devices=most_pixels("train", ("device",)),
@@ -225,6 +229,7 @@ class Planner:
             folder.parent.mkdir(exist_ok=True)
             shutil.rmtree(folder, ignore_errors=True)  # of an earlier start
         with contextlib.closing(Checkpoints(folder, keep=1, say=self.terminal.say)) as checkpoints:
+            state = _as_trained(state)
             checkpoints.check_room(state, saves=2)
             checkpoints.save_now(1, state)  # takes longer, once in a run
             began, began_working = time.monotonic(), time.process_time()
@@ -350,6 +355,19 @@ class Planner:
         return (end - began) / (count - before)
 
 
+def _as_trained(state: TrainState) -> TrainState:
+    """Returns a state whose optimizer has noise in place of zeros, which would be compressed to almost nothing."""
+    generator = np.random.default_rng(0)
+
+    def filled(x: jax.Array) -> jax.Array:
+        if not x.ndim or not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        noise = generator.standard_normal(x.shape, np.float32).astype(x.dtype)
+        return jax.make_array_from_callback(x.shape, x.sharding, lambda index: noise[index])
+
+    return state.replace(opt_state=jax.tree.map(filled, state.opt_state))
+
+
 def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
     """Returns the mean seconds of a call, of as many as take about so long, at least one.
 
@@ -368,6 +386,12 @@ def _seconds(dispatch: Callable[[], Any], seconds: float) -> float:
     uncounted, first = timed(1), _agreed(timed(1))
     count = min(int((seconds - _agreed(uncounted) - first) / first), _MOST_STEPS)
     return _agreed((first + timed(count)) / (1 + count)) if count > 0 else first
+
+
+def _same(plan: TimePlan) -> TimePlan:
+    """Returns the plan of the first process: processors of another kind may compute the expected errors otherwise."""
+    height, width, num_epochs, batch_size = decided("plan", lambda: [*plan.shape, *plan[1:]])
+    return TimePlan((height, width), num_epochs, batch_size)
 
 
 def _agreed(seconds: float) -> float:

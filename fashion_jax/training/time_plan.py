@@ -139,6 +139,7 @@ class Work:
         every_steps: steps from a checkpoint within an epoch to the next one.
         save: what saving a checkpoint takes.
         start: seconds from the choice of the plan to the first step, without tracing, compilation and decoding.
+        scores: seconds of the scores after each evaluation.
         end: seconds from the last evaluation to the end of the program: scores, figures and the page.
         is_shared: whether the processors that decode also train, so that the times add up.
         most_cached: pixels of the largest training images that are decoded once and kept; larger ones are decoded every
@@ -156,6 +157,7 @@ class Work:
     every_steps: int
     save: SaveCosts
     start: float
+    scores: float
     end: float
     is_shared: bool
     most_cached: float
@@ -167,7 +169,7 @@ class Work:
     costs: CostModel
 
     def decoding(self, plan: TimePlan, decode: float) -> tuple[float, float, float]:
-        """Returns the seconds of decoding at the start, in each epoch and in the last pass over validation.
+        """Returns the seconds of decoding at the start, while an epoch trains, and in a pass over validation.
 
         Each process decodes its share of the images, but nearly all of those that it keeps in its memory for training,
         as every epoch has another order.
@@ -181,7 +183,8 @@ class Work:
             train *= self.num_processes
         keeps_validation = plan.pixels <= self.most_cached_validation
         once = (train if plan.pixels <= self.most_cached else 0.0) + (validation if keeps_validation else 0.0)
-        return once, train + validation - once, 0.0 if keeps_validation else validation
+        streamed = 0.0 if keeps_validation else validation
+        return once, train + validation - once - streamed, streamed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,18 +275,18 @@ def seconds_of(plan: TimePlan, measured: Timings, work: Work, compiled: TimePlan
     evaluate = measured.evaluate * cost_of_evaluation(plan) / cost_of_evaluation(measured.plan)
     steps, batch = work.num_images // plan.batch_size, eval_batch_size(plan.batch_size, 1)
     evaluation = batch * math.ceil(work.num_validation / batch) * evaluate  # the last batch is filled up
-    training = steps * plan.batch_size * train + evaluation
-    once, in_epoch, in_last = work.decoding(plan, measured.decode)
-    epoch, last = (
+    once, in_training, in_evaluation = work.decoding(plan, measured.decode)
+    training, evaluated = (
         computing + decoding if work.is_shared else max(computing, decoding)
-        for computing, decoding in ((training, in_epoch), (evaluation, in_last))
+        for computing, decoding in ((steps * plan.batch_size * train, in_training), (evaluation, in_evaluation))
     )
+    evaluated += work.scores
     saves = 1 + steps / work.every_steps
     compilation = 0 if plan == compiled and work.keeps_programs else measured.compilation
     start = work.start + measured.tracing + compilation + once
     # Checkpoints are written while the training goes on, but one after the other, and the last one to its end.
-    epoch = max(epoch + saves * work.save.waited, saves * work.save.whole)
-    return start + plan.num_epochs * epoch + work.save.whole - work.save.waited + last + work.end
+    epoch = max(training + evaluated + saves * work.save.waited, saves * work.save.whole)
+    return start + plan.num_epochs * epoch + work.save.whole - work.save.waited + evaluated + work.end
 
 
 def choose(
@@ -338,7 +341,7 @@ def choose(
     if fitting := [plan for plan in shortest if end_of(plan) <= latest]:
         return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
     plan = min(shortest, key=end_of)
-    raise _too_short(plan, end_of(plan), limit)
+    raise _too_short(plan, end_of(plan), limit, candidates)
 
 
 def _sizes(candidates: Candidates, measured: Timings, work: Work) -> list[tuple[Shape, int]]:
@@ -371,13 +374,14 @@ def _longest(
             yield TimePlan(shape, possible[fitting - 1], batch_size)
 
 
-def _too_short(plan: TimePlan, seconds: float, limit: float) -> UserError:
+def _too_short(plan: TimePlan, seconds: float, limit: float, candidates: Candidates) -> UserError:
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"
-    fewer = needs if plan.num_epochs > 1 else ""
+    fewer = needs if plan.num_epochs == candidates.fewest_epochs > 1 else ""
+    images = f"{'the smallest images,' if plan.shape == candidates.shapes[0] else 'images of'} {in_words(plan.shape)}"
     return UserError(
-        f"time_limit is {about(limit)}, but {epochs} of the smallest images, {in_words(plan.shape)}, would take about "
-        f"{about(seconds)} on these devices, with the start and the page: raise it{fewer}, or use fewer images."
+        f"time_limit is {about(limit)}, but {epochs} of {images}, would take about {about(seconds)} on these devices, "
+        f"with the start and the page: raise it{fewer}, or use fewer images."
     )
 
 

@@ -55,7 +55,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
         schedule = config.schedule, config.schedule_per, config.warmup_epochs
         check_fewest_epochs(config.num_epochs, *schedule, way_out="raise num_epochs to at least")
     changes = [f"{field} is {now[field]!r} instead of {before[field]!r}" for field in changed]
-    if config.batch_norm == "local":
+    if config.batch_norm == "local" and not anew:
         changes += _changed_statistics(
             workdir, before["batch_size"] // config.accumulate, config.batch_size // config.accumulate
         )

@@ -40,12 +40,7 @@ def misuse(data: DataFields, resize: str) -> list[str]:
     if not plan:
         return []
     made = plan["source"]["data"]
-    faults = [_torn(data.splits, folder, plan)]
-    if (before := made.get("resize", resize)) != resize:
-        faults.append(
-            f"data.resize is {resize!r}, but {str(folder)!r} was prepared with {before!r}, which prediction would not "
-            f"know: set it to {before!r}, or prepare the images anew"
-        )
+    faults = [_torn(data.splits, folder, plan), _resized_otherwise(folder, plan, resize)]
     if (groups := data.group_column) and groups != made.get("group_column", groups):
         faults.append(
             f"data.group_column is {groups!r}, but {str(folder)!r} was prepared with {made['group_column']!r}, and has "
@@ -64,6 +59,41 @@ def check_use(data: DataFields, resize: str) -> None:
         raise UserError(f"{fault}.")
 
 
+def unlike_photos(data: DataFields, resize: str, canvas: tuple[int, int]) -> list[str]:
+    """Returns sentences, without their full stops, on how images of a prepared set differ from photos of the canvas.
+
+    Args:
+        data: of a checked config.
+        resize: its data.resize.
+        canvas: (height, width) in pixels of the images that are trained or measured on.
+    """
+    folder, plan = _prepared(data)
+    found = [_resized_otherwise(folder, plan, resize)] if plan else []
+    return [text for text in (*found, enlarged(data, canvas), refitted(data, resize, canvas)) if text]
+
+
+def refitted(data: DataFields, resize: str, canvas: tuple[int, int]) -> str:
+    """Returns a sentence, without its full stop, if a set was cropped or padded to another aspect ratio; "" otherwise.
+
+    Such an image is cropped or padded a second time, while predict fits a photo once.
+
+    Args:
+        data: names the set.
+        resize: data.resize, with which it was prepared.
+        canvas: (height, width) in pixels of the images that are trained on.
+    """
+    folder, plan = _prepared(data)
+    height, width = plan.get("canvas", canvas)
+    rounding = (height + width + sum(canvas)) / 2  # half a pixel of each side
+    if resize == "stretch" or abs(height * canvas[1] - width * canvas[0]) <= rounding:
+        return ""
+    return (
+        f"the images in {str(folder)!r} were prepared at {height} × {width} pixels with data.resize {resize!r} and are "
+        f"fitted to {canvas[0]} × {canvas[1]} once more, while predict fits a photo once: prepare them anew with this "
+        "config's image_size"
+    )
+
+
 def enlarged(data: DataFields, canvas: tuple[int, int]) -> str:
     """Returns a sentence, without its full stop, if a set was prepared smaller than the canvas; "" otherwise.
 
@@ -78,6 +108,17 @@ def enlarged(data: DataFields, canvas: tuple[int, int]) -> str:
     return (
         f"the images in {str(folder)!r} were prepared at {height} × {width} pixels and are enlarged to {canvas[0]} × "
         f"{canvas[1]}: to see more of the photos, prepare them anew with this config's image_size and augment"
+    )
+
+
+def _resized_otherwise(folder: Path, plan: Mapping[str, Any], resize: str) -> str:
+    """Returns a sentence, without its full stop, if a set was prepared with another data.resize; "" otherwise."""
+    before = plan["source"]["data"].get("resize", resize)
+    if before == resize:
+        return ""
+    return (
+        f"data.resize is {resize!r}, but {str(folder)!r} was prepared with {before!r}, which prediction would not "
+        f"know: set it to {before!r}, or prepare the images anew"
     )
 
 
