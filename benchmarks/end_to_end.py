@@ -119,7 +119,7 @@ def _measure_on(
         hosted = itertools.islice(train_batches(train, images["train"], endless), _WARM + steps)
         return (put_batch(batch, ready.mesh) for batch in hosted)
 
-    size, eval_size = config.batch_size, eval_batch_size(config.batch_size, count)
+    size, eval_size = config.batch_size, eval_batch_size(config.batch_size, count, config.accumulate)
     data = _data_only(batches(), steps)
     state, step = time_steps(ready, batches(), steps)
     state, together, waited = time_loop(ready, state, batches(), steps)
@@ -148,7 +148,7 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     began = time.perf_counter()
     step = program.train_step.lower(state, batch).compile()
     seconds = time.perf_counter() - began
-    size = eval_batch_size(config.batch_size, mesh.size)
+    size = eval_batch_size(config.batch_size, mesh.size, config.accumulate)
     evaluated = abstract_batch(size, taxonomy.levels, mesh, canvas_shape(config, image_shape(config)))
     eval_fn = program.eval_step.lower(state.params, state.model_state, {"image": evaluated["image"]}).compile()
 
@@ -224,7 +224,9 @@ def _predict(config: ConfigDict, ready: Prepared, state: TrainState, files: list
     from fashion_jax.data.batches.chosen_images import decode_files  # here, as benchmarks.accelerator has no Pillow
 
     canvas = canvas_shape(config, image_shape(config))
-    decoded = decode_files(files, canvas, config.data.resize, eval_batch_size(config.batch_size, ready.mesh.size))
+    decoded = decode_files(
+        files, canvas, config.data.resize, eval_batch_size(config.batch_size, ready.mesh.size, config.accumulate)
+    )
     batches = ({"image": pixels} for indices, pixels in decoded if len(indices))
     predict_split(state, batches, len(files), ready.eval_fn, ready.mesh)
 

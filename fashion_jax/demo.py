@@ -177,8 +177,18 @@ def _description(flags: argparse.Namespace, classifier: Classifier, *, has_heat_
         engine.resize,
         classifier.decider.abstention.thresholds,
         has_heat_maps=has_heat_maps,
-        is_calibrated=None if _is_export(classifier) else bool(engine.temperatures),
+        is_calibrated=_is_calibrated(classifier),
     )
+
+
+def _is_calibrated(classifier: Classifier) -> bool | None:
+    """Returns whether the probabilities are calibrated; None for an export, of which early versions do not tell."""
+    from fashion_jax.serving.exports.engines import ExportEngine
+
+    engine = classifier.engine
+    if isinstance(engine, ExportEngine):
+        return None if engine.export.calibrated else False
+    return bool(engine.temperatures)
 
 
 def _say(url: str) -> None:

@@ -98,7 +98,7 @@ def _add_output(parser: Parser) -> None:
         "--output",
         metavar="FILE|DIR/",
         help=f"a table, whose name ends in {', '.join(TABLES)}; or a folder, whose name ends in a slash, for Parquet "
-        "files that each hold a part: the same command, run again, goes on with the parts that are missing",
+        "files that each hold a part: the same command, run again, resumes with the parts that are missing",
     )
     group.add_argument("--top-k", metavar="K", type=_positive, default=0, help="add the K likeliest classes per level")
     group.add_argument(

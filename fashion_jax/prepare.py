@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import Dataset, check_paths
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError, how_to_install
@@ -47,7 +48,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
         prog=program("fashion_jax.prepare"),
         usage="%(prog)s --config FILE --output DIR [--config.FIELD=VALUE ...] [--runner=... and Beam's other options]",
         description="Reads, checks and decodes the images of any source once, and writes them as a TFDS directory of "
-        "ArrayRecord files; run again with the same config, it goes on where it was stopped. To train on it: "
+        "ArrayRecord files; run again with the same config, it resumes where it was stopped. To train on it: "
         "the same config, and --config.data.source=tfds --config.data.path=DIR.",
         epilog="On two cores: --direct_num_workers=2. Other runners: Beam's --runner and its options; the data and DIR "
         "must be where its workers can reach them.",
@@ -87,7 +88,7 @@ def _divide(rest: Sequence[str]) -> tuple[Overrides, list[str]]:
 def _prepare(arguments: list[str]) -> None:
     flags, overrides, options = parse(arguments)
     config = load_config(flags.config, overrides)
-    check_paths(config)
+    check_paths(data_fields(config))
     pipeline_options = _beam_options(options)
 
     prepare(config, flags.output.absolute(), image_shape(config), flags.images_per_shard, pipeline_options)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from fashion_jax.training import train
+from fashion_jax.training import loop
 from fashion_jax.training.train import train_and_evaluate
 
 
 def cut_after(monkeypatch, steps, config, workdir, devices=None):
     """Trains, and interrupts the run when a further batch is asked for."""
-    real, batches = train.put_batch, iter(range(10**6))
+    real, batches = loop.put_batch, iter(range(10**6))
 
     def interrupt(batch, mesh):
         if next(batches) == steps:
@@ -16,5 +16,5 @@ def cut_after(monkeypatch, steps, config, workdir, devices=None):
         return real(batch, mesh)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "put_batch", interrupt)
+        patched.setattr(loop, "put_batch", interrupt)
         train_and_evaluate(config, workdir, devices)

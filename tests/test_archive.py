@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fashion_jax.data.dataset import check_paths, load_dataset
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.sources import archive as module
 from fashion_jax.data.sources.archive import check_archive, extracted, extracted_whole
 from fashion_jax.errors import UserError
@@ -250,7 +251,7 @@ def test_a_zip_loads_the_same_data_as_the_folder(tmp_path, top):
     splits = {"train": "train.txt", "validation": "validation.txt"}
     expected = load_dataset(shop_config(shop, splits=splits))
     config = shop_config(path, splits=splits, cache_dir=str(tmp_path / "cache"))
-    check_paths(config)
+    check_paths(data_fields(config))
     assert not (tmp_path / "cache").exists()
     found = load_dataset(config)
     assert (found.taxonomy, found.left_out) == (expected.taxonomy, expected.left_out)

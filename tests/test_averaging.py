@@ -34,15 +34,15 @@ def test_the_step_averages_parameters_and_statistics(tiny_config):
     new, _ = step(state, put_batch(random_batch(), mesh))
     decay = 2 / 11
     kernel = decay * old["params"]["trunk"]["conv1"]["kernel"] + (1 - decay) * new.params["trunk"]["conv1"]["kernel"]
-    np.testing.assert_allclose(new.used[0]["trunk"]["conv1"]["kernel"], kernel, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(new.eval_variables[0]["trunk"]["conv1"]["kernel"], kernel, rtol=1e-5, atol=1e-7)
     statistics = [tree["batch_stats"]["trunk"]["bn1"]["mean"] for tree in (old["model_state"], new.model_state)]
-    found = new.used[1]["batch_stats"]["trunk"]["bn1"]["mean"]
+    found = new.eval_variables[1]["batch_stats"]["trunk"]["bn1"]["mean"]
     np.testing.assert_allclose(found, decay * statistics[0] + (1 - decay) * statistics[1], rtol=1e-5, atol=1e-7)
 
 
 def test_without_an_average_the_state_has_none(tiny_config):
     state = build(tiny_config, jax.devices()[:1])[2]
-    assert state.average == {} and state.used == (state.params, state.model_state)
+    assert state.average == {} and state.eval_variables == (state.params, state.model_state)
 
 
 def test_a_checkpoint_of_before_there_were_averages_is_restored(tiny_config, tmp_path):

@@ -136,5 +136,8 @@ def test_thresholds_for_a_wanted_precision():
     assert abstention.thresholds["main"] == pytest.approx(probabilities["main"][1])
     sure = abstention.sure(probabilities, predicted, SHOP)
     assert answers(sure, SHOP) == ["Apparel/Dress", "Apparel", "unsure", "Gift"]
+    sure = {"main": np.full(4, 0.9), "sub": np.array([0.9, 0.8, 0.7, 0.6])}  # if sub answers all, main is fitted on all
+    right = {"main": np.zeros(4, int), "sub": np.array([0, 1, 0, 1])}
+    assert Abstention.of_precision(sure, right, right, 0.95, SHOP).thresholds == {"sub": 0.6, "main": 0.9}
     labels = {"main": np.array([1, 1, 1, 1]), "sub": np.full(4, -1)}  # gifts have no sub: such an answer is wrong
     assert Abstention.of_precision(probabilities, predicted, labels, 0.5, SHOP).thresholds["sub"] == np.inf

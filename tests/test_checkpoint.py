@@ -140,7 +140,9 @@ def test_a_save_that_fails_in_the_background_is_told(saved, said, tmp_path, monk
         saved.save(4, small_state(4))
         saved.steps()  # waits
         assert not saved.is_retry_due()
-    assert said == ["Saving a checkpoint failed (disk on fire); the earlier ones are whole, and it is tried again."]
+    assert said == [
+        "Saving a checkpoint failed (disk on fire). Earlier checkpoints are intact, and the save will be tried again."
+    ]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: 10**9)
     assert saved.is_retry_due()
 

@@ -1,5 +1,6 @@
 """The page that compares runs: which is better, whether the difference is significant, for runs of any kind."""
 
+import copy
 import dataclasses
 import re
 
@@ -83,6 +84,21 @@ def test_none_is_the_best_at_a_level_where_the_classes_differ(tmp_path, runs):
     }
     assert not marked["sub"]
     assert "different classes at this level" in page_of(tmp_path, [runs[0], other]).text
+
+
+def test_none_is_the_best_for_rare_classes_that_are_other_ones(tmp_path, runs):
+    def marked() -> set[str]:
+        tables = comparison.scores(runs)["tables"]
+        return {row["metric"].key for x in tables for row in x["rows"] if any(cell[2] for cell in row["cells"])}
+
+    assert {"accuracy", "tail"} <= marked() and "none is marked as the best there" not in page_of(tmp_path, runs).text
+    data = copy.deepcopy(runs[1].data)
+    classes = data["splits"]["train"]["classes"]["sub"]
+    classes[next(iter(classes))] += 1
+    runs[1] = dataclasses.replace(runs[1], data=data)
+    assert "accuracy" in marked() and "none is marked as the best there" in page_of(tmp_path, runs).text
+    tables = {x["level"]: x["rows"] for x in comparison.scores(runs)["tables"]}
+    assert not any(cell[2] for row in tables["sub"] if row["metric"].key == "tail" for cell in row["cells"])
 
 
 def test_runs_are_held_against_each_other_at_the_levels_that_both_have(tmp_path, runs):

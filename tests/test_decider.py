@@ -26,8 +26,9 @@ def test_probabilities_are_those_of_the_calibrated_decode(how):
     assert decisions.contradicts.mean() == contradiction_rate(independent, SHOP) > 0.1
     assert (contradiction_rate(decisions.classes, SHOP) == 0) == (how != "independent")
     gifts = decisions.classes["main"] == 1
-    if how != "independent":
-        assert gifts.any() and {decisions.answers[i] for i in np.flatnonzero(gifts)} == {"Gift"}
+    assert gifts.any() and {decisions.answers[i] for i in np.flatnonzero(gifts)} == {"Gift"}
+    abstains = Decider(SHOP, TEMPERATURES, how, abstention=Abstention({"main": 0, "sub": 0}))
+    assert abstains.decide(LOG_PROBS).answers == decisions.answers or how != "independent"
 
 
 def test_costs_of_the_tree_prefer_the_parent_that_is_likelier():

@@ -7,7 +7,7 @@ import pytest
 
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, fetch, put_batch, put_batches
 from fashion_jax.step.program import create_program
-from fashion_jax.training import train
+from fashion_jax.training import loop, train
 from fashion_jax.training.dispatch import dispatches, next_batch
 from fashion_jax.training.notes import dispatched_singly
 from fashion_jax.training.schedule import Schedule
@@ -72,7 +72,7 @@ def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path
     train_and_evaluate(tiny_config, tmp_path / "whole")
     tiny_config.data.cache = "device"
 
-    real, counts = train.next_batch, []
+    real, counts = loop.next_batch, []
 
     def interrupt(batches, count):
         if counts == [4, 1, 1, 4]:
@@ -81,7 +81,7 @@ def test_a_run_is_bit_identical_whether_interrupted_or_not(tiny_config, tmp_path
         return real(batches, count)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "next_batch", interrupt)
+        patched.setattr(loop, "next_batch", interrupt)
         train_and_evaluate(tiny_config, tmp_path / "stopped")
     train_and_evaluate(tiny_config, tmp_path / "stopped")
     assert without_timing(tmp_path / "stopped") == without_timing(tmp_path / "whole")

@@ -3,7 +3,7 @@ import math
 import jax
 import pytest
 
-from fashion_jax.scoring.early_stopping import is_defined, is_exhausted, progress
+from fashion_jax.scoring.early_stopping import best_so_far, is_defined, is_exhausted
 from fashion_jax.training import train
 from fashion_jax.training.train import train_and_evaluate
 
@@ -21,7 +21,7 @@ METRIC = "validation/sub/accuracy"
     ],
 )
 def test_progress_counts_the_epochs_since_the_first_best_one(values, expected):
-    assert progress([{METRIC: value} for value in values], METRIC) == expected
+    assert best_so_far([{METRIC: value} for value in values], METRIC) == expected
 
 
 def test_a_metric_that_no_epoch_has_stops_nothing():
@@ -52,7 +52,7 @@ def test_a_run_that_is_killed_goes_on_with_its_patience(tiny_config, tmp_path, m
 
 
 def test_a_lower_loss_is_better():
-    assert progress([{"validation/loss": x} for x in (3.0, 2.0, 2.5)], "validation/loss") == (-2.0, 1)
+    assert best_so_far([{"validation/loss": x} for x in (3.0, 2.0, 2.5)], "validation/loss") == (-2.0, 1)
 
 
 @pytest.mark.usefixtures("no_report")

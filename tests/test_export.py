@@ -141,12 +141,15 @@ def test_an_export_of_a_run_without_temperatures_says_so(finished_run, tmp_path,
     run, folder = tmp_path / "run", tmp_path / "export"
     shutil.copytree(finished_run, run)
     (run / "calibration.json").unlink()
-    assert export.main(arguments(run, folder, "tflite")) == 0
+    assert export.main(arguments(run, folder, "tflite", "--config.eval_flip=true")) == 0
     card = (folder / "card.md").read_text()
+    assert "another eval_flip than the export" in card and "model-index" not in card
     assert "probabilities, not calibrated" in card and "with its preprocessing and decoding inside" in card
     capsys.readouterr()
     assert evaluate.main(["--workdir", str(folder)]) == 0
     assert "probabilities are not calibrated, but have been made to agree" in capsys.readouterr().out
+    fj.load(folder)
+    assert f"{folder} is not calibrated: its run had no calibration.json." in capsys.readouterr().err
 
 
 def test_compiled_programs_of_an_export_are_kept_in_the_cache_that_is_named(

@@ -63,7 +63,13 @@ def test_a_folder_is_read_as_it_was_written(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["shop"]
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "taxonomy.json", "card.md", "test_vectors.npz"])
+def test_the_card_may_be_completed(folder):
+    card = folder / "card.md"
+    card.write_text(card.read_text() + "\nlicense: apache-2.0\n")
+    assert read_export(folder).canvas == EXPORT.canvas
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "taxonomy.json", "test_vectors.npz"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove", "folder"])
 def test_a_damaged_file_is_named(folder, name, damage):
     path = folder / name
@@ -161,6 +167,7 @@ def test_a_config_leaves_without_paths(tmp_path):
 
 def test_a_saved_model_that_writes_files_is_not_run(tmp_path):
     import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     written = tmp_path / "written.txt"
 
@@ -174,7 +181,26 @@ def test_a_saved_model_that_writes_files_is_not_run(tmp_path):
     )
     with pytest.raises(ValueError, match="WriteFile"):
         savedmodel.read(tmp_path)
+    graph = SavedModel.FromString((tmp_path / "saved_model" / "saved_model.pb").read_bytes())
+    graph.meta_graphs[0].ClearField("object_graph_def")  # as in TensorFlow 1, which runs operations while it loads
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(graph.SerializeToString())
+    with pytest.raises(ValueError, match="no SavedModel of TensorFlow 2"):
+        savedmodel.read(tmp_path)
     assert not written.exists()
+
+
+def test_a_saved_model_whose_signature_saves_files_is_not_run(tmp_path):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 40, 32, 3], tf.uint8, name="images")])
+    def predict(images):
+        tf.raw_ops.SaveV2(prefix=str(tmp_path / "x"), tensor_names=["x"], shape_and_slices=[""], tensors=[images])
+        return {"path": images}
+
+    signature = predict.get_concrete_function()
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved_model"), signatures={"serving_default": signature})
+    with pytest.raises(ValueError, match=r"reads or writes files|is none of an export"):
+        savedmodel.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["onnx", "savedmodel", "stablehlo", "tflite"])

@@ -100,7 +100,7 @@ def test_what_exports_do_not_know_is_named(small):
 
 def test_the_average_of_a_run_is_taken_in_float32(small):
     trained = make_trained(make_config({"model.name": "resnet18", "dtype": "bfloat16", **LINEAR}))
-    params, model_state = trained.state.used
+    params, model_state = trained.state.eval_variables
     average = {"params": jax.tree.map(lambda x: x + 1, params), "model_state": model_state}
     network = build_network(dataclasses.replace(trained, state=trained.state.replace(average=average)), {})
     weights = [layer.operation for layer in network.layers if isinstance(layer.operation, Conv | Dense)]

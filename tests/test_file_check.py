@@ -189,6 +189,9 @@ def test_the_same_image_in_two_splits_is_counted_and_may_be_dropped(tmp_path):
     assert (len(dropped.splits["train"]), len(dropped.splits["validation"])) == (27, 10)
     assert len(load_split(config, dropped.taxonomy, "train")) == 27
     assert leak_warning({}, dropped=True) == ""
+    one = leak_warning({"train and validation": [["4", "31"]]}, dropped=True)
+    assert one.startswith("Warning: the same image is in two splits: 1 of train and validation (")
+    assert one.endswith("; it is left out of training.")
 
 
 @pytest.mark.usefixtures("no_report")

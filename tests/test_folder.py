@@ -112,9 +112,9 @@ def test_other_folders_are_splits_where_they_are_named(tmp_path):
     folder = write_tree(tmp_path, *in_splits(a="Train", b="val"))
     splits = {"train": "Train", "validation": "val"}
     assert count(load(folder, splits=splits)) == {"train": 30, "validation": 30}
-    check_paths(config_of(folder, splits=splits))
+    check_paths(data_fields(config_of(folder, splits=splits)))
     with pytest.raises(UserError, match=r"data\.splits\.validation is .*valid', but there is no such file"):
-        check_paths(config_of(folder, splits={"train": "Train", "validation": "valid"}))
+        check_paths(data_fields(config_of(folder, splits={"train": "Train", "validation": "valid"})))
 
 
 @pytest.mark.parametrize("names", [("Train/", "./val"), ("./Train", "val/")])
@@ -377,7 +377,7 @@ def test_folders_that_do_not_fit_are_one_sentence(tmp_path, names, data, sentenc
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.path is .*nowhere', which is not a folder or a zip"):
-        check_paths(config_of(tmp_path / "nowhere"))
+        check_paths(data_fields(config_of(tmp_path / "nowhere")))
 
 
 def test_composed_and_decomposed_names_of_splits_and_inputs(tmp_path):

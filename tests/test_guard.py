@@ -236,7 +236,7 @@ def test_a_rollback_goes_on_from_the_last_good_checkpoint_more_slowly_and_exactl
     poisoned(8, 10, rollbacks=1)
     config.on_nonfinite = "rollback"
     whole = train_and_evaluate(config, tmp_path / "whole")
-    assert capsys.readouterr().out.count("from step 8 on: back to step 6") == 2
+    assert capsys.readouterr().out.count("from step 8 on. The run returns to step 6") == 2
     assert [line["learning_rate"] for line in whole] == [0.01 / 4, pytest.approx(0.005 / 4)]
     for polls in (7, 9, 12):  # before the bad steps, among them, and after the first rollback
         asked = iter(range(1, 10**6))
@@ -258,7 +258,7 @@ def test_a_rollback_takes_what_was_saved_before_the_steps_between_checkpoints_ch
     with pytest.raises(RunError, match="not finite from step 8 on, after 2 rollbacks: lower learning_rate"):
         train_and_evaluate(config, tmp_path)
     out = capsys.readouterr().out
-    assert out.count("from step 8 on: back to step 6") == 2
+    assert out.count("from step 8 on. The run returns to step 6") == 2
     assert "learning_rate 0.005 instead of 0.01." in out and "learning_rate 0.0025 instead of 0.005." in out
 
 
@@ -268,4 +268,4 @@ def test_a_rollback_to_before_the_first_checkpoint_begins_anew(config, tmp_path,
     config.on_nonfinite, config.nonfinite.max_rollbacks = "rollback", 2
     with pytest.raises(RunError, match="not finite from step 2 on, after 2 rollbacks: lower learning_rate"):
         train_and_evaluate(config, tmp_path)
-    assert capsys.readouterr().out.count("from step 2 on: back to step 0") == 2
+    assert capsys.readouterr().out.count("from step 2 on. The run returns to step 0") == 2

@@ -19,8 +19,8 @@ from fashion_jax.models.factors import create_factors
 from fashion_jax.models.hybrid import GatedFusion
 from fashion_jax.step import optimizer
 from fashion_jax.step.program import create_program
+from fashion_jax.training.init_checks import check_sources
 from fashion_jax.training.init_from import with_trunks
-from fashion_jax.training.sources import check_sources
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.trained import load_trained
 from tests.conftest import ROOT

@@ -8,12 +8,14 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from fashion_jax.config.combinations import head_names, loss_weights
+from fashion_jax.data.dataset import load_split
 from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import UserError
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training.init_checks import Features, check_heads
 from fashion_jax.training.init_heads import with_heads
-from fashion_jax.training.sources import Features, check_heads
+from fashion_jax.training.notes import trained_on_before
 from fashion_jax.workdir.files import read_taxonomy
 from fashion_jax.workdir.paths import config_path, taxonomy_path
 from fashion_jax.workdir.trained import load_trained
@@ -115,3 +117,12 @@ def test_a_taxonomy_that_is_not_the_checkpoints_is_refused(finished_run, tiny_co
     program = create_program(tiny_config, known, create_mesh(jax.devices()[:1]))
     with pytest.raises(UserError, match="has other classes than the checkpoint"):
         with_heads(program.create_state(), known, head_names(tiny_config), str(source), print)
+
+
+def test_validation_images_that_the_run_of_the_weights_was_trained_on_are_counted(finished_run, tiny_config):
+    taxonomy = read_taxonomy(finished_run)
+    sources = [str(finished_run), str(finished_run), ""]
+    assert list(trained_on_before(sources, load_split(tiny_config, taxonomy, "validation"))) == []
+    (told,) = trained_on_before(sources, load_split(tiny_config, taxonomy, "all"))
+    assert told.startswith(f"Warning: 160 of the 200 validation images were trained on by the run {finished_run}, with")
+    assert list(trained_on_before(["hf://timm/resnet10", ""], load_split(tiny_config, taxonomy, "all"))) == []

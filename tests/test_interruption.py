@@ -64,7 +64,7 @@ def test_a_signal_waits_while_there_is_something_to_save(number, status):
     ended, stderr = interrupted("hold", signals=[number])
     acknowledged, sentence = stderr.splitlines()
     assert ended == status and acknowledged.startswith(f"{name}: saving") and "again to stop at once" in acknowledged
-    assert sentence == f"Stopped by {name} after step 7, which is saved: run the same command again to go on."
+    assert sentence == f"Stopped by {name} after step 7, which is saved: run the same command again to resume."
 
 
 def test_under_nohup_a_lost_terminal_stops_nothing():

@@ -53,7 +53,10 @@ def test_an_id_with_two_labels_is_named_with_its_lines():
 def test_equal_files_with_two_labels_are_named():
     paths = [("a", "b"), ("a", "c"), ("a", "b"), ("a", "b")]
     (warning,) = file_conflicts(make_table(paths), np.array([7, 7, 8, 8], np.uint64))
-    assert warning == "1 image has two labels in equal files: 'a/b' as id 0 (line 2) and 'a/c' as id 1 (line 3)"
+    named = "'a/b' as id 0 (line 2) and 'a/c' as id 1 (line 3)"
+    assert warning == f"1 image occurs as identical files with two labels: {named}"
+    (warning,) = file_conflicts(make_table([*paths[:2], *paths[:2]]), np.array([7, 7, 8, 8], np.uint64))
+    assert warning == f"2 images occur as identical files with two labels, such as {named}"
     assert file_conflicts(make_table(paths), np.array([7, 9, 7, 7], np.uint64)) == []
 
 

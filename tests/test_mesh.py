@@ -99,7 +99,7 @@ for order in ([0, 2, 1, 3], [2, 0, 1, 3], [3, 2, 1, 0]):
     batches = DeviceImages(decoded, 24, (1, 1), mesh).batches(lambda: iter(whole[:, rows]))
     kept = next_batch(({"x": batch} for batch in batches), 3)
     assert fetch(everywhere(put_batches(kept, mesh)["x"])).tolist() == pixels.reshape(3, 8, 1, 1, 3).tolist()
-    state = SimpleNamespace(used=(1, {}))
+    state = SimpleNamespace(eval_variables=(1, {}))
     step = jax.jit(lambda params, model_state, batch: {"sub": batch["x"]}, out_shardings=replicated(mesh))
     results = predict_split(state, ({"x": batch[rows]} for batch in whole), 21, step, mesh)
     assert results["sub"].tolist() == list(range(21))
@@ -123,11 +123,22 @@ def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "devices", "evaluated"),
-    [(64, 1, 64), (256, 8, 256), (8, 1, 64), (24, 1, 72), (48, 2, 96), (1, 3, 66), (100, 8, 104)],
+    ("batch_size", "devices", "accumulate", "evaluated"),
+    [
+        (64, 1, 1, 64),
+        (256, 8, 1, 256),
+        (8, 1, 1, 64),
+        (24, 1, 1, 72),
+        (48, 2, 1, 96),
+        (1, 3, 1, 66),
+        (100, 8, 1, 104),
+        (1024, 1, 8, 128),  # as many images fit into the memory of a part
+        (1024, 8, 8, 128),
+        (256, 8, 8, 64),
+    ],
 )
-def test_small_batches_are_evaluated_together(batch_size, devices, evaluated):
-    assert eval_batch_size(batch_size, devices) == evaluated
+def test_small_batches_are_evaluated_together_and_large_ones_in_parts(batch_size, devices, accumulate, evaluated):
+    assert eval_batch_size(batch_size, devices, accumulate) == evaluated
 
 
 def test_on_a_cpu_a_batch_is_there_when_it_has_been_put():  # otherwise its step runs in slower threads of XLA

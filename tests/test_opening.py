@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from fashion_jax.errors import UserError
-from fashion_jax.training import train
+from fashion_jax.training import loop
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.opening import check_workdir, opened
 
@@ -157,7 +157,7 @@ def test_a_resumption_that_fails_leaves_the_run_as_it_was(finished_run, tiny_con
     def fail(*arguments):
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr(train, "_steps", fail)
+    monkeypatch.setattr(loop, "_steps", fail)
     with pytest.raises(MemoryError):
         train_and_evaluate(tiny_config, tmp_path / "run")
     assert {name: content for name, (content, _) in contents(tmp_path).items()} == before

@@ -9,7 +9,7 @@ import pytest
 from fashion_jax.data.batches.order import epoch_order
 from fashion_jax.data.batches.pipeline import train_batches
 from fashion_jax.errors import UserError
-from fashion_jax.training import train
+from fashion_jax.training import loop, train
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.position import BEGINNING, Position, epoch_ends
 from tests.cutting import cut_after
@@ -56,10 +56,10 @@ def test_a_run_goes_on_with_another_batch_size(tiny_config, tmp_path, monkeypatc
             seen.append((place[:2], batch["labels"]["sub"]))
             yield batch
 
-    monkeypatch.setattr(train, "train_batches", recorded)
+    monkeypatch.setattr(loop, "train_batches", recorded)
     tiny_config.batch_size = batch_size
     train_and_evaluate(tiny_config, tmp_path)
-    assert f"\nbatch_size is {batch_size} instead of 16: from here on.\n" in capsys.readouterr().out
+    assert f"\nbatch_size is {batch_size} instead of 16. This holds from now on.\n" in capsys.readouterr().out
     lines = without_timing(tmp_path)
     ends = [10, 14 + 96 // batch_size, 14 + 256 // batch_size]
     assert lines[0] == first_line
@@ -83,7 +83,7 @@ def test_a_start_that_is_refused_leaves_the_files_of_the_run(finished_run, tiny_
     with pytest.raises(UserError, match="in its epoch 2 after 20 steps, more than num_epochs = 1"):
         train_and_evaluate(tiny_config, workdir)
     assert {path: path.read_bytes() for path in workdir.glob("*.json")} == before
-    assert "from here on" not in capsys.readouterr().out
+    assert "from now on" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_report")
@@ -95,11 +95,11 @@ def test_other_numbers_of_training_images_are_told(finished_run, tiny_config, tm
     (workdir / "data.json").write_text(json.dumps(data))
     training = "The training split has 160 images instead of 1,161, in another order"
     train_and_evaluate(tiny_config, workdir)
-    assert f"{training}: without effect, since the run is complete." in capsys.readouterr().out
+    assert f"{training}. This has no effect, since the run is complete." in capsys.readouterr().out
     tiny_config.num_epochs = 3
     train_and_evaluate(tiny_config, workdir)
     out = capsys.readouterr().out
-    assert f"{training}: from here on." in out
-    assert "The validation split has other images, which may have been trained on: from here on." in out
+    assert f"{training}. This holds from now on." in out
+    assert "The validation split has other images, which may have been trained on. This holds from now on." in out
     train_and_evaluate(tiny_config, workdir)
-    assert "from here on" not in capsys.readouterr().out
+    assert "from now on" not in capsys.readouterr().out

@@ -198,7 +198,7 @@ def test_a_run_without_calibration_says_so(finished_run, tmp_path, capsys):
     assert "from predictions of the best checkpoint, but checkpoint is 'latest'" in capsys.readouterr().err
     shutil.copy(finished_run / "calibration.json", run)
     assert main([*arguments, "--config.eval_flip=true"]) == 0
-    assert "calibrated as those of predictions with a different eval_flip" in capsys.readouterr().err
+    assert "fitted to predictions with another value of eval_flip, so" in capsys.readouterr().err
     (run / "calibration.json").write_text("{}")
     assert main(arguments) == 2 and "calibration.json cannot be read" in capsys.readouterr().err
 
@@ -394,6 +394,7 @@ def test_a_job_is_judged_by_all_of_its_parts(finished_run, validation_files, tmp
     out = capsys.readouterr().out
     assert "1 file has no prediction, such as" in out and "is complete: 2 rows in 2 parts" in out
     assert main([*arguments, photo, "--output", job]) == 0
+    assert f"1 row has no prediction, such as that of {tmp_path / 'a.txt'} (" in capsys.readouterr().out
     job, other = f"{tmp_path}/none/", str(tmp_path / "b.txt")
     assert main([*arguments, other, "--output", job, "--shard=1/2"]) == 0, "others may have predictions"
     assert main([*arguments, other, "--output", job]) == main([*arguments, other, "--output", job]) == 2

@@ -400,9 +400,9 @@ def test_what_may_be_wrong_with_the_data_is_told_as_training_tells_it(tmp_path, 
     write_table(tmp_path / "shop" / "styles.csv", [*rows, ("gone", "Apparel", "Dress")])
     config = shop_config(tmp_path / "shop", max_bad_fraction=0.1)
     expected = (
-        r"Warning: the same image stands in two splits: .*set data\.drop_leaks to leave out",
+        r"Warning: the same images are in two splits: .*set data\.drop_leaks to True to leave them out",
         r"Warning: 1 row has no 'masterCategory' \(line 6\)",
-        "Warning: 1 image has two labels in equal files",
+        "Warning: 1 image occurs as identical files with two labels",
         r"Note: left out, all named in left_out\.json: 1 because of “there is no such file”",
     )
     for said in ("Done: 60 images", "is complete"):

@@ -168,6 +168,6 @@ def test_a_save_that_fails_is_repeated_with_all_processes(tmp_path, catalogue_ca
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [status, status], outputs
     if status:
-        assert all("Saving a checkpoint failed (No space left on device), 5 times in a row" in text for text in outputs)
+        assert all("Saving a checkpoint failed 5 times in a row (No space left on device)." in text for text in outputs)
     else:
         assert [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()] == [5]

@@ -75,12 +75,12 @@ def test_a_loss_that_is_not_finite_is_a_dash(progress, clock):
 def test_the_estimate_tells_the_whole_time_and_that_of_an_epoch(progress, clock):
     assert progress.new_estimate(21) == ""
     text = trained(progress, clock).new_estimate(21)
-    assert "About 84 min in all" in text and "100 epochs of 50 s" in text and "without" in text
+    assert text == "Estimated total time: 84 min (100 epochs of 50 s, evaluation not included)."
     assert progress.new_estimate(41) == ""
     clock.now += 40
     progress.pace.evaluated(100, head_start=0)
     text = progress.new_estimate(100, is_epochs_end=True)
-    assert "100 epochs of 2 min" in text and "off" in text
+    assert text.startswith("Corrected estimate: ") and "in total (100 epochs of 2 min, evaluation included)." in text
 
 
 def test_the_estimate_of_a_resumed_run_counts_what_is_left(clock):
@@ -91,10 +91,10 @@ def test_the_estimate_of_a_resumed_run_counts_what_is_left(clock):
     progress.pace.start(31, 0.0)
     clock.now += 19 * 6
     progress.pace.measure(50, 0.0)
-    assert progress.new_estimate(50) == "About 5 min to go, 3 epochs of 2 min without their evaluation."
+    assert progress.new_estimate(50) == "Estimated time left: 5 min (3 epochs of 2 min, evaluation not included)."
     progress.pace.evaluated(300, head_start=0)
     text = progress.new_estimate(60, is_epochs_end=True)
-    assert text == "About 14 min to go, 2 epochs of 7 min with their evaluation: the first estimate was off."
+    assert text == "Corrected estimate: 14 min left (2 epochs of 7 min, evaluation included)."
 
 
 def test_a_new_program_is_not_measured_while_it_compiles(progress, clock):

@@ -16,7 +16,7 @@ from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
-from fashion_jax.training import epoch_end, rollback, train
+from fashion_jax.training import epoch_end, loop, rollback, train
 from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from tests.cutting import cut_after
@@ -126,7 +126,7 @@ def test_running_again_says_that_the_run_is_complete(finished, tiny_config, tmp_
     tiny_config.batch_size = 8  # of later steps, of which there are none
     train_and_evaluate(tiny_config, finished)
     out = capsys.readouterr().out
-    assert out.count(" is complete: ") == 2 and "batch_size is 8 instead of 16: without effect" in out
+    assert out.count(" is complete: ") == 2 and "batch_size is 8 instead of 16. This has no effect" in out
     assert [(finished / name).read_bytes() for name in names] == before
 
 
@@ -246,6 +246,43 @@ def test_only_a_few_fetches_reach_the_device_and_those_of_a_loss_follow_the_next
     assert events == expected
 
 
+@pytest.mark.usefixtures("no_report")
+def test_an_epoch_whose_evaluation_fails_is_saved(tiny_config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="a photo is gone"):
+        patched.setattr(epoch_end, "predict_validation", failing(UserError("a photo is gone")))
+        train_and_evaluate(tiny_config, tmp_path / "failed")
+    assert [path.name for path in (tmp_path / "failed" / "checkpoints").iterdir()] == ["10"]
+    train_and_evaluate(tiny_config, tmp_path / "failed")
+    train_and_evaluate(tiny_config, tmp_path / "whole")
+    assert without_timing(tmp_path / "failed") == without_timing(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "sentence"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Out of memory",
+            RunError,
+            r"too little memory \(RESOURCE_.*: lower batch_size or image_size",
+        ),
+        ("INTERNAL: a bug", jax.errors.JaxRuntimeError, "a bug"),
+    ],
+)
+def test_too_little_memory_is_told_with_what_needs_less(tiny_config, tmp_path, monkeypatch, said, error, sentence):
+    monkeypatch.setattr(loop, "_steps", failing(jax.errors.JaxRuntimeError(said)))
+    with pytest.raises(error, match=sentence):
+        train_and_evaluate(tiny_config, tmp_path)
+
+
+def failing(error):
+    """Returns a function that raises an error."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
 @pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tmp_path):
     tiny_config.learning_rate = 1e30
@@ -273,7 +310,7 @@ def test_a_run_of_one_class_is_refused_unless_it_has_begun(tmp_path, monkeypatch
     def go_on(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_plan", go_on)
+    monkeypatch.setattr(train, "_apply_plan", go_on)
     with pytest.raises(UserError, match="'sub', has only the class 'Apparel/Dress', so that it has nothing to learn"):
         train_and_evaluate(config, workdir)
     monkeypatch.setattr(train, "has_checkpoint", lambda _: True)

@@ -128,7 +128,7 @@ def live_answers(trained: Trained, temperatures: dict[str, float], images: np.nd
     def compute(params: Any, model_state: Any, batch: dict[str, np.ndarray]) -> tuple[Any, Array]:
         return tuple(step(params, model_state, batch, parts=trained.program) for step in (eval_step, embed_step))
 
-    log_probs, features = fetch(jax.jit(compute)(*trained.state.used, {"image": images}))
+    log_probs, features = fetch(jax.jit(compute)(*trained.state.eval_variables, {"image": images}))
     decoded = decode(apply_temperatures(log_probs, temperatures), trained.taxonomy, "conditional")
     classes = predicted_classes(decoded, trained.taxonomy, "conditional")
     answers = {f"{level}_probabilities": np.exp(x) for level, x in decoded.items()}

@@ -272,7 +272,7 @@ def _check_progressive(progressive: Mapping[str, Any], image_size: Any, num_epoc
         if size != 32:
             raise UserError(
                 f"progressive.image_size is {size}, but no epoch has it: set progressive.epochs, or set "
-                "progressive.image_size to 32, which it is without such epochs."
+                "progressive.image_size back to its default, 32."
             )
         return
     if time_limit:

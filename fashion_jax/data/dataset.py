@@ -134,8 +134,8 @@ class Dataset:
         return {"splits": splits, "left_out": self.left_out} | {name: value for name, value in found.items() if value}
 
 
-def check_paths(config: ConfigDict, split: str = "") -> None:
-    """Checks that the files named by a checked config exist; reads at most the directory of a zip.
+def check_paths(data: DataFields, split: str = "") -> None:
+    """Checks that the files named by the fields of a checked config exist; reads at most the directory of a zip.
 
     If only one split is wanted, the taxonomy is known already and data.taxonomy is not needed; if that split is ALL,
     neither are the files of splits. The content of a zip is checked later.
@@ -143,7 +143,6 @@ def check_paths(config: ConfigDict, split: str = "") -> None:
     Raises:
         UserError: names the first missing file, or the zip that cannot be used.
     """
-    data = data_fields(config)
     names = {}
     if data.taxonomy and not split:
         names["data.taxonomy"] = stored_path(Path(os.path.expanduser(data.taxonomy)))
@@ -170,8 +169,8 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     Raises:
         UserError: the data is missing, wrong, or does not fit the config.
     """
-    check_paths(config)
     data = data_fields(config)
+    check_paths(data)
     fixed = read_taxonomy_file(data.taxonomy, list(data.levels)) if data.taxonomy else None
     table, left_out, digests, assigned, warnings = _find(data, fixed, is_divided=is_divided)
     leaks = find_leaks(table.files, digests, assigned)
@@ -256,7 +255,7 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
     data = data_fields(config)
     if list(data.levels) != list(taxonomy.levels):
         raise UserError(f"data.levels is {data.levels!r}, but must name {', '.join(taxonomy.levels)}, in order.")
-    check_paths(config, name)
+    check_paths(data, name)
     # Folders are listed as in training: splits by fractions depend on the list.
     is_as_trained = data.source == "folder" and not data.taxonomy and name != ALL
     table, left_out, digests, assigned, _ = _find(data, None if is_as_trained else taxonomy, name)
@@ -299,24 +298,24 @@ class _Found(NamedTuple):
     warnings: list[str]
 
 
-def _find(data: DataFields, taxonomy: Taxonomy | None, also: str = "", *, is_divided: bool = False) -> _Found:
-    """Finds the usable images and their splits; if only one split is wanted, it is `also`."""
-    if also == ALL and data.source == "csv":  # its table need not have the columns of groups and splits
+def _find(data: DataFields, taxonomy: Taxonomy | None, only: str = "", *, is_divided: bool = False) -> _Found:
+    """Finds the usable images and their splits; if only one split is wanted, it is `only`."""
+    if only == ALL and data.source == "csv":  # its table need not have the columns of groups and splits
         data = dataclasses.replace(data, group_column="", splits=DEFAULT_SPLITS)
     listed, left_out, folder = _listed(data, taxonomy)
     if data.source == "csv":
         _check_exist(_split_files(data.splits, folder))  # of a zip they are known only now
-    warnings = [] if also else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
+    warnings = [] if only else [*check_classes_repeat(listed, data.levels), *empty_labels(listed, data.levels)]
     warnings += [*listed.warnings, *id_conflicts(listed), *name_conflicts(listed)]
     if data.source == "csv":
         warnings += unused_labels(listed)
     table, repeated = (listed, {}) if data.source in ("folder", "tfds") else without_repeats(listed)
-    if also != ALL and _some_exist(table.files):  # otherwise the check of the images advises what to do
-        there = check_splits(data, table, folder, also)  # first, since that check may take hours
-        if also and also not in there:
-            raise no_split(also, there, " with images")
+    if only != ALL and _some_exist(table.files):  # otherwise the check of the images advises what to do
+        there = check_splits(data, table, folder, only)  # first, since that check may take hours
+        if only and only not in there:
+            raise no_split(only, there, " with images")
     good, bad, digests = _check_images(data, table, folder, is_divided)
-    assigned, unassigned = ({}, {}) if also == ALL else assign_splits(data, table, folder, good, also)
+    assigned, unassigned = ({}, {}) if only == ALL else assign_splits(data, table, folder, good, only)
     places = np.cumsum(good) - 1  # row of the table -> row among the good ones
     assigned = {name: places[images] for name, images in assigned.items()}
     table, digests = table.select(np.flatnonzero(good)), digests[good]

@@ -43,8 +43,12 @@ def unpredictable(taxonomy: Taxonomy, heads: Collection[str]) -> list[str]:
         has_child = np.bincount(parents[can_be], minlength=taxonomy.num_classes(level)) > 0
         can_be = has_child | (level in heads)
         if not can_be.all():
-            named = _listed([_name(taxonomy.classes[level][i]) for i in np.flatnonzero(~can_be)])
-            warnings.append(f"the level {level!r} has no head and {named} no class at {finer!r}: it is never predicted")
+            names = [_name(taxonomy.classes[level][i]) for i in np.flatnonzero(~can_be)]
+            have = f"{names[0]} has" if len(names) == 1 else "they have"
+            warnings.append(
+                f"{_listed(names)} can never be predicted: the level {level!r} has no head, and {have} no class at "
+                f"{finer!r}"
+            )
     return warnings
 
 

@@ -89,9 +89,10 @@ def file_conflicts(table: Table, digests: np.ndarray) -> list[str]:
     """Warns of equal files with two labels; digests are uint64 [images], of the files' contents."""
     if not (found := _differing(table, digests, _contradict)):
         return []
-    images = "1 image has" if len(found) == 1 else f"{len(found):,} images have"
+    is_one = len(found) == 1
+    images = "1 image occurs" if is_one else f"{len(found):,} images occur"
     labels = " and ".join(f"{_label(table, i)} as {table.named([i])[0]}" for i in found[0])
-    return [f"{images} two labels in equal files: {'' if len(found) == 1 else 'one is '}{labels}"]
+    return [f"{images} as identical files with two labels{':' if is_one else ', such as'} {labels}"]
 
 
 def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:

@@ -64,5 +64,8 @@ def leak_warning(leaks: dict[str, list[list[str]]], dropped: bool) -> str:
     parts = [f"{len(pairs):,} of {splits} (such as {' = '.join(pairs[0])})" for splits, pairs in leaks.items()]
     if not parts:
         return ""
-    way_out = "those of training are left out" if dropped else "set data.drop_leaks to leave out those of training"
-    return f"Warning: the same image stands in two splits: {', '.join(parts)}; {way_out}."
+    is_one = sum(map(len, leaks.values())) == 1
+    images = "image is" if is_one else "images are"
+    left_out = f"{'it is' if is_one else 'they are'} left out of training"
+    way_out = f"set data.drop_leaks to True to leave {'it' if is_one else 'them'} out of training"
+    return f"Warning: the same {images} in two splits: {', '.join(parts)}; {left_out if dropped else way_out}."

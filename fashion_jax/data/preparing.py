@@ -101,7 +101,10 @@ def check_output(config: ConfigDict, folder: Path, shape: tuple[int, int], image
     _check_features(config.data.levels)
     if folder.exists():
         with folder_of_flag("--output", folder):
-            _check_begun(folder, _plan(source_fields(config), canvas_shape(config, shape), images_per_shard))
+            _check_begun(
+                folder,
+                _plan(source_fields(config.seed, config.data.to_dict()), canvas_shape(config, shape), images_per_shard),
+            )
     if not is_prepared(folder):
         check_use(data_fields(config), config.data.resize)
         check_folds(config.data.folds, config.data.splits)
@@ -126,7 +129,7 @@ def plan_shards(
     _check_features(config.data.levels)
     _check_names(dataset.taxonomy)
     _dataset.cache_clear()  # what an earlier call in this process has read may have changed
-    plan = _plan(source_fields(config), canvas_shape(config, shape), images_per_shard)
+    plan = _plan(source_fields(config.seed, config.data.to_dict()), canvas_shape(config, shape), images_per_shard)
     each = plan["images_per_shard"]
     _open_folder(folder, plan | {"images": _images(dataset)})
     shards = []

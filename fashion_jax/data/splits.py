@@ -28,7 +28,7 @@ _MAX_NAMES = 5  # of splits that a message lists
 
 
 def assign_splits(
-    data: DataFields, table: Table, folder: Path, good: np.ndarray, also: str = ""
+    data: DataFields, table: Table, folder: Path, good: np.ndarray, only: str = ""
 ) -> tuple[Assigned, LeftOut]:
     """Returns split -> its usable images, and reason -> ids of the usable images that are in no split.
 
@@ -40,90 +40,98 @@ def assign_splits(
         table: all images.
         folder: the folder that files of ids are relative to.
         good: bool [images], which images can be used; the others are in no split.
-        also: the only split that is wanted, if not all are; a column of splits may have any, not only the usual ones.
+        only: the one split that is wanted; "" for all. A column of splits may have any, not just the usual ones.
 
     Raises:
         UserError: a file of ids is missing, an id or a group is in two splits, or a split has no images. Only the one
-            that `also` names needs some.
+            that `only` names needs some.
     """
-    names, of, unassigned = _divided(data, table, folder, good, also)
+    names, split_of, unassigned = _divided(data, table, folder, good, only)
     for i, split in enumerate(names):
-        if also in ("", split) and not good[of == i].any():
+        if only in ("", split) and not good[split_of == i].any():
             raise UserError(f"The split {split!r} has no image that can be used: check data.path and data.image.")
-    return {name: np.flatnonzero((of == i) & good) for i, name in enumerate(names)}, unassigned
+    return {name: np.flatnonzero((split_of == i) & good) for i, name in enumerate(names)}, unassigned
 
 
-def check_splits(data: DataFields, table: Table, folder: Path, also: str = "") -> list[str]:
+def check_splits(data: DataFields, table: Table, folder: Path, only: str = "") -> list[str]:
     """Raises what `assign_splits` would whichever images can be used; returns the names of the splits with images."""
-    names, of, _ = _divided(data, table, folder, np.zeros(len(table), bool), also)
-    return [name for i, name in enumerate(names) if (of == i).any()]
+    names, split_of, _ = _divided(data, table, folder, np.zeros(len(table), bool), only)
+    return [name for i, name in enumerate(names) if (split_of == i).any()]
 
 
 def _divided(
-    data: DataFields, table: Table, folder: Path, good: np.ndarray, also: str
+    data: DataFields, table: Table, folder: Path, good: np.ndarray, only: str
 ) -> tuple[list[str], np.ndarray, LeftOut]:
     """Divides the images as the fields of the config say; returns what _from_column returns."""
     splits, group_column = data.splits, data.group_column
     if FOLDERS in table.columns:  # in a prepared dataset groups are whole already
         group_column = ""
     if data.folds:
-        names, of, unassigned = _from_folds(data, table, good, also)
+        names, split_of, unassigned = _from_folds(data, table, good, only)
     elif FOLDERS in table.columns:
-        names, of, unassigned = _from_column(table, FOLDERS, {name: name for name in set(table.columns[FOLDERS])}, good)
+        names, split_of, unassigned = _from_column(
+            table, FOLDERS, {name: name for name in set(table.columns[FOLDERS])}, good
+        )
     elif isinstance(splits, str) or split_column(splits):
-        names, of, unassigned = _from_column(table, split_column(splits), _splits_of_values(table, splits, also), good)
+        names, split_of, unassigned = _from_column(
+            table, split_column(splits), _splits_of_values(table, splits, only), good
+        )
     elif all(isinstance(value, str) for value in splits.values()):
-        names, of, unassigned = _from_files(table, splits, folder, good)
+        names, split_of, unassigned = _from_files(table, splits, folder, good)
     else:
-        names, of, unassigned = _from_fractions(table, splits, group_column, data.seed, good)
+        names, split_of, unassigned = _from_fractions(table, splits, group_column, data.seed, good)
     if group_column:
-        _check_groups(table, group_column, names, of)
-    if empty := [split for i, split in enumerate(names) if also in ("", split) and not (of == i).any()]:
+        _check_groups(table, group_column, names, split_of)
+    if empty := [split for i, split in enumerate(names) if only in ("", split) and not (split_of == i).any()]:
         groups = f" and data.group_column, {group_column!r}" if group_column else ""
         fields = f"data.folds, {data.folds}" if data.folds else f"data.splits, {splits!r}"
         raise UserError(f"The split {empty[0]!r} has no images: check {fields}{groups}.")
-    return names, of, unassigned
+    return names, split_of, unassigned
 
 
-def _with_every_class(of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+def _with_every_class(
+    split_of: np.ndarray, train: int, table: Table, good: np.ndarray, group_of: np.ndarray
+) -> np.ndarray:
     """Returns the split of each image (int [images]), moving classes without a usable training image to training."""
     codes = table.paths.codes
-    lost = good & (of >= 0) & ~np.isin(codes, codes[good & (of == train)])
-    return np.where(np.isin(group_of, group_of[lost]) & (of >= 0), train, of)
+    lost = good & (split_of >= 0) & ~np.isin(codes, codes[good & (split_of == train)])
+    return np.where(np.isin(group_of, group_of[lost]) & (split_of >= 0), train, split_of)
 
 
 def _from_column(
-    table: Table, column: str, split_of: Mapping[str, str], good: np.ndarray
+    table: Table, column: str, split_of_value: Mapping[str, str], good: np.ndarray
 ) -> tuple[list[str], np.ndarray, LeftOut]:
-    """Reads the splits from a column, in which each value of split_of stands for a split.
+    """Reads the splits from a column, in which each value of split_of_value stands for a split.
 
     Returns:
         The names of the splits, int [images] which of them each image is in (-1: none), and reason -> names of the good
         images that are in none.
     """
-    names = list(dict.fromkeys(["train", "validation", *sorted(split_of.values())]))
+    names = list(dict.fromkeys(["train", "validation", *sorted(split_of_value.values())]))
     codes, values = _distinct(table.columns[column])
-    of = np.array([names.index(split_of[value]) if value in split_of else -1 for value in values], np.int64)[codes]
+    split_of = np.array(
+        [names.index(split_of_value[value]) if value in split_of_value else -1 for value in values], np.int64
+    )[codes]
     left_out: LeftOut = {}
-    for code in np.unique(codes[(of < 0) & good]).tolist():
+    for code in np.unique(codes[(split_of < 0) & good]).tolist():
         chosen = np.flatnonzero((codes == code) & good)
         left_out[f"{column} is {values[code]!r}" if values[code] else f"{column} is empty"] = table.named(chosen)
-    return names, of, left_out
+    return names, split_of, left_out
 
 
-def _splits_of_values(table: Table, splits: str | Mapping[str, Any], also: str) -> dict[str, str]:
+def _splits_of_values(table: Table, splits: str | Mapping[str, Any], only: str) -> dict[str, str]:
     """Returns value of the column of splits -> its split, for the values that stand for one.
 
-    Values that data.splits names stand for their splits, and so does `also`; for other splits the usual names do. Upper
+    Values that data.splits names stand for their splits, and so does `only`; for other splits the usual names do. Upper
     and lower case are the same.
 
     Raises:
-        UserError: `also` has no value, or without it training or validation; or one has several that could be meant.
+        UserError: `only` has no value, or without it training or validation; or one has several that could be meant.
     """
     column = split_column(splits)
     _, values = _distinct(table.columns[column])
     chosen = {} if isinstance(splits, str) else {split: str(x) for split, x in splits.items() if split != COLUMN}
-    named = {**({also: also} if also and not usual_split(also) else {}), **{x: split for split, x in chosen.items()}}
+    named = {**({only: only} if only and not usual_split(only) else {}), **{x: split for split, x in chosen.items()}}
     folded = {composed(value).casefold(): split for value, split in named.items()}
     usual = by_usual_split(dict.fromkeys(value.casefold() for value in values if value.casefold() not in folded))
     for split, alike in usual.items():
@@ -137,10 +145,10 @@ def _splits_of_values(table: Table, splits: str | Mapping[str, Any], also: str) 
             )
         folded[name] = split
     found = {value: folded[value.casefold()] for value in values if value.casefold() in folded}
-    if also and also not in found.values():
+    if only and only not in found.values():
         there = dict.fromkeys(found.get(value, value) for value in sorted(filter(None, values)))
-        raise no_split(also, [*there], f" in the column {column!r}")
-    if missing := [split for split in ("train", "validation") if not also and split not in found.values()]:
+        raise no_split(only, [*there], f" in the column {column!r}")
+    if missing := [split for split in ("train", "validation") if not only and split not in found.values()]:
         raise _no_value(missing, {COLUMN: column, **chosen}, found, values)
     return found
 
@@ -199,13 +207,13 @@ def _from_files(
                 "values of the column 'id', or the names of images if there is none."
             )
     place = table.ids.places(everywhere)
-    of = np.where(place < 0, -1, owner[place]) if len(owner) else np.full(len(table), -1)
+    split_of = np.where(place < 0, -1, owner[place]) if len(owner) else np.full(len(table), -1)
     left_out: LeftOut = {}
-    if len(unassigned := np.flatnonzero((of < 0) & good)):
+    if len(unassigned := np.flatnonzero((split_of < 0) & good)):
         left_out["in no split"] = list(table.ids.select(unassigned))
     if len(absent := np.flatnonzero(~is_there)):
         left_out["in a split, but not in the table"] = list(everywhere.select(absent))
-    return names, of, left_out
+    return names, split_of, left_out
 
 
 def _read_ids(path: Path, split: str) -> list[str]:
@@ -235,17 +243,17 @@ def _from_fractions(
         for split, count in _shares(len(groups), splits, owed).items():
             split_of_group[groups[start : start + count]] = names.index(split)
             start += count
-    of = _with_every_class(split_of_group[group_of], names.index("train"), table, good, group_of)
-    unassigned = np.flatnonzero((of < 0) & good)
-    return names, of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
+    split_of = _with_every_class(split_of_group[group_of], names.index("train"), table, good, group_of)
+    unassigned = np.flatnonzero((split_of < 0) & good)
+    return names, split_of, {"in no split": list(table.ids.select(unassigned))} if len(unassigned) else {}
 
 
-def _from_folds(data: DataFields, table: Table, good: np.ndarray, also: str) -> tuple[list[str], np.ndarray, LeftOut]:
+def _from_folds(data: DataFields, table: Table, good: np.ndarray, only: str) -> tuple[list[str], np.ndarray, LeftOut]:
     """Takes part data.fold of data.folds as validation and the others as training; returns what _from_column returns.
 
     The groups of each class are shuffled and dealt to the folds in turn, continuing from class to class. A class with a
     single group is in training in every fold, so that all folds have the same classes. There may be fewer groups than
-    folds only if just one split is wanted, `also`.
+    folds only if just one split is wanted, `only`.
     """
     if FOLDERS in table.columns:
         raise UserError(
@@ -258,14 +266,14 @@ def _from_folds(data: DataFields, table: Table, good: np.ndarray, also: str) -> 
         if len(groups) > 1:
             fold_of_group[groups] = np.arange(turn, turn + len(groups)) % data.folds
             turn += len(groups)
-    if not also and turn < data.folds:
+    if not only and turn < data.folds:
         what = f"groups of {data.group_column!r}" if data.group_column else "images"
         raise UserError(
             f"data.folds is {data.folds}, but only {turn} {what} can be divided, as the only one of a class stays in "
             "training: lower it."
         )
-    of = (fold_of_group == data.fold).astype(int)[group_of]
-    return ["train", "validation"], _with_every_class(of, 0, table, good, group_of), {}
+    split_of = (fold_of_group == data.fold).astype(int)[group_of]
+    return ["train", "validation"], _with_every_class(split_of, 0, table, good, group_of), {}
 
 
 def _shuffled_strata(table: Table, first: np.ndarray, seed: int) -> Iterator[np.ndarray]:
@@ -296,13 +304,13 @@ def _groups(table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
     return first[order], rank[group_of]
 
 
-def _check_groups(table: Table, column: str, names: Sequence[str], of: np.ndarray) -> None:
+def _check_groups(table: Table, column: str, names: Sequence[str], split_of: np.ndarray) -> None:
     """Raises a UserError if a group has images in two splits."""
     first, group_of = _groups(table, column)
-    assigned = np.flatnonzero(of >= 0)
+    assigned = np.flatnonzero(split_of >= 0)
     low, high = np.full(len(first), len(names)), np.full(len(first), -1)
-    np.minimum.at(low, group_of[assigned], of[assigned])
-    np.maximum.at(high, group_of[assigned], of[assigned])
+    np.minimum.at(low, group_of[assigned], split_of[assigned])
+    np.maximum.at(high, group_of[assigned], split_of[assigned])
     if len(torn := np.flatnonzero(low < high)):
         name, one, other = table.columns[column][first[torn[0]]], names[low[torn[0]]], names[high[torn[0]]]
         raise UserError(

@@ -62,14 +62,14 @@ def check_batch_size(batch_size: int, num_devices: int, accumulate: int = 1, bat
         )
 
 
-def eval_batch_size(batch_size: int, num_devices: int) -> int:
-    """Returns how many images are evaluated together in a run whose training takes batches of batch_size.
+def eval_batch_size(batch_size: int, num_devices: int, accumulate: int) -> int:
+    """Returns how many images are evaluated together in a run that trains batches of batch_size in so many parts.
 
-    It is the first multiple of batch_size, rounded up to a multiple of the devices, that is at least 64. Evaluation
-    keeps nothing for a gradient, so that larger batches fit, and small ones are slow: on a CPU the kernels of
-    convolutions are transformed for each batch, which takes longer than 8 images do.
+    It is the first multiple of a part, rounded up to a multiple of the devices, that is at least 64. Evaluation keeps
+    nothing for a gradient, so that larger batches fit, and small ones are slow: on a CPU the kernels of convolutions
+    are transformed for each batch, which takes longer than 8 images do.
     """
-    return round_up(_LEAST_EVALUATED, round_up(batch_size, num_devices))
+    return round_up(_LEAST_EVALUATED, round_up(max(batch_size // accumulate, 1), num_devices))
 
 
 def round_up(number: int, factor: int) -> int:

@@ -318,13 +318,15 @@ def _wait_for_cause(error: Exception) -> None:
 
 
 def _gone(index: int) -> str:
-    return f"Process {index} of this run was killed or has ended: run the same command again in all processes to go on."
+    return (
+        f"Process {index} of this run was killed or has ended: run the same command again in all processes to resume."
+    )
 
 
 def _silent(index: str) -> str:
     return (
         f"Process {index} of this run has given no sign of life for {_SILENCE:.0f} s, so that it was stopped or "
-        "killed, or cannot be reached: run the same command again in all processes to go on."
+        "killed, or cannot be reached: run the same command again in all processes to resume."
     )
 
 

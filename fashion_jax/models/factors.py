@@ -82,8 +82,10 @@ class Factors:
         """Splits a tree like the parameters into the trained and the frozen ones; each has None for the others."""
         if not self.patterns:
             return params, jax.tree.map(lambda _: None, params)
-        frozen = jax.tree.map_with_path(lambda path, _: self.is_frozen(*_names(path)), params)
-        return tuple(jax.tree.map(lambda f, x, kept=kept: x if f == kept else None, frozen, params) for kept in (0, 1))
+        is_frozen = jax.tree.map_with_path(lambda path, _: self.is_frozen(*_names(path)), params)
+        trained = jax.tree.map(lambda is_fixed, x: None if is_fixed else x, is_frozen, params)
+        frozen = jax.tree.map(lambda is_fixed, x: x if is_fixed else None, is_frozen, params)
+        return trained, frozen
 
     def _factor(self, path: Path, depths: Mapping[Path, int]) -> float:
         layers = [depth for layer, depth in depths.items() if path[: len(layer)] == layer]

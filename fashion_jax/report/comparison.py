@@ -81,8 +81,14 @@ def scores(runs: Runs) -> dict[str, Any]:
         metrics_told = [metric for metric in (*METRICS, *_RARITY) if any(_value(metric, x) is not None for x in found)]
         classes = [run.taxonomy.classes[level] for run in runs if level in run.taxonomy.levels]
         has_same_classes = all(names == classes[0] for names in classes)
-        rows = [_row(metric, found, same and has_same_classes) for metric in metrics_told]
-        tables.append({"level": level, "rows": rows, "has_same_classes": has_same_classes})
+        counts = [run.train_counts(level) for run in runs if level in run.taxonomy.levels]
+        has_same_counts = has_same_classes and all(np.array_equal(x, counts[0]) for x in counts)
+        rows = [
+            _row(metric, found, same and (has_same_counts if metric in _RARITY else has_same_classes))
+            for metric in metrics_told
+        ]
+        marks = {"has_same_classes": has_same_classes, "has_same_counts": has_same_counts}
+        tables.append({"level": level, "rows": rows, **marks})
     decodes = [decode_estimates(run.assessment.decodes[DEFAULT_DECODE]) for run in runs]
     has_trees = all(len(run.taxonomy.levels) > 1 for run in runs)
     same_tree = same and all(run.taxonomy == runs[0].taxonomy for run in runs)

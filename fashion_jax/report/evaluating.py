@@ -27,6 +27,7 @@ from fashion_jax.config.loading import (
     ways_to_predict,
 )
 from fashion_jax.data.dataset import ALL, check_paths
+from fashion_jax.data.fields import data_fields
 from fashion_jax.data.sources.split_names import usual_split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.temperature import calibrated_levels
@@ -103,7 +104,7 @@ def _models(flags: argparse.Namespace, overrides: Overrides) -> list[_Model]:
     models = []
     for workdir, config in configs.items():
         _check_split(flags.split, config.data.splits)
-        check_paths(config, flags.split)
+        check_paths(data_fields(config), flags.split)
         taxonomy = read_taxonomy(workdir)
         calibration = None if is_export(workdir) else read_calibration(workdir, taxonomy)
         models.append(_Model(workdir, config, taxonomy, calibration))
@@ -363,7 +364,6 @@ def _evaluation(first: _Run, run: _Run, flags: argparse.Namespace, overrides: Ov
 def _on_images(run: _Run) -> list[str]:
     """Returns sentences on images that differ from those of a prediction, and on labels that are not scored."""
     from fashion_jax.data.batches.pipeline import canvas_shape
-    from fashion_jax.data.fields import data_fields
     from fashion_jax.data.records.prepared_use import unlike_photos
 
     config = run.config
@@ -374,10 +374,10 @@ def _on_images(run: _Run) -> list[str]:
 def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> tuple[Assessment, str]:
     """Returns the scores of a run or an export, and the note to them."""
     from fashion_jax.report.text_tables import note
-    from fashion_jax.report.trained_on import has_files_of_validation
     from fashion_jax.scoring.assessment import assess
     from fashion_jax.serving.exports.evaluated import EvaluatedExport
     from fashion_jax.workdir.files import read_train_counts
+    from fashion_jax.workdir.trained_on import has_files_of_validation
 
     trained, calibration, labels = run.trained, run.calibration, run.split.labels
     if isinstance(trained, EvaluatedExport):
@@ -406,7 +406,7 @@ def _trained_on(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> s
 
     A run has a list of them, unless an early version began it. An export has none, and its data are always named anew.
     """
-    from fashion_jax.report.trained_on import count_trained_on
+    from fashion_jax.workdir.trained_on import count_trained_on
 
     effect = "these scores do not say how new images are classified."
     is_of_training = flags.split in ("train", ALL)

@@ -138,7 +138,8 @@ class Abstention:
         """Chooses thresholds at which the answers of each level reach a precision on images such as these.
 
         Levels are handled from the finest up. Each level's threshold is fitted on the images that no finer level
-        answers: these are the ones it will have to answer, and they are the hard ones.
+        answers: these are the ones it will have to answer, and they are the hard ones. If finer levels answer all, it
+        is fitted on all.
 
         Args:
             probabilities: level -> [images], of the candidates.
@@ -154,7 +155,10 @@ class Abstention:
             classes = candidates[level]
             probability = probabilities[level]
             answerable = left & (classes != UNKNOWN)
-            counted = answerable & ((labels[level] != UNKNOWN) | _contradict(level, classes, labels, taxonomy))
+            is_known = (labels[level] != UNKNOWN) | _contradict(level, classes, labels, taxonomy)
+            counted = answerable & is_known
+            if not counted.any():
+                counted = (classes != UNKNOWN) & is_known
             correct = classes[counted] == labels[level][counted]
             thresholds[level] = threshold_for_precision(probability[counted], correct, precision)
             left &= ~(answerable & (probability >= thresholds[level]))

@@ -14,6 +14,7 @@ from fashion_jax.scoring.temperature import apply_temperatures
 from fashion_jax.scoring.tree_decoding import (
     contradictions,
     decode,
+    down_to_leaves,
     leaf_classes,
     leaf_log_probs,
     likeliest_leaves,
@@ -104,14 +105,16 @@ class Decider:
         """Returns the class that each level could answer.
 
         This is its likeliest class, which need not lie on the likeliest path. With costs it is the class on the path of
-        least cost.
+        least cost. Levels that are independent answer nothing below a class without children.
         """
-        return classes if self.costs is not None else {level: decoded[level].argmax(1) for level in classes}
+        if self.costs is not None or self.how == "independent":
+            return classes
+        return {level: decoded[level].argmax(1) for level in classes}
 
     def _decoded(self, log_probs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         decoded = self.decoded(log_probs)
         if self.costs is None:
-            return decoded, predicted_classes(decoded, self.taxonomy, self.how)
+            return decoded, down_to_leaves(predicted_classes(decoded, self.taxonomy, self.how), self.taxonomy)
         leaves = minimum_risk(np.exp(leaf_log_probs(decoded, self.taxonomy)), self.costs)
         return decoded, leaf_classes(leaves, self.taxonomy)
 

@@ -9,7 +9,7 @@ from typing import Any
 from fashion_jax.scoring.metrics import score
 
 
-def progress(lines: Iterable[Mapping[str, Any]], metric: str) -> tuple[float, int]:
+def best_so_far(lines: Iterable[Mapping[str, Any]], metric: str) -> tuple[float, int]:
     """Returns the best score of a metric so far and the number of epochs since then.
 
     Args:
@@ -28,12 +28,12 @@ def progress(lines: Iterable[Mapping[str, Any]], metric: str) -> tuple[float, in
 
 def is_defined(lines: Iterable[Mapping[str, Any]], metric: str) -> bool:
     """Returns whether an epoch has a score of a metric, which a level without known labels has not."""
-    return math.isfinite(progress(lines, metric)[0])
+    return math.isfinite(best_so_far(lines, metric)[0])
 
 
 def is_exhausted(early_stopping: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> bool:
     """Returns whether the epochs of some lines of metrics.jsonl exhaust the patience of the config's early_stopping."""
-    return bool(early_stopping) and progress(lines, early_stopping["metric"])[1] >= early_stopping["patience"]
+    return bool(early_stopping) and best_so_far(lines, early_stopping["metric"])[1] >= early_stopping["patience"]
 
 
 def stopped_early(early_stopping: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], num_epochs: int) -> str:

@@ -15,7 +15,7 @@ from fashion_jax.terminal import Terminal
 
 if TYPE_CHECKING:
     from fashion_jax.scoring.calibration import Abstention
-    from fashion_jax.serving.classifier import Classifier
+    from fashion_jax.serving.classifier import Answer, Classifier
     from fashion_jax.serving.explaining import Explained
     from fashion_jax.serving.tally import Tally
 
@@ -122,6 +122,15 @@ def say_parts(folder: Path, parts: Sequence[Part], missing: Sequence[Part], shar
     shards = ", ".join(str(Shard(number, shard.total)) for number in numbers)
     lacking = "1 part is missing, that" if len(missing) == 1 else f"{len(missing):,} parts are missing, those"
     Terminal().say(f"{folder} has {there:,} of {whole}. {lacking} of --shard {shards}.")
+
+
+def say_failed_before(tally: Tally, first: Answer, folder: Path) -> None:
+    """Prints that parts of earlier starts have rows without a prediction; `first` is the first of them."""
+    have = "1 row has" if tally.failed == 1 else f"{tally.failed:,} rows have"
+    Terminal().say(
+        f"{have} no prediction, such as that of {first.path} ({first.error}): to try again, remove the parts in "
+        f"{folder} that hold them, and run the same command again."
+    )
 
 
 def say_nothing_left(shard: Shard) -> None:

@@ -128,7 +128,7 @@ class _Programs:
             size = min(2 * size, most)
         padded = np.zeros((size, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        arguments = (*self._trained.state.used, put_batch({"image": padded}, self._trained.mesh))
+        arguments = (*self._trained.state.eval_variables, put_batch({"image": padded}, self._trained.mesh))
         result = fetch(self._program(size)(*arguments))
         return jax.tree.map(lambda x: x[: len(images)], result)
 
@@ -137,5 +137,5 @@ class _Programs:
             with self._compiling:  # threads that wait here find the program that the first one has compiled
                 if size not in self._compiled:
                     batch = {"image": jax.ShapeDtypeStruct((size, *self._trained.canvas, 3), np.uint8)}
-                    self._compiled[size] = self._function.lower(*self._trained.state.used, batch).compile()
+                    self._compiled[size] = self._function.lower(*self._trained.state.eval_variables, batch).compile()
         return self._compiled[size]

@@ -92,7 +92,9 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
     if is_export(folder):
         from fashion_jax.serving.exports.engines import load_engine
 
-        engine = load_engine(folder, named_cache_dir(texts))
+        engine = export_engine = load_engine(folder, named_cache_dir(texts))
+        if not export_engine.export.calibrated:
+            print(printable(f"{folder} is not calibrated: its run had no {CALIBRATION}."), file=sys.stderr)
     else:
         engine = _load_run(folder, checkpoint, batch_size, texts, precision)
         batch_size = engine.batch_size  # a multiple of the devices
@@ -235,7 +237,8 @@ def _load_run(
     _check_calibration(workdir, calibration, trained.step, checkpoint, precision)
     otherwise = ways_to_predict(config_path(workdir), overrides)
     if calibration and otherwise:
-        _say(f"Probabilities are calibrated as those of predictions with a different {', '.join(otherwise)}.")
+        other = f"{'another value' if len(otherwise) == 1 else 'other values'} of {', '.join(otherwise)}"
+        _say(f"The temperatures were fitted to predictions with {other}, so the probabilities may be miscalibrated.")
     return RunEngine(trained, batch_size, calibration.temperatures if calibration else {})
 
 
@@ -253,14 +256,17 @@ def _check_calibration(
                 f"precision takes its thresholds from predictions of the best checkpoint, but checkpoint is "
                 f"{checkpoint!r}: use the best one, or min_probability."
             )
-        _say(f"{workdir} has no {CALIBRATION}: probabilities are as the model has them.")
+        _say(f"{workdir} has no {CALIBRATION}, so the probabilities are not calibrated.")
     elif calibration.step != step:
         if precision is not None:
             raise UserError(
                 f"precision takes its thresholds from predictions of step {calibration.step}, but checkpoint "
                 f"{checkpoint!r} is step {step}: use that of step {calibration.step}, or min_probability."
             )
-        _say(f"Probabilities are calibrated as those of step {calibration.step}, but are of {step}.")
+        _say(
+            f"The probabilities of step {step} are calibrated with temperatures that were fitted at step "
+            f"{calibration.step}."
+        )
 
 
 def _decider(engine: Engine, decode: str, costs: str | os.PathLike[str], min_probability: float | None) -> Decider:

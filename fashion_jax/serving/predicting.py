@@ -22,6 +22,7 @@ from fashion_jax.serving.announcements import (
     pace_words,
     say_begun,
     say_explained,
+    say_failed_before,
     say_nothing_left,
     say_parts,
     say_predicted,
@@ -201,7 +202,10 @@ def _predict_parts(flags: argparse.Namespace, overrides: Overrides, inputs: Inpu
         (folder / lock).unlink(missing_ok=True)
     missing = missing_parts(folder, parts)
     if not missing:
-        check_any(predictor.tally_of(folder, parts), folder, parts)
+        tally = predictor.tally_of(folder, parts)
+        check_any(tally, folder, parts)
+        if tally.first_failed and not mine:
+            say_failed_before(tally, tally.first_failed, folder)
     if mine:
         say_predicted(predictor.tally, predictor.classifier, folder, pace_words(predictor.tally))
     else:

@@ -12,7 +12,7 @@ from fashion_jax.command_line import Overrides
 from fashion_jax.data.sources.inputs import Input
 from fashion_jax.serving.loading import load
 from fashion_jax.serving.model_identity import identify_model
-from fashion_jax.serving.parts import Part, add_counts
+from fashion_jax.serving.parts import Part, add_counts, is_parts_folder
 from fashion_jax.serving.predictions import PredictionTable
 from fashion_jax.serving.tally import Tally
 from fashion_jax.terminal import doing
@@ -75,7 +75,7 @@ def load_predictor(flags: argparse.Namespace, overrides: Overrides) -> Predictor
         top_k=flags.top_k,
         all_probabilities=flags.all_probabilities,
         embeddings=flags.embeddings,
-        is_flat=flags.output.lower().endswith(".csv"),
+        is_flat=flags.output.lower().endswith(".csv") and not is_parts_folder(flags.output),
     )
     return Predictor(classifier, table, Tally(classifier.labels, classifier.batch_size))
 

@@ -102,7 +102,7 @@ def _end_together_on_signals(job: Job) -> None:
     def obey() -> None:
         number = os.read(reader, 1)[0]
         words = f"Process {job.index} was stopped by {signal.Signals(number).name}"
-        end_all(f"{words}: run the same command again in all processes to go on.", stop_status(number))
+        end_all(f"{words}: run the same command again in all processes to resume.", stop_status(number))
 
     threading.Thread(target=obey, daemon=True, name="signals").start()
 

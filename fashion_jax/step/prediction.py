@@ -28,7 +28,7 @@ def predict_split(
     """
     results, pending = [], None
     for batch in batches:
-        latest = eval_fn(*state.used, put_batch(batch, mesh))
+        latest = eval_fn(*state.eval_variables, put_batch(batch, mesh))
         if pending is not None:  # fetched one batch late, so that the device never waits
             results.append(fetch(pending))
         pending = latest

@@ -52,8 +52,8 @@ class TrainState(struct.PyTreeNode):
         return {name: value for name, value in fields.items() if name != "average" or value}
 
     @property
-    def used(self) -> tuple[Any, Any]:
-        """The params and model_state that are evaluated and predict: the averages, if there are some."""
+    def eval_variables(self) -> tuple[Any, Any]:
+        """The params and model_state of evaluation and prediction: their averages if the run averages."""
         if self.average:
             return self.average["params"], self.average["model_state"]
         return self.params, self.model_state

@@ -12,7 +12,7 @@ from fashion_jax.config.combinations import best_metric, loss_weights
 from fashion_jax.data.batches.pipeline import eval_batches
 from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows
 from fashion_jax.devices.processes import decided
-from fashion_jax.scoring.early_stopping import is_exhausted, progress
+from fashion_jax.scoring.early_stopping import best_so_far, is_exhausted
 from fashion_jax.scoring.metrics import named_metrics, score, split_metrics
 from fashion_jax.step.guard import epoch_summary
 from fashion_jax.step.metrics import summarize
@@ -24,7 +24,7 @@ from fashion_jax.training.run import Run, Stopwatch
 
 
 def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
-    """Evaluates, saves, and writes the epoch's line.
+    """Saves, evaluates, and writes the epoch's line.
 
     The order matters: on resume, a line without its checkpoint is cut off, and a checkpoint without its line gets one.
     """
@@ -34,6 +34,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     timing = watch.timing(config.batch_size) if watch.steps else {}
     began, epoch = time.monotonic(), run.schedule.epoch_ends[step]
     weights, split = loss_weights(config), run.dataset.splits["validation"]
+    run.checkpoints.save(step, state)  # an evaluation that fails must not lose the epoch
     with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
         log_probs = predict_validation(run, state, step, task)
         with run.watchdog.paused():
@@ -48,11 +49,11 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     line = decided("epoch", lambda: line)  # what the scores decide must be the same on processors of several kinds
     metric, lines = best_metric(config), [*run.metrics_file.lines, line]
     run.checkpoints.add_score(step, score(line, metric))
-    run.checkpoints.save(step, state)
     run.metrics_file.append(line)
     if run.events:
         run.events.write_epoch(line)
-    _say_epoch(run, line, is_best=progress(lines, metric)[1] == 0 and math.isfinite(score(line, metric)))
+    _, epochs_since_best = best_so_far(lines, metric)
+    _say_epoch(run, line, is_best=epochs_since_best == 0 and math.isfinite(score(line, metric)))
     if is_exhausted(config.early_stopping, lines):
         run.schedule.end_at(step)
     run.progress.pace.evaluated(timing["validation_seconds"], task.head_start())
@@ -83,7 +84,7 @@ def predict_validation(run: Run, state: TrainState, step: int, task: Task) -> di
         task: is told how many images are done.
     """
     split, mesh = run.dataset.splits["validation"], run.program.mesh
-    size = eval_batch_size(run.config.batch_size, mesh.size)
+    size = eval_batch_size(run.config.batch_size, mesh.size, run.config.accumulate)
     batches = eval_batches(split, run.validation, size, local_rows(mesh, size))
 
     def reached(count: int) -> None:

@@ -39,12 +39,16 @@ class EpochTable:
             columns: of the screen; no row is longer than WIDTH.
         """
         self._num_epochs, self._rows = num_epochs, 0
-        ways = [(first, longest) for first in range(len(levels)) for longest in _LONGEST]
-        first, longest = next(
-            (way for way in ways if self._width(_columns(levels, *way)) <= min(columns, WIDTH)), ways[-1]
-        )
-        self.unshown = list(levels[:first])
-        self._columns = _columns(levels, first, longest)
+        self._columns, self.unshown = self._fitting(levels, min(columns, WIDTH))
+
+    def _fitting(self, levels: Sequence[str], width: int) -> tuple[list[_Column], list[str]]:
+        """Returns the columns, and the levels left out: names are shortened before a coarse level is left out."""
+        for first in range(len(levels)):
+            for longest in _LONGEST:
+                columns = _columns(levels, first, longest)
+                if self._width(columns) <= width:
+                    return columns, list(levels[:first])
+        return columns, list(levels[:first])
 
     def rows(self, line: Mapping[str, Any], is_best: bool) -> str:
         """Returns the row of an epoch's line of metrics.jsonl, below the header where one is due."""

@@ -73,7 +73,7 @@ def stopped(step: int) -> Interrupted:
     number = _received[0] if _received else signal.SIGTERM
     return Interrupted(
         f"Stopped by {signal.Signals(number).name} after step {step}, which is saved: "
-        "run the same command again to go on.",
+        "run the same command again to resume.",
         stop_status(number),
     )
 
@@ -98,7 +98,7 @@ def _take(number: int) -> None:
         return
     name = signal.Signals(number).name
     lost = "without saving again" if _can_save else "with nothing to save"
-    _tell(f"Stopped at once by {name}, {lost}: run the same command again to go on.")
+    _tell(f"Stopped at once by {name}, {lost}: run the same command again to resume.")
     os._exit(stop_status(number))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from fashion_jax.command_line import quiet_tensorflow, remote
-from fashion_jax.config.combinations import best_metric, check_new_run, head_names, loss_weights
+from fashion_jax.config.combinations import best_metric, check_new_run
 from fashion_jax.config.loading import check_config
 from fashion_jax.errors import UserError
 
@@ -93,16 +93,14 @@ def check(config: ConfigDict, workdir: Path) -> None:
 
     if store := remote(str(workdir)):
         raise UserError(f"workdir is {str(workdir)!r}, {store}.")
-    check_paths(config)
+    check_paths(data_fields(config))
     if not has_checkpoint(workdir):  # runs that earlier versions began go on
         check_use(data_fields(config), config.data.resize)
         check_new_run(config)
     if (model := config.model).init_from or model.init_heads_from:
-        from fashion_jax.training.sources import Features, check_heads, checked_normalizations
+        from fashion_jax.training.init_checks import check_initial_weights
 
-        features = Features(model.name, model.fusion, config.dtype)
-        check_heads(head_names(config), loss_weights(config), features, model.init_heads_from, workdir)
-        checked_normalizations(model.init_from, model.normalization, config.dtype, workdir)
+        check_initial_weights(config, workdir)
 
 
 def set_compiler_flags(*, deterministic: bool) -> None:

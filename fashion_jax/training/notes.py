@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 from fashion_jax.config.combinations import trunk_paths
-from fashion_jax.data.dataset import Dataset
+from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.records.prepared_use import enlarged, misuse, refitted
+from fashion_jax.models.pretrained.source import is_weights
 from fashion_jax.step.program import Program
 from fashion_jax.training.dispatch import steps_at_once
+from fashion_jax.workdir.trained_on import count_trained_on
 
 
 def warnings_of(
@@ -37,6 +40,24 @@ def notes_of(dataset: Dataset, left_over: int) -> list[str]:
     """Returns what a user should know of the data before training on it; left_over images fill no batch."""
     train, validation = (dataset.splits[name].class_counts(dataset.taxonomy) for name in ("train", "validation"))
     return [*count_notes(dataset.taxonomy, train, validation, left_over), left_out_note(dataset.left_out)]
+
+
+def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str]:
+    """Yields which runs, whose weights a new run begins with, were trained on some of its validation images.
+
+    Args:
+        sources: the values of model.init_from and model.init_heads_from.
+        validation: the split.
+    """
+    for source in dict.fromkeys(sources):
+        if not source or is_weights(source):
+            continue
+        if count := count_trained_on(Path(source).expanduser(), validation):
+            yield (
+                f"Warning: {count:,} of the {len(validation):,} validation images were trained on by the run {source}, "
+                "with whose weights this run begins, so that its scores are too high: give both runs the same split, "
+                "for example by a column or files in data.splits."
+            )
 
 
 def dispatched_singly(together: int, every: int, steps_per_epoch: int) -> str:

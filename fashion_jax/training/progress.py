@@ -61,14 +61,15 @@ class TrainingProgress:
         if left is None or step == self._schedule.num_steps:
             return ""
         if self._schedule.position.step:
-            text, since = f"About {about(left)} to go", step
+            first, again, seconds, since = "time left", "left", left, step
         else:
-            text, since = f"About {about(self._clock() - self._began + left)} in all", 0
+            first, again, seconds, since = "total time", "in total", self._clock() - self._began + left, 0
+        parts = []
         if (epochs := sum(end > since for end in self._schedule.epoch_ends)) > 1:
-            text += f", {epochs} epochs of {about(self.pace.epoch_seconds())}"
-        is_evaluated = self.pace.evaluation_seconds is not None
-        text += " with their evaluation" if is_evaluated else " without their evaluation"
-        return f"{text}." if is_first else f"{text}: the first estimate was off."
+            parts.append(f"{epochs} epochs of {about(self.pace.epoch_seconds())}")
+        parts.append(f"evaluation {'not ' if self.pace.evaluation_seconds is None else ''}included")
+        text = f"Estimated {first}: {about(seconds)}" if is_first else f"Corrected estimate: {about(seconds)} {again}"
+        return f"{text} ({', '.join(parts)})."
 
 
 def _bar_line(epoch: str, done: float, parts: list[str], width: int) -> str:

@@ -66,8 +66,8 @@ def roll_back(run: Run, asked: RollBack) -> tuple[int, TrainState | None]:
     highest, factor = run.program.learning_rates.highest, run.config.nonfinite.learning_rate_factor
     before, now = (slowed(highest, factor, times) for times in (asked.times - 1, asked.times))
     run.terminal.say(
-        f"The loss or its gradient is not finite from step {asked.first_skipped} on: back to step {step}, "
-        f"and on with learning_rate {now:g} instead of {before:g}."
+        f"The loss or its gradient is not finite from step {asked.first_skipped} on. The run returns to step "
+        f"{step} and continues with learning_rate {now:g} instead of {before:g}."
     )
     return step, state
 

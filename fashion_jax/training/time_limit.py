@@ -67,17 +67,17 @@ _DECODING = 1.5, 1 / 200
 _MOST_STEPS = 500
 _DECODED = 64  # images that are decoded together
 _SEEN = 32  # images whose size is looked at
-_ENLARGED = 4 / 3  # sides of the largest candidate in those of the originals
+_ENLARGED = 4 / 3  # sides of the largest candidate / sides of the original images
 
 # Measured with ResNet-34 on two cores.
-_TRACING_BY_EVALUATION = 5.0  # time of tracing both steps, in that of the step of evaluation
-_COMPILATION_BY_EVALUATION = 4.2  # likewise of compiling
-_COMPILATION_BY_TRACING = 22.0  # time of compiling both steps, in that of tracing the step of evaluation
-_STEP_BYTES = 8000  # memory of a training step for each pixel of its images; three times that of 64 px
+_TRACING_BY_EVALUATION = 5.0  # seconds to trace both steps / to trace the evaluation step
+_COMPILATION_BY_EVALUATION = 4.2  # seconds to compile both steps / to compile the evaluation step
+_COMPILATION_BY_TRACING = 22.0  # seconds to compile both steps / to trace the evaluation step
+_STEP_BYTES = 8000  # memory of a training step per pixel of its images: three times what was measured at 64 px
 _USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded images may take nearly as much
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
-_END_PER_SCORE = 3e-6  # more, for each validation image and class
+_END_PER_SCORE = 3e-6  # seconds added to _END for each validation image and class
 _PER_SCORE = 6e-8  # seconds of the scores of an epoch, for each validation image and class
 
 
@@ -109,9 +109,10 @@ class Planner:
     def fields(self) -> dict[str, Any]:
         """Returns the fields of the config that make the run end at its limit: image_size, num_epochs, batch_size.
 
-        A plan is chosen by the speed of evaluation at the config's own size. Then its programs are compiled and timed,
-        and it stays or, if its end is too far off, another one is chosen. All processes call this, and get what follows
-        from the times of the first one.
+        They are chosen in two rounds. The first one compiles and times only the evaluation, at the config's own image
+        size, and guesses the time of training from it. The second one compiles and times the training of the plan that
+        was found so. That plan is kept unless the run would end too early or too late; then another one is chosen from
+        these times. All processes call this, and get the plan of the first one.
 
         Raises:
             UserError: the time is too short, or learning_rate_factors has an expression that decides nothing.
@@ -245,7 +246,7 @@ class Planner:
 
     @property
     def _costs(self) -> CostModel:
-        return CostModel(self.config.model.name, self.config.optimizer)
+        return CostModel(self.config.model.name, self.config.optimizer, self.config.accumulate)
 
     def _free_memory(self) -> float:
         """Returns the bytes that all devices together have for a step."""
@@ -275,7 +276,7 @@ class Planner:
         """Times the evaluation of images of a plan's shape, and guesses the rest from it."""
         batch = self._evaluated(plan)
         began = time.monotonic()
-        traced = program.eval_step.lower(*state.used, batch())
+        traced = program.eval_step.lower(*state.eval_variables, batch())
         tracing = time.monotonic() - began
         start_beside(import_tensorflow)
         began = time.monotonic()
@@ -300,7 +301,7 @@ class Planner:
             dispatched = functools.partial(put_batches, batches, self.mesh)
         began = time.monotonic()
         training = jitted.lower(state, dispatched())
-        evaluation = program.eval_step.lower(*state.used, self._evaluated(plan)())
+        evaluation = program.eval_step.lower(*state.eval_variables, self._evaluated(plan)())
         tracing = time.monotonic() - began
         began = time.monotonic()
         train, evaluate = training.compile(), evaluation.compile()
@@ -327,12 +328,13 @@ class Planner:
     def _evaluate_seconds(self, plan: TimePlan, evaluate: Callable[..., Any], state: TrainState) -> float:
         """Returns the seconds of a compiled step of evaluation for each of its images."""
         batch = self._evaluated(plan)
-        size = eval_batch_size(plan.batch_size, self.mesh.size)
-        return _seconds(lambda: evaluate(*state.used, batch()), self._timing_budget(_EVALUATION)) / size
+        size = eval_batch_size(plan.batch_size, self.mesh.size, self.config.accumulate)
+        return _seconds(lambda: evaluate(*state.eval_variables, batch()), self._timing_budget(_EVALUATION)) / size
 
     def _evaluated(self, plan: TimePlan) -> Callable[[], Any]:
         """Returns a function that puts a batch of evaluation on the devices."""
-        batch = self._batch(plan.shape, eval_batch_size(plan.batch_size, self.mesh.size))
+        size = eval_batch_size(plan.batch_size, self.mesh.size, self.config.accumulate)
+        batch = self._batch(plan.shape, size)
         return functools.partial(put_batch, batch, self.mesh)
 
     def _batch(self, shape: Shape, size: int) -> dict[str, Any]:

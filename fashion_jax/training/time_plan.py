@@ -22,7 +22,7 @@ MOST_PIXELS = 224 * 224
 
 _GRID = 4  # pixels between the longer sides of two candidates
 _NEAR = 8  # pixels between the longer sides of a measured size and one that its time predicts well
-_NEARLY = 1.1  # the expected error of a plan whose time is predicted well, in the lowest of all plans
+_NEARLY = 1.1  # a plan whose time is predicted well may have an expected error this many times the lowest one
 _MOST_EPOCHS = 1 << 16
 # The shares of a network's operations by the stride of the maps that they compute. ResNet-34 rounds the sides of its
 # maps up, so that images of 68 px take a third more time for each of their pixels than those of 64 px; VGG-16, which
@@ -39,7 +39,7 @@ _EVALUATED_STEP_PIXELS = 48_000
 # may be a part (91.34 % of sub right at 64 px, with configs/product_images.py and time_limit=15m at commit 7edccdd).
 # Four epochs, whose last one has 0.15 of it, and eight were as expected.
 _ERROR_BY_LAST_RATE = 0.9
-_TRAIN_BY_EVALUATION = 3.3  # time of an image in training, in that of its evaluation, both without the part of the step
+_TRAIN_BY_EVALUATION = 3.3  # seconds of an image in training / in evaluation, both without the fixed cost of a step
 
 
 class TimePlan(NamedTuple):
@@ -61,10 +61,12 @@ class CostModel(NamedTuple):
     Attributes:
         model: the field model.name.
         optimizer: the field.
+        accumulate: the field.
     """
 
     model: str
     optimizer: str
+    accumulate: int
 
     def image_cost(self, shape: Shape, batch_size: int) -> float:
         """Returns the time of an image in training, relative to that of images of other shapes or in other batches.
@@ -81,7 +83,11 @@ class CostModel(NamedTuple):
 
     def cost_of_evaluation(self, plan: TimePlan) -> float:
         """Returns the time of an image in evaluation, relative to that of other plans."""
-        return self._computed_pixels(plan.shape) + _EVALUATED_STEP_PIXELS / eval_batch_size(plan.batch_size, 1)
+        return self._computed_pixels(plan.shape) + _EVALUATED_STEP_PIXELS / self.evaluated_together(plan)
+
+    def evaluated_together(self, plan: TimePlan) -> int:
+        """Returns the images of a step of evaluation on one device."""
+        return eval_batch_size(plan.batch_size, 1, self.accumulate)
 
     def guessed_train_seconds(self, plan: TimePlan, evaluate: float) -> float:
         """Returns the seconds of an image in training, guessed from those of its evaluation without mirror images."""
@@ -273,7 +279,7 @@ def seconds_of(plan: TimePlan, measured: Timings, work: Work, compiled: TimePlan
     cost, cost_of_evaluation = work.costs.cost, work.costs.cost_of_evaluation
     train = measured.train * cost(plan) / cost(measured.plan)
     evaluate = measured.evaluate * cost_of_evaluation(plan) / cost_of_evaluation(measured.plan)
-    steps, batch = work.num_images // plan.batch_size, eval_batch_size(plan.batch_size, 1)
+    steps, batch = work.num_images // plan.batch_size, work.costs.evaluated_together(plan)
     evaluation = batch * math.ceil(work.num_validation / batch) * evaluate  # the last batch is filled up
     once, in_training, in_evaluation = work.decoding(plan, measured.decode)
     training, evaluated = (
@@ -332,7 +338,10 @@ def choose(
     plans = [*_longest(sizes, candidates.fewest_epochs, end_of, most)]
     if full := [plan for plan in plans if end_of(plan) >= least]:
         enough = _NEARLY * min(map(error_of, full))
-        return next(best for near in _groups(full, compiled) if error_of(best := min(near, key=error_of)) <= enough)
+        for group in _groups(full, compiled):  # the last one has all plans, so that one is found
+            best = min(group, key=error_of)
+            if error_of(best) <= enough:
+                return best
     if plans:
         return max(plans, key=end_of)
     # A guess may be that much too long, as where a trunk is frozen, and is no reason to refuse the limit yet.
@@ -365,13 +374,15 @@ def _longest(
 ) -> Iterator[TimePlan]:
     """Yields for each shape and batch size the plan of most epochs that ends in time, if there is one."""
     for shape, batch_size in sizes:
-        possible = range(fewest_epochs, _MOST_EPOCHS)
+        if epochs := _most_epochs(shape, batch_size, fewest_epochs, end_of, most):
+            yield TimePlan(shape, epochs, batch_size)
 
-        def end(epochs: int, shape: Shape = shape, batch_size: int = batch_size) -> float:
-            return end_of(TimePlan(shape, epochs, batch_size))
 
-        if fitting := bisect.bisect_right(possible, most, key=end):
-            yield TimePlan(shape, possible[fitting - 1], batch_size)
+def _most_epochs(shape: Shape, batch_size: int, fewest: int, end_of: Callable[[TimePlan], float], most: float) -> int:
+    """Returns the most epochs with which a plan ends in time; 0 if not even the fewest do."""
+    possible = range(fewest, _MOST_EPOCHS)
+    fitting = bisect.bisect_right(possible, most, key=lambda epochs: end_of(TimePlan(shape, epochs, batch_size)))
+    return possible[fitting - 1] if fitting else 0
 
 
 def _too_short(plan: TimePlan, seconds: float, limit: float, candidates: Candidates) -> UserError:

@@ -111,7 +111,7 @@ def end_stalled(workdir: Path, words: str) -> None:
     write_stacks(workdir)
     folder = stacks_path(workdir)
     processes.end_all(
-        f"{words}: {folder} shows where each process hangs. Run the same command again to go on from the last "
+        f"{words}: {folder} shows where each process hangs. Run the same command again to resume from the last "
         "checkpoint.",
         EXIT_PREEMPTED,
     )

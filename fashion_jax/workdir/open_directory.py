@@ -46,7 +46,7 @@ class OpenDirectory:
         if not is_here:
             raise RunError(
                 f"{self.directory} has been moved, deleted or replaced since this run began to write there: put it "
-                "back, or name its new place by --workdir, and run the same command again to go on from the last "
+                "back, or name its new place by --workdir, and run the same command again to resume from the last "
                 "checkpoint."
             )
 

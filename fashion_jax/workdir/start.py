@@ -120,7 +120,10 @@ def check_is_whole(workdir: Path, time_limit: str) -> list[str]:
     metrics = metrics_path(workdir)
     if not has_checkpoint(workdir):
         gone = os.path.isfile(metrics) and os.path.getsize(metrics)  # Path.is_file raises where a name is too long
-        return [f"No checkpoint is left in {workdir}, so training begins anew and drops its metrics"] if gone else []
+        lost = (
+            f"No checkpoint is left in {workdir}: training starts from the beginning, and the old metrics are dropped"
+        )
+        return [lost] if gone else []
     for path in (config_path(workdir), taxonomy_path(workdir), data_path(workdir)):
         if not path.is_file():
             again = "" if time_limit else ", or from a start of the same command in another --workdir, which writes it"
@@ -128,7 +131,8 @@ def check_is_whole(workdir: Path, time_limit: str) -> list[str]:
                 f"{path} is missing, by which the run with these checkpoints is known: restore it from a copy{again}."
             )
     is_known = bool(read_environment(workdir))
-    return [] if is_known else [f"{environment_path(workdir)} is missing or damaged, and begins anew"]
+    lost = f"{environment_path(workdir)} is missing or damaged: the history of the run's starts begins anew"
+    return [] if is_known else [lost]
 
 
 def write_run_files(

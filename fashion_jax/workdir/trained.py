@@ -93,7 +93,11 @@ class Trained:
     def batch_size(self, wanted: int | None = None) -> int:
         """Returns the wanted batch size, rounded up to a multiple of the devices; by default `eval_batch_size`."""
         devices = self.mesh.size
-        return round_up(wanted, devices) if wanted else eval_batch_size(self.config.batch_size, devices)
+        return (
+            round_up(wanted, devices)
+            if wanted
+            else eval_batch_size(self.config.batch_size, devices, self.config.accumulate)
+        )
 
 
 def load_trained(workdir: Path, checkpoint: str = "best", overrides: Iterable[tuple[str, str]] = ()) -> Trained:

@@ -238,7 +238,18 @@ def refused(name: str, command: Command, words: Sequence[str], status: int = 2) 
 
 def told(command: Command) -> str:
     """Returns what a command has said besides its progress."""
-    usual = ("  ", "epoch ", "Done.", "Training ", "step ", "Note: ", "About ", "Page: ", "To predict ")
+    usual = (
+        "  ",
+        "epoch ",
+        "Done.",
+        "Training ",
+        "step ",
+        "Note: ",
+        "Estimated ",
+        "Corrected ",
+        "Page: ",
+        "To predict ",
+    )
     lines = (command.stdout() + command.stderr()).splitlines()
     return " / ".join(line for line in lines if line.strip() and not line.startswith(usual))
 

@@ -8,11 +8,12 @@ import sys
 from fashion_jax.command_line import parse_overrides, run_command
 from fashion_jax.config.loading import check_config, load_config
 from fashion_jax.data.dataset import check_paths, load_dataset
+from fashion_jax.data.fields import data_fields
 
 
 def look(arguments: list[str]) -> None:
     config = load_config("configs/smoke.py", parse_overrides(arguments))
-    check_paths(config)
+    check_paths(data_fields(config))
     check_config(config)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):

@@ -17,7 +17,7 @@ def test_stopped_by_a_signal_and_then_damaged_it_goes_on(tmp_path, catalogue_cac
     command.process.send_signal(signal.SIGTERM)
     assert command.wait() == 75, command.stderr()
     newest = command.steps()[-1]
-    said = f"Stopped by SIGTERM after step {newest}, which is saved: run the same command again to go on."
+    said = f"Stopped by SIGTERM after step {newest}, which is saved: run the same command again to resume."
     assert command.sentence() == said
     files = [path for path in (workdir / "checkpoints" / str(newest) / "state").rglob("*") if path.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
 from fashion_jax.errors import UserError
@@ -47,10 +46,15 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-def source_fields(config: ConfigDict) -> dict[str, Any]:
-    """Returns the config fields that a prepared directory depends on, as they are after a round trip through JSON."""
-    data = {name: value for name, value in config.data.to_dict().items() if name not in _UNBOUND}
-    return json.loads(json.dumps({"seed": config.seed, "data": data}))
+def source_fields(seed: int, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that a prepared directory depends on, as they are after a round trip through JSON.
+
+    Args:
+        seed: the field.
+        data: the section of the config.
+    """
+    fields = {name: value for name, value in data.items() if name not in _UNBOUND}
+    return json.loads(json.dumps({"seed": seed, "data": fields}))
 
 
 def read_json(path: Path) -> Any:

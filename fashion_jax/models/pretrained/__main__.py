@@ -207,7 +207,8 @@ def _features(trunk: Trunk, pixels: np.ndarray) -> list[np.ndarray]:
 
     module = create_trunk(trunk.architecture, trunk.normalization)
     variables = unflatten_dict({(leaf.collection, *leaf.path): x for leaf, x in trunk.arrays.items()})
-    features = [np.asarray(jax.jit(lambda x: module.apply(variables, x, train=False))(pixels))]
+    with jax.default_matmul_precision("highest"):  # otherwise GPUs and TPUs compute in less than float32
+        features = [np.asarray(jax.jit(lambda x: module.apply(variables, x, train=False))(pixels))]
     if trunk.hidden:
         first, first_bias, second, second_bias = trunk.hidden.values()
         hidden = np.maximum(features[0] @ first + first_bias, 0)

@@ -41,6 +41,7 @@ class Facts:
         validation_counts: level -> validation images of each class, in the order of the ids.
         assessment: of the run's predictions on its validation split, decoded as the export decodes; None without one.
         assessed: number of these images.
+        is_measured: whether these are predictions as the export makes them, of the same checkpoint.
         notes: sentences on how far the metrics are those of the export.
         compared: sentences on the comparison with the run.
         cost: sentences on what 8-bit integers cost; empty for float32.
@@ -52,6 +53,7 @@ class Facts:
     validation_counts: Mapping[str, Sequence[int]]
     assessment: Assessment | None
     assessed: int
+    is_measured: bool
     notes: Sequence[str]
     compared: Sequence[str]
     cost: Sequence[str]
@@ -82,7 +84,7 @@ def _front_matter(export: Export, facts: Facts) -> str:
         "pipeline_tag": "image-classification",
         "tags": [*tags, *(["int8"] if export.int8 else [])],
     }
-    if facts.assessment and not export.int8:  # whose own metrics were not measured on all validation images
+    if facts.assessment and facts.is_measured:
         result = {
             "task": {"type": "image-classification", "name": "Hierarchical image classification"},
             "dataset": {"type": "private", "name": "the validation split of the training", "split": "validation"},
@@ -220,8 +222,8 @@ def _limits(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
 def _files(export: Export) -> str:
     return (
         f"## Files\n\n`{MODELS[export.format]}` is the model, `{TAXONOMY}` its tree of classes, `{CONFIG}` how it was "
-        f"trained, without the places of its data, and `{INDEX}` has the SHA-256 digests of all files, this "
-        f"`{CARD}` included. fashion_jax {export.fashion_jax} wrote them."
+        f"trained, without the places of its data, and `{INDEX}` has the SHA-256 digests of all files, by "
+        f"which fashion_jax checks all but this `{CARD}`. fashion_jax {export.fashion_jax} wrote them."
     )
 
 

@@ -272,10 +272,16 @@ def _facts(plan: ExportPlan, compared: list[str], cost: list[str]) -> Facts:
         validation_counts={level: x.tolist() for level, x in validation.items()},
         assessment=assessment,
         assessed=assessed,
+        is_measured=not plan.int8 and not plan.otherwise and not _is_of_another_step(plan),
         notes=notes,
         compared=compared,
         cost=cost,
     )
+
+
+def _is_of_another_step(plan: ExportPlan) -> bool:
+    """Returns whether the run's predictions on its validation split are known to be those of another checkpoint."""
+    return plan.calibration is not None and plan.calibration.step != plan.trained.step
 
 
 def _notes(plan: ExportPlan) -> list[str]:
@@ -284,7 +290,7 @@ def _notes(plan: ExportPlan) -> list[str]:
         notes = ["The probabilities are not calibrated."]
     else:
         notes = ["The temperatures were fitted on the same images."]
-    if plan.calibration and plan.calibration.step != plan.trained.step:
+    if plan.calibration and _is_of_another_step(plan):
         notes.append(f"These are of the checkpoint of step {plan.calibration.step:,}, not {plan.trained.step:,}.")
     if plan.int8:
         notes.append("They are of the run itself; the comparison below tells what 8-bit integers cost.")

@@ -47,7 +47,7 @@ def build_network(trained: Trained, temperatures: Mapping[str, float]) -> Networ
         TypeError: the model has a trunk, a head or a parameter that exports do not know.
     """
     config, taxonomy, model = trained.config, trained.taxonomy, trained.program.model
-    graph, weights = Graph(), Weights(*trained.state.used)
+    graph, weights = Graph(), Weights(*trained.state.eval_variables)
     size = image_shape(config)
     x = _add_preparation(graph, trained.canvas, size, is_mirrored=config.eval_flip)
     features = add_trunk(model.trunk, graph, weights, ("trunk",), x, size)

@@ -105,12 +105,13 @@ def _check_operations(path: Path) -> None:
     """Raises a ValueError if a SavedModel would do anything but compute: operations on files may not be called."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    functions = [
-        function
-        for graph in SavedModel.FromString(path.read_bytes()).meta_graphs
-        for function in graph.graph_def.library.function
-    ]
+    graphs = SavedModel.FromString(path.read_bytes()).meta_graphs
+    if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
+        raise ValueError("it is no SavedModel of TensorFlow 2")  # whose operations would run while it is loaded
+    functions = graphs[0].graph_def.library.function
     of_files = {f.signature.name for f in functions if any(node.op in _FILES for node in f.node_def)}
+    if offered := of_files.intersection(graphs[0].object_graph_def.concrete_functions):
+        raise ValueError(f"its function {min(offered)} reads or writes files")
     for function in functions:
         for node in function.node_def:
             if node.op not in _COMPUTE | _FILES or of_files.intersection(_called(node)):

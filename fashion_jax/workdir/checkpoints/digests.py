@@ -77,7 +77,7 @@ def check_structure(saved: dict[str, str], like: Any, folder: Path) -> None:
         if has != wants:
             raise UserError(
                 f"{name} is {wants} in the model of this config and these classes, but the checkpoint {folder} has "
-                f"{has}: go on with the config, data and version that it was made by, or use another --workdir."
+                f"{has}: use the config, data and version it was made with, or another --workdir."
             )
 
 

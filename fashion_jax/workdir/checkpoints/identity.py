@@ -23,7 +23,6 @@ FREE_FIELDS = {
     "batch_size",  # the running epoch continues with the images that it has not seen
     "on_nonfinite",
     "nonfinite.max_in_a_row",
-    "nonfinite.learning_rate_factor",
     "nonfinite.max_rollbacks",
     "deterministic",
     "log_every_steps",

@@ -191,14 +191,16 @@ class Checkpoints:
         self.check_place()
         self.close()  # the rest of the save is removed with the next one
         self._failures += 1
-        reason = f"Saving a checkpoint failed ({first_line(error)})"
+        reason = first_line(error)
         if self._failures > len(_PAUSES):
             raise RunError(
-                f"{reason}, {self._failures} times in a row: remove the cause, and run the same command again, which "
-                f"goes on from the last checkpoint in {self._directory}."
+                f"Saving a checkpoint failed {self._failures} times in a row ({reason}). Fix the cause and run the "
+                f"same command again: it resumes from the last checkpoint in {self._directory}."
             ) from error
         self._retry_at = time.monotonic() + _PAUSES[self._failures - 1]
-        self._say(f"{reason}; the earlier ones are whole, and it is tried again.")
+        self._say(
+            f"Saving a checkpoint failed ({reason}). Earlier checkpoints are intact, and the save will be tried again."
+        )
 
     def check_place(self) -> None:
         """Checks that the work directory, and the checkpoints in it, are where they were."""

@@ -1,4 +1,4 @@
-"""Checks the sources of model.init_from, and records how the pixels of their trunks are normalised. Imports no jax."""
+"""Checks the sources of a new run's weights, and finds how pixels are normalised for them. Imports no jax."""
 
 from __future__ import annotations
 
@@ -9,12 +9,31 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from fashion_jax.atomic import read_text
-from fashion_jax.config.combinations import head_names, normalization, trunk_names
+from fashion_jax.config.combinations import head_names, loss_weights, normalization, trunk_names
 from fashion_jax.config.loading import load_run_config, read_config
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained.source import SOURCES, is_weights, open_weights
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import config_path
+
+
+def check_initial_weights(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Checks the sources of model.init_from and model.init_heads_from; returns how the pixels are normalised.
+
+    Args:
+        config: a checked config.
+        workdir: of the run.
+
+    Returns:
+        See `checked_normalizations`.
+
+    Raises:
+        UserError: a source cannot be used; names it and its field.
+    """
+    model = config.model
+    features = Features(model.name, model.fusion, config.dtype)
+    check_heads(head_names(config), loss_weights(config), features, model.init_heads_from, workdir)
+    return checked_normalizations(model.init_from, model.normalization, config.dtype, workdir)
 
 
 def checked_normalizations(

@@ -8,7 +8,7 @@ import numpy as np
 
 from fashion_jax.data.dataset import Split
 from fashion_jax.data.fingerprint import ImageList, count_common, read_images
-from fashion_jax.workdir.files import read_json
+from fashion_jax.workdir.files import read_json, read_taxonomy
 from fashion_jax.workdir.paths import data_path, images_path
 from fashion_jax.workdir.reading import reading
 
@@ -17,9 +17,9 @@ def count_trained_on(workdir: Path, split: Split) -> int:
     """Counts the images of a split that a run has listed as its training split; 0 without a list.
 
     Raises:
-        UserError: data.json is missing or damaged.
+        UserError: data.json or taxonomy.json is missing or damaged.
     """
-    images = read_images(images_path(workdir), len(split.labels))
+    images = _listed(workdir)
     if images is None:
         return 0
     train = slice(_num_training(workdir))
@@ -32,10 +32,15 @@ def has_files_of_validation(workdir: Path, split: Split) -> bool:
     Raises:
         UserError: data.json is missing or damaged.
     """
-    images = read_images(images_path(workdir), len(split.labels))
+    images = _listed(workdir)
     if images is None or split.content_digests is None:
         return True
     return np.array_equal(images.contents[_num_training(workdir) :], split.content_digests)
+
+
+def _listed(workdir: Path) -> ImageList | None:
+    """Returns the images of a run, training first; None without a list."""
+    return read_images(images_path(workdir), len(read_taxonomy(workdir).levels))
 
 
 def _num_training(workdir: Path) -> int:

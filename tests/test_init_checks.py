@@ -16,8 +16,8 @@ from fashion_jax.config.loading import config_to_json
 from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained.names import hidden_leaves, trunk_leaves
 from fashion_jax.step.program import create_program
+from fashion_jax.training.init_checks import checked_normalizations
 from fashion_jax.training.init_from import with_trunks
-from fashion_jax.training.sources import checked_normalizations
 from fashion_jax.training.train import train_and_evaluate
 from tests.conftest import ROOT
 from tests.parity import weights
