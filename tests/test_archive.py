@@ -275,7 +275,7 @@ def test_a_file_of_a_split_that_a_zip_lacks_is_told_before_the_images_are_read(t
 
 def test_a_data_path_that_is_no_zip_is_told_by_the_quick_checks(tmp_path):
     (tmp_path / "data.zip").write_text("no zip")
-    for check in (check_paths, load_dataset):
+    for check in (lambda config: check_paths(data_fields(config)), load_dataset):
         with pytest.raises(UserError, match=r"The archive '.*/data\.zip' cannot be read"):
             check(shop_config(tmp_path / "data.zip"))
 
