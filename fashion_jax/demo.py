@@ -182,7 +182,7 @@ def _description(flags: argparse.Namespace, classifier: Classifier, *, has_heat_
 
 
 def _is_calibrated(classifier: Classifier) -> bool | None:
-    """Returns whether the probabilities are calibrated; None for an export, of which early versions do not tell."""
+    """Returns whether the probabilities are calibrated; None for an export that does not deny it, as early ones."""
     from fashion_jax.serving.exports.engines import ExportEngine
 
     engine = classifier.engine

@@ -56,7 +56,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         "--batch-size",
         metavar="N",
         type=_positive,
-        help="images at a time (default: the smallest multiple of the run's batch_size that is at least 64)",
+        help="images at a time (default: the smallest multiple of the run's batch_size, divided by accumulate, that is "
+        "at least 64)",
     )
     add_distributed(parser)
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")

@@ -10,7 +10,7 @@ import pytest
 from fashion_jax.scoring.assessment import assess, compare
 from fashion_jax.scoring.scores import LEVEL_SCORES, SHOTS, TREE_SCORES
 from fashion_jax.scoring.temperature import apply_temperatures
-from fashion_jax.scoring.tree_decoding import DECODES
+from fashion_jax.scoring.tree_decoding import DECODES, down_to_leaves
 from fashion_jax.taxonomy import Taxonomy
 from tests.trees import PLAIN, SHOP, random_labels, random_log_probs
 
@@ -36,8 +36,12 @@ def test_it_has_everything_and_is_json(taxonomy):
         assert set(TREE_SCORES) | {"contradiction_rate", "intervals", "levels"} == set(decode.to_json())
         assert (decode.scores["contradiction_rate"] == 0) == (how != "independent")
     independent = assessment.decodes["independent"].levels
+    answers = down_to_leaves({level: x.argmax(1) for level, x in log_probs.items()}, taxonomy)
     for level, scores in independent.items():
-        assert scores["accuracy"] == assessment.levels[level].scores["accuracy"]
+        known = labels[level] != -1
+        assert scores["accuracy"] == np.mean((answers[level] == labels[level])[known])
+        if taxonomy is PLAIN:  # in which all classes have children
+            assert scores["accuracy"] == assessment.levels[level].scores["accuracy"]
 
 
 def test_calibrated_scores_are_those_of_the_temperatures():

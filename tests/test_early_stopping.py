@@ -20,7 +20,7 @@ METRIC = "validation/sub/accuracy"
         ([math.nan] * 3, (-math.inf, 0)),  # a level without known labels never stops a run
     ],
 )
-def test_progress_counts_the_epochs_since_the_first_best_one(values, expected):
+def test_the_epochs_are_counted_since_the_first_best_one(values, expected):
     assert best_so_far([{METRIC: value} for value in values], METRIC) == expected
 
 

@@ -191,7 +191,11 @@ def test_the_same_image_in_two_splits_is_counted_and_may_be_dropped(tmp_path):
     assert leak_warning({}, dropped=True) == ""
     one = leak_warning({"train and validation": [["4", "31"]]}, dropped=True)
     assert one.startswith("Warning: the same image is in two splits: 1 of train and validation (")
-    assert one.endswith("; it is left out of training.")
+    assert one.endswith("; data.drop_leaks has left it out of training.")
+    other = {"validation and test": [["5", "6"]]}
+    assert leak_warning(other, dropped=False).endswith("in two splits: 1 of validation and test (such as 5 = 6).")
+    both = leak_warning(other | {"train and test": [["4", "6"]]}, dropped=False)
+    assert both.endswith("; set data.drop_leaks to True to leave those of train out of training.")
 
 
 @pytest.mark.usefixtures("no_report")

@@ -71,7 +71,7 @@ def test_labels_that_are_no_class_of_the_run_are_counted_by_split():
     table = make_table([("a", "b"), ("a", ""), ("a", "c"), ("x", "c"), ("x", "")])
     taxonomy = Taxonomy.from_paths(["main", "sub"], [("a", "b")])
     assigned = {"train": np.array([0, 1, 2]), "validation": np.array([0, 3, 4])}
-    first, second = unknown_labels(table, assigned, taxonomy)
+    first, second = unknown_labels(table, assigned, taxonomy, is_trained=True)
     assert first.startswith("2 validation images have labels that are no class of the run, such as 'x'")
     assert first.endswith("at the level 'main' they are not scored")
     assert second.startswith("1 train image has a label that is no class of the run, such as 'a/c'")
@@ -81,8 +81,8 @@ def test_labels_that_are_no_class_of_the_run_are_counted_by_split():
 def test_rows_without_a_label_are_named_by_their_line_and_column():
     table = make_table([("a", "b"), ("a", ""), ("a", ""), ("", "c")], rows=[2, 3, 3, 9])
     assert empty_labels(table, LEVELS) == [
-        "1 row has no 'category' (line 9), and so no label at the level 'main', nor at finer levels, at which 1 has "
-        "one that does not count",
+        "1 row has no 'category' (line 9), and so no label at the level 'main'; 1 of them has a label at a finer "
+        "level, which does not count",
         "1 row has no 'type' (line 3), and so no label at the level 'sub'",
     ]
     (warning,) = empty_labels(make_table([("a", "")] * 1000, unit="row"), LEVELS)

@@ -394,7 +394,7 @@ def test_a_job_is_judged_by_all_of_its_parts(finished_run, validation_files, tmp
     out = capsys.readouterr().out
     assert "1 file has no prediction, such as" in out and "is complete: 2 rows in 2 parts" in out
     assert main([*arguments, photo, "--output", job]) == 0
-    assert f"1 row has no prediction, such as that of {tmp_path / 'a.txt'} (" in capsys.readouterr().out
+    assert f"1 row has no prediction; the first is that of {tmp_path / 'a.txt'} (" in capsys.readouterr().out
     job, other = f"{tmp_path}/none/", str(tmp_path / "b.txt")
     assert main([*arguments, other, "--output", job, "--shard=1/2"]) == 0, "others may have predictions"
     assert main([*arguments, other, "--output", job]) == main([*arguments, other, "--output", job]) == 2

@@ -238,7 +238,7 @@ def test_a_time_that_is_too_short_is_refused_with_the_time_that_is_needed():
     with pytest.raises(UserError, match=r"3 epochs .* raise it, lower warmup_epochs"):
         choose(candidates(fewest_epochs=3), measured(85), WORK, limit=90, elapsed=20)
     slow, compiled = measured(100)._replace(compilation=2000), TimePlan((64, 64), 2, 64)
-    with pytest.raises(UserError, match=r"2 epochs of images of 64 px, .*: raise it, or use fewer"):
+    with pytest.raises(UserError, match=r"2 epochs of images of 64 px would take .*: raise it, or use fewer"):
         choose(candidates(), slow, WORK, limit=300, elapsed=20, compiled=compiled)
     with pytest.raises(UserError, match="3 epochs"):  # of a plan that was timed, less is enough to refuse it
         choose(

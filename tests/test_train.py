@@ -193,7 +193,11 @@ def test_best_checkpoint_outlives_the_latest(finished, tiny_config, tmp_path):
         checkpoints.add_score(step, score)
         checkpoints.save_now(step, state)
     assert checkpoints.best_step == 10 and checkpoints.latest_step == 40
-    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [10, 40]
+    checkpoints.save_now(50, state)
+    checkpoints.add_score(50, 0.95)  # an epoch is evaluated after it was saved
+    checkpoints.save_now(50, state)
+    assert checkpoints.best_step == 50 and checkpoints.steps() == [50]
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [50]
     checkpoints.close()
 
 
@@ -291,8 +295,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tmp_path):
 
 
 def test_another_config_in_the_same_workdir_is_refused(finished, tiny_config):
-    tiny_config.learning_rate = 0.5
+    other = tiny_config.copy_and_resolve_references()
+    other.learning_rate = 0.5
     with pytest.raises(UserError, match=r"learning_rate is 0\.5, but the run in .* has 0\.01"):
+        train_and_evaluate(other, finished)
+    tiny_config.nonfinite.learning_rate_factor = 0.9  # it counts for the rollbacks that have been
+    with pytest.raises(UserError, match=r"nonfinite\.learning_rate_factor is 0\.9, but the run in .* has 0\.5"):
         train_and_evaluate(tiny_config, finished)
 
 

@@ -194,7 +194,7 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
         name: _split(table.select(images), taxonomy, content_digests[images]) for name, images in assigned.items()
     }
     _check_trained(data, taxonomy, table.paths, splits["train"])
-    warnings += unknown_labels(table, assigned, taxonomy)
+    warnings += unknown_labels(table, assigned, taxonomy, is_trained=True)
     return Dataset(taxonomy, splits, left_out, merged, leaks_by_ids(leaks, table.ids), warnings)
 
 
@@ -274,8 +274,8 @@ def load_split(config: ConfigDict, taxonomy: Taxonomy, name: str) -> Split:
 
 
 def _measured(table: Table, taxonomy: Taxonomy, digests: np.ndarray, left_out: LeftOut, name: str) -> Split:
-    """Returns the images of a table as the split of this name, with what is said of them."""
-    warnings = unknown_labels(table, {name: np.arange(len(table))}, taxonomy)
+    """Returns the images of a table as a split, with the names that are left out and the warnings on its labels."""
+    warnings = unknown_labels(table, {name: np.arange(len(table))}, taxonomy, is_trained=False)
     split = _split(table, taxonomy, _contents(table, digests))
     return dataclasses.replace(split, left_out=left_out, warnings=warnings)
 

@@ -108,8 +108,8 @@ def empty_labels(table: Table, levels: Mapping[str, str]) -> list[str]:
             rows = "1 row has" if len(empty) == 1 else f"{len(empty):,} rows have"
             place = f"{'' if len(empty) == 1 else 'such as '}{table.place(int(empty[0]))}"
             lost = int(np.array([not path[i] and any(path[i + 1 :]) for path in paths], bool)[codes].sum())
-            have = "1 has" if lost == 1 else f"{lost:,} have"
-            finer = f", nor at finer levels, at which {have} one that does not count" if lost else ""
+            have = "1 of them has" if lost == 1 else f"{lost:,} of them have"
+            finer = f"; {have} a label at a finer level, which does not count" if lost else ""
             warnings.append(f"{rows} no {column!r} ({place}), and so no label at the level {level!r}{finer}")
     return warnings
 
@@ -128,13 +128,16 @@ def unused_labels(table: Table) -> list[str]:
     ]
 
 
-def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: Taxonomy) -> list[str]:
+def unknown_labels(
+    table: Table, assigned: Mapping[str, np.ndarray], taxonomy: Taxonomy, *, is_trained: bool
+) -> list[str]:
     """Warns of labels that are no class of a run: their images are trained without them, or are not scored.
 
     Args:
         table: the images with their labels.
         assigned: split, or ALL -> its images (int [n]).
         taxonomy: the classes of the run.
+        is_trained: whether the run trains on the split train now; otherwise all are measured.
     """
     distinct, warnings = table.paths.distinct, []
     ids = taxonomy.label_ids(distinct)
@@ -147,7 +150,7 @@ def unknown_labels(table: Table, assigned: Mapping[str, np.ndarray], taxonomy: T
                 have = "image has a label that is" if len(found) == 1 else "images have labels that are"
                 label = repr(class_name(table.paths[int(images[found[0]])][: i + 1]))
                 of_split = "" if split == ALL else f"{split} "
-                effect = "trained without it" if split == "train" else "not scored"
+                effect = "trained without it" if split == "train" and is_trained else "not scored"
                 warnings.append(
                     f"{len(found):,} {of_split}{have} no class of the run, such as {label}: at the level {level!r} "
                     f"{'it is' if len(found) == 1 else 'they are'} {effect}"

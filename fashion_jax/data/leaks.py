@@ -64,8 +64,12 @@ def leak_warning(leaks: dict[str, list[list[str]]], dropped: bool) -> str:
     parts = [f"{len(pairs):,} of {splits} (such as {' = '.join(pairs[0])})" for splits, pairs in leaks.items()]
     if not parts:
         return ""
-    is_one = sum(map(len, leaks.values())) == 1
-    images = "image is" if is_one else "images are"
-    left_out = f"{'it is' if is_one else 'they are'} left out of training"
-    way_out = f"set data.drop_leaks to True to leave {'it' if is_one else 'them'} out of training"
-    return f"Warning: the same {images} in two splits: {', '.join(parts)}; {left_out if dropped else way_out}."
+    count = sum(map(len, leaks.values()))
+    of_training = sum(len(pairs) for splits, pairs in leaks.items() if splits.startswith("train and "))
+    text = f"Warning: the same {'image is' if count == 1 else 'images are'} in two splits: {', '.join(parts)}"
+    if not of_training:
+        return f"{text}."
+    them = "it" if count == 1 else "them" if of_training == count else "those of train"
+    if dropped:
+        return f"{text}; data.drop_leaks has left {them} out of training."
+    return f"{text}; set data.drop_leaks to True to leave {them} out of training."

@@ -139,7 +139,7 @@ def decoded_classes(
 
     def decoded_block(block: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         decoded = decode(block, taxonomy, how)
-        classes = predicted_classes(decoded, taxonomy, how)
+        classes = down_to_leaves(predicted_classes(decoded, taxonomy, how), taxonomy)
         return classes, _probabilities(decoded, classes)
 
     parts = map_levels(decoded_block, {level: log_probs[level] for level in taxonomy.levels})

@@ -128,8 +128,8 @@ def say_failed_before(tally: Tally, first: Answer, folder: Path) -> None:
     """Prints that parts of earlier starts have rows without a prediction; `first` is the first of them."""
     have = "1 row has" if tally.failed == 1 else f"{tally.failed:,} rows have"
     Terminal().say(
-        f"{have} no prediction, such as that of {first.path} ({first.error}): to try again, remove the parts in "
-        f"{folder} that hold them, and run the same command again."
+        f"{have} no prediction; the first is that of {first.path} ({first.error}), and the column error has the "
+        f"reason. To try again, remove the files in {folder} that have such rows, and run the same command again."
     )
 
 

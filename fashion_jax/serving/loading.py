@@ -94,7 +94,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
 
         engine = export_engine = load_engine(folder, named_cache_dir(texts))
         if not export_engine.export.calibrated:
-            print(printable(f"{folder} is not calibrated: its run had no {CALIBRATION}."), file=sys.stderr)
+            _say(f"{folder} is not calibrated: its run had no {CALIBRATION}.")
     else:
         engine = _load_run(folder, checkpoint, batch_size, texts, precision)
         batch_size = engine.batch_size  # a multiple of the devices
@@ -290,7 +290,6 @@ def _costs(costs: str | os.PathLike[str], taxonomy: Taxonomy) -> np.ndarray | No
 
 
 def _say(sentence: str) -> None:
-    import jax  # which has loaded the run
-
-    if jax.process_index() == 0:
+    jax = sys.modules.get("jax")  # an export may do without; connected processes have imported it
+    if jax is None or jax.process_index() == 0:
         print(printable(sentence), file=sys.stderr)

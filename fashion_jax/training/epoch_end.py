@@ -1,4 +1,4 @@
-"""Ends an epoch: its evaluation, its checkpoint and its line of metrics."""
+"""Ends an epoch: its checkpoint, its evaluation and its line of metrics."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     train_sums, guard = fetch((state.metrics, state.guard))
     # Without steps, the run was killed between the epoch's last step and its line, and its times are lost.
     timing = watch.timing(config.batch_size) if watch.steps else {}
-    began, epoch = time.monotonic(), run.schedule.epoch_ends[step]
+    epoch = run.schedule.epoch_ends[step]
     weights, split = loss_weights(config), run.dataset.splits["validation"]
     run.checkpoints.save(step, state)  # an evaluation that fails must not lose the epoch
+    began = time.monotonic()
     with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
         log_probs = predict_validation(run, state, step, task)
         with run.watchdog.paused():

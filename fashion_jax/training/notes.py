@@ -54,9 +54,9 @@ def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str
             continue
         if count := count_trained_on(Path(source).expanduser(), validation):
             yield (
-                f"Warning: {count:,} of the {len(validation):,} validation images were trained on by the run {source}, "
-                "with whose weights this run begins, so that its scores are too high: give both runs the same split, "
-                "for example by a column or files in data.splits."
+                f"Warning: this run begins with weights of the run {source}, which was trained on {count:,} of the "
+                f"{len(validation):,} validation images, so that the scores of this run are too high: give both runs "
+                "the same split, for example by a column or files in data.splits."
             )
 
 

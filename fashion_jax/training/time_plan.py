@@ -389,9 +389,10 @@ def _too_short(plan: TimePlan, seconds: float, limit: float, candidates: Candida
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"
     fewer = needs if plan.num_epochs == candidates.fewest_epochs > 1 else ""
-    images = f"{'the smallest images,' if plan.shape == candidates.shapes[0] else 'images of'} {in_words(plan.shape)}"
+    size = in_words(plan.shape)
+    images = f"the smallest images, {size}," if plan.shape == candidates.shapes[0] else f"images of {size}"
     return UserError(
-        f"time_limit is {about(limit)}, but {epochs} of {images}, would take about {about(seconds)} on these devices, "
+        f"time_limit is {about(limit)}, but {epochs} of {images} would take about {about(seconds)} on these devices, "
         f"with the start and the page: raise it{fewer}, or use fewer images."
     )
 

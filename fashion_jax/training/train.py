@@ -115,10 +115,10 @@ def train_and_evaluate(
         changes += check_same_data(workdir, dataset)
         if is_new:
             check_tells_apart(dataset, data_fields(config))
+        stack.enter_context(_explain_failed_devices())
         _apply_plan(Planner(config, dataset, mesh, terminal, began, workdir), planned)
         setup = _set_up(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(setup.checkpoints))
-        stack.enter_context(_explain_failed_devices())
         return _run_to_end(setup, lost, changes)
 
 
@@ -194,10 +194,10 @@ def _explain_failed_devices() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" in str(error):
             raise RunError(
                 f"The devices have too little memory ({first_line(error)}): lower batch_size or image_size, raise "
-                "accumulate, or set remat, dtype=bfloat16 or data.cache=host. A run that has a checkpoint may change "
-                "batch_size and data.cache; the others need another --workdir."
+                "accumulate, or set remat, dtype=bfloat16 or data.cache=host. Once a run has a checkpoint, only "
+                "batch_size and data.cache may change; to change another of these fields, use another --workdir."
             ) from error
-        if jax.process_count() == 1 or str(error).startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT")):
+        if jax.process_count() == 1:
             raise
         raise RunError(
             f"The processes of this run have lost each other ({first_line(error)}): run the same command again in each "

@@ -27,10 +27,12 @@ def count_trained_on(workdir: Path, split: Split) -> int:
 
 
 def has_files_of_validation(workdir: Path, split: Split) -> bool:
-    """Returns whether a split of the validation images' ids has their files too, as far as they are known.
+    """Returns whether the images of a split have the files of the run's validation images; True if these are not known.
+
+    The ids must be those of the validation split.
 
     Raises:
-        UserError: data.json is missing or damaged.
+        UserError: data.json or taxonomy.json is missing or damaged.
     """
     images = _listed(workdir)
     if images is None or split.content_digests is None:
@@ -40,7 +42,8 @@ def has_files_of_validation(workdir: Path, split: Split) -> bool:
 
 def _listed(workdir: Path) -> ImageList | None:
     """Returns the images of a run, training first; None without a list."""
-    return read_images(images_path(workdir), len(read_taxonomy(workdir).levels))
+    path = images_path(workdir)
+    return read_images(path, len(read_taxonomy(workdir).levels)) if path.is_file() else None
 
 
 def _num_training(workdir: Path) -> int:

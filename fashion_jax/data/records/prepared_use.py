@@ -89,8 +89,8 @@ def refitted(data: DataFields, resize: str, canvas: tuple[int, int]) -> str:
         return ""
     return (
         f"the images in {str(folder)!r} were prepared at {height} × {width} pixels with data.resize {resize!r} and are "
-        f"fitted to {canvas[0]} × {canvas[1]} once more, while predict fits a photo once: prepare them anew with this "
-        "config's image_size"
+        f"fitted to {canvas[0]} × {canvas[1]} once more, while predict fits a photo once: prepare them anew with the "
+        "image_size of the run's config"
     )
 
 

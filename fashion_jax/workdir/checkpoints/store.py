@@ -144,6 +144,8 @@ class Checkpoints:
         self.check_place()
         self._settled()
         is_saved = step in self.steps()  # a resumed run may end an epoch whose checkpoint exists
+        if is_saved and self._writer is not None:  # only in process 0
+            self._report_removal(self._writer.remove_superseded())  # its score may have come after it was saved
         if is_saved or jax.process_index():
             return
         try:
@@ -183,9 +185,12 @@ class Checkpoints:
                 self._failed(error)
             else:
                 self._failures = 0
-                if problem:
-                    self._say(f"Old checkpoints in {self._directory} cannot be removed ({first_line(problem)}).")
+                self._report_removal(problem)
         return self._failures == 0
+
+    def _report_removal(self, problem: Exception | None) -> None:
+        if problem:
+            self._say(f"Old checkpoints in {self._directory} cannot be removed ({first_line(problem)}).")
 
     def _failed(self, error: Exception) -> None:
         self.check_place()

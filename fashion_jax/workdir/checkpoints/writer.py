@@ -101,6 +101,10 @@ class CheckpointWriter:
             except Exception:
                 self._remove(step)
                 raise
+        return self.remove_superseded()
+
+    def remove_superseded(self) -> Exception | None:
+        """Removes the steps that are no longer needed; returns why they could not be removed, or None."""
         try:
             for older in self._superseded(list_steps(self.held.path)):
                 self._remove(older)
