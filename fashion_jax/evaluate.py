@@ -10,7 +10,7 @@ from fashion_jax.command_line import Overrides, Parser, add_distributed, check_d
 from fashion_jax.command_line.output_files import check_output
 from fashion_jax.data.dataset import ALL
 from fashion_jax.errors import UserError
-from fashion_jax.report.evaluating import evaluate
+from fashion_jax.report.evaluate_command import evaluate
 
 
 def main(arguments: list[str] | None = None) -> int:

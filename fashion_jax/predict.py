@@ -18,7 +18,7 @@ from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
 from fashion_jax.serving.exports.folder import is_export
 from fashion_jax.serving.loading import check_decisions
 from fashion_jax.serving.parts import PART_SIZE, Shard, is_parts_folder
-from fashion_jax.serving.predicting import check_overrides, predict
+from fashion_jax.serving.predict_command import check_overrides, predict
 from fashion_jax.serving.table_files import TABLES
 
 

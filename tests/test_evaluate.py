@@ -12,7 +12,7 @@ import pytest
 
 from fashion_jax.data.fingerprint import read_images
 from fashion_jax.evaluate import main
-from fashion_jax.report import evaluating, text_tables
+from fashion_jax.report import evaluate_command, text_tables
 from fashion_jax.scoring import pairing
 from fashion_jax.scoring.assessment import compare
 from fashion_jax.scoring.label_errors import COLUMNS
@@ -76,7 +76,7 @@ def test_the_json_has_everything(run, tmp_path):
 def test_of_less_than_a_batch_no_speed_is_told():
     trained = SimpleNamespace(batch_size=lambda: 16)
     rates = [
-        evaluating._Run(trained, None, range(count), {}, None, seconds=2.0).images_per_second
+        evaluate_command._Run(trained, None, range(count), {}, None, seconds=2.0).images_per_second
         for count in (1, 15, 16, 99)
     ]
     assert rates == [None, None, 8, 49.5]
@@ -151,13 +151,15 @@ def test_an_export_is_told_by_the_name_of_the_split(tmp_path):
     (tmp_path / "export.json").touch()
     run = SimpleNamespace(trained=SimpleNamespace(workdir=tmp_path))
     overrides = [("data.path", "photos")]
-    notes = [evaluating._trained_on(run, SimpleNamespace(split=x), overrides) for x in ("train", "all", "validation")]
+    notes = [
+        evaluate_command._trained_on(run, SimpleNamespace(split=x), overrides) for x in ("train", "all", "validation")
+    ]
     assert notes[0] == notes[1] != notes[2] == ""
     assert notes[0].startswith("if some of these images were trained on, these scores do not say")
 
 
 def test_what_is_wrong_with_any_run_is_told_before_one_predicts(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluating, "_predicted", None)
+    monkeypatch.setattr(evaluate_command, "_predicted", None)
     (tmp_path / "again").symlink_to(run)
     arguments = ["--workdir", str(run), "--workdir", str(tmp_path / "again"), "--label-errors", str(tmp_path / "e.csv")]
     assert main(arguments) == 2
@@ -323,7 +325,7 @@ def test_runs_on_other_images_or_classes_are_told():
     runs = [first, measured(["x"]), measured(["b"], SHOP), measured(["c", "x"])]
     for level, labels in runs[3].split.labels.items():
         labels[0] = first.split.labels[level][2]
-    compared = [evaluating.compare_with(first, run) for run in runs]
+    compared = [evaluate_command.compare_with(first, run) for run in runs]
     text = text_tables.difference_table(
         [
             SimpleNamespace(workdir=f"run{i}", images=len(run.split.ids), comparison=comparison)
@@ -344,7 +346,7 @@ def test_an_export_is_compared_after_the_levels_of_both_agree():
     split = SimpleNamespace(ids=run.split.ids, labels=run_labels)
     export = SimpleNamespace(trained=EvaluatedExport(Path("export"), engine), split=split, calibrated=agreeing)
     for pair in ((run, export), (export, run)):
-        compared = evaluating.compare_with(*pair)
+        compared = evaluate_command.compare_with(*pair)
         assert {(test["only_a"], test["only_b"]) for test in compared.tests.values()} == {(0, 0)}
         assert compared.decode == "conditional" and set(compared.tests) == {*SHOP.levels, "path"}
     contradicting = {level: x.argmax(1) for level, x in run.calibrated.items()}
@@ -355,5 +357,5 @@ def test_runs_are_tested_at_the_levels_that_both_have():
     both, alone = measured(["a", "b", "c"]), measured(["a", "b", "c"], MAIN_ALONE)
     alone.calibrated["main"] = both.calibrated["main"]
     for pair in ((both, alone), (alone, both)):
-        tests = evaluating.compare_with(*pair).tests
+        tests = evaluate_command.compare_with(*pair).tests
         assert set(tests) == {"main"} and tests["main"]["p_value"] == 1

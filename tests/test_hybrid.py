@@ -15,8 +15,8 @@ from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
 from fashion_jax.models.classifier import create_model
-from fashion_jax.models.factors import create_factors
 from fashion_jax.models.hybrid import GatedFusion
+from fashion_jax.models.learning_rate_factors import create_factors
 from fashion_jax.step import optimizer
 from fashion_jax.step.program import create_program
 from fashion_jax.training.init_checks import check_sources

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from configs import default
-from fashion_jax.models.factors import create_factors
+from fashion_jax.models.learning_rate_factors import create_factors
 from fashion_jax.step.optimizer import create_optimizer
 from tests.parity import inputs
 

@@ -21,7 +21,7 @@ from fashion_jax.serving.parts import (
     part_size_in,
     write_parts,
 )
-from fashion_jax.serving.predictions import PredictionTable
+from fashion_jax.serving.prediction_table import PredictionTable
 
 WHOLE = Shard()
 TABLE = PredictionTable({"main": ["A", "B"]})

@@ -178,7 +178,7 @@ def test_what_a_model_cannot_give_is_told_before_inputs_are_listed(
     finished_run, tmp_path, monkeypatch, capsys, option, said
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fashion_jax.serving.predicting.Inputs", None)
+    monkeypatch.setattr("fashion_jax.serving.predict_command.Inputs", None)
     shutil.copytree(finished_run, "run")
     Path("run/predictions/validation.parquet").unlink()
     Path("costs.csv").write_text("true,predicted,cost\nNothing,Nothing,1\n")

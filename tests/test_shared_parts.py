@@ -7,7 +7,7 @@ from fashion_jax.data.sources.inputs import Input
 from fashion_jax.errors import UserError
 from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.parts import PART_SIZE, Part, add_counts, write_parts
-from fashion_jax.serving.predictions import PredictionTable
+from fashion_jax.serving.prediction_table import PredictionTable
 from fashion_jax.serving.shared_parts import (
     join_parts,
     pace_of_all,

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from fashion_jax.models.factors import NO_FACTORS, Factors
+from fashion_jax.models.learning_rate_factors import NO_FACTORS, LearningRateFactors
 from fashion_jax.ops.normalization import largest_normalized, normalize, normalize_pooled
 
 DECAY = 0.9  # of the running statistics; PyTorch calls 1 - DECAY "momentum"
@@ -28,7 +28,7 @@ class BatchNorm(nn.Module):
     """
 
     num_groups: int = 1
-    factors: Factors = NO_FACTORS
+    factors: LearningRateFactors = NO_FACTORS
     pool: Callable[[Array], Array] | None = None
 
     @nn.compact

@@ -14,9 +14,9 @@ from fashion_jax.config.architectures import RESNETS, VGGS
 from fashion_jax.config.combinations import head_names, normalization
 from fashion_jax.devices.mesh import replicated
 from fashion_jax.models.batch_norm import BatchNorm
-from fashion_jax.models.factors import NO_FACTORS, Factors
 from fashion_jax.models.heads import HEADS, ParentCondition
 from fashion_jax.models.hybrid import Hybrid
+from fashion_jax.models.learning_rate_factors import NO_FACTORS, LearningRateFactors
 from fashion_jax.models.pixel_normalization import Normalization
 from fashion_jax.models.resnet import create_resnet
 from fashion_jax.models.vgg import create_vgg
@@ -71,7 +71,7 @@ class MultiHeadModel(nn.Module):
 
 
 def create_model(
-    config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None, factors: Factors = NO_FACTORS
+    config: ConfigDict, taxonomy: Taxonomy, mesh: Mesh | None = None, factors: LearningRateFactors = NO_FACTORS
 ) -> MultiHeadModel:
     """Creates the model of a checked config, with the taxonomy's numbers of classes.
 

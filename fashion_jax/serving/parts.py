@@ -27,7 +27,7 @@ from fashion_jax.serving.tally import Tally
 
 if TYPE_CHECKING:
     from fashion_jax.serving.answers import Answer
-    from fashion_jax.serving.predictions import PredictionTable
+    from fashion_jax.serving.prediction_table import PredictionTable
 
 PART_SIZE = 10_000  # rows: a million are a hundred files, and a kill costs seconds to minutes
 

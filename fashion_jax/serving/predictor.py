@@ -13,7 +13,7 @@ from fashion_jax.data.sources.inputs import Input
 from fashion_jax.serving.loading import load
 from fashion_jax.serving.model_identity import identify_model
 from fashion_jax.serving.parts import Part, add_counts, is_parts_folder
-from fashion_jax.serving.predictions import PredictionTable
+from fashion_jax.serving.prediction_table import PredictionTable
 from fashion_jax.serving.tally import Tally
 from fashion_jax.terminal import doing
 

@@ -14,7 +14,7 @@ from fashion_jax.data.sources.inputs import Input
 from fashion_jax.devices.processes import decided, exchange
 from fashion_jax.errors import RunError
 from fashion_jax.serving.parts import PART_SIZE, Part, check_settings, find_parts, missing_parts, read_rows
-from fashion_jax.serving.predictions import PredictionTable
+from fashion_jax.serving.prediction_table import PredictionTable
 from fashion_jax.serving.sharing import ProcessIndex, check_same
 from fashion_jax.serving.table_files import write_table
 from fashion_jax.serving.tally import Tally

@@ -7,13 +7,13 @@ import optax
 from ml_collections import ConfigDict
 from optax.contrib import MuonDimensionNumbers, muon
 
-from fashion_jax.models.factors import Factors
 from fashion_jax.models.heads import LAST_LAYER
+from fashion_jax.models.learning_rate_factors import LearningRateFactors
 
 _MUON_RMS = 0.2  # root mean square of Muon's updates, that of AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2)
 
 
-def create_optimizer(config: ConfigDict, factors: Factors) -> optax.GradientTransformation:
+def create_optimizer(config: ConfigDict, factors: LearningRateFactors) -> optax.GradientTransformation:
     """Creates config.optimizer with a learning rate of 1; the step multiplies its updates by the learning rate.
 
     sgd is torch.optim.SGD: the weight decay is added to the gradient before the momentum. adamw is torch.optim.AdamW,
@@ -45,7 +45,7 @@ def create_optimizer(config: ConfigDict, factors: Factors) -> optax.GradientTran
     return optax.partition(rules, lambda params: jax.tree.map_with_path(label, params))
 
 
-def scaled(updates: Any, factors: Factors) -> Any:
+def scaled(updates: Any, factors: LearningRateFactors) -> Any:
     """Multiplies updates by the factors on the learning rates of their parameters."""
     return jax.tree.map(lambda u, factor: u if factor in (0, 1) else u * factor, updates, factors.tree(updates))
 

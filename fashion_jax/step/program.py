@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import image_shape
 from fashion_jax.models.classifier import create_model
-from fashion_jax.models.factors import create_factors
+from fashion_jax.models.learning_rate_factors import create_factors
 from fashion_jax.step.class_balance import NO_BALANCE, create_class_balance
 from fashion_jax.step.optimizer import create_optimizer
 from fashion_jax.step.train_state import TrainState, abstract_train_state, create_train_state, init_train_state

@@ -18,7 +18,7 @@ from fashion_jax.data.augmentation.mixing import dominant_labels, soft_targets
 from fashion_jax.devices.compiler import compiler_options, loop_unroll
 from fashion_jax.devices.mesh import batch_sharding, replicated
 from fashion_jax.models.classifier import MultiHeadModel
-from fashion_jax.models.factors import Factors, merge
+from fashion_jax.models.learning_rate_factors import LearningRateFactors, merge
 from fashion_jax.models.rematerialization import with_remat
 from fashion_jax.step import guard
 from fashion_jax.step.accumulation import Microbatches, Variables, loss_and_gradient
@@ -71,7 +71,7 @@ class StepParts:
     taxonomy: Taxonomy
     model: MultiHeadModel
     optimizer: optax.GradientTransformation
-    factors: Factors
+    factors: LearningRateFactors
     balance: ClassBalance
     num_images: int
     shape: tuple[int, int]

@@ -16,7 +16,7 @@ Path = tuple[str, ...]  # names from the root of the parameters to a leaf
 
 
 @dataclasses.dataclass(frozen=True)
-class Factors:
+class LearningRateFactors:
     """The factors on the learning rate, by the path of a parameter, such as ("trunk", "conv1", "kernel").
 
     Attributes:
@@ -110,21 +110,21 @@ class Factors:
             yield from (((*trunk, name), len(order) - order.index(_numbers(name))) for name in tree)
 
 
-NO_FACTORS = Factors()
+NO_FACTORS = LearningRateFactors()
 
 
 def create_factors(
     model_name: str, frozen: Iterable[str], learning_rate_factors: Mapping[str, float], layer_decay: float
-) -> Factors:
+) -> LearningRateFactors:
     """Creates the factors of a config's fields: the trunks of model.frozen have 0, whatever else is found in them."""
     trunks = trunk_paths(model_name)
     patterns = [(f"^{'/'.join(trunks[name])}/", 0.0) for name in frozen]
     patterns += [(pattern, float(factor)) for pattern, factor in learning_rate_factors.items()]
-    return Factors(tuple(patterns), tuple(trunks.values()), layer_decay)
+    return LearningRateFactors(tuple(patterns), tuple(trunks.values()), layer_decay)
 
 
 def merge(trained: Any, frozen: Any) -> Any:
-    """Puts the two trees of `Factors.split` together again."""
+    """Puts the two trees of `LearningRateFactors.split` together again."""
     return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda x: x is None)
 
 

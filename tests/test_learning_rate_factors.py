@@ -7,7 +7,7 @@ import pytest
 
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
-from fashion_jax.models.factors import create_factors, merge
+from fashion_jax.models.learning_rate_factors import create_factors, merge
 from fashion_jax.step.optimizer import scaled
 from fashion_jax.step.program import create_program
 from tests.steps import TAXONOMY, build, random_batch
