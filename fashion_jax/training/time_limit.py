@@ -328,14 +328,17 @@ class Planner:
     def _evaluate_seconds(self, plan: TimePlan, evaluate: Callable[..., Any], state: TrainState) -> float:
         """Returns the seconds of a compiled step of evaluation for each of its images."""
         batch = self._evaluated(plan)
-        size = eval_batch_size(plan.batch_size, self.mesh.size, self.config.accumulate)
-        return _seconds(lambda: evaluate(*state.eval_variables, batch()), self._timing_budget(_EVALUATION)) / size
+        seconds = _seconds(lambda: evaluate(*state.eval_variables, batch()), self._timing_budget(_EVALUATION))
+        return seconds / self._evaluated_together(plan)
 
     def _evaluated(self, plan: TimePlan) -> Callable[[], Any]:
         """Returns a function that puts a batch of evaluation on the devices."""
-        size = eval_batch_size(plan.batch_size, self.mesh.size, self.config.accumulate)
-        batch = self._batch(plan.shape, size)
+        batch = self._batch(plan.shape, self._evaluated_together(plan))
         return functools.partial(put_batch, batch, self.mesh)
+
+    def _evaluated_together(self, plan: TimePlan) -> int:
+        """Returns the images of a step of evaluation on all devices."""
+        return eval_batch_size(plan.batch_size, self.mesh.size, self.config.accumulate)
 
     def _batch(self, shape: Shape, size: int) -> dict[str, Any]:
         """Returns this process's rows of a made-up batch: the time of a step does not depend on what images show."""
