@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,9 +23,17 @@ from fashion_jax.config.loading import flatten, load_config, load_run_config
 from fashion_jax.errors import RunError, UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.report.timings import training_seconds, validation_seconds
+from fashion_jax.workdir.environment import commit
 from fashion_jax.workdir.metrics_file import read_metrics
 from fashion_jax.workdir.paths import config_path, page_path, report_path
 from fashion_jax.workdir.run_identity import read_environment
+from fashion_jax.workdir.start import PLANNED
+
+# Fields that a run finds for itself, or that change neither its weights nor what is measured.
+_OWN_FIELDS = {
+    *("data.path", "data.cache_dir", "data.cache", "model.normalization"),
+    *("log_every_steps", "watchdog_minutes", "checkpoint.every_steps", "checkpoint.keep"),
+}
 
 
 class Run(NamedTuple):
@@ -101,7 +110,7 @@ def runs_of(study: dict[str, Any], overrides: Overrides, folder: Path) -> Iterat
 
 
 def check_fields(run: Run, config: str) -> None:
-    """Checks that what is in the directory of a run has the fields of its variant; the data may have been moved.
+    """Checks that what is in the directory of a run has the fields of its variant; see `_OWN_FIELDS`.
 
     Raises:
         UserError: it was trained with others, which it would go on with, or be taken for the variant.
@@ -110,10 +119,9 @@ def check_fields(run: Run, config: str) -> None:
     if not path.exists():
         return
     wanted, found = flatten(load_config(config, run.overrides)), flatten(load_run_config(path))
-    for field, _ in run.overrides:
-        while field not in wanted and "." in field:  # a part of a table, which is one field
-            field = field.rpartition(".")[0]
-        if field not in ("data.path", "data.cache_dir") and wanted[field] != found[field]:
+    planned = PLANNED if wanted["time_limit"] else ()
+    for field in wanted.keys() - _OWN_FIELDS - {*planned}:
+        if wanted[field] != found[field]:
             raise UserError(
                 f"{run.workdir} was trained with {field}={found[field]!r}, but {run.variant!r} has {wanted[field]!r}: "
                 "remove that directory, or name other --workdirs."
@@ -121,8 +129,22 @@ def check_fields(run: Run, config: str) -> None:
 
 
 def _call(module: str, *arguments: str, output: int | None = None) -> None:
-    """Runs a command of the project; raises a RunError if it fails or is stopped."""
-    status = subprocess.run([sys.executable, "-m", module, *arguments], check=False, stdout=output).returncode
+    """Runs a command of the project; raises a RunError if it fails or is stopped.
+
+    A signal that stops this process stops the command, and is waited for: a training saves a checkpoint first.
+    """
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=output)
+
+    def stop(number: int, _: object) -> None:
+        if number == signal.SIGTERM:  # SIGINT comes from the terminal, to both processes
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if status:
         raise RunError(f"{module} ended with status {status}, as it says above. What is trained is kept.")
 
@@ -134,19 +156,15 @@ def complete_runs(runs: Sequence[Run]) -> list[Run]:
 
 def measured(runs: Sequence[Run], first: str) -> list[dict[str, Any]]:
     """Evaluates runs by `fashion_jax.evaluate`, each against the first variant with the same seed, if that is there."""
-    found = []
+    found: list[tuple[Run, dict[str, Any]]] = []
     for together in _compared(runs, first):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "evaluation.json")
             named = [text for run in together for text in ("--workdir", str(run.workdir))]
             _call("fashion_jax.evaluate", *named, "--json", str(file), output=subprocess.DEVNULL)
-            evaluations = parse_json(file.read_text(encoding="utf-8"))
-        commit = origin()["commit"]
-        found += [
-            {**_summary(run, evaluation), "measured_at": commit}
-            for run, evaluation in zip(together, evaluations, strict=True)
-        ]
-    return found
+            found += zip(together, parse_json(file.read_text(encoding="utf-8")), strict=True)
+    # From here on jax holds the accelerators, which the commands above need.
+    return [{**_summary(run, evaluation), "measured_at": commit()} for run, evaluation in found]
 
 
 def _compared(runs: Sequence[Run], first: str) -> Iterator[list[Run]]:
@@ -231,7 +249,7 @@ def _scores(runs: Sequence[dict[str, Any]], level: str) -> list[str]:
         values = [run["levels"][level][name] for run in runs]
         return "" if None in values else format(statistics.fmean(values), form)
 
-    tests = [run["tests"][level] for run in runs if run["tests"]]
+    tests = [run["tests"][level] for run in runs if level in (run["tests"] or {})]
     difference = _difference(tests)
     if 0 < len(tests) < len(runs):
         difference += f", {len(tests)} of {len(runs)} seeds"

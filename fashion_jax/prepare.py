@@ -133,7 +133,14 @@ def prepare(
         describe(config_to_json(config), dataset, folder, shards, canvas_shape(config, shape))
     size = sum(shard.file.stat().st_size for shard in shards)
     say(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them, with the same config otherwise:")
-    say(shlex.join(["--config.data.source=tfds", f"--config.data.path={folder}"]), as_is=True)
+    say(shlex.join(f"--config.{field}={value}" for field, value in _fields_for(folder, config).items()), as_is=True)
+
+
+def _fields_for(folder: Path, config: ConfigDict) -> dict[str, Any]:
+    """Returns the fields of a config that are to be changed to train on the set that was prepared with it."""
+    done = {"drop_leaks": False, "folds": 0, "fold": 0}  # the set has these done, and its config may not ask for them
+    resets = {f"data.{name}": value for name, value in done.items() if config.data[name] != value}
+    return {"data.source": "tfds", "data.path": str(folder)} | resets
 
 
 def _findings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:

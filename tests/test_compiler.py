@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fashion_jax.devices.compiler import OPTIONS, apart_flags, compiler_options, deterministic_flags
+from fashion_jax.devices.compiler import OPTIONS, apart_flags, compiler_options, deterministic_flags, flops
 
 
 def _compiled_text(options: dict[str, str]) -> str:
@@ -24,6 +24,15 @@ def test_no_fusion_goes_to_ynnpack_on_cpu():
     mesh = Mesh(np.array(jax.devices("cpu")[:1]), ("data",))
     assert "__ynn_fusion" in _compiled_text({})
     assert "__ynn_fusion" not in _compiled_text(compiler_options(mesh))
+
+
+def test_operations_are_counted_where_the_backend_of_the_program_cannot_count(monkeypatch):
+    """The backends of GPUs and TPUs have no cost analysis of a program that is not compiled: jax returns None there."""
+    monkeypatch.setattr("jax._src.xla_bridge.using_pjrt_c_api", lambda backend=None: True)
+    shapes = (jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 4), jnp.float32))
+    traced = jax.jit(jnp.dot).trace(*shapes)
+    assert traced.lower().cost_analysis() is None
+    assert flops(traced) == 2 * 8 * 16 * 4
 
 
 class Gpu:

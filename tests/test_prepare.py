@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion_jax.config.loading import image_shape, load_config
+from fashion_jax.config.fields import literal
+from fashion_jax.config.loading import check_config, image_shape, load_config
 from fashion_jax.data import preparing as shards
 from fashion_jax.data.batches.chosen_images import decode_rows
 from fashion_jax.data.batches.pipeline import canvas_shape, eval_batches, open_images
@@ -54,7 +56,7 @@ def on(config, folder: Path):
 def said_by_training(config) -> list[str]:
     """Returns the warnings of a training before its first step."""
     data, canvas = data_fields(config), canvas_shape(config, image_shape(config))
-    return list(warnings_of(load_dataset(config), data, config.data.resize, canvas, ["main", "sub"]))
+    return warnings_of(load_dataset(config), data, config.data.resize, canvas, ["main", "sub"])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -110,7 +112,7 @@ def test_a_run_that_was_begun_with_another_resize_goes_on_with_a_warning(prepare
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     check(config, tmp_path)
     (warning,) = said_by_training(config)
-    assert warning.startswith("Warning: data.resize is 'letterbox', but")
+    assert warning.startswith("data.resize is 'letterbox', but")
 
 
 def test_a_set_of_an_earlier_version_says_nothing_of_what_it_does_not_know(prepared, tiny_config, tmp_path):
@@ -148,7 +150,7 @@ def test_prepared_images_that_are_fitted_again_are_told(tmp_path, resize):
         rf"prepared at 64 × 48 pixels with data\.resize '{resize}' and are fitted to 48 × 48 once", warning
     )
     data = data_fields(config)
-    assert unlike_photos(data, resize, (48, 48)) == [warning[len("Warning: ") : -1]]
+    assert unlike_photos(data, resize, (48, 48)) == [warning]
     (other,) = unlike_photos(data, "stretch", (48, 48))
     assert f"'stretch', but {str(tmp_path / 'set')!r} was prepared with {resize!r}" in other
     assert unlike_photos(dataclasses.replace(data, path=""), "stretch", (96, 96)) == []
@@ -410,6 +412,25 @@ def test_what_may_be_wrong_with_the_data_is_told_as_training_tells_it(tmp_path, 
         out = capsys.readouterr().out
         assert said in out
         assert all(re.search(f"^{line}", out, re.M) for line in expected)
+
+
+def test_the_flags_that_are_printed_train_on_the_set(tmp_path, capsys):
+    """Folds and leaks are dealt with by preparing, and refused on a prepared set."""
+    rows = products(60)
+    write_shop(tmp_path / "shop", rows)
+    for row in rows:
+        write_image(tmp_path / "shop" / "images" / f"{row[0]}.jpg", seed=int(row[0]) % 50)
+    config = shop_config(tmp_path / "shop", splits={"train": 0.75, "validation": 0.25}, folds=4, fold=1)
+    config.data.drop_leaks = True
+    prepare(config, tmp_path / "set", SHAPE)
+    source = load_dataset(config)
+    for flag in shlex.split(capsys.readouterr().out.splitlines()[-1]):
+        field, text = flag.removeprefix("--config.").split("=", 1)
+        config.update_from_flattened_dict({field: literal(text)})
+    check_config(config)
+    copy = load_dataset(config)
+    assert source.leaks
+    assert [list(copy.splits[x].ids) for x in source.splits] == [list(source.splits[x].ids) for x in source.splits]
 
 
 def test_names_of_the_data_cannot_steer_the_terminal(tmp_path, capsys):

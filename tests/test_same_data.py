@@ -19,11 +19,13 @@ from fashion_jax.data.fingerprint import (
 from fashion_jax.data.records.record_files import file_digests
 from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
+from fashion_jax.training.notes import trained_on_earlier
 from fashion_jax.workdir.paths import IMAGES
 from fashion_jax.workdir.position import BEGINNING
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
 from fashion_jax.workdir.start import write_run_files
+from fashion_jax.workdir.trained_on import count_trained_on, has_files_of_validation
 from tests.shop import products, shop_config, smallest_image, write_shop, write_table
 
 HEADER = ("id", "masterCategory", "subCategory", "fold")
@@ -113,6 +115,35 @@ def test_what_a_run_does_not_see_may_change(begun):
     rewrite(shop, [other_label(row) if row[3] == "test" else row for row in ROWS])
     (shop / "images" / "35.jpg").write_bytes(smallest_image("another"))
     assert start() == []
+
+
+def test_images_that_have_left_the_training_split_stay_known_as_trained_on(begun):
+    """With fractions, new images divide the others anew; what the run has learned, it can no longer be measured on."""
+    shop, workdir, start = begun
+
+    def told():
+        return list(trained_on_earlier(workdir, load_dataset(shop_config(shop, splits="fold"))))
+
+    def moved(rows, places, fold):
+        return [(*row[:3], fold) if i in places else row for i, row in enumerate(rows)]
+
+    assert told() == []
+    without = [row for i, row in enumerate(ROWS) if i not in (0, 1)]  # two images leave, to come back for validation
+    rewrite(shop, without)
+    assert told() == []
+    start()
+    exchanged = moved(moved(ROWS, (0, 1, 2), "validation"), (24, 25), "train")
+    rewrite(shop, exchanged)
+    sentence = "this run was trained on 3 of the 10 validation images before its data changed, so that its scores"
+    assert [text[: len(sentence)] for text in told()] == [sentence]
+    start()
+    assert [text[: len(sentence)] for text in told()] == [sentence]  # at a start whose data is the same, too
+    split = load_dataset(shop_config(shop, splits="fold")).splits["validation"]
+    assert count_trained_on(workdir, split) == 3 and has_files_of_validation(workdir, split)
+    rewrite(shop, ROWS)
+    start()
+    split = load_dataset(shop_config(shop, splits="fold")).splits["validation"]
+    assert count_trained_on(workdir, split) == 2 and has_files_of_validation(workdir, split)
 
 
 def test_images_may_come_and_go(begun):

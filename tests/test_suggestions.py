@@ -20,6 +20,8 @@ from fashion_jax.config.suggestions import meant_field, suggestion
         ("--splits", "{'train': 0.8, 'validation': 0.2}", "=\"{'train': 0.8, 'validation': 0.2}\""),
         ("--output_dir", "runs/x", "--workdir runs/x"),
         ("--wd", None, "--config.weight_decay?"),
+        ("--warmup_steps", "500", "--config.warmup_epochs? It counts epochs."),
+        ("--save-every", "1", "--config.checkpoint.every_steps? It counts steps."),
         ("-j", "8", "images are decoded on all cores"),
     ],
 )

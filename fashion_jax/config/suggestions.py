@@ -51,6 +51,11 @@ _WORDS = {
     "eval_flip": "tta flip_tta",
     "seed": "random_seed random_state",
 }
+# Words that may count in another unit than their field -> that of the field.
+_UNITS = {
+    "warmup_steps num_warmup_steps": "epochs",
+    "save_every checkpoint_every save_interval recovery_interval": "steps",
+}
 _FLAGS = {"workdir": "output out output_dir out_dir outdir save_dir logdir log_dir run_dir work_dir project name"}
 # Words without a field -> why none is needed.
 _NEEDLESS = {
@@ -85,8 +90,14 @@ def suggestion(word: str, text: str | None, flags: Iterable[str] = ()) -> str:
     if not usual and (flag := close_flag(word, flags)):
         return flag
     field = usual or _close(plain)
-    if not field:
-        return ""
+    return _meant(plain, field, text) if field else ""
+
+
+def _meant(plain: str, field: str, text: str | None) -> str:
+    """Returns a clause that names the field that a word means, with the value where the field may take it."""
+    for words, unit in _UNITS.items():
+        if plain in words.split():
+            return f"; did you mean --config.{field}? It counts {unit}."
     if text is None:
         return f"; did you mean --config.{field}?"
     if wrong := CHECKS[field](literal(text)):

@@ -35,6 +35,18 @@ class ImageList:
     labels: np.ndarray
     contents: np.ndarray
 
+    def select(self, rows: np.ndarray) -> ImageList:
+        """Returns the images of rows, int [n]."""
+        return ImageList(self.ids.select(rows), self.labels[rows], self.contents[rows])
+
+    def followed_by(self, other: ImageList) -> ImageList:
+        """Returns these images, and then the others."""
+        return ImageList(
+            Strings.join([self.ids, other.ids]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.contents, other.contents]),
+        )
+
 
 def split_digests(ids: Sequence[str], labels: Mapping[str, np.ndarray], contents: np.ndarray | None) -> dict[str, str]:
     """Returns digests of the ids, the labels and the contents of a split's images, in their order."""
@@ -52,9 +64,9 @@ def combined(digests: Mapping[str, Mapping[str, str]]) -> str:
     return hashlib.sha256(json.dumps([digests[name] for name in COMPARED], sort_keys=True).encode()).hexdigest()
 
 
-def list_images(splits: Mapping[str, Any]) -> ImageList:
-    """Lists the images of the splits that are compared (each a dataset.Split with content digests)."""
-    chosen = [splits[name] for name in COMPARED]
+def list_images(splits: Mapping[str, Any], names: Sequence[str] = COMPARED) -> ImageList:
+    """Lists the images of some splits, by default of those that are compared (each a dataset.Split with digests)."""
+    chosen = [splits[name] for name in names]
     return ImageList(
         Strings.join([split.ids for split in chosen]),
         np.concatenate([np.stack([*split.labels.values()], axis=1) for split in chosen]),

@@ -9,18 +9,18 @@ from fashion_jax.config.combinations import trunk_paths
 from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
-from fashion_jax.data.leaks import leak_warning
+from fashion_jax.data.fingerprint import count_common
 from fashion_jax.data.records.prepared_use import enlarged, misuse, refitted
 from fashion_jax.models.pretrained.source import is_weights
 from fashion_jax.step.program import Program
 from fashion_jax.training.dispatch import steps_at_once
-from fashion_jax.workdir.trained_on import count_trained_on
+from fashion_jax.workdir.trained_on import count_trained_on, trained_earlier
 
 
 def warnings_of(
     dataset: Dataset, data: DataFields, resize: str, canvas: tuple[int, int], heads: Collection[str]
-) -> Iterator[str]:
-    """Yields what may be wrong with the data of a config.
+) -> list[str]:
+    """Returns sentences, without their full stops, on what may be wrong with the data of a config.
 
     Args:
         dataset: read with these fields of the data.
@@ -29,11 +29,8 @@ def warnings_of(
         canvas: (height, width) of the decoded images.
         heads: the levels that have one.
     """
-    if warning := leak_warning(dataset.leaks, data.drop_leaks):
-        yield warning
     found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize)]
-    found += [enlarged(data, canvas), refitted(data, resize, canvas)]
-    yield from (f"Warning: {warning}." for warning in found if warning)
+    return [warning for warning in (*found, enlarged(data, canvas), refitted(data, resize, canvas)) if warning]
 
 
 def notes_of(dataset: Dataset, left_over: int) -> list[str]:
@@ -43,10 +40,10 @@ def notes_of(dataset: Dataset, left_over: int) -> list[str]:
 
 
 def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str]:
-    """Yields which runs, whose weights a new run begins with, were trained on some of its validation images.
+    """Yields which runs, whose weights a run begins with, were trained on some of its validation images.
 
     Args:
-        sources: the values of model.init_from and model.init_heads_from.
+        sources: the values of model.init_from and model.init_heads_from; what has been removed since is left out.
         validation: the split.
     """
     for source in dict.fromkeys(sources):
@@ -54,10 +51,21 @@ def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str
             continue
         if count := count_trained_on(Path(source).expanduser(), validation):
             yield (
-                f"Warning: this run begins with weights of the run {source}, which was trained on {count:,} of the "
+                f"this run begins with weights of the run {source}, which was trained on {count:,} of the "
                 f"{len(validation):,} validation images, so that the scores of this run are too high: give both runs "
-                "the same split, for example by a column or files in data.splits."
+                "the same split, for example by a column or files in data.splits"
             )
+
+
+def trained_on_earlier(workdir: Path, dataset: Dataset) -> Iterator[str]:
+    """Yields that a run whose data has changed was trained on images that are validation images now."""
+    validation, images = dataset.splits["validation"], trained_earlier(workdir, dataset)
+    if images is not None and (count := count_common(images, validation)):
+        yield (
+            f"this run was trained on {count:,} of the {len(validation):,} validation images before its data changed, "
+            "so that its scores are too high: to measure it, give new images a split that leaves the old ones where "
+            "they are, for example by a column or files in data.splits"
+        )
 
 
 def dispatched_singly(together: int, every: int, steps_per_epoch: int) -> str:

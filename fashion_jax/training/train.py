@@ -23,6 +23,7 @@ from fashion_jax.data.batches.pipeline import canvas_shape, check_cache, open_im
 from fashion_jax.data.dataset import Dataset, check_fractions, check_tells_apart, load_dataset
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.fingerprint import combined, read_images
+from fashion_jax.data.leaks import leak_warning
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh
@@ -41,7 +42,14 @@ from fashion_jax.training.epoch_table import EpochTable
 from fashion_jax.training.init_checks import check_initial_weights
 from fashion_jax.training.initial_state import new_state
 from fashion_jax.training.loop import train_to_end
-from fashion_jax.training.notes import dispatched_singly, notes_of, slow_trunks, trained_on_before, warnings_of
+from fashion_jax.training.notes import (
+    dispatched_singly,
+    notes_of,
+    slow_trunks,
+    trained_on_before,
+    trained_on_earlier,
+    warnings_of,
+)
 from fashion_jax.training.progress import TrainingProgress
 from fashion_jax.training.run import Run, StepFn, Stopwatch
 from fashion_jax.training.run_end import has_results, write_results
@@ -270,10 +278,6 @@ def _say_first_lines(setup: _Setup, step: int) -> None:
     page = page_path(report_path(workdir))
     lines += first_rows(setup.program.mesh, dataset.splits, dataset.taxonomy, steps, page)
     setup.terminal.say("\n".join(lines), as_is=True)
-    if not step:
-        sources = [*config.model.init_from.values(), config.model.init_heads_from]
-        for warning in trained_on_before(sources, dataset.splits["validation"]):
-            setup.terminal.say(warning)
     left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
     notes = [*notes_of(dataset, left_over), *(slow_trunks(setup.program) if not step else ())]
     notes.append(dispatched_singly(config.steps_per_dispatch, config.checkpoint.every_steps, schedule.steps_per_epoch))
@@ -358,9 +362,12 @@ def _compiling(program: Program, state: TrainState) -> StepFn:
 
 def _set_up(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Mesh, terminal: Terminal) -> _Setup:
     """Says what may be wrong with the data, and creates the parts of the run."""
-    workdir, canvas = held.directory, canvas_shape(config, image_shape(config))
-    for warning in warnings_of(dataset, data_fields(config), config.data.resize, canvas, head_names(config)):
+    workdir = held.directory
+    dataset = _with_warnings(config, workdir, dataset)
+    if warning := leak_warning(dataset.leaks, config.data.drop_leaks):
         terminal.say(warning)
+    for warning in dataset.warnings:
+        terminal.say(f"Warning: {warning}.")
     identity = identify(workdir, config, dataset)
     num_images = len(dataset.splits["train"])
     counts = dataset.splits["train"].class_counts(dataset.taxonomy)
@@ -390,6 +397,17 @@ def _set_up(config: ConfigDict, held: OpenDirectory, dataset: Dataset, mesh: Mes
         identity=identity,
         terminal=terminal,
     )
+
+
+def _with_warnings(config: ConfigDict, workdir: Path, dataset: Dataset) -> Dataset:
+    """Returns the dataset with all warnings of this run, which data.json and the page repeat."""
+    data, resize, canvas = data_fields(config), config.data.resize, canvas_shape(config, image_shape(config))
+    found = warnings_of(dataset, data, resize, canvas, head_names(config))
+    found += trained_on_before(
+        [*config.model.init_from.values(), config.model.init_heads_from], dataset.splits["validation"]
+    )
+    found += trained_on_earlier(workdir, dataset)
+    return dataclasses.replace(dataset, warnings=found)
 
 
 def _open_metrics(setup: _Setup, step: int) -> MetricsFile:

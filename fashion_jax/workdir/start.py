@@ -16,7 +16,7 @@ from fashion_jax.atomic import read_text, write_text
 from fashion_jax.config.combinations import check_fewest_epochs
 from fashion_jax.config.loading import config_to_json, flatten, is_read, read_config
 from fashion_jax.data.dataset import Dataset
-from fashion_jax.data.fingerprint import list_images, write_images
+from fashion_jax.data.fingerprint import write_images
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity
 from fashion_jax.workdir.environment import commit, environment
@@ -25,6 +25,7 @@ from fashion_jax.workdir.paths import config_path, data_path, environment_path, 
 from fashion_jax.workdir.position import Position
 from fashion_jax.workdir.reading import reading
 from fashion_jax.workdir.run_identity import read_environment
+from fashion_jax.workdir.trained_on import images_to_list
 
 PLANNED = ("image_size", "num_epochs", "batch_size", "learning_rate_decay")  # fields that time_limit chooses
 
@@ -161,7 +162,7 @@ def write_run_files(
     data = json.dumps(dataset.summary(config.batch_size), indent=1, ensure_ascii=False)
     write_text(config_path(workdir), config_to_json(config))
     write_text(taxonomy_path(workdir), dataset.taxonomy.to_json())
-    write_images(images_path(workdir), list_images(dataset.splits), identity.data)
+    write_images(images_path(workdir), images_to_list(workdir, dataset), identity.data)
     write_text(data_path(workdir), data)
     start: dict[str, object] = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": commit()}
