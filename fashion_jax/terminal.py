@@ -196,6 +196,11 @@ def silent(on: bool) -> Iterator[None]:
 _current: Terminal | None = None  # the terminal that a command keeps alive
 
 
+def say(text: str) -> None:
+    """Prints text on the command's terminal, or else on standard error."""
+    (_current or Terminal(sys.stderr)).say(text)
+
+
 @contextlib.contextmanager
 def doing(what: str, total: int = 0, unit: str = "") -> Iterator[Task]:
     """Says what is being done while the block runs, on the command's terminal, or else on standard error.

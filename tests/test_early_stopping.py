@@ -68,3 +68,9 @@ def test_a_run_ends_early_and_is_complete(tiny_config, tmp_path, capsys):
     assert "stopped early" in said and METRIC in said and f"epoch {count} of 9" in said
     assert len(train_and_evaluate(tiny_config, tmp_path, one)) == count
     assert "complete" in capsys.readouterr().out
+    tiny_config.num_epochs = 10
+    assert len(train_and_evaluate(tiny_config, tmp_path, one)) == count
+    said = capsys.readouterr().out
+    assert f"has no effect, since the run stopped early, after epoch {count} of 10" in said
+    tiny_config.num_epochs, tiny_config.early_stopping = count + 1, {}
+    assert len(train_and_evaluate(tiny_config, tmp_path, one)) == count + 1

@@ -118,7 +118,7 @@ def test_a_damaged_or_unwritable_cache_costs_time_only(tmp_path, reads, damage):
 
 def test_an_interrupted_check_keeps_what_it_has_found(tmp_path, monkeypatch, reads):
     files = files_in(tmp_path / "images", 6)
-    monkeypatch.setattr(file_check, "_CHUNK", 2)
+    monkeypatch.setattr(file_check, "_READ_TOGETHER", 2)
 
     def interrupted(file, read=file_check._read):
         if file.endswith("4.jpg"):
@@ -131,6 +131,38 @@ def test_an_interrupted_check_keeps_what_it_has_found(tmp_path, monkeypatch, rea
     reads.clear()
     assert not check_files(files, tmp_path).reasons
     assert sorted(reads) == ["4.jpg", "5.jpg"]
+
+
+def test_a_check_that_is_killed_keeps_what_it_found_a_minute_ago(tmp_path, monkeypatch, reads):
+    """A signal before the first step ends the process at once, and a check of a slow disk takes hours."""
+    files = files_in(tmp_path / "images", 6)
+    monkeypatch.setattr(file_check, "_READ_TOGETHER", 2)
+    monkeypatch.setattr(file_check, "_KEEP_SECONDS", 0.0)
+    copied = tmp_path / "killed"
+
+    def seen(file, read=file_check._read):
+        if file.endswith("4.jpg"):
+            shutil.copytree(tmp_path / "cache", copied)
+        return read(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_check, "_read", seen)
+        check_files(files, tmp_path / "cache")
+    reads.clear()
+    assert not check_files(files, copied).reasons
+    assert sorted(reads) == ["4.jpg", "5.jpg"]
+
+
+def test_a_long_check_that_cannot_be_kept_is_told(tmp_path, monkeypatch, capsys):
+    files, cache = files_in(tmp_path / "images"), tmp_path / "images" / "0.jpg"
+    check_files(files, cache)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(file_check, "_KEEP_SECONDS", 0.0)
+    check_files(files, tmp_path / "cache")
+    assert capsys.readouterr().err == ""
+    check_files(files, cache)
+    told = f"Warning: the check of 5 files could not be kept in '{cache}' (Not a directory), so that each start"
+    assert told in capsys.readouterr().err
 
 
 def test_the_first_file_that_is_broken_after_the_check_is_found(tmp_path):

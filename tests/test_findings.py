@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from fashion_jax.data.findings import count_notes, label_warnings, left_out_note, never_predicted, unpredictable
+from fashion_jax.data.findings import (
+    count_notes,
+    label_warnings,
+    left_out_note,
+    never_predicted,
+    unlabelled_below,
+    unpredictable,
+)
 from fashion_jax.letters import composed, look
 from fashion_jax.taxonomy import Taxonomy
 from tests.trees import SHOP
@@ -76,6 +83,19 @@ def test_a_class_without_children_at_a_level_without_a_head_is_never_predicted()
     assert warning.startswith("'Gift' can never be predicted: ")
     assert warning.endswith("the level 'main' has no head, and 'Gift' has no class at 'sub'")
     assert unpredictable(SHOP, ["main", "sub"]) == []
+
+
+def test_a_class_whose_images_mostly_have_no_label_below_it_is_told_of_its_only_class():
+    """Of a class with one class below, that one has the whole probability, whatever else the images show."""
+    parents = {"type": (0, 1, 1)}
+    classes = {"sub": ("Shirts", "Shoes"), "type": ("Shirts/Polo", "Shoes/Boots", "Shoes/Pumps")}
+    tree = Taxonomy(("sub", "type"), classes, parents)
+    labels = {"sub": np.array([0] * 20 + [1] * 20), "type": np.array([0] * 2 + [-1] * 18 + [1, 2] + [-1] * 18)}
+    (told,) = unlabelled_below(tree, labels)
+    assert "at the level 'type'" in told and "Shoes" not in told
+    assert "18 of 20 of 'Shirts', which all will be predicted as 'Shirts/Polo'" in told
+    labels["type"][:18] = 0
+    assert unlabelled_below(tree, labels) == []
 
 
 def test_what_programs_write_into_empty_cells_is_named():

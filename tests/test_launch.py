@@ -128,9 +128,20 @@ def test_a_single_epoch_of_one_cycle_is_refused_unless_an_earlier_version_began_
     check(tiny_config, tmp_path / "run")
 
 
+def test_a_run_that_has_trained_nothing_may_change_altogether(tiny_config, tmp_path):
+    """Ctrl-C before the first step leaves its files, and a mistake in the command may be why it was pressed."""
+    config_path(tmp_path).write_text(config_to_json(tiny_config))
+    tiny_config.image_size = 40
+    assert check_same_config(tmp_path, tiny_config) == []
+    save_something(tmp_path)
+    with pytest.raises(UserError, match=r"image_size is 40, but the run in .* has 32: set it back"):
+        check_same_config(tmp_path, tiny_config)
+
+
 def test_a_resume_with_too_few_epochs_for_its_schedule_is_refused(tiny_config, tmp_path):
     tiny_config.schedule = "one_cycle"
     config_path(tmp_path).write_text(config_to_json(tiny_config))
+    save_something(tmp_path)
     assert check_same_config(tmp_path, tiny_config) == []
     tiny_config.num_epochs = 1
     with pytest.raises(UserError, match=r"num_epochs is 1, .* hardly any .*: raise num_epochs to at least 2"):

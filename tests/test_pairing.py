@@ -13,6 +13,13 @@ def test_images_are_paired_by_id_and_those_of_one_id_in_turn():
     assert [len(x) for x in shared_images(["a"], ["b"])] == [0, 0]
 
 
+def test_images_of_one_id_are_paired_by_their_contents():
+    """Another split of a product's photos has other ones of them, or others first."""
+    contents = np.array([1, 2, 3, 3, 4], np.uint64), np.array([5, 3, 2, 9], np.uint64)
+    here, there = shared_images(["a", "b", "b", "b", "c"], ["b", "b", "b", "a"], contents)
+    assert list(zip(here.tolist(), there.tolist(), strict=True)) == [(2, 1), (1, 2), (0, 3)]  # a: another file, one id
+
+
 def test_a_run_does_not_differ_from_itself_where_ids_stand_for_several_images():
     log_probs = random_log_probs(PLAIN, 40, 0)
     labels = {level: x.argmax(1) for level, x in random_log_probs(PLAIN, 40, 1).items()}

@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import resource
+import threading
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ from PIL import Image
 
 from fashion_jax.data import tensorflow_cpu as tf_import
 from fashion_jax.data.batches import cache_mode as memory
+from fashion_jax.data.batches import streamed_images
 from fashion_jax.data.batches.image_stores import _CHUNK, CachedImages, DeviceImages
 from fashion_jax.data.batches.order import epoch_order
 from fashion_jax.data.batches.pipeline import canvas_shape, check_cache, eval_batches, open_images
 from fashion_jax.data.batches.streamed_images import StreamedImages
 from fashion_jax.data.dataset import Split
+from fashion_jax.data.decoding.decode import contents
+from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch
-from fashion_jax.errors import UserError
+from fashion_jax.errors import RunError, UserError
 from tests.shop import batches_of_steps, shop_config, write_image
 
 SHAPE = (8, 6)  # size of most images here, so that nothing is resized and every pixel can be compared
@@ -199,6 +203,33 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, damage, cache):
         bad.write_bytes(content[: len(content) // 2] if damage == "truncated" else damage)
     with pytest.raises(UserError, match=r"The image '.*/3\.png' cannot be read and decoded"):
         list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), 2))
+
+
+class Outage:
+    """Reads of files, of which the next `fails` fail as on a network disk that is away."""
+
+    def __init__(self, fails: int):
+        self._fails, self._lock = fails, threading.Lock()
+
+    def contents(self, file: str):
+        with self._lock:
+            self._fails -= 1
+            if self._fails >= 0:
+                raise Undecodable("the file cannot be read (Stale file handle)") from OSError(116, "Stale file handle")
+        return contents(file)
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(ten, monkeypatch):
+    split, pixels = ten
+    images = open_images(split, config_of(cache="none"), SHAPE)
+    monkeypatch.setattr(streamed_images, "_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(streamed_images, "contents", Outage(2).contents)
+    found = [batch["image"] for batch in eval_batches(split, images, 4)]
+    np.testing.assert_array_equal(np.concatenate(found)[:10], pixels)
+    monkeypatch.setattr(streamed_images, "contents", Outage(1000).contents)
+    sentence = r"could not be read and decoded \(.*Stale file handle.*\), but now all can be: run the same"
+    with pytest.raises(RunError, match=sentence):
+        list(eval_batches(split, images, 4))
 
 
 def test_batches_that_nobody_takes_end_with_the_interpreter(ten):

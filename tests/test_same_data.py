@@ -146,6 +146,15 @@ def test_images_that_have_left_the_training_split_stay_known_as_trained_on(begun
     assert count_trained_on(workdir, split) == 2 and has_files_of_validation(workdir, split)
 
 
+def test_classes_may_be_corrected_before_anything_is_trained(begun):
+    shop, workdir, start = begun
+    rewrite(shop, [(row[0], row[1], row[2] + "s", row[3]) for row in ROWS])
+    with pytest.raises(UserError, match="other classes"):
+        start()
+    (workdir / "checkpoints" / "1").rmdir()
+    assert start() == []
+
+
 def test_images_may_come_and_go(begun):
     shop, _, start = begun
     more = [(str(100 + i), *OTHER, "train") for i in range(3)]

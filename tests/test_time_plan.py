@@ -179,6 +179,13 @@ def test_a_guess_that_may_be_three_times_too_long_is_no_reason_to_refuse():
         choose(candidates(), measured(85), WORK, limit=60, elapsed=100)
 
 
+def test_a_check_of_the_data_that_took_the_whole_limit_is_told():
+    """It is kept, so that the same command has the time; fewer images are not what is needed."""
+    sentence = "time_limit is 30 min, but 2 h have passed before the first step, .* run the same command again"
+    with pytest.raises(UserError, match=sentence):
+        choose(candidates(), measured(85), WORK, limit=1800, elapsed=7200)
+
+
 def test_neither_the_smallest_images_nor_the_fewest_epochs_are_chosen():
     plan = choose(candidates(), measured(85), WORK, limit=900, elapsed=30)
     assert 32 < plan.shape[0] < 80 and 2 <= plan.num_epochs <= 8

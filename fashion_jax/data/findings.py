@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from fashion_jax.letters import is_disguised, look
-from fashion_jax.taxonomy import Taxonomy, class_name
+from fashion_jax.taxonomy import UNKNOWN, Taxonomy, class_name
 
 FEW_IMAGES = 10  # training images; a class with fewer is hardly learned
 
 _EMPTY_CELLS = ("nan", "none", "null", "<na>", "nat", "n/a", "na", "#n/a")  # as pandas, databases and Excel write them
+
+_FEW_MISSING = 0.1  # of the images of a class; where fewer lack a finer label, the others tell what they are
 
 _MAX_NAMED = 5
 _MAX_LETTERS = 60  # characters of a name that are shown
@@ -48,6 +50,31 @@ def unpredictable(taxonomy: Taxonomy, heads: Collection[str]) -> list[str]:
             warnings.append(
                 f"{_listed(names)} can never be predicted: the level {level!r} has no head, and {have} no class at "
                 f"{finer!r}"
+            )
+    return warnings
+
+
+def unlabelled_below(taxonomy: Taxonomy, labels: Mapping[str, np.ndarray]) -> list[str]:
+    """Warns of classes with a single class below them, which is predicted for all their images, labelled so or not.
+
+    Args:
+        taxonomy: the classes.
+        labels: level -> labels of the training images, int [images], UNKNOWN if not known.
+    """
+    warnings = []
+    for level, finer in itertools.pairwise(taxonomy.levels):
+        parents = np.asarray(taxonomy.parents[finer])
+        found = []
+        for child in np.flatnonzero(np.bincount(parents)[parents] == 1):
+            below = labels[finer][labels[level] == parents[child]]
+            missing = int((below == UNKNOWN).sum())
+            if missing > _FEW_MISSING * len(below):
+                names = _name(taxonomy.classes[level][parents[child]]), _name(taxonomy.classes[finer][child])
+                found.append(f"{missing:,} of {len(below):,} of {names[0]}, which all will be predicted as {names[1]}")
+        if found:
+            warnings.append(
+                f"training images have no label at the level {finer!r} where there is one class only: "
+                f"{_listed(found, '; ')}; label them, for example as one more class, or leave the level out"
             )
     return warnings
 

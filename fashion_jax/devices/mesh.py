@@ -136,6 +136,15 @@ def ready(tree: Any) -> Any:
     return jax.block_until_ready(tree)
 
 
+def in_turn(result: Any, mesh: Mesh) -> Any:
+    """Returns the result of a program with collectives; if the mesh has several CPU devices, waits for it first.
+
+    XLA runs the parts of such programs in one pool of threads. If several programs are under way, those parts that wait
+    for others in a collective can take all threads, so that the others never run.
+    """
+    return ready(result) if mesh.size > 1 and mesh.devices.flat[0].platform == "cpu" else result
+
+
 def put_everywhere(values: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts scalars, which all processes know, on every device of the mesh."""
 

@@ -435,7 +435,8 @@ def compare_with(first: _Run, run: _Run) -> Comparison:
         return Comparison()
     decode = next((x.trained.decode for x in (first, run) if isinstance(x.trained, EvaluatedExport)), "")
     here, there = (
-        Measured(x.trained.taxonomy, x.split.ids, x.split.labels, _agreeing(x, decode)) for x in (first, run)
+        Measured(x.trained.taxonomy, x.split.ids, x.split.labels, _agreeing(x, decode), x.split.content_digests)
+        for x in (first, run)
     )
     found = compare_runs(here, there)
     return found if found.untested else dataclasses.replace(found, decode=decode)

@@ -48,11 +48,19 @@ def check_joinable(models: Sequence[Model], splits: Sequence[Split]) -> None:
                 f"{model.workdir} has other classes than {first.workdir}, so that --label-errors cannot join "
                 "them: train them with the same data.taxonomy."
             )
-    if len({image for split in splits for image in split.ids}) < sum(len(set(split.ids)) for split in splits):
+    are_known = all(split.content_digests is not None for split in splits)
+    images = [_distinct_images(split, are_known) for split in splits]
+    if len(set().union(*images)) < sum(map(len, images)):
         raise UserError(
             "--label-errors joins runs that were each kept from other images, but these have images in common: "
             "give one run, or those of every data.fold."
         )
+
+
+def _distinct_images(split: Split, are_known: bool) -> set[tuple[str, int]]:
+    """Returns the ids of a split's images, with digests of their contents if known: an id may have several images."""
+    digests = split.content_digests.tolist() if are_known and split.content_digests is not None else [0] * len(split)
+    return set(zip(split.ids, digests, strict=True))
 
 
 def write_ranking(path: Path, runs: Sequence[RankedRun]) -> str:

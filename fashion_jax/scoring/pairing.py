@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +24,14 @@ class Measured(NamedTuple):
         ids: of the images.
         labels: level -> labels [images].
         log_probs: level -> calibrated log-probabilities [images, classes].
+        contents: uint64 [images], digests of the images' contents; None if not known.
     """
 
     taxonomy: Taxonomy
     ids: Sequence[str]
     labels: Mapping[str, np.ndarray]
     log_probs: Mapping[str, Table]
+    contents: np.ndarray | None = None
 
 
 def compare_runs(first: Measured, second: Measured) -> Comparison:
@@ -45,7 +47,8 @@ def compare_runs(first: Measured, second: Measured) -> Comparison:
     taxonomy = first.taxonomy.common(second.taxonomy)
     if taxonomy is None:
         return Comparison(untested="has other classes than the first run")
-    here, there = shared_images(first.ids, second.ids)
+    contents = None if first.contents is None or second.contents is None else (first.contents, second.contents)
+    here, there = shared_images(first.ids, second.ids, contents)
     if not len(here):
         return Comparison(untested="has no image in common with the first run")
     is_same = np.ones(len(here), bool)
@@ -64,22 +67,38 @@ def compare_runs(first: Measured, second: Measured) -> Comparison:
     return Comparison(tests, len(here), relabeled_images=relabeled)
 
 
-def shared_images(first: Sequence[str], second: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the positions of shared ids in two lists, int [shared] each, in the order of the second list.
+def shared_images(
+    first: Sequence[str], second: Sequence[str], contents: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the positions of shared images in two lists of ids, int [shared] each, in the order of the second list.
 
-    An id may occur several times, for example if rows of a table have several images: occurrences are matched in order.
+    An id may occur several times, for example if it is that of a product with several photos. Its images are those of
+    the same content; where contents are not known, they are matched in order.
+
+    Args:
+        first: ids.
+        second: ids.
+        contents: digests of the contents of both, uint64 [images] each.
     """
-    places = {key: i for i, key in enumerate(_numbered(first))}
-    pairs = [(places[key], i) for i, key in enumerate(_numbered(second)) if key in places]
-    here, there = np.array(pairs, int).reshape(-1, 2).T
-    return here, there
+    keys: list[list[Hashable]] = [list(first), list(second)]
+    if contents:
+        repeated = {key for ids in keys for key, number in Counter(ids).items() if number > 1}
+        keys = [
+            [(x, digest) if x in repeated else x for x, digest in zip(ids, digests.tolist(), strict=True)]
+            for ids, digests in zip((first, second), contents, strict=True)
+        ]
+    here, there = map(_numbered, keys)
+    places = {key: i for i, key in enumerate(here)}
+    pairs = [(places[key], i) for i, key in enumerate(there) if key in places]
+    both = np.array(pairs, int).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
-def _numbered(ids: Sequence[str]) -> list[tuple[str, int]]:
-    """Pairs each id with the number of its earlier occurrences."""
-    seen: Counter[str] = Counter()
+def _numbered(keys: Sequence[Hashable]) -> list[tuple[Hashable, int]]:
+    """Pairs each key with the number of its earlier occurrences."""
+    seen: Counter[Hashable] = Counter()
     numbers = []
-    for image_id in ids:
-        numbers.append((image_id, seen[image_id]))
-        seen[image_id] += 1
+    for key in keys:
+        numbers.append((key, seen[key]))
+        seen[key] += 1
     return numbers

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.devices.mesh import fetch, in_turn, put_batch
 from fashion_jax.step.train_state import TrainState
 
 EvalFn = Callable[..., dict[str, Any]]  # the jitted eval_step: (params, model_state, batch) -> log-probabilities
@@ -28,7 +28,7 @@ def predict_split(
     """
     results, pending = [], None
     for batch in batches:
-        latest = eval_fn(*state.eval_variables, put_batch(batch, mesh))
+        latest = in_turn(eval_fn(*state.eval_variables, put_batch(batch, mesh)), mesh)
         if pending is not None:  # fetched one batch late, so that the device never waits
             results.append(fetch(pending))
         pending = latest

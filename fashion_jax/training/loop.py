@@ -8,7 +8,7 @@ import jax
 
 from fashion_jax.config.combinations import best_metric
 from fashion_jax.data.batches.pipeline import Images, train_batches
-from fashion_jax.devices.mesh import put_batch, put_batches, ready
+from fashion_jax.devices.mesh import in_turn, put_batch, put_batches, ready
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.step.train_step import Outcome
@@ -69,7 +69,7 @@ def _steps(run: Run, state: TrainState, images: Images) -> TrainState:
         batch = put(next_batch(batches, count), run.program.mesh)
         watch.waited += time.monotonic() - asked
         with jax.transfer_guard("disallow"):
-            state, outcome = step_fn(state, batch)
+            state, outcome = in_turn(step_fn(state, batch), run.program.mesh)
         interruption.hold(True)
         run.progress.dispatched(step)
         run.watchdog.feed(step)

@@ -33,7 +33,7 @@ from fashion_jax.data.records.prepared_use import enlarged
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.compilation_cache import keeps_programs
 from fashion_jax.devices.host import usable_processors
-from fashion_jax.devices.mesh import eval_batch_size, fetch, local_rows, put_batch, put_batches
+from fashion_jax.devices.mesh import eval_batch_size, fetch, in_turn, local_rows, put_batch, put_batches
 from fashion_jax.devices.processes import barrier, decided
 from fashion_jax.errors import UserError
 from fashion_jax.step.program import Program, create_program
@@ -312,7 +312,7 @@ class Planner:
 
         def step() -> Any:
             nonlocal state
-            state, outcome = train(state, dispatched())
+            state, outcome = in_turn(train(state, dispatched()), self.mesh)
             return outcome
 
         trained = _seconds(step, self._timing_budget(_TRAINING)) / (count * plan.batch_size)
@@ -328,7 +328,11 @@ class Planner:
     def _evaluate_seconds(self, plan: TimePlan, evaluate: Callable[..., Any], state: TrainState) -> float:
         """Returns the seconds of a compiled step of evaluation for each of its images."""
         batch = self._evaluated(plan)
-        seconds = _seconds(lambda: evaluate(*state.eval_variables, batch()), self._timing_budget(_EVALUATION))
+
+        def dispatch() -> Any:
+            return in_turn(evaluate(*state.eval_variables, batch()), self.mesh)
+
+        seconds = _seconds(dispatch, self._timing_budget(_EVALUATION))
         return seconds / self._evaluated_together(plan)
 
     def _evaluated(self, plan: TimePlan) -> Callable[[], Any]:

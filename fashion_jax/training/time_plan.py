@@ -350,7 +350,7 @@ def choose(
     if fitting := [plan for plan in shortest if end_of(plan) <= latest]:
         return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
     plan = min(shortest, key=end_of)
-    raise _too_short(plan, end_of(plan), limit, candidates)
+    raise _too_short(plan, end_of(plan), limit, elapsed, candidates)
 
 
 def _sizes(candidates: Candidates, measured: Timings, work: Work) -> list[tuple[Shape, int]]:
@@ -385,7 +385,12 @@ def _most_epochs(shape: Shape, batch_size: int, fewest: int, end_of: Callable[[T
     return possible[fitting - 1] if fitting else 0
 
 
-def _too_short(plan: TimePlan, seconds: float, limit: float, candidates: Candidates) -> UserError:
+def _too_short(plan: TimePlan, seconds: float, limit: float, elapsed: float, candidates: Candidates) -> UserError:
+    if seconds - elapsed <= limit / 2:
+        return UserError(
+            f"time_limit is {about(limit)}, but {about(elapsed)} have passed before the first step, most of them to "
+            "read and check the data, which is kept: run the same command again, or raise it."
+        )
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"
     fewer = needs if plan.num_epochs == candidates.fewest_epochs > 1 else ""

@@ -29,7 +29,7 @@ from fashion_jax.devices.compilation_cache import share_compilation_cache
 from fashion_jax.devices.mesh import check_batch_size, create_mesh
 from fashion_jax.devices.processes import barrier, decided
 from fashion_jax.errors import RunError, UserError, first_line
-from fashion_jax.scoring.early_stopping import is_exhausted
+from fashion_jax.scoring.early_stopping import is_exhausted, stopped_early
 from fashion_jax.scoring.metrics import epoch_scores
 from fashion_jax.step.program import Program, create_program
 from fashion_jax.step.train_state import TrainState, abstract_batch
@@ -241,7 +241,10 @@ def _run_to_end(setup: _Setup, lost: Sequence[str], changes: Sequence[str]) -> l
         write_run_files(workdir, config, setup.dataset, schedule.position, setup.identity, [*lost, *changes])
     for loss in lost:
         say(f"Warning: {loss}.")
-    effect = "This has no effect, since the run is complete." if is_complete else "This holds from now on."
+    effect = "This holds from now on."
+    if is_complete:
+        reason = stopped_early(config.early_stopping, metrics_file.lines, config.num_epochs)
+        effect = f"This has no effect, since {reason or 'the run is complete'}."
     for change in changes:
         say(f"{change}. {effect}")
     if is_complete:

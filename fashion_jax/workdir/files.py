@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.checkpoints.step_folders import has_step
-from fashion_jax.workdir.paths import checkpoints_path, data_path, taxonomy_path
+from fashion_jax.workdir.paths import checkpoints_path, data_path, metrics_path, taxonomy_path
 from fashion_jax.workdir.reading import reading
 
 
 def has_checkpoint(workdir: Path) -> bool:
     """Returns whether a run has saved a checkpoint; quick, so that a command can ask before its heavy imports."""
     return has_step(checkpoints_path(workdir))
+
+
+def has_trained_nothing(workdir: Path) -> bool:
+    """Returns whether a run has neither a checkpoint nor a line of metrics, so that a start may change anything."""
+    metrics = metrics_path(workdir)  # Path.is_file raises where a name is too long
+    return not has_checkpoint(workdir) and not (os.path.isfile(metrics) and os.path.getsize(metrics))
 
 
 def check_has_checkpoint(workdir: Path) -> None:

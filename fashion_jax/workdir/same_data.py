@@ -18,7 +18,7 @@ from fashion_jax.data.fingerprint import (
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.taxonomy import UNKNOWN, Taxonomy
-from fashion_jax.workdir.files import has_checkpoint, read_taxonomy
+from fashion_jax.workdir.files import has_checkpoint, has_trained_nothing, read_taxonomy
 from fashion_jax.workdir.paths import data_path, images_path, taxonomy_path
 from fashion_jax.workdir.reading import reading
 
@@ -26,7 +26,7 @@ _WAY_OUT = "restore the data, or use another --workdir."
 
 
 def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
-    """Compares the data with that of the run so far, if there is one.
+    """Compares the data with that of the run so far, if it has trained anything.
 
     Returns:
         In words, which splits have gained or lost images.
@@ -34,7 +34,7 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     Raises:
         UserError: the classes differ, or images that are still there have other labels or files.
     """
-    if taxonomy_path(workdir).exists():
+    if taxonomy_path(workdir).exists() and not has_trained_nothing(workdir):
         _check_same_classes(read_taxonomy(workdir), dataset.taxonomy, workdir)
     if not has_checkpoint(workdir):
         return []

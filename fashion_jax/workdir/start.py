@@ -20,8 +20,8 @@ from fashion_jax.data.fingerprint import write_images
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity
 from fashion_jax.workdir.environment import commit, environment
-from fashion_jax.workdir.files import has_checkpoint
-from fashion_jax.workdir.paths import config_path, data_path, environment_path, images_path, metrics_path, taxonomy_path
+from fashion_jax.workdir.files import has_checkpoint, has_trained_nothing
+from fashion_jax.workdir.paths import config_path, data_path, environment_path, images_path, taxonomy_path
 from fashion_jax.workdir.position import Position
 from fashion_jax.workdir.reading import reading
 from fashion_jax.workdir.run_identity import read_environment
@@ -31,7 +31,7 @@ PLANNED = ("image_size", "num_epochs", "batch_size", "learning_rate_decay")  # f
 
 
 def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
-    """Compares the config with that of the run so far, if there is one.
+    """Compares the config with that of the run so far, if it has trained anything.
 
     Returns:
         In words, which fields have changed that may change.
@@ -40,7 +40,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> list[str]:
         UserError: a field has changed that would make it another run, or num_epochs to too few.
     """
     path, now = config_path(workdir), flatten(config)
-    if not os.path.lexists(path):
+    if not os.path.lexists(path) or has_trained_nothing(workdir):
         return []
     before = _read_fields(path)
     anew = (*PLANNED, "time_limit") if config.time_limit and not has_checkpoint(workdir) else ()
@@ -118,13 +118,12 @@ def check_is_whole(workdir: Path, time_limit: str) -> list[str]:
     Raises:
         UserError: one of them is missing.
     """
-    metrics = metrics_path(workdir)
+    if has_trained_nothing(workdir):
+        return []
     if not has_checkpoint(workdir):
-        gone = os.path.isfile(metrics) and os.path.getsize(metrics)  # Path.is_file raises where a name is too long
-        lost = (
+        return [
             f"No checkpoint is left in {workdir}: training starts from the beginning, and the old metrics are dropped"
-        )
-        return [lost] if gone else []
+        ]
     for path in (config_path(workdir), taxonomy_path(workdir), data_path(workdir)):
         if not path.is_file():
             again = "" if time_limit else ", or from a start of the same command in another --workdir, which writes it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,9 +11,12 @@ import numpy as np
 from fashion_jax.data.batches.image_stores import IndexBatches
 from fashion_jax.data.decoding.decode import contents, decode, in_parallel
 from fashion_jax.data.decoding.file_check import first_unusable
+from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
-from fashion_jax.errors import UserError
+from fashion_jax.errors import RunError, UserError, first_line
 
+_WAITS = (1.0, 5.0, 25.0)  # seconds before a file is read again, as a network disk may be away for a moment
+_LASTING = (FileNotFoundError, PermissionError)  # errors for which waiting is vain
 _PARALLEL_BATCHES = 2  # does not change the batches; no thread idles until the last image of a batch is decoded
 
 
@@ -40,7 +45,7 @@ class StreamedImages:
         pixels = empty_batch((len(indices), *self._canvas, 3))
 
         def fill(place: int) -> None:
-            with contents(self._files[indices[place]]) as data:
+            with _patiently(self._files[indices[place]]) as data:
                 pixels[place] = decode(data, self._canvas, self._resize)
 
         in_parallel(fill, range(len(indices)))
@@ -50,8 +55,26 @@ class StreamedImages:
         """Returns an error that names the unusable image of the failed batch, which tf.data's own error does not."""
         found = first_unusable([self._files[i] for i in indices])
         if found is None:
-            return error
+            return RunError(
+                f"An image of a batch could not be read and decoded ({first_line(error)}), but now all can be: run the "
+                "same command again to resume."
+            )
         file, why = found
         return UserError(
             f"The image {file!r} cannot be read and decoded ({why}): repair it, or take it out of the data."
         )
+
+
+@contextlib.contextmanager
+def _patiently(file: str) -> Iterator[bytes]:
+    """Yields the content of a file as `contents` does; waits for a file that is there but cannot be read."""
+    with contextlib.ExitStack() as stack:
+        for wait in (*_WAITS, None):
+            try:
+                data = stack.enter_context(contents(file))
+                break
+            except Undecodable as error:
+                if wait is None or not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, _LASTING):
+                    raise
+            time.sleep(wait)
+        yield data

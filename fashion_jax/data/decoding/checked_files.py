@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -51,8 +50,8 @@ def known_digests(cache: Path, files: Files, status: np.ndarray) -> np.ndarray:
     return digests
 
 
-def write_known(cache: Path, files: Files, now: Known, share: Share) -> None:
-    """Writes the table of a share of a folder; does nothing if it cannot write.
+def write_known(cache: Path, files: Files, now: Known, share: Share) -> str:
+    """Writes the table of a share of a folder; returns why it could not, "" if it could.
 
     Args:
         cache: folder of the cache.
@@ -68,10 +67,15 @@ def write_known(cache: Path, files: Files, now: Known, share: Share) -> None:
     size, time = np.concatenate([now.status, before.status[others]]).T
     digests = np.concatenate([now.digests, before.digests[others]])
     table = pa.table({"name": names, "size": size, "time": time, "digest": digests}, metadata={b"version": _VERSION})
-    with contextlib.suppress(OSError, UserError, RunError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             pq.write_table(table, file)
+    except OSError as error:
+        return error.strerror or str(error)
+    except (UserError, RunError) as error:
+        return str(error).rstrip(".")
+    return ""
 
 
 def _read(path: Path) -> Known:

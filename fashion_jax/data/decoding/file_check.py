@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,9 +22,11 @@ from fashion_jax.data.decoding.decode import contents, in_parallel, obstacle_in,
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.strings import Files, digest_of_ids
 from fashion_jax.devices.shares import Share, share_of
-from fashion_jax.terminal import doing
+from fashion_jax.terminal import doing, say
 
-_CHUNK = 4096  # files
+_CHUNK = 4096  # files whose status is asked together
+_READ_TOGETHER = 1024  # files
+_KEEP_SECONDS = 60.0  # between two savings of what the check has found: it may take hours, and be stopped at any time
 
 _THREADS = 16  # that stat files: on a network file system each call waits
 
@@ -89,19 +92,33 @@ def _check(files: Files, cache: Path, share: Share) -> Checked:
     unknown = np.setdiff1d(np.flatnonzero(digests == 0), np.fromiter(reasons, np.int64))
     if not len(unknown):
         return Checked(reasons, digests)
+    began = kept = time.monotonic()
+    obstacle = ""
+
+    def keep() -> str:
+        good = np.flatnonzero(digests)
+        return write_known(cache, files, Known(files.names.select(good), status[good], digests[good]), share)
+
     try:
         with doing("Checking images", len(unknown)) as task:
-            for start in range(0, len(unknown), _CHUNK):
-                chunk = unknown[start : start + _CHUNK]
+            for start in range(0, len(unknown), _READ_TOGETHER):
+                chunk = unknown[start : start + _READ_TOGETHER]
                 for i, found in zip(chunk.tolist(), in_parallel(_read, [files[i] for i in chunk]), strict=True):
                     if isinstance(found, str):
                         reasons[i] = found
                     else:
                         digests[i] = found
                 task.reached(start + len(chunk))
+                if time.monotonic() - kept > _KEEP_SECONDS:
+                    obstacle = keep()
+                    kept = time.monotonic()
     finally:
-        good = np.flatnonzero(digests)
-        write_known(cache, files, Known(files.names.select(good), status[good], digests[good]), share)
+        obstacle = keep() or obstacle
+    if obstacle and time.monotonic() - began > _KEEP_SECONDS:
+        say(
+            f"Warning: the check of {len(unknown):,} files could not be kept in {str(cache)!r} ({obstacle}), so that "
+            "each start checks them again: set data.cache_dir to a folder that can be written."
+        )
     return Checked(reasons, digests)
 
 

@@ -71,6 +71,20 @@ def read_folder(data: DataFields, folder: Path, taxonomy: Taxonomy | None) -> tu
     return Table(ids, Files(str(folder), Strings(names)), labels, np.arange(len(ids)), columns), left_out
 
 
+def is_class(folder: Path, num_levels: int, taxonomy: Taxonomy | None) -> bool:
+    """Returns whether a folder that holds everything stands for the only class of the coarsest of several levels.
+
+    Args:
+        folder: its images tell, which lie as many folders deep as there are levels.
+        num_levels: of the data.
+        taxonomy: as `read_folder` takes it; a class has to be in it.
+    """
+    if num_levels < 2 or (taxonomy and composed(folder.name) not in taxonomy.classes[taxonomy.levels[0]]):
+        return False
+    first = next((path for path, error in walk(str(folder)) if not error and is_image(os.path.basename(path))), "")
+    return first.count(os.sep) + 1 == num_levels  # the folder itself is one of them
+
+
 def table_advice(left_out: LeftOut) -> str:
     """Says how to take the classes from a table at the top of the folder, as "if …; otherwise "; "" if there is none.
 

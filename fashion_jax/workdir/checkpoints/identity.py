@@ -20,6 +20,7 @@ from fashion_jax.workdir.paths import ENVIRONMENT, config_path, data_path, envir
 FREE_FIELDS = {
     "num_epochs",  # under cosine, the rest of the run follows the new schedule
     "time_limit",  # another one is refused by planned_fields; "" makes an ordinary run of a planned one
+    "early_stopping",  # it does not affect the steps; a run that it ended goes on under another
     "batch_size",  # the running epoch continues with the images that it has not seen
     "on_nonfinite",
     "nonfinite.max_in_a_row",
