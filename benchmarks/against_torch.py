@@ -1,13 +1,15 @@
 """Runs all comparisons with PyTorch, with a table and a plot: python -m benchmarks.against_torch [CASE ...].
 
-Each case runs `python -m benchmarks.train_step --twin torch`. The table and the plot show every case measured into the
-same folder.
+Each case is that of `python -m benchmarks.train_step --twin torch`. The table and the plot show every case measured
+into the same folder.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,7 +61,7 @@ def _compare(arguments: list[str]) -> None:
         raise UserError(f"There is no case {unknown[0]!r}: name some of {', '.join(CASES)}.")
     with folder_of_flag("--output", flags.output):
         for name in flags.cases or CASES:
-            write_json(_file(flags.output, name), _measure(CASES[name], flags.steps))
+            write_json(_file(flags.output, name), _measured_apart(CASES[name], flags.steps))
             print(CASES[name].title, flush=True)
     results = {name: json.loads(path.read_text()) for name in CASES if (path := _file(flags.output, name)).exists()}
     write_text(flags.output / "against_torch.md", table(results))
@@ -67,6 +69,12 @@ def _compare(arguments: list[str]) -> None:
     print(table(results))
     if flags.json:
         write_json(flags.json, results)
+
+
+def _measured_apart(case: Case, steps: int) -> dict[str, Any]:
+    """Measures a case in a process of its own, so that its peak of memory is not that of the cases before it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measure, case, steps).result()
 
 
 def _measure(case: Case, steps: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import image_shape, load_config
 from fashion_jax.data.batches.pipeline import Images, canvas_shape, eval_batches, open_images, train_batches
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
-from fashion_jax.devices.mesh import check_batch_size, create_mesh, eval_batch_size, fetch, put_batch
+from fashion_jax.devices.mesh import check_batch_size, create_mesh, eval_batch_size, fetch, in_turn, put_batch
 from fashion_jax.errors import UserError
 from fashion_jax.step.prediction import EvalFn, predict_split
 from fashion_jax.step.program import create_program
@@ -35,7 +35,9 @@ from fashion_jax.step.train_state import TrainState, abstract_batch
 if TYPE_CHECKING:
     from fashion_jax.data.dataset import Dataset, Split
 
+_SPLITS = ("train", "validation")
 _WARM = 2  # steps before the measured ones
+_TOGETHER = 4  # measured steps that are dispatched before they are waited for
 _MAX_PREDICTED = 1024  # files
 
 
@@ -84,32 +86,42 @@ def measure(config: ConfigDict, steps: int, counts: list[int]) -> dict[str, Any]
 
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    if config.steps_per_dispatch > 1 or config.progressive.epochs:
+        raise UserError(
+            "This benchmark dispatches single steps of images of one size: set steps_per_dispatch to 1 and "
+            "progressive.epochs to 0."
+        )
     for count in counts:
         check_batch_size(config.batch_size, count, config.accumulate, config.batch_norm)
     import_tensorflow()
     dataset = load_dataset(config)
-    began = time.perf_counter()
-    images = {name: open_images(dataset.splits[name], config, image_shape(config)) for name in ("train", "validation")}
-    if config.data.cache != "none":  # images are decoded when they are first read
-        for name, split in images.items():
-            collections.deque(eval_batches(dataset.splits[name], split, config.batch_size), maxlen=0)
-    opened = time.perf_counter() - began
     return {
         "benchmark": "end_to_end",
         "config": config.to_dict(),
         **origin(),
-        "images": {name: len(dataset.splits[name]) for name in images},
-        "open_images_seconds": opened,
+        "images": {name: len(dataset.splits[name]) for name in _SPLITS},
         "steps": steps,
-        "rows": [_measure_on(config, dataset, images, steps, count) for count in counts],
+        "rows": [_measure_on(config, dataset, steps, count) for count in counts],
     }
 
 
-def _measure_on(
-    config: ConfigDict, dataset: Dataset, images: dict[str, Images], steps: int, count: int
-) -> dict[str, Any]:
+def _open(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> tuple[dict[str, Images], float]:
+    """Opens the images of a mesh as the trainer does; returns those of each split, and the seconds until all are there.
+
+    Images that are kept are decoded when they are first read.
+    """
+    began = time.perf_counter()
+    images = {name: open_images(dataset.splits[name], config, image_shape(config), mesh) for name in _SPLITS}
+    if config.data.cache != "none":
+        for name, split in images.items():
+            collections.deque(eval_batches(dataset.splits[name], split, config.batch_size), maxlen=0)
+    return images, time.perf_counter() - began
+
+
+def _measure_on(config: ConfigDict, dataset: Dataset, steps: int, count: int) -> dict[str, Any]:
     devices = jax.devices()[:count]
     ready = _prepare(config, dataset, devices)
+    images, opened = _open(config, dataset, ready.mesh)
     train, validation = dataset.splits["train"], dataset.splits["validation"]
 
     endless = config.copy_and_resolve_references()
@@ -129,6 +141,7 @@ def _measure_on(
     predict_seconds = _seconds(lambda: _predict(config, ready, state, files))
     return {
         "devices": count,
+        "open_images_seconds": opened,
         "compile_seconds": ready.compile_seconds,
         **rates,
         "data_wait_share": waited / together,
@@ -166,15 +179,21 @@ def _data_only(batches: Iterator[Any], steps: int) -> float:
 
 
 def time_steps(ready: Prepared, batches: Iterator[Any], steps: int) -> tuple[TrainState, float]:
-    """Returns the state after the steps, and the seconds of the median step, on batches already on the devices."""
-    placed = list(itertools.islice(batches, 4))
+    """Returns the state after the steps, and the median of their seconds, on batches already on the devices.
+
+    Some steps at a time are dispatched before they are waited for, as the trainer does.
+    """
+    placed = itertools.cycle(list(itertools.islice(batches, _TOGETHER)))
     state, seconds = ready.state, []
-    for i in range(_WARM + steps):
+    for _ in range(_WARM):
+        state, outcome = jax.block_until_ready(ready.step(state, next(placed)))
+    for _ in range(-(-steps // _TOGETHER)):
         began = time.perf_counter()
-        state, outcome = jax.block_until_ready(ready.step(state, placed[i % len(placed)]))
-        seconds.append(time.perf_counter() - began)
-    fetch(outcome)
-    return state, float(np.median(seconds[_WARM:]))
+        for _ in range(_TOGETHER):
+            state, outcome = in_turn(ready.step(state, next(placed)), ready.mesh)
+        fetch(outcome)
+        seconds.append((time.perf_counter() - began) / _TOGETHER)
+    return state, float(np.median(seconds))
 
 
 def time_loop(
@@ -192,7 +211,7 @@ def time_loop(
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        state, outcome = ready.step(state, batch)
+        state, outcome = in_turn(ready.step(state, batch), ready.mesh)
     fetch(outcome)
     return state, (time.perf_counter() - began) / steps, waited / steps
 

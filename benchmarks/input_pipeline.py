@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from fashion_jax.command_line import run_command
 from fashion_jax.command_line.output_files import write_json
 from fashion_jax.errors import RunError, UserError, how_to_install
 
+_PAUSE = 1.0  # seconds between two turns: the pipeline decodes a few batches ahead of the last that it was asked for
 _QUALITY = 90  # of the JPEG files that are written
 
 
@@ -100,7 +102,13 @@ def measure(folder: Path, canvas: int, cache: str, rounds: int) -> dict[str, Any
             )
             for name in names
         }  # fmt: skip
-        epochs = [{name: _epoch(name, process) for name, process in contenders.items()} for _ in range(1 + rounds)]
+        epochs = []
+        for _ in range(1 + rounds):
+            rates = {}
+            for name, process in contenders.items():
+                rates[name] = _epoch(name, process)
+                time.sleep(_PAUSE)
+            epochs.append(rates)
     return {
         "benchmark": "input_pipeline",
         "images": epochs[0]["decoding"]["images"],

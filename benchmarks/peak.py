@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Sequence
@@ -18,15 +19,17 @@ class Peak(NamedTuple):
     chip has no such products.
     """
 
-    kind: str  # a part of jax.Device.device_kind
+    kind: str  # pattern of words in jax.Device.device_kind
     bfloat16: float | None
     float32: float | None
     source: str
 
 
-# The first one whose kind is in device_kind is taken. Data sheets of NVIDIA state twice the dense numbers, with
-# sparsity, except where they say dense; those here are dense, of the SXM modules unless the kind says PCIe or NVL.
+# The first one whose kind stands in device_kind as words of their own is taken. Data sheets of NVIDIA state twice the
+# dense numbers, with sparsity, except where they say dense; those here are dense, of the SXM modules unless the kind
+# says PCIe or NVL.
 _PEAKS = (
+    Peak("GB300|GB200", 2500e12, 1250e12, "NVIDIA, GB200 and GB300 NVL72 data sheets (72 chips)"),
     Peak("B300", 2250e12, 1125e12, "NVIDIA, DGX B300 data sheet (8 chips)"),
     Peak("B200", 2250e12, 1125e12, "NVIDIA, HGX B200 data sheet"),
     Peak("GH200", 990e12, 495e12, "NVIDIA, GH200 data sheet"),
@@ -39,14 +42,15 @@ _PEAKS = (
     Peak("A10G", 70e12, 35e12, "NVIDIA, A10G data sheet"),
     Peak("A10", 125e12, 62.5e12, "NVIDIA, A10 data sheet"),
     Peak("L40S", 362e12, 183e12, "NVIDIA, L40S data sheet"),
+    Peak("L40", 181e12, 90.5e12, "NVIDIA, L40 data sheet"),
     Peak("L4", 121e12, 60e12, "NVIDIA, L4 data sheet"),
     Peak("RTX 4090", 165.2e12, 82.6e12, "NVIDIA, Ada GPU architecture white paper"),
     Peak("RTX 3090", 71e12, 35.6e12, "NVIDIA, GA102 GPU architecture white paper"),
     Peak("T4", None, 8.1e12, "NVIDIA, T4 data sheet"),
     Peak("V100", None, 15.7e12, "NVIDIA, V100 data sheet"),
-    Peak("TPU v5 lite", 197e12, 197e12, "Google Cloud, TPU v5e"),
-    Peak("TPU v5", 459e12, 459e12, "Google Cloud, TPU v5p"),
-    Peak("TPU v6", 918e12, 918e12, "Google Cloud, TPU v6e"),
+    Peak("TPU v5 lite|TPU v5e", 197e12, 197e12, "Google Cloud, TPU v5e"),
+    Peak("TPU v5|TPU v5p", 459e12, 459e12, "Google Cloud, TPU v5p"),
+    Peak("TPU v6 lite|TPU v6e", 918e12, 918e12, "Google Cloud, TPU v6e"),
     Peak("TPU v4", 275e12, 275e12, "Google Cloud, TPU v4"),
 )
 _SIZE, _REPEATS = 2048, 5
@@ -67,7 +71,7 @@ def published_flops(devices: Sequence[jax.Device], dtype: str) -> tuple[float | 
     kind = devices[0].device_kind
     for peak in _PEAKS:
         rate = {"bfloat16": peak.bfloat16, "float32": peak.float32}.get(dtype)
-        if peak.kind in kind and rate:
+        if rate and re.search(rf"\b({peak.kind})\b", kind):
             return len(devices) * rate, f"{peak.source}: {rate / 1e12:g} TFLOP/s, dense"
     return None, f"not known for {kind} in {dtype}"
 

@@ -23,7 +23,7 @@ from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import load_config
 from fashion_jax.devices.mesh import fetch
-from fashion_jax.errors import RunError
+from fashion_jax.errors import RunError, UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measure(arguments: list[str]) -> None:
     flags, overrides = _parse(arguments)
+    if flags.torch_compile and not flags.twin:
+        raise UserError("--torch-compile compiles PyTorch's step, which is measured only with --twin torch: add that.")
     config = load_config(flags.config, overrides)
     if flags.twin:
         result = measure_with_twin(config, flags.steps, flags.warmup, compiled=flags.torch_compile)

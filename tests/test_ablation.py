@@ -1,14 +1,18 @@
 """The ablation trains what a study says and compares the variants seed by seed."""
 
 import json
+import os
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from benchmarks import ablation
 from fashion_jax.config.loading import config_to_json, flatten, load_config
-from fashion_jax.errors import UserError
-from fashion_jax.workdir.paths import page_path, report_path
+from fashion_jax.errors import RunError, UserError
+from fashion_jax.workdir.paths import config_path, page_path, report_path
 
 STUDIES = sorted(Path("benchmarks", "studies").glob("*.json"))
 
@@ -151,6 +155,31 @@ def test_a_run_of_other_fields_is_not_taken_for_a_variant(tmp_path: Path) -> Non
     ablation.check_fields(variant, "smoke")
     with pytest.raises(UserError, match="num_epochs=2, but 'long' has 3"):
         ablation.check_fields(ablation.Run("long", 0, [("num_epochs", "3"), *fields[1:]], tmp_path), "smoke")
+
+
+def test_a_run_of_an_override_that_the_variant_has_no_more_is_not_taken_for_it(tmp_path: Path) -> None:
+    fields, smoothed = [("num_epochs", "2")], ("label_smoothing.sub", "0.1")
+    kept = ("checkpoint.keep", "3")  # which changes nothing that is measured
+    config_path(tmp_path).write_text(config_to_json(load_config("smoke", [*fields, smoothed, kept])))
+    ablation.check_fields(ablation.Run("smooth", 0, [*fields, smoothed], tmp_path), "smoke")
+    with pytest.raises(UserError, match=r"was trained with label_smoothing=\{'sub': 0\.1\}, but 'plain' has \{\}"):
+        ablation.check_fields(ablation.Run("plain", 0, fields, tmp_path), "smoke")
+
+
+def test_a_level_that_was_not_compared_has_no_difference() -> None:
+    """Where a variant merges classes, only the levels whose classes agree are compared."""
+    merged = run("merged", 0, 0.93, 0.01)
+    table = ablation.table([run("recipe", 0, 0.9, None), merged | {"tests": {"main": merged["tests"]["sub"]}}])
+    assert cells(table, "merged")[2:4] == ["93.00%", ""]
+
+
+def test_a_signal_is_passed_on_to_the_command_and_waited_for() -> None:
+    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    timer.start()
+    with pytest.raises(RunError, match=r"http\.server ended with status -15"):
+        ablation._call("http.server", "0", "--bind", "127.0.0.1", output=subprocess.DEVNULL)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_part_of_a_table_is_compared_as_a_field(tmp_path: Path) -> None:

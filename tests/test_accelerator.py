@@ -15,7 +15,7 @@ from benchmarks.accelerator import __main__ as accelerator
 from benchmarks.accelerator.gpu_tests import read_results
 from benchmarks.accelerator.items import CHECK, PARTS, SPEED, Item, find
 from benchmarks.accelerator.kernels import Kernel, slowest
-from benchmarks.accelerator.precision import relative_error
+from benchmarks.accelerator.precision import bounds_on, relative_error
 from benchmarks.accelerator.supervisor import run_items
 from fashion_jax.errors import UserError
 from tests.conftest import ROOT
@@ -97,6 +97,12 @@ def test_the_check_part_is_complete(checked):
     assert statuses.pop("gpu_tests") == "skipped"
     assert set(statuses.values()) == {"passed"}
     assert all(entry["seconds"] >= 0 for _, entry in entries(checked))
+
+
+def test_float32_products_of_a_tpu_are_as_exact_as_bfloat16():
+    """It has no TF32."""
+    on_tpu, on_gpu = bounds_on("tpu"), bounds_on("gpu")
+    assert on_tpu["tf32"] == on_gpu["bfloat16"] and on_tpu | {"tf32": on_gpu["tf32"]} == on_gpu
 
 
 @pytest.mark.long

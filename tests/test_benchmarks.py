@@ -12,6 +12,7 @@ import pytest
 from benchmarks import against_torch, augmentation, compiled_step, saving, settings, twin
 from benchmarks import train_step as benchmark
 from benchmarks.compiled_step import CompiledStep
+from benchmarks.peak import published_flops
 from fashion_jax.config.loading import load_config
 from fashion_jax.step.train_step import Outcome
 from tests.conftest import ROOT
@@ -26,6 +27,21 @@ def result(tmp_path_factory) -> dict:
     arguments = [*TINY, "--config.data.canvas_size=40", "--steps=3", "--warmup=1", "--json", str(path)]
     assert benchmark.main(arguments) == 0
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "teraflops"),
+    [("NVIDIA H100 80GB HBM3", 989.5), ("NVIDIA L40", 181), ("NVIDIA L40S", 362), ("NVIDIA L4", 121)]
+    + [("NVIDIA GB200", 2500), ("NVIDIA RTX A1000", None), ("TPU v5 lite", 197), ("TPU v5", 459), ("TPU v6e", 918)],
+)
+def test_the_peak_of_a_chip_is_not_that_of_another_whose_name_it_contains(kind, teraflops):
+    rate, source = published_flops([SimpleNamespace(device_kind=kind)] * 2, "bfloat16")
+    assert rate == (teraflops and 2 * teraflops * 1e12) and ("not known" in source) == (teraflops is None)
+
+
+def test_compiling_pytorch_without_pytorch_is_refused(capsys):
+    assert benchmark.main([*TINY, "--torch-compile"]) == 2
+    assert "only with --twin torch" in capsys.readouterr().err
 
 
 def test_train_step_writes_what_was_measured_on_what(result):

@@ -116,7 +116,7 @@ PARSED = {
 # The function of a benchmark that does its work; parsing ends where it is called.
 WORK = {
     "ablation": "runs_of",
-    "against_torch": "measure_with_twin",
+    "against_torch": "_measured_apart",
     "input_pipeline": "write_photographs",
     "torch_recipe": "train",
 }

@@ -234,6 +234,8 @@ def _torch(case: Case, dtype: str) -> Iterator[_Torch]:
         yield _Torch(None, f"There is no twin of {config.model.name} in PyTorch.")
     elif jax.device_count() > 1:
         yield _Torch(None, f"PyTorch is timed beside one device, and there are {jax.device_count()}.")
+    elif jax.devices()[0].platform not in ("gpu", "cpu"):
+        yield _Torch(None, "PyTorch is timed beside GPUs and CPUs only.")
     else:
         device = "cuda" if jax.devices()[0].platform == "gpu" else "cpu"
         stages = {"stages": _SMALL_STAGES[config.model.name]} if case.is_small else {}

@@ -109,7 +109,7 @@ def assess(
         cross_fit: whether the temperatures were fitted on these very images. The calibrated scores of a level are then
             cross-fitted: each fold is calibrated by a temperature fitted on the other folds.
     """
-    calibrated = calibrated_levels(log_probs, temperatures or {})
+    calibrated = {**calibrated_levels(log_probs, temperatures or {})}
     levels = {}
     for level in taxonomy.levels:
         x, true = log_probs[level], labels[level]
@@ -122,6 +122,7 @@ def assess(
             temperature=temperature,
             calibrated=_calibration(after, true) if temperature is not None else None,
         )
+        calibrated[level] = after
     return Assessment(levels, {how: _decoded(calibrated, labels, taxonomy, how) for how in DECODES})
 
 
