@@ -14,7 +14,9 @@ def section(**fields) -> ConfigDict:
 
 def get_config() -> ConfigDict:
     config = section()
-    config.seed = 0  # everything random is a pure function of (seed, step) or (seed, epoch)
+    # Everything random is a pure function of (seed, step) or (seed, epoch). It also draws which images go into which
+    # split where data.splits has fractions, and into which of data.folds.
+    config.seed = 0
     # Such as 90s, 30m or 1h30m: the whole command, page included, takes about so long. image_size, num_epochs and
     # batch_size are chosen for the lowest error that can be expected: image_size gives the aspect ratio and is one of
     # the candidates, batch_size is the largest batch. learning_rate_decay follows num_epochs. Empty: no limit, and they

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from fashion_jax.command_line import Overrides, Parser, parse_overrides, program, run_command
 from fashion_jax.config.loading import config_to_json, image_shape, load_config
 from fashion_jax.data.dataset import Dataset, check_paths
-from fashion_jax.data.fields import data_fields
+from fashion_jax.data.fields import DataFields, data_fields
 from fashion_jax.data.findings import left_out_note
 from fashion_jax.data.leaks import leak_warning
 from fashion_jax.errors import RunError, UserError, how_to_install
@@ -133,14 +133,14 @@ def prepare(
         describe(config_to_json(config), dataset, folder, shards, canvas_shape(config, shape))
     size = sum(shard.file.stat().st_size for shard in shards)
     say(f"Done: {images:,} images, {size / 1e6:,.1f} MB. Train on them, with the same config otherwise:")
-    say(shlex.join(f"--config.{field}={value}" for field, value in _fields_for(folder, config).items()), as_is=True)
+    say(_flags_for(folder, data_fields(config)), as_is=True)
 
 
-def _fields_for(folder: Path, config: ConfigDict) -> dict[str, Any]:
-    """Returns the fields of a config that are to be changed to train on the set that was prepared with it."""
+def _flags_for(folder: Path, data: DataFields) -> str:
+    """Returns the flags that make the config of a prepared set one that trains on it."""
     done = {"drop_leaks": False, "folds": 0, "fold": 0}  # the set has these done, and its config may not ask for them
-    resets = {f"data.{name}": value for name, value in done.items() if config.data[name] != value}
-    return {"data.source": "tfds", "data.path": str(folder)} | resets
+    fields = {"source": "tfds", "path": folder} | {x: value for x, value in done.items() if getattr(data, x) != value}
+    return shlex.join(f"--config.data.{name}={value}" for name, value in fields.items())
 
 
 def _findings(dataset: Dataset, drop_leaks: bool) -> Iterator[str]:

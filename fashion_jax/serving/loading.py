@@ -49,7 +49,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
         directory: the work directory of a run, or the folder of an export.
         checkpoint: of a run: "best" or "latest".
         batch_size: the most images computed at a time; by default the smallest multiple of the run's
-            batch_size that is at least 64.
+            batch_size, divided by its accumulate, that is at least 64.
         decode: how the levels are made to agree: "independent" (each by itself, which can contradict itself),
             "marginal" (by the finest level), "conditional" (P(class | parent) times P(parent), which stays calibrated)
             or "joint" (the product of all levels, which is too sure).

@@ -241,10 +241,8 @@ def _run_to_end(setup: _Setup, lost: Sequence[str], changes: Sequence[str]) -> l
         write_run_files(workdir, config, setup.dataset, schedule.position, setup.identity, [*lost, *changes])
     for loss in lost:
         say(f"Warning: {loss}.")
-    effect = "This holds from now on."
-    if is_complete:
-        reason = stopped_early(config.early_stopping, metrics_file.lines, config.num_epochs)
-        effect = f"This has no effect, since {reason or 'the run is complete'}."
+    stop = stopped_early(config.early_stopping, metrics_file.lines, config.num_epochs) or "the run is complete"
+    effect = f"This has no effect, since {stop}." if is_complete else "This holds from now on."
     for change in changes:
         say(f"{change}. {effect}")
     if is_complete:
