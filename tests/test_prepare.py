@@ -151,7 +151,8 @@ def test_prepared_images_that_are_fitted_again_are_told(tmp_path, resize):
     )
     data = data_fields(config)
     assert unlike_photos(data, resize, (48, 48)) == [warning]
-    (other,) = unlike_photos(data, "stretch", (48, 48))
+    other, again = unlike_photos(data, "stretch", (48, 48))
+    assert again == warning  # which names how the set was made
     assert f"'stretch', but {str(tmp_path / 'set')!r} was prepared with {resize!r}" in other
     assert unlike_photos(dataclasses.replace(data, path=""), "stretch", (96, 96)) == []
 

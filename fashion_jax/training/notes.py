@@ -10,7 +10,7 @@ from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import count_common
-from fashion_jax.data.records.prepared_use import enlarged, misuse, refitted
+from fashion_jax.data.records.prepared_use import misuse, unlike_photos
 from fashion_jax.models.pretrained.source import is_weights
 from fashion_jax.step.program import Program
 from fashion_jax.training.dispatch import steps_at_once
@@ -29,8 +29,8 @@ def warnings_of(
         canvas: (height, width) of the decoded images.
         heads: the levels that have one.
     """
-    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads), *misuse(data, resize)]
-    return [warning for warning in (*found, enlarged(data, canvas), refitted(data, resize, canvas)) if warning]
+    found = [*dataset.warnings, *unpredictable(dataset.taxonomy, heads)]
+    return list(dict.fromkeys([*found, *misuse(data, resize), *unlike_photos(data, resize, canvas)]))
 
 
 def notes_of(dataset: Dataset, left_over: int) -> list[str]:

@@ -68,27 +68,24 @@ def unlike_photos(data: DataFields, resize: str, canvas: tuple[int, int]) -> lis
         canvas: (height, width) in pixels of the images that are trained or measured on.
     """
     folder, plan = _prepared(data)
-    found = [_resized_otherwise(folder, plan, resize)] if plan else []
-    return [text for text in (*found, enlarged(data, canvas), refitted(data, resize, canvas)) if text]
+    if not plan:
+        return []
+    found = _resized_otherwise(folder, plan, resize), enlarged(data, canvas), _refitted(folder, plan, resize, canvas)
+    return [text for text in found if text]
 
 
-def refitted(data: DataFields, resize: str, canvas: tuple[int, int]) -> str:
-    """Returns a sentence, without its full stop, if a set was cropped or padded to another aspect ratio; "" otherwise.
+def _refitted(folder: Path, plan: Mapping[str, Any], resize: str, canvas: tuple[int, int]) -> str:
+    """Returns a sentence, without its full stop, if a set was fitted to another aspect ratio than the canvas's.
 
-    Such an image is cropped or padded a second time, while predict fits a photo once.
-
-    Args:
-        data: names the set.
-        resize: data.resize, with which it was prepared.
-        canvas: (height, width) in pixels of the images that are trained on.
+    Such an image is fitted a second time, while predict fits a photo once. Stretching twice is as stretching once. It
+    is "" otherwise.
     """
-    folder, plan = _prepared(data)
-    height, width = plan.get("canvas", canvas)
+    (height, width), before = plan.get("canvas", canvas), plan["source"]["data"].get("resize", resize)
     rounding = (height + width + sum(canvas)) / 2  # half a pixel of each side
-    if resize == "stretch" or abs(height * canvas[1] - width * canvas[0]) <= rounding:
+    if before == resize == "stretch" or abs(height * canvas[1] - width * canvas[0]) <= rounding:
         return ""
     return (
-        f"the images in {str(folder)!r} were prepared at {height} × {width} pixels with data.resize {resize!r} and are "
+        f"the images in {str(folder)!r} were prepared at {height} × {width} pixels with data.resize {before!r} and are "
         f"fitted to {canvas[0]} × {canvas[1]} once more, while predict fits a photo once: prepare them anew with the "
         "image_size of the run's config"
     )
