@@ -20,7 +20,7 @@ from benchmarks.kept_runs import fields_of, merged, read_kept
 from fashion_jax.command_line import Overrides, run_command
 from fashion_jax.command_line.output_files import write_json
 from fashion_jax.config.loading import flatten, load_config, load_run_config
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import STOP_SIGNALS, RunError, UserError
 from fashion_jax.json_text import parse_json
 from fashion_jax.report.timings import training_seconds, validation_seconds
 from fashion_jax.workdir.environment import commit
@@ -120,7 +120,7 @@ def check_fields(run: Run, config: str) -> None:
         return
     wanted, found = flatten(load_config(config, run.overrides)), flatten(load_run_config(path))
     planned = PLANNED if wanted["time_limit"] else ()
-    for field in wanted.keys() - _OWN_FIELDS - {*planned}:
+    for field in sorted(wanted.keys() - _OWN_FIELDS - {*planned}):
         if wanted[field] != found[field]:
             raise UserError(
                 f"{run.workdir} was trained with {field}={found[field]!r}, but {run.variant!r} has {wanted[field]!r}: "
@@ -136,10 +136,10 @@ def _call(module: str, *arguments: str, output: int | None = None) -> None:
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=output)
 
     def stop(number: int, _: object) -> None:
-        if number == signal.SIGTERM:  # SIGINT comes from the terminal, to both processes
+        if number != signal.SIGINT:  # which comes from the terminal, to both processes
             process.send_signal(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
         status = process.wait()
     finally:

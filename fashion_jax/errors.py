@@ -21,7 +21,7 @@ class RunError(Exception):
 
 
 class Interrupted(Exception):
-    """A run that was stopped by a signal, with everything saved: a sentence, and the exit status."""
+    """A run that was stopped, by a signal or by what may pass, and can resume: a sentence, and the exit status."""
 
     def __init__(self, sentence: str, status: int):
         super().__init__(sentence)

@@ -58,6 +58,8 @@ def test_loss_gradient_and_outputs_are_those_of_the_whole_batch():
         keywords = {"loss_weights": {"sub": 0.5}, "masses": {level: x.sum(-1) for level, x in targets.items()}}
         whole = loss_and_gradient(compute, *arguments, **keywords, microbatches=Microbatches())
         parts = loss_and_gradient(compute, *arguments, **keywords, microbatches=Microbatches(4, unit=2))
+        losses = {k: float(soft_cross_entropy(arguments[1]["x"] @ params[k], x)) for k, x in targets.items()}
+    assert float(whole[0]) == pytest.approx(losses["main"] + 0.5 * losses["sub"], rel=1e-12)
     assert (int(whole[2]), int(parts[2])) == (1, 4)
     for i in (0, 1, 3):
         for a, b in zip(jax.tree.leaves(whole[i]), jax.tree.leaves(parts[i]), strict=True):

@@ -1,14 +1,23 @@
 import contextlib
+import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
+from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.step.averaging import next_average
+from fashion_jax.step.prediction import predict_split
+from fashion_jax.step.program import create_program
+from fashion_jax.training.initial_state import new_state
+from fashion_jax.training.train import train_and_evaluate
 from fashion_jax.workdir.checkpoints.store import Checkpoints
-from tests.steps import build, random_batch
+from fashion_jax.workdir.files import read_taxonomy
+from fashion_jax.workdir.trained import load_trained, restore_parts
+from tests.steps import TAXONOMY, build, random_batch
 
 
 def test_the_average_is_the_formulas():
@@ -26,18 +35,57 @@ def test_the_average_is_the_formulas():
     assert float(same["params"]["w"]) == float(state["params"]["w"])
 
 
-@pytest.mark.long
-def test_the_step_averages_parameters_and_statistics(tiny_config):
-    tiny_config.update(batch_size=8, average=0.5)
-    mesh, _, state, step = build(tiny_config, jax.devices()[:1])
+class Small(nn.Module):
+    """A network with BatchNorm, whose step is compiled in a second."""
+
+    @nn.compact
+    def __call__(self, images, *, train, targets=None):
+        x = BatchNorm(name="bn1")(images[:, ::8, ::8].reshape(len(images), -1) / 255, train=train)
+        return {level: nn.Dense(TAXONOMY.num_classes(level), name=level)(x) for level in TAXONOMY.levels}
+
+
+@pytest.mark.parametrize(("average", "decay"), [(0.1, 0.1), (0.5, 2 / 11)])
+def test_the_step_averages_parameters_and_statistics(tiny_config, average, decay):
+    tiny_config.update(batch_size=8, average=average)
+    mesh, _, state, step = build(tiny_config, jax.devices()[:1], model=Small())
     old = fetch(state.average)
-    new, _ = step(state, put_batch(random_batch(), mesh))
-    decay = 2 / 11
-    kernel = decay * old["params"]["trunk"]["conv1"]["kernel"] + (1 - decay) * new.params["trunk"]["conv1"]["kernel"]
-    np.testing.assert_allclose(new.eval_variables[0]["trunk"]["conv1"]["kernel"], kernel, rtol=1e-5, atol=1e-7)
-    statistics = [tree["batch_stats"]["trunk"]["bn1"]["mean"] for tree in (old["model_state"], new.model_state)]
-    found = new.eval_variables[1]["batch_stats"]["trunk"]["bn1"]["mean"]
-    np.testing.assert_allclose(found, decay * statistics[0] + (1 - decay) * statistics[1], rtol=1e-5, atol=1e-7)
+    new = fetch(step(state, put_batch(random_batch(), mesh))[0])
+    assert set(new.average) == {"params", "model_state"} and "batch_stats" in new.model_state
+    for name, averaged in new.average.items():
+        expected = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, old[name], getattr(new, name))
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), averaged, expected)
+
+
+def test_images_are_predicted_by_the_averages(tiny_config):
+    tiny_config.average = 0.5
+    mesh, _, state, _ = build(tiny_config, jax.devices()[:1], model=Small())
+    used = []
+
+    def predict(*variables_and_batch):
+        used.extend(variables_and_batch[:2])
+        return {"main": jnp.zeros((8, 2))}
+
+    predict_split(state, iter([random_batch()]), 8, predict, mesh)
+    assert used[0] is state.average["params"] and used[1] is state.average["model_state"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_averages_of_a_run_predict_and_begin_another_run(tiny_config, tmp_path):
+    tiny_config.update(num_epochs=1, average=0.9)
+    tiny_config.model.heads = {"main": "linear", "sub": "linear"}
+    one = jax.devices()[:1]
+    train_and_evaluate(tiny_config, tmp_path, one)
+    tiny_config.model.init_from = {"resnet10": str(tmp_path)}
+    tiny_config.model.init_heads_from = str(tmp_path)
+    program = create_program(tiny_config, read_taxonomy(tmp_path), create_mesh(one))
+    like = program.abstract_state
+    _, saved = restore_parts(tmp_path, "latest", {"params": like.params, "average": like.average})
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), saved["params"], saved["average"]["params"])
+    assert all(jax.tree.leaves(changed))
+    used, begun = load_trained(tmp_path, "latest").state, new_state(program, lambda text: None)
+    for name, averaged in saved["average"].items():
+        for found in (getattr(used, name), getattr(begun, name), begun.average[name]):
+            jax.tree.map(np.testing.assert_array_equal, found, averaged)
 
 
 def test_without_an_average_the_state_has_none(tiny_config):

@@ -20,6 +20,7 @@ from fashion_jax.workdir.calibration_file import read_calibration
 from fashion_jax.workdir.files import read_taxonomy
 from fashion_jax.workdir.predictions import read_predictions
 from fashion_jax.workdir.trained import load_trained
+from tests.run_files import without_timing
 from tests.shop import write_image
 
 
@@ -153,9 +154,10 @@ def test_it_decides_as_asked(finished_run, validation, options):
 
 def test_it_loads_the_checkpoint_that_is_asked_for(finished_run, loaded, validation):
     latest = load(finished_run, checkpoint="latest")
-    assert (latest.engine.trained.step, loaded.engine.trained.step) == (20, 10)
+    line = max(without_timing(finished_run), key=lambda line: line["validation/sub/macro_f1"])
+    assert (latest.engine.trained.step, loaded.engine.trained.step) == (20, line["step"])
     found, best = (x.probabilities(validation[0][:3])["sub"] for x in (latest, loaded))
-    assert np.abs(found - best).max() > 1e-3
+    assert (np.abs(found - best).max() > 1e-3) == (line["step"] != 20)
 
 
 def test_fields_that_change_predicting_are_overridden(finished_run, loaded, validation):

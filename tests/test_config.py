@@ -652,8 +652,9 @@ def test_training_checks_a_config_made_by_hand(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_metric_is_macro_f1_of_the_finest_level():
+def test_the_best_metric_is_macro_f1_of_the_finest_level_unless_the_config_names_another():
     assert best_metric(with_value("data.levels", {"a": "x", "b": "y", "c": "z"})) == "validation/c/macro_f1"
+    assert best_metric(with_value("checkpoint.best", "validation/main/loss")) == "validation/main/loss"
 
 
 @pytest.mark.parametrize(

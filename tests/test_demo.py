@@ -318,7 +318,8 @@ demo.main()
 
 
 @pytest.mark.long
-def test_the_command_says_its_address_and_ends_quietly(finished_run):
+def test_the_command_says_its_address_and_ends_quietly(finished_run, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")  # has precedence over NO_PROXY
     command = [sys.executable, "-c", WITH_SMALL_RESNET, "--workdir", str(finished_run), "--port", "0"]
     root = Path(__file__).parent.parent
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

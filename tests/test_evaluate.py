@@ -45,7 +45,9 @@ def test_the_validation_split_gives_the_line_of_the_checkpoint(run, tmp_path, ca
     out = capsys.readouterr().out
     levels, more, decodes, sizes, undefined = out.split("\n\n")
     assert f"{row['sub/accuracy']:.2%}" in levels and len(levels.splitlines()) == 5
-    assert "the temperatures were fitted to step 10." in levels
+    best = max(lines_of(run), key=lambda line: line["validation/sub/macro_f1"])["step"]
+    fitted = "on these images; the calibrated ECE is cross-fitted" if best == 20 else f"to step {best}."
+    assert f"the temperatures were fitted {fitted}" in levels
     assert "head (>1,000)" in more and len(more.splitlines()) == 4
     assert len(decodes.splitlines()) == 5 and len(sizes.splitlines()) == 2
     assert undefined.startswith("– stands where nothing can be computed") and "nan" not in out
@@ -316,7 +318,8 @@ def measured(ids, taxonomy=PLAIN):
     """A run of evaluate's that was measured on images of these ids."""
     log_probs = random_log_probs(taxonomy, len(ids), 0)
     labels = {level: x.argmax(1) for level, x in log_probs.items()}
-    split, trained = SimpleNamespace(ids=ids, labels=labels), SimpleNamespace(taxonomy=taxonomy)
+    split = SimpleNamespace(ids=ids, labels=labels, content_digests=None)
+    trained = SimpleNamespace(taxonomy=taxonomy)
     return SimpleNamespace(trained=trained, split=split, calibrated=log_probs)
 
 
@@ -343,7 +346,7 @@ def test_an_export_is_compared_after_the_levels_of_both_agree():
     run.split.labels.update(run_labels := {level: x.argmax(1) for level, x in random_log_probs(SHOP, 200, 1).items()})
     agreeing = decode(run.calibrated, SHOP, "conditional")
     engine = SimpleNamespace(taxonomy=SHOP, export=SimpleNamespace(decode="conditional"))
-    split = SimpleNamespace(ids=run.split.ids, labels=run_labels)
+    split = SimpleNamespace(ids=run.split.ids, labels=run_labels, content_digests=None)
     export = SimpleNamespace(trained=EvaluatedExport(Path("export"), engine), split=split, calibrated=agreeing)
     for pair in ((run, export), (export, run)):
         compared = evaluate_command.compare_with(*pair)

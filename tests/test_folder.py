@@ -408,17 +408,14 @@ def test_a_zip_is_as_its_folder(tmp_path):
     assert [list(split.ids) for split in found.splits.values()] == [list(s.ids) for s in expected.splits.values()]
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_the_only_class_at_the_top_of_a_zip_is_a_class(tmp_path, wrapped):
-    """A single folder at the top of a zip may also hold all the others, as that of a folder which was packed."""
+def test_the_only_class_at_the_top_of_a_zip_is_told_the_way_out(tmp_path):
+    """A single folder at the top of a zip is taken for one that holds the classes, as where a folder was packed."""
     names = [f"Apparel/{sub}/{i}.jpg" for sub in ("Topwear", "Dress") for i in range(10)]
     folder = write_tree(tmp_path / "shop", *names)
-    archive = shutil.make_archive(str(tmp_path / "shop"), "zip", *([tmp_path, "shop"] if wrapped else [folder]))
-    dataset = load(Path(archive), cache_dir=str(tmp_path / "cache"))
-    assert dataset.taxonomy.classes == load(folder).taxonomy.classes
-    assert list(dataset.taxonomy.classes["main"]) == ["Apparel"]
-    config = config_of(Path(archive), cache_dir=str(tmp_path / "cache"))
-    assert len(load_split(config, dataset.taxonomy, "all")) == 20
+    assert list(load(folder).taxonomy.classes["main"]) == ["Apparel"]
+    archive = shutil.make_archive(str(tmp_path / "shop"), "zip", folder)
+    with pytest.raises(UserError, match="or, if 'Apparel', the top folder of the zip, is a class too, unpack it and"):
+        load(Path(archive), cache_dir=str(tmp_path / "cache"))
 
 
 def test_evaluation_gets_the_split_of_training_where_an_image_lies_outside_of_the_classes(tmp_path):

@@ -77,6 +77,8 @@ def point_at(monkeypatch, port: int, cache: Path) -> None:
     """Points huggingface_hub, which reads its variables when it is imported, at a server and a cache."""
     from huggingface_hub import constants, file_download
 
+    monkeypatch.setenv("no_proxy", "127.0.0.1")  # has precedence over NO_PROXY
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     for module in (constants, file_download):
         for name, value in {
             "ENDPOINT": f"http://127.0.0.1:{port}",

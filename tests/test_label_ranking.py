@@ -21,6 +21,9 @@ def split_of(ids: str, digests: list[int] | None) -> Split:
 @pytest.mark.parametrize(("second", "joins"), [([4, 5], True), ([4, 2], False), (None, False)])
 def test_photos_of_one_product_may_be_in_several_folds(second, joins):
     splits = [split_of("xyy", [1, 2, 3]), split_of("zy", second)]
+    small = split_of("x", [9])  # a copy of an image in another size, whose id is no product's
+    with pytest.raises(UserError, match="these have images in common"):
+        check_joinable(MODELS, [splits[0], small])
     if joins:
         check_joinable(MODELS, splits)
         return

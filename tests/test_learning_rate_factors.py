@@ -1,5 +1,6 @@
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,10 @@ import pytest
 
 from fashion_jax.devices.mesh import create_mesh, fetch, put_batch
 from fashion_jax.errors import UserError
+from fashion_jax.models.batch_norm import BatchNorm
+from fashion_jax.models.classifier import MultiHeadModel
+from fashion_jax.models.heads import LinearHead
+from fashion_jax.models.layers import linear
 from fashion_jax.models.learning_rate_factors import create_factors, merge
 from fashion_jax.step.optimizer import scaled
 from fashion_jax.step.program import create_program
@@ -18,6 +23,15 @@ def config(tiny_config):
     tiny_config.model.name = "resnet34"
     tiny_config.batch_size = 8
     return tiny_config
+
+
+class Layers(nn.Module):
+    """A trunk of two dense layers, whose step is compiled in a second."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = nn.relu(linear(6, images[:, ::8, ::8].reshape(len(images), -1) / 255, name="conv1"))
+        return nn.relu(linear(5, x, name="layer1_0"))
 
 
 def factors_of(config):
@@ -98,6 +112,21 @@ def test_updates_are_multiplied_by_the_factors(config):
     assert [float(x[0]) for x in jax.tree.leaves(found)] == [1, 0.5, 1]  # frozen ones are none of the optimizer's
 
 
+def test_a_step_changes_each_parameter_by_its_factor(config):
+    config.dtype = "float64"
+    heads = {level: LinearHead(TAXONOMY.num_classes(level), BatchNorm) for level in TAXONOMY.levels}
+    with jax.enable_x64(True):
+        plain = _after_a_step(config, random_batch(), MultiHeadModel(Layers(), heads, {}))
+        config.update(learning_rate_factors={"^trunk/": 0.1}, layer_decay=0.5)
+        slower = _after_a_step(config, random_batch(), MultiHeadModel(Layers(), heads, {}))
+    factors = {"trunk/conv1": 0.1 * 0.5**2, "trunk/layer1_0": 0.1 * 0.5, "heads_main/logits": 1, "heads_sub/logits": 1}
+    assert len(plain) == 2 * len(factors)
+    for name, (before, after) in plain.items():
+        factor = factors[name.rpartition("/")[0]]
+        assert (slower[name][0] == before).all() and (after != before).any()
+        np.testing.assert_allclose(slower[name][1] - before, factor * (after - before), rtol=1e-8, err_msg=name)
+
+
 def test_frozen_layers_stay_and_others_are_trained(config):
     config.model.name = "resnet10"
     config.learning_rate_factors = {"trunk/(conv1|bn1|layer1)": 0.0}
@@ -106,12 +135,12 @@ def test_frozen_layers_stay_and_others_are_trained(config):
         assert np.array_equal(before, after) == is_frozen, name
 
 
-def _after_a_step(config, batch):
+def _after_a_step(config, batch, model=None):
     """Returns path -> the parameter or statistic before and after a step; BatchNorm's of frozen layers stay too."""
-    mesh, _, state, step = build(config, jax.devices()[:1])
-    trees = fetch((state.params, state.model_state["batch_stats"]))
+    mesh, _, state, step = build(config, jax.devices()[:1], model=model)
+    trees = fetch((state.params, *state.model_state.values()))
     state, _ = step(state, put_batch(batch, mesh))
-    after = fetch((state.params, state.model_state["batch_stats"]))
+    after = fetch((state.params, *state.model_state.values()))
     before, after = ({name: x for tree in pair for name, x in flat(tree).items()} for pair in (trees, after))
     return {name: (np.asarray(x), np.asarray(after[name])) for name, x in before.items()}
 

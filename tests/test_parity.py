@@ -5,6 +5,7 @@ The reference is written by scripts/make_parity_reference.py, from the same weig
 
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from configs import default
 from fashion_jax.config.fields import MEAN, STD
+from fashion_jax.data.augmentation.mixing import soft_targets
 from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.models.batch_norm import BatchNorm
 from fashion_jax.models.classifier import MultiHeadModel, create_model
@@ -22,7 +24,9 @@ from fashion_jax.models.heads import MainHead, SubHead
 from fashion_jax.models.resnet import create_resnet
 from fashion_jax.models.vgg import create_vgg
 from fashion_jax.step import train_step
+from fashion_jax.step.class_balance import NO_BALANCE
 from fashion_jax.step.guard import init_guard
+from fashion_jax.step.losses import smooth
 from fashion_jax.step.metrics import init_accumulators
 from fashion_jax.step.program import create_program
 from fashion_jax.step.train_state import TrainState
@@ -66,6 +70,25 @@ def test_three_steps_equal_pytorch(reference, case, monkeypatch):
             # A bias before BatchNorm has no gradient: noise of 1e-14, here and there.
             scale = np.broadcast_to(np.maximum(scale, 1e-4), x[part].shape)
             np.testing.assert_array_less(np.abs(x[part] - expected[part]), 1e-8 * scale, name)
+
+
+def test_the_loss_of_smoothed_labels_equals_pytorch(reference):
+    """Without and with weights of the classes."""
+    logits, labels, weights = inputs.draw_smoothing()
+    balances = NO_BALANCE, dataclasses.replace(NO_BALANCE, weights={"sub": weights})
+    with jax.enable_x64(True):
+        model = SimpleNamespace(apply=lambda *_, **__: ({"sub": jnp.asarray(logits)}, {}))
+        targets = soft_targets(jnp.asarray(labels), jnp.ones(len(labels)), len(weights))
+        batch = {
+            "images": None,
+            "targets": {"sub": targets},
+            "smoothed": {"sub": smooth(targets, inputs.LABEL_SMOOTHING)},
+        }
+        fields = {"model_state": {}, "batch": batch, "key": jax.random.key(0), "model": model}
+        losses = [
+            train_step.compute_loss({}, **fields, loss_weights={"sub": 1}, balance=balance)[0] for balance in balances
+        ]
+    np.testing.assert_allclose(losses, reference["label_smoothing"], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fashion_jax.data.dataset import Split
 from fashion_jax.data.decoding.decode import contents
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import Interrupted, UserError
 from tests.shop import batches_of_steps, shop_config, write_image
 
 SHAPE = (8, 6)  # size of most images here, so that nothing is resized and every pixel can be compared
@@ -227,9 +227,10 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(ten, monkeypatch)
     found = [batch["image"] for batch in eval_batches(split, images, 4)]
     np.testing.assert_array_equal(np.concatenate(found)[:10], pixels)
     monkeypatch.setattr(streamed_images, "contents", Outage(1000).contents)
-    sentence = r"could not be read and decoded \(.*Stale file handle.*\), but now all can be: run the same"
-    with pytest.raises(RunError, match=sentence):
+    sentence = r"The image '.*png' cannot be read, nor could it 0 s later \(.*Stale file handle.*\): run the same"
+    with pytest.raises(Interrupted, match=sentence) as stopped:
         list(eval_batches(split, images, 4))
+    assert stopped.value.status == 75
 
 
 def test_batches_that_nobody_takes_end_with_the_interpreter(ten):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -21,11 +22,11 @@ from fashion_jax.data.strings import Strings
 from fashion_jax.errors import UserError
 from fashion_jax.training.notes import trained_on_earlier
 from fashion_jax.workdir.paths import IMAGES
-from fashion_jax.workdir.position import BEGINNING
+from fashion_jax.workdir.position import BEGINNING, Position
 from fashion_jax.workdir.run_identity import identify
 from fashion_jax.workdir.same_data import check_same_data
 from fashion_jax.workdir.start import write_run_files
-from fashion_jax.workdir.trained_on import count_trained_on, has_files_of_validation
+from fashion_jax.workdir.trained_on import count_trained_on, has_files_of_validation, trained_earlier
 from tests.shop import products, shop_config, smallest_image, write_shop, write_table
 
 HEADER = ("id", "masterCategory", "subCategory", "fold")
@@ -41,11 +42,11 @@ def begun(tmp_path):
     write_shop(shop, ROWS, HEADER)
     (workdir / "checkpoints" / "1").mkdir(parents=True)
 
-    def start(**data):
+    def start(position=BEGINNING, **data):
         config = shop_config(shop, splits="fold", **data)
         dataset = load_dataset(config)
         changes = check_same_data(workdir, dataset) if (workdir / "data.json").exists() else []
-        write_run_files(workdir, config, dataset, BEGINNING, identify(workdir, config, dataset), changes)
+        write_run_files(workdir, config, dataset, position, identify(workdir, config, dataset), changes)
         return changes
 
     start()
@@ -134,7 +135,7 @@ def test_images_that_have_left_the_training_split_stay_known_as_trained_on(begun
     start()
     exchanged = moved(moved(ROWS, (0, 1, 2), "validation"), (24, 25), "train")
     rewrite(shop, exchanged)
-    sentence = "this run was trained on 3 of the 10 validation images before its data changed, so that its scores"
+    sentence = "this run was trained on 3 of the 10 validation images before its data changed, so that its valida"
     assert [text[: len(sentence)] for text in told()] == [sentence]
     start()
     assert [text[: len(sentence)] for text in told()] == [sentence]  # at a start whose data is the same, too
@@ -144,6 +145,30 @@ def test_images_that_have_left_the_training_split_stay_known_as_trained_on(begun
     start()
     split = load_dataset(shop_config(shop, splits="fold")).splits["validation"]
     assert count_trained_on(workdir, split) == 2 and has_files_of_validation(workdir, split)
+    shutil.rmtree(workdir / "checkpoints")
+    start()
+    (workdir / "checkpoints" / "1").mkdir(parents=True)
+    assert told() == [] and count_trained_on(workdir, split) == 0  # it has begun anew
+
+
+def test_images_of_a_start_that_trained_nothing_are_not_trained_on(begun):
+    shop, workdir, start = begun
+    rewrite(shop, [(*row[:3], {"train": "validation", "validation": "train"}.get(row[3], row[3])) for row in ROWS])
+    start(position=Position(1, 1, 0))
+    rewrite(shop, ROWS)
+    dataset = load_dataset(shop_config(shop, splits="fold"))
+    assert set(trained_earlier(workdir, dataset).ids) == {row[0] for row in ROWS if row[3] == "train"}
+    assert list(trained_on_earlier(workdir, dataset)) == []
+    (workdir / "checkpoints" / "2").mkdir()
+    assert len(list(trained_on_earlier(workdir, dataset))) == 1
+
+
+def test_an_image_that_has_left_may_come_back_with_another_label(begun):
+    shop, _, start = begun
+    rewrite(shop, ROWS[1:])
+    start()
+    rewrite(shop, [other_label(ROWS[0]), *ROWS[1:]])
+    start()
 
 
 def test_classes_may_be_corrected_before_anything_is_trained(begun):

@@ -46,6 +46,7 @@ WORK = Work(
     num_validation=4_000,
     every_steps=500,
     save=SaveCosts(waited=0.6, whole=0.7),
+    reading=10,
     start=4,
     scores=0,
     end=13,
@@ -181,8 +182,11 @@ def test_a_guess_that_may_be_three_times_too_long_is_no_reason_to_refuse():
 
 def test_a_check_of_the_data_that_took_the_whole_limit_is_told():
     """It is kept, so that the same command has the time; fewer images are not what is needed."""
-    sentence = "time_limit is 30 min, but 2 h have passed before the first step, .* run the same command again"
+    checked = dataclasses.replace(WORK, reading=7150)
+    sentence = r"time_limit is 30 min, but it took 2 h to read and check the data, .* run the same command again"
     with pytest.raises(UserError, match=sentence):
+        choose(candidates(), measured(85), checked, limit=1800, elapsed=7200)
+    with pytest.raises(UserError, match="but an epoch of the smallest images"):
         choose(candidates(), measured(85), WORK, limit=1800, elapsed=7200)
 
 
@@ -312,7 +316,7 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path
     tiny_config.time_limit, tiny_config.num_epochs = "10s", 7
     tiny_config.schedule, tiny_config.learning_rate_decay = "exponential", 0.5
     dataset = load_dataset(tiny_config)
-    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), tmp_path)
+    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), 0.0, tmp_path)
     plan = {"image_size": 32, "num_epochs": 2, "batch_size": 16}
     assert planner.fields() == plan | {"learning_rate_decay": 0.5**6}  # as the last of 7 epochs has
     assert [x.plan.num_epochs for x in measured] == [7, 2]
@@ -326,7 +330,7 @@ def test_a_cache_that_is_asked_for_has_to_hold_both_splits(tiny_config, tmp_path
     dataset = load_dataset(tiny_config)  # of 160 and 40 images
     splits = {"train": dataset.splits["validation"], "validation": dataset.splits["train"]}
     dataset = dataclasses.replace(dataset, splits=splits)
-    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), tmp_path)
+    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), 0.0, tmp_path)
     asked = []
     monkeypatch.setattr(time_limit, "cache_mode", lambda mode, size, mesh: asked.append(size) or mode)
     for mode in ("host", "auto"):

@@ -18,7 +18,7 @@ from benchmarks.accelerator.outcome import Report, Skip
 from benchmarks.accelerator.precision import relative_error
 from fashion_jax.data.augmentation import PRESETS, prepare_train
 from fashion_jax.devices.compiler import DETERMINISTIC, options
-from fashion_jax.devices.mesh import fetch
+from fashion_jax.devices.mesh import fetch, in_turn
 from fashion_jax.ops.normalization import normalize_pooled
 from fashion_jax.ops.pooling import max_pool3x3
 
@@ -45,7 +45,7 @@ def _same_twice(built: Built, step: jax.stages.Compiled) -> bool:
     for _ in range(2):
         state = built.program.create_state()
         for batch in built.batches:
-            state, _ = step(state, batch)
+            state, _ = in_turn(step(state, batch), built.program.mesh)
         ends.append(fetch(state))
     return same_bits(*ends)
 

@@ -29,7 +29,7 @@ from benchmarks.twin import ratio_of, take_turns, torch_case
 from fashion_jax.data.batches.image_stores import DeviceImages, IndexBatches
 from fashion_jax.data.batches.pipeline import train_batches
 from fashion_jax.devices.compiler import flops
-from fashion_jax.devices.mesh import fetch
+from fashion_jax.devices.mesh import fetch, in_turn
 from fashion_jax.errors import RunError
 from fashion_jax.training.dispatch import next_batch
 
@@ -78,7 +78,7 @@ def compile_step(built: Built) -> Compiled:
 
     def run() -> Any:
         nonlocal state
-        state, outcome = compiled(state, next(upcoming))
+        state, outcome = in_turn(compiled(state, next(upcoming)), built.program.mesh)
         return outcome.loss
 
     return Compiled(run, seconds, count, _memory(compiled))
@@ -89,7 +89,11 @@ def compile_inference(built: Built) -> Compiled:
     state, upcoming = built.program.create_state(), itertools.cycle(built.batches)
     variables = state.params, state.model_state
     compiled, seconds, count = _compiled(built.program.eval_step, *variables, built.batches[0])
-    return Compiled(lambda: compiled(*variables, next(upcoming)), seconds, count, _memory(compiled))
+
+    def run() -> Any:
+        return in_turn(compiled(*variables, next(upcoming)), built.program.mesh)
+
+    return Compiled(run, seconds, count, _memory(compiled))
 
 
 def _compiled(function: jax.stages.Wrapped, *arguments: Any) -> tuple[jax.stages.Compiled, float, float]:

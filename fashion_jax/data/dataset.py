@@ -33,7 +33,7 @@ from fashion_jax.data.leaks import Leaks, find_leaks, leaks_by_ids, without_leak
 from fashion_jax.data.rare import drop_rare, merge_rare, merge_unknown, merged_counts
 from fashion_jax.data.records.record_images import RecordNames
 from fashion_jax.data.sources.archive import check_archive, extracted
-from fashion_jax.data.sources.folder import is_class, read_folder, split_folders, table_advice
+from fashion_jax.data.sources.folder import read_folder, split_folders, table_advice
 from fashion_jax.data.sources.image_advice import image_advice
 from fashion_jax.data.sources.table import LabelPaths, Labels, LeftOut, Table, check_folder, read_table, table_file
 from fashion_jax.data.sources.taxonomy_file import read_taxonomy_file
@@ -209,7 +209,7 @@ def check_fractions(data: DataFields) -> None:
     """
     if data.source != "folder" or not are_fractions(data.splits) or data.splits == DEFAULT_SPLITS:
         return
-    folder = _folder(data, None)
+    folder = _folder(data)
     check_folder(folder)
     if found := {split: name for name, split in split_folders(data.splits, folder).items()}:
         raise UserError(
@@ -351,13 +351,13 @@ def _listed(data: DataFields, taxonomy: Taxonomy | None) -> tuple[Table, LeftOut
         path = _path(data.path) if data.path else None
         return *read_records(data, path, taxonomy), path or Path()
     if data.source == "folder":
-        folder = _folder(data, taxonomy)
+        folder = _folder(data)
         return *read_folder(data, folder, taxonomy), folder
     if data.source == "catalogue":
         drawn = data.catalogue
         folder = catalogue_folder(data.cache_dir, drawn.num_images, drawn.seed, drawn.label_noise)
     else:
-        folder = _folder(data, taxonomy)
+        folder = _folder(data)
     return *read_table(data, folder), folder
 
 
@@ -372,16 +372,10 @@ def _joined(*accounts: LeftOut) -> LeftOut:
     return {reason: [name for account in accounts for name in account.get(reason, [])] for reason in reasons}
 
 
-def _folder(data: DataFields, taxonomy: Taxonomy | None) -> Path:
+def _folder(data: DataFields) -> Path:
     """Returns the folder of the data; extracts it first if data.path is a zip."""
     path = _path(data.path)
-    if not os.path.isfile(path):
-        return path
-
-    def is_part(folder: Path) -> bool:
-        return data.source == "folder" and is_class(folder, len(data.levels), taxonomy)
-
-    return extracted(path, cache_root(data.cache_dir), is_part)
+    return extracted(path, cache_root(data.cache_dir)) if os.path.isfile(path) else path
 
 
 def _path(path: str) -> Path:

@@ -64,9 +64,9 @@ def combined(digests: Mapping[str, Mapping[str, str]]) -> str:
     return hashlib.sha256(json.dumps([digests[name] for name in COMPARED], sort_keys=True).encode()).hexdigest()
 
 
-def list_images(splits: Mapping[str, Any], names: Sequence[str] = COMPARED) -> ImageList:
-    """Lists the images of some splits, by default of those that are compared (each a dataset.Split with digests)."""
-    chosen = [splits[name] for name in names]
+def list_images(splits: Mapping[str, Any]) -> ImageList:
+    """Lists the images of the splits that are compared (each a dataset.Split with content digests)."""
+    chosen = [splits[name] for name in COMPARED]
     return ImageList(
         Strings.join([split.ids for split in chosen]),
         np.concatenate([np.stack([*split.labels.values()], axis=1) for split in chosen]),
@@ -75,9 +75,7 @@ def list_images(splits: Mapping[str, Any], names: Sequence[str] = COMPARED) -> I
 
 
 def write_images(path: Path, images: ImageList, digest: str) -> None:
-    """Writes a list of images, unless the file already holds the one with this digest."""
-    if _written(path) == digest:
-        return
+    """Writes a list of images with a digest of the data that it was made of."""
     labels = pa.FixedSizeListArray.from_arrays(pa.array(images.labels.reshape(-1)), images.labels.shape[1])
     columns = {"id": images.ids.to_bytes(), "labels": labels, "contents": images.contents}
     table = pa.table(columns, metadata={_DIGEST: digest.encode()})
@@ -106,8 +104,8 @@ def count_common(images: ImageList, split: Any) -> int:
     return int(np.isin(found, listed).sum())
 
 
-def _written(path: Path) -> str:
-    """Returns the digest of the list in a file; "" if there is none."""
+def read_digest(path: Path) -> str:
+    """Returns the digest that was written with a list; "" if there is none."""
     with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException), path.open("rb") as file:
         return pq.read_schema(file).metadata[_DIGEST].decode()
     return ""

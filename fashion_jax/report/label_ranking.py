@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from fashion_jax.data.dataset import Split
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.blocks import joined, probabilities
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_levels, verdict
+from fashion_jax.scoring.pairing import shared_images
 from fashion_jax.serving.table_files import write_csv
 from fashion_jax.taxonomy import Taxonomy
 
@@ -48,19 +50,16 @@ def check_joinable(models: Sequence[Model], splits: Sequence[Split]) -> None:
                 f"{model.workdir} has other classes than {first.workdir}, so that --label-errors cannot join "
                 "them: train them with the same data.taxonomy."
             )
-    are_known = all(split.content_digests is not None for split in splits)
-    images = [_distinct_images(split, are_known) for split in splits]
-    if len(set().union(*images)) < sum(map(len, images)):
+    if any(_have_common(a, b) for a, b in itertools.combinations(splits, 2)):
         raise UserError(
             "--label-errors joins runs that were each kept from other images, but these have images in common: "
             "give one run, or those of every data.fold."
         )
 
 
-def _distinct_images(split: Split, are_known: bool) -> set[tuple[str, int]]:
-    """Returns the ids of a split's images, with digests of their contents if known: an id may have several images."""
-    digests = split.content_digests.tolist() if are_known and split.content_digests is not None else [0] * len(split)
-    return set(zip(split.ids, digests, strict=True))
+def _have_common(one: Split, other: Split) -> bool:
+    a, b = one.content_digests, other.content_digests
+    return len(shared_images(one.ids, other.ids, None if a is None or b is None else (a, b))[0]) > 0
 
 
 def write_ranking(path: Path, runs: Sequence[RankedRun]) -> str:

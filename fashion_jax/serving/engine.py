@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -112,6 +113,9 @@ class RunEngine:
         return [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
 
 
+_COLLECTIVES = threading.Lock()  # programs on several devices whose parts meet must not be dispatched by two threads
+
+
 class _Programs:
     """A jitted function of (params, model_state, batch), compiled on demand for few sizes of batches."""
 
@@ -123,13 +127,16 @@ class _Programs:
 
     def __call__(self, images: np.ndarray, most: int) -> Any:
         """Computes the function on images, of which there are at most `most`; returns numpy arrays."""
-        size = self._trained.mesh.size
+        mesh = self._trained.mesh
+        size = mesh.size
         while size < min(len(images), most):
             size = min(2 * size, most)
         padded = np.zeros((size, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        arguments = (*self._trained.state.eval_variables, put_batch({"image": padded}, self._trained.mesh))
-        result = fetch(self._program(size)(*arguments))
+        arguments = (*self._trained.state.eval_variables, put_batch({"image": padded}, mesh))
+        program = self._program(size)
+        with _COLLECTIVES if mesh.size > 1 else contextlib.nullcontext():
+            result = fetch(program(*arguments))
         return jax.tree.map(lambda x: x[: len(images)], result)
 
     def _program(self, size: int) -> Callable[..., Any]:

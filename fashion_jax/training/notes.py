@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fashion_jax.data.fields import DataFields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import count_common
 from fashion_jax.data.records.prepared_use import misuse, unlike_photos
+from fashion_jax.errors import UserError
 from fashion_jax.models.pretrained.source import is_weights
 from fashion_jax.step.program import Program
 from fashion_jax.training.dispatch import steps_at_once
@@ -47,9 +49,11 @@ def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str
         validation: the split.
     """
     for source in dict.fromkeys(sources):
-        if not source or is_weights(source):
-            continue
-        if count := count_trained_on(Path(source).expanduser(), validation):
+        count = 0
+        if source and not is_weights(source):
+            with contextlib.suppress(UserError):  # a run that has begun needs its source no more
+                count = count_trained_on(Path(source).expanduser(), validation)
+        if count:
             yield (
                 f"this run begins with weights of the run {source}, which was trained on {count:,} of the "
                 f"{len(validation):,} validation images, so that the scores of this run are too high: give both runs "
@@ -63,8 +67,8 @@ def trained_on_earlier(workdir: Path, dataset: Dataset) -> Iterator[str]:
     if images is not None and (count := count_common(images, validation)):
         yield (
             f"this run was trained on {count:,} of the {len(validation):,} validation images before its data changed, "
-            "so that its scores are too high: to measure it, give new images a split that leaves the old ones where "
-            "they are, for example by a column or files in data.splits"
+            "so that its validation scores are too high: measure it on other images, or begin another run, with a "
+            "column or files in data.splits, which leave images where they are when others come"
         )
 
 

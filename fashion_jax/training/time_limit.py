@@ -91,6 +91,7 @@ class Planner:
         mesh: its devices.
         terminal: on which the plan is told.
         began: when the program began, on the monotonic clock.
+        reading: seconds of these that have gone into reading and checking the data.
         workdir: of the run.
     """
 
@@ -99,6 +100,7 @@ class Planner:
     mesh: Mesh
     terminal: Terminal
     began: float
+    reading: float
     workdir: Path
 
     @property
@@ -210,6 +212,7 @@ class Planner:
             num_validation=len(splits["validation"]),
             every_steps=self.config.checkpoint.every_steps,
             save=self._save_costs(state),
+            reading=decided("the seconds of reading", lambda: self.reading),
             start=_START,
             scores=_PER_SCORE * num_scores,
             end=_END + _END_PER_SCORE * num_scores,

@@ -144,6 +144,7 @@ class Work:
         num_validation: the validation images.
         every_steps: steps from a checkpoint within an epoch to the next one.
         save: what saving a checkpoint takes.
+        reading: seconds that have gone into reading and checking the data, which another start need not check again.
         start: seconds from the choice of the plan to the first step, without tracing, compilation and decoding.
         scores: seconds of the scores after each evaluation.
         end: seconds from the last evaluation to the end of the program: scores, figures and the page.
@@ -162,6 +163,7 @@ class Work:
     num_validation: int
     every_steps: int
     save: SaveCosts
+    reading: float
     start: float
     scores: float
     end: float
@@ -350,7 +352,7 @@ def choose(
     if fitting := [plan for plan in shortest if end_of(plan) <= latest]:
         return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
     plan = min(shortest, key=end_of)
-    raise _too_short(plan, end_of(plan), limit, elapsed, candidates)
+    raise _too_short(plan, end_of(plan), limit, work.reading, candidates)
 
 
 def _sizes(candidates: Candidates, measured: Timings, work: Work) -> list[tuple[Shape, int]]:
@@ -385,11 +387,11 @@ def _most_epochs(shape: Shape, batch_size: int, fewest: int, end_of: Callable[[T
     return possible[fitting - 1] if fitting else 0
 
 
-def _too_short(plan: TimePlan, seconds: float, limit: float, elapsed: float, candidates: Candidates) -> UserError:
-    if seconds - elapsed <= limit / 2:
+def _too_short(plan: TimePlan, seconds: float, limit: float, reading: float, candidates: Candidates) -> UserError:
+    if seconds - reading <= limit:
         return UserError(
-            f"time_limit is {about(limit)}, but {about(elapsed)} have passed before the first step, most of them to "
-            "read and check the data, which is kept: run the same command again, or raise it."
+            f"time_limit is {about(limit)}, but it took {about(reading)} to read and check the data, which need not be "
+            "checked again: run the same command again, or raise it."
         )
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"

@@ -117,14 +117,16 @@ def train_and_evaluate(
         with terminal.doing(Task("Reading the data")):
             if is_new:
                 check_fractions(data_fields(config))
+            reads = time.monotonic()
             dataset = load_dataset(config, is_divided=jax.process_count() > 1)
+            reading = time.monotonic() - reads
         if jax.process_count() > 1:
             check_agreement(_values_to_compare(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
         if is_new:
             check_tells_apart(dataset, data_fields(config))
         stack.enter_context(_explain_failed_devices())
-        _apply_plan(Planner(config, dataset, mesh, terminal, began, workdir), planned)
+        _apply_plan(Planner(config, dataset, mesh, terminal, began, reading, workdir), planned)
         setup = _set_up(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(setup.checkpoints))
         return _run_to_end(setup, lost, changes)

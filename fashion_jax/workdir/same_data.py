@@ -13,7 +13,6 @@ from fashion_jax.data.fingerprint import (
     changed_contents,
     changed_labels,
     list_images,
-    read_images,
 )
 from fashion_jax.errors import UserError
 from fashion_jax.json_text import parse_json
@@ -21,6 +20,7 @@ from fashion_jax.taxonomy import UNKNOWN, Taxonomy
 from fashion_jax.workdir.files import has_checkpoint, has_trained_nothing, read_taxonomy
 from fashion_jax.workdir.paths import data_path, images_path, taxonomy_path
 from fashion_jax.workdir.reading import reading
+from fashion_jax.workdir.trained_on import read_listed
 
 _WAY_OUT = "restore the data, or use another --workdir."
 
@@ -49,7 +49,7 @@ def check_same_data(workdir: Path, dataset: Dataset) -> list[str]:
     numbers = f"{now:,} images instead of {count:,}" if now != count else "other images"
     told = {
         "train": f"The training split has {numbers}, in another order",
-        "validation": "The validation split has other images, which may have been trained on",
+        "validation": "The validation split has other images",
     }
     return [told[name] for name in differing["ids_sha256"]]
 
@@ -61,9 +61,9 @@ def _differs(before: dict[str, Any], now: dict[str, str], field: str) -> bool:
 
 def _check_images(workdir: Path, dataset: Dataset, differing: dict[str, list[str]], is_known: bool) -> None:
     """Checks that no remaining image has another label or file, by the earlier list of images."""
-    now, path = list_images(dataset.splits), images_path(workdir)
-    before = read_images(path, len(dataset.taxonomy.levels))
-    if before is not None:
+    now, path, listed = list_images(dataset.splits), images_path(workdir), read_listed(workdir)
+    if listed is not None:
+        before = listed.train.followed_by(listed.validation)
         _check_labels(before, now, dataset.taxonomy, workdir)
         _check_contents(before, now, workdir)
     elif differing["ids_sha256"] and is_known:

@@ -1,20 +1,54 @@
 """Compares the images of a split with those that a run has listed.
 
-The list holds the training images, then the validation images, then those that only earlier starts of the run have
-trained on: the data of a run may gain and lose images between its starts.
+The list holds the training images, then the validation images, then all images that earlier starts of the run have
+trained on, if its data has changed since: the data of a run may gain and lose images between its starts.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from fashion_jax.data.dataset import Dataset, Split
-from fashion_jax.data.fingerprint import ImageList, count_common, list_images, read_images
+from fashion_jax.data.fingerprint import ImageList, combined, count_common, list_images, read_digest, read_images
+from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.files import has_checkpoint, read_json, read_taxonomy
-from fashion_jax.workdir.paths import data_path, images_path
+from fashion_jax.workdir.paths import checkpoints_path, data_path, images_path
 from fashion_jax.workdir.reading import reading
+from fashion_jax.workdir.run_identity import read_environment
+
+
+class Listed(NamedTuple):
+    """The images that a run has listed.
+
+    Attributes:
+        train: the training images.
+        validation: the validation images.
+        earlier: images that starts with other data have trained on.
+    """
+
+    train: ImageList
+    validation: ImageList
+    earlier: ImageList
+
+
+def read_listed(workdir: Path) -> Listed | None:
+    """Reads the list of a run; returns None without a list that can be read.
+
+    Raises:
+        UserError: data.json or taxonomy.json is missing or damaged.
+    """
+    path = images_path(workdir)
+    images = read_images(path, len(read_taxonomy(workdir).levels)) if path.is_file() else None
+    if images is None:
+        return None
+    with reading(data_path(workdir)):
+        splits = read_json(data_path(workdir))["splits"]
+        train, validation = (int(splits[name]["images"]) for name in ("train", "validation"))
+    rows = np.arange(len(images.ids))
+    return Listed(*map(images.select, np.split(rows, [train, train + validation])))
 
 
 def count_trained_on(workdir: Path, split: Split) -> int:
@@ -23,34 +57,8 @@ def count_trained_on(workdir: Path, split: Split) -> int:
     Raises:
         UserError: data.json or taxonomy.json is missing or damaged.
     """
-    images = _listed(workdir)
-    return 0 if images is None else count_common(_trained(workdir, images), split)
-
-
-def trained_earlier(workdir: Path, dataset: Dataset) -> ImageList | None:
-    """Returns the images that a run has trained on so far and that are in its training split no more.
-
-    Args:
-        workdir: of the run.
-        dataset: of the start that follows, whose images are not listed yet.
-
-    Returns:
-        None if the run has no checkpoint, or no list.
-
-    Raises:
-        UserError: data.json or taxonomy.json is missing or damaged.
-    """
-    images = _listed(workdir) if has_checkpoint(workdir) else None
-    if images is None:
-        return None
-    trained, now = _trained(workdir, images), list_images(dataset.splits, ["train"])
-    return trained.select(np.flatnonzero(~np.isin(trained.contents, now.contents)))
-
-
-def images_to_list(workdir: Path, dataset: Dataset) -> ImageList:
-    """Returns the list of a start: see the head of this module, and `trained_earlier`."""
-    images, earlier = list_images(dataset.splits), trained_earlier(workdir, dataset)
-    return images if earlier is None else images.followed_by(earlier)
+    listed = read_listed(workdir)
+    return 0 if listed is None else count_common(_trained(workdir, listed), split)
 
 
 def has_files_of_validation(workdir: Path, split: Split) -> bool:
@@ -61,28 +69,55 @@ def has_files_of_validation(workdir: Path, split: Split) -> bool:
     Raises:
         UserError: data.json or taxonomy.json is missing or damaged.
     """
-    images = _listed(workdir)
-    if images is None or split.content_digests is None:
+    listed = read_listed(workdir)
+    if listed is None or split.content_digests is None:
         return True
-    _, validation = _listed_splits(workdir)
-    return np.array_equal(images.contents[validation], split.content_digests)
+    return np.array_equal(listed.validation.contents, split.content_digests)
 
 
-def _listed(workdir: Path) -> ImageList | None:
-    """Returns the images of a run, training first; None without a list."""
-    path = images_path(workdir)
-    return read_images(path, len(read_taxonomy(workdir).levels)) if path.is_file() else None
+def trained_earlier(workdir: Path, dataset: Dataset) -> ImageList | None:
+    """Returns the images that a run has trained on at its starts with other data.
+
+    Args:
+        workdir: of the run.
+        dataset: of the start that follows, whose images are not listed yet.
+
+    Returns:
+        None if the run has no checkpoint or no list.
+
+    Raises:
+        UserError: data.json or taxonomy.json is missing or damaged.
+    """
+    listed = read_listed(workdir) if has_checkpoint(workdir) else None
+    if listed is None:
+        return None
+    is_same = read_digest(images_path(workdir)) == combined(dataset.digests)
+    return listed.earlier if is_same else _trained(workdir, listed)
 
 
-def _trained(workdir: Path, images: ImageList) -> ImageList:
+def images_to_list(workdir: Path, dataset: Dataset) -> ImageList:
+    """Returns the list of a start: see the head of this module, and `trained_earlier`."""
+    images, earlier = list_images(dataset.splits), trained_earlier(workdir, dataset)
+    if earlier is None:
+        return images
+    _, first = np.unique(earlier.contents, return_index=True)
+    return images.followed_by(earlier.select(first))
+
+
+def _trained(workdir: Path, listed: Listed) -> ImageList:
     """Returns those of the listed images that the run has trained on."""
-    _, validation = _listed_splits(workdir)
-    return images.select(np.r_[: validation.start, validation.stop : len(images.ids)])
+    return listed.train.followed_by(listed.earlier) if _has_trained_on_list(workdir) else listed.earlier
 
 
-def _listed_splits(workdir: Path) -> tuple[slice, slice]:
-    """Returns which of the listed images are the training split's, and which the validation split's."""
-    with reading(data_path(workdir)):
-        splits = read_json(data_path(workdir))["splits"]
-        train, validation = (int(splits[name]["images"]) for name in ("train", "validation"))
-    return slice(0, train), slice(train, train + validation)
+def _has_trained_on_list(workdir: Path) -> bool:
+    """Returns whether a run has saved a step since it began with the data that it has listed.
+
+    A start that was ended before its first step has listed its data, but has not trained on it. True if that is not
+    known, as of a run of an earlier version.
+    """
+    starts, digest, step = read_environment(workdir).get("starts", []), read_digest(images_path(workdir)), None
+    for start in reversed(starts):
+        if start.get("data") != digest:
+            break
+        step = start.get("step")
+    return step is None or max(list_steps(checkpoints_path(workdir)), default=0) > step

@@ -13,7 +13,7 @@ from fashion_jax.data.decoding.decode import contents, decode, in_parallel
 from fashion_jax.data.decoding.file_check import first_unusable
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
-from fashion_jax.errors import RunError, UserError, first_line
+from fashion_jax.errors import EXIT_PREEMPTED, Interrupted, RunError, UserError, first_line
 
 _WAITS = (1.0, 5.0, 25.0)  # seconds before a file is read again, as a network disk may be away for a moment
 _LASTING = (FileNotFoundError, PermissionError)  # errors for which waiting is vain
@@ -25,6 +25,7 @@ class StreamedImages:
 
     def __init__(self, files: Sequence[str], canvas: tuple[int, int], resize: str):
         self._files, self._canvas, self._resize = files, canvas, resize
+        self._outages: list[tuple[str, str]] = []  # files that are there but could not be read, and why
 
     @closed_at_exit
     def batches(self, indices: IndexBatches) -> Iterator[np.ndarray]:
@@ -45,7 +46,7 @@ class StreamedImages:
         pixels = empty_batch((len(indices), *self._canvas, 3))
 
         def fill(place: int) -> None:
-            with _patiently(self._files[indices[place]]) as data:
+            with self._patiently(self._files[indices[place]]) as data:
                 pixels[place] = decode(data, self._canvas, self._resize)
 
         in_parallel(fill, range(len(indices)))
@@ -53,6 +54,13 @@ class StreamedImages:
 
     def _undecodable(self, indices: np.ndarray, error: Exception) -> Exception:
         """Returns an error that names the unusable image of the failed batch, which tf.data's own error does not."""
+        if self._outages:
+            file, why = self._outages[-1]
+            return Interrupted(
+                f"The image {file!r} cannot be read, nor could it {sum(_WAITS):.0f} s later ({why}): run the same "
+                "command again once its disk can be read.",
+                EXIT_PREEMPTED,
+            )
         found = first_unusable([self._files[i] for i in indices])
         if found is None:
             return RunError(
@@ -64,17 +72,19 @@ class StreamedImages:
             f"The image {file!r} cannot be read and decoded ({why}): repair it, or take it out of the data."
         )
 
-
-@contextlib.contextmanager
-def _patiently(file: str) -> Iterator[bytes]:
-    """Yields the content of a file as `contents` does; waits for a file that is there but cannot be read."""
-    with contextlib.ExitStack() as stack:
-        for wait in (*_WAITS, None):
-            try:
-                data = stack.enter_context(contents(file))
-                break
-            except Undecodable as error:
-                if wait is None or not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, _LASTING):
-                    raise
-            time.sleep(wait)
-        yield data
+    @contextlib.contextmanager
+    def _patiently(self, file: str) -> Iterator[bytes]:
+        """Yields the content of a file as `contents` does; waits for a file that is there but cannot be read."""
+        with contextlib.ExitStack() as stack:
+            for wait in (*_WAITS, None):
+                try:
+                    data = stack.enter_context(contents(file))
+                    break
+                except Undecodable as error:
+                    if not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, _LASTING):
+                        raise
+                    if wait is None:
+                        self._outages.append((file, str(error)))
+                        raise
+                time.sleep(wait)
+            yield data

@@ -113,7 +113,7 @@ def _check(files: Files, cache: Path, share: Share) -> Checked:
                     obstacle = keep()
                     kept = time.monotonic()
     finally:
-        obstacle = keep() or obstacle
+        obstacle = keep()
     if obstacle and time.monotonic() - began > _KEEP_SECONDS:
         say(
             f"Warning: the check of {len(unknown):,} files could not be kept in {str(cache)!r} ({obstacle}), so that "

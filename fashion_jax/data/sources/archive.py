@@ -16,7 +16,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from fashion_jax.data.cache import make_once
@@ -55,7 +55,7 @@ def check_archive(archive: Path) -> None:
         pass
 
 
-def extracted(archive: Path, cache: Path, is_part: Callable[[Path], bool] = lambda folder: False) -> Path:
+def extracted(archive: Path, cache: Path) -> Path:
     """Returns the folder of an archive's data, and extracts it first if it is not in the cache.
 
     If the archive has a single top folder that holds everything, that folder is returned.
@@ -63,15 +63,13 @@ def extracted(archive: Path, cache: Path, is_part: Callable[[Path], bool] = lamb
     Args:
         archive: a zip.
         cache: root of the cache.
-        is_part: whether a single top folder is itself part of the data, so that the one above it is returned.
 
     Raises:
         UserError: the archive is no zip, damaged or unsafe, or the cache has no room for it.
     """
     root = extracted_whole(archive, cache)
     entries = list(root.iterdir())
-    is_wrapped = len(entries) == 1 and entries[0].is_dir() and not is_part(entries[0])
-    return entries[0] if is_wrapped else root
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else root
 
 
 def extracted_whole(archive: Path, cache: Path) -> Path:

@@ -71,20 +71,6 @@ def read_folder(data: DataFields, folder: Path, taxonomy: Taxonomy | None) -> tu
     return Table(ids, Files(str(folder), Strings(names)), labels, np.arange(len(ids)), columns), left_out
 
 
-def is_class(folder: Path, num_levels: int, taxonomy: Taxonomy | None) -> bool:
-    """Returns whether a folder that holds everything stands for the only class of the coarsest of several levels.
-
-    Args:
-        folder: its images tell, which lie as many folders deep as there are levels.
-        num_levels: of the data.
-        taxonomy: as `read_folder` takes it; a class has to be in it.
-    """
-    if num_levels < 2 or (taxonomy and composed(folder.name) not in taxonomy.classes[taxonomy.levels[0]]):
-        return False
-    first = next((path for path, error in walk(str(folder)) if not error and is_image(os.path.basename(path))), "")
-    return first.count(os.sep) + 1 == num_levels  # the folder itself is one of them
-
-
 def table_advice(left_out: LeftOut) -> str:
     """Says how to take the classes from a table at the top of the folder, as "if …; otherwise "; "" if there is none.
 
@@ -212,16 +198,27 @@ def _depth_reason(depth: int, levels: Sequence[str]) -> str:
     return f"in {count}, not in {len(levels)} ({'/'.join(levels)})"
 
 
-def _way_out(data: DataFields, reasons: Sequence[str]) -> str:
-    """Says what to do about images that cannot be used, by the reasons, as the end of a sentence."""
+def _way_out(data: DataFields, top: str, reasons: Sequence[str]) -> str:
+    """Says what to do about images that cannot be used, by the reasons, as the end of a sentence.
+
+    Args:
+        data: which names them.
+        top: name of the folder that holds them.
+        reasons: why they cannot be used.
+    """
     levels = list(data.levels)
     if set(reasons) == {_depth_reason(0, levels)}:
         return "put each into a folder named by its class, or set data.source to csv and name a table in data.csv"
+    unpacking = ""
+    if os.path.isfile(os.path.expanduser(data.path)) and set(reasons) == {_depth_reason(len(levels) - 1, levels)}:
+        unpacking = (
+            f"; or, if {top!r}, the top folder of the zip, is a class too, unpack it and name the folder around it"
+        )
     for depth, names in _LEVELS.items():
         if set(reasons) == {_depth_reason(depth, levels)}:
             level = "level of classes" if depth == 1 else "levels"
             other = _FOR_MORE_LEVELS if depth == 1 else "or name the folders of splits in data.splits"
-            return f'for {depth} {level} set --config.data.levels="{dict.fromkeys(names, "")}", {other}'
+            return f'for {depth} {level} set --config.data.levels="{dict.fromkeys(names, "")}", {other}{unpacking}'
     return (
         f"put each into folders named by its {' and '.join(levels)}, {_FOR_MORE_LEVELS}; folders of splits may be "
         "named in data.splits"
@@ -234,7 +231,7 @@ def _check_enough(data: DataFields, folder: Path, count: int, left_out: LeftOut)
         named = ", ".join(f"{path} ({reason})" for path, reason in bad[:3])
         raise UserError(
             f"{len(bad)} of {count + len(bad)} images below {str(folder)!r} cannot be used, such as {named}: "
-            f"{table_advice(left_out)}{_way_out(data, [reason for _, reason in bad])}."
+            f"{table_advice(left_out)}{_way_out(data, folder.name, [reason for _, reason in bad])}."
         )
     if not count:
         raise UserError(f"There are no images below {str(folder)!r}: name the folder of their classes in data.path.")
