@@ -65,6 +65,20 @@ def program(request) -> tuple[str, list[Operation]]:
     return request.param, list(operations(lowered.as_text()))
 
 
+def test_nothing_is_decided_for_which_the_host_would_have_to_wait(program):
+    """A condition is copied to the host in each step, which then dispatches nothing ahead.
+
+    The choices between platforms are cases of a constant, or of such a case, which the compiler resolves.
+    """
+    _, found = program
+    made_by, deciding = {}, set()  # names of results, which functions use again
+    for x in found:
+        if x.name in ("case", "if"):
+            deciding.add(made_by[re.search(r"\((%\w+)\)", x.line)[1]])
+        made_by[re.match(r"[%\w]*", x.line)[0]] = x.name
+    assert deciding == {"constant", "case"}
+
+
 def test_convolutions_read_and_write_bfloat16_in_nhwc(program):
     _, found = program
     convolutions = [x for x in found if x.name == "convolution"]

@@ -264,7 +264,8 @@ def _update(
 ) -> tuple[Any, optax.OptState, Array]:
     """Returns parameters and optimizer state after the update, or unchanged if it is not good, and the update's norm.
 
-    It uses a condition instead of a choice value by value, which would write all of them twice.
+    It uses a condition instead of a choice value by value, which would write all of them twice. On GPUs the host would
+    wait for the condition in each step, and so dispatch no step ahead: there the values are chosen.
     """
 
     def applied() -> tuple[Any, optax.OptState, Array]:
@@ -274,8 +275,15 @@ def _update(
         updates = jax.tree.map(lambda u: u * rate.astype(u.dtype), updates)
         return optax.apply_updates(state.params, updates), opt_state, norm
 
-    none = jnp.zeros_like(state.guard["update_norm"])
-    return lax.cond(good, applied, lambda: (state.params, state.opt_state, none))
+    unchanged = state.params, state.opt_state, jnp.zeros_like(state.guard["update_norm"])
+
+    def by_condition() -> tuple[Any, optax.OptState, Array]:
+        return lax.cond(good, applied, lambda: unchanged)
+
+    def by_value() -> tuple[Any, optax.OptState, Array]:
+        return guard.where(good, applied(), unchanged)
+
+    return lax.platform_dependent(cuda=by_value, rocm=by_value, default=by_condition)
 
 
 def _next_metrics(metrics: Any, log_probs: dict[str, Array], labels: dict[str, Array]) -> Any:

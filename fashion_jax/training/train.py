@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,19 +117,23 @@ def train_and_evaluate(
         with terminal.doing(Task("Reading the data")):
             if is_new:
                 check_fractions(data_fields(config))
-            reads = time.monotonic()
-            dataset = load_dataset(config, is_divided=jax.process_count() > 1)
-            reading = time.monotonic() - reads
+            dataset, seconds = _timed(lambda: load_dataset(config, is_divided=jax.process_count() > 1))
         if jax.process_count() > 1:
             check_agreement(_values_to_compare(flatten(config), dataset, workdir), workdir)
         changes += check_same_data(workdir, dataset)
         if is_new:
             check_tells_apart(dataset, data_fields(config))
         stack.enter_context(_explain_failed_devices())
-        _apply_plan(Planner(config, dataset, mesh, terminal, began, reading, workdir), planned)
+        _apply_plan(Planner(config, dataset, mesh, terminal, began, seconds, workdir), planned)
         setup = _set_up(config, held, dataset, mesh, terminal)
         stack.enter_context(contextlib.closing(setup.checkpoints))
         return _run_to_end(setup, lost, changes)
+
+
+def _timed(read: Callable[[], Dataset]) -> tuple[Dataset, float]:
+    """Returns a dataset and the seconds that reading and checking it takes."""
+    began = time.monotonic()
+    return read(), time.monotonic() - began
 
 
 @contextlib.contextmanager
