@@ -163,11 +163,7 @@ def _prepare(config: ConfigDict, dataset: Dataset, devices: list[jax.Device]) ->
     seconds = time.perf_counter() - began
     size = eval_batch_size(config.batch_size, mesh.size, config.accumulate)
     evaluated = abstract_batch(size, taxonomy.levels, mesh, canvas_shape(config, image_shape(config)))
-    eval_fn = program.eval_step.lower(state.params, state.model_state, {"image": evaluated["image"]}).compile()
-
-    def evaluate(params: Any, model_state: Any, batch: Any) -> Any:
-        return eval_fn(params, model_state, {"image": batch["image"]})
-
+    evaluate = program.eval_step.lower(state.params, state.model_state, {"image": evaluated["image"]}).compile()
     return Prepared(mesh, state, step, evaluate, seconds, training_flops(config, mesh))
 
 

@@ -76,7 +76,7 @@ def _set_step(config: ConfigDict) -> None:
     config.batch_norm_group_size = 32  # images that share statistics, if batch_norm = group
     config.dtype = "float32"  # of the computation: float32 | bfloat16 | float64 (for tests; slow)
     config.clip_gradient_norm = 0.0  # limit on the norm over all parameters, before weight decay; 0: no limit
-    config.deterministic = False  # bit-identical repeats also on GPUs, a little slower; CPUs and TPUs always repeat
+    config.deterministic = False  # bit-identical repeats also on GPUs, slower there; CPUs and TPUs always repeat
     # An update whose loss or gradient is not finite is skipped and counted. stop: the run stops at the first one.
     # skip: it stops after max_in_a_row of them. rollback: after max_in_a_row of them it returns to the last good
     # checkpoint and continues with a lower learning rate.

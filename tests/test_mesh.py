@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import Mesh
 
 from fashion_jax.devices.mesh import create_mesh, eval_batch_size, local_rows, put_batch
+from fashion_jax.errors import UserError
 from tests.conftest import PATIENT, ROOT
 from tests.loopback import free_port
 
@@ -100,10 +101,18 @@ for order in ([0, 2, 1, 3], [2, 0, 1, 3], [3, 2, 1, 0]):
     kept = next_batch(({"x": batch} for batch in batches), 3)
     assert fetch(everywhere(put_batches(kept, mesh)["x"])).tolist() == pixels.reshape(3, 8, 1, 1, 3).tolist()
     state = SimpleNamespace(eval_variables=(1, {}))
-    step = jax.jit(lambda params, model_state, batch: {"sub": batch["x"]}, out_shardings=replicated(mesh))
-    results = predict_split(state, ({"x": batch[rows]} for batch in whole), 21, step, mesh)
+    step = jax.jit(lambda params, model_state, batch: {"sub": batch["image"]}, out_shardings=replicated(mesh))
+    results = predict_split(state, ({"image": batch[rows]} for batch in whole), 21, step, mesh)
     assert results["sub"].tolist() == list(range(21))
 """
+
+
+def test_devices_of_processes_that_are_not_connected_are_refused(monkeypatch):
+    """A TPU slice shows each of its hosts the devices of all."""
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(UserError, match=r"one of 4 processes .* which are not connected: add --distributed"):
+        create_mesh()
+    assert create_mesh(jax.devices()[:1]).size == 1
 
 
 def test_two_processes_make_the_batches_of_one_on_a_mesh_of_any_order():

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,9 @@ import pytest
 from fashion_jax import predict
 from fashion_jax.command_line import add_distributed
 from fashion_jax.data.sources.walk import walk
+from fashion_jax.devices.job import Job
 from fashion_jax.errors import RunError, UserError
+from fashion_jax.serving import sharing
 from fashion_jax.serving.sharing import ProcessIndex, check_folder, difference, of_all, share_of_images, shared
 from tests.conftest import ROOT
 from tests.shop import write_image
@@ -50,6 +53,18 @@ def test_each_image_is_in_one_share_of_whole_batches(count, size, processes):
         assert rows and share.start % size == 0, "each process computes something, at the beginning of a batch"
         seen += rows if index == 0 or share.start else []
     assert seen == list(range(count))
+
+
+def test_a_process_has_the_number_by_which_it_answers(monkeypatch):
+    """TPUs number the processes of a job otherwise than the job does, and answers are ordered by their numbers."""
+    monkeypatch.setattr(sharing, "find_job", lambda *_: Job("127.0.0.1", 1, count=2, index=1))
+    monkeypatch.setattr(sharing, "call_roll_after", lambda job, timeout, check: (check(), {}))
+    for name in ("_connect", "barrier"):
+        monkeypatch.setattr(sharing, name, lambda *_: None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    flags = argparse.Namespace(distributed=True, initialization_timeout=1)
+    with shared(flags, lambda: "checked") as (place, found):
+        assert (place, found) == (ProcessIndex(0, 2), "checked") and place.leads
 
 
 def test_rows_pass_without_a_change():

@@ -1,5 +1,7 @@
 """The device mesh: batches are spread over its devices, and every device holds the whole state."""
 
+import contextlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +10,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fashion_jax.devices.host import keep_freed_memory, use_large_pages
+from fashion_jax.devices.processes import check_connected
 from fashion_jax.errors import UserError
 
 _BATCH = "batch"
+
+_SEVERAL = threading.Lock()  # see held_alone
 
 _LEAST_EVALUATED = 64  # images in a batch of evaluation
 
@@ -26,6 +31,8 @@ def create_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     Its order follows the network between the devices: on a TPU slice neighbours form a ring, which may visit a process
     more than once. The rows that a process reads follow from local_rows, and from nothing else.
     """
+    if not devices:
+        check_connected()
     devices = list(devices or jax.devices())
     if devices[0].platform == "cpu":
         keep_freed_memory()
@@ -145,6 +152,14 @@ def in_turn(result: Any, mesh: Mesh) -> Any:
     return ready(result) if mesh.size > 1 and mesh.devices.flat[0].platform == "cpu" else result
 
 
+def held_alone(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which a thread dispatches a program to several devices, while no other thread does.
+
+    Two programs whose parts wait for each other must reach all devices in the same order.
+    """
+    return _SEVERAL if mesh.size > 1 else contextlib.nullcontext()
+
+
 def put_everywhere(values: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts scalars, which all processes know, on every device of the mesh."""
 
@@ -157,4 +172,7 @@ def put_everywhere(values: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array
 
 def fetch(tree: Any) -> Any:
     """Waits for replicated arrays and returns them as numpy arrays: the only way from the devices to the host."""
-    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
+    parts = jax.tree.map(lambda x: x.addressable_data(0), tree)
+    for part in jax.tree.leaves(parts):
+        part.copy_to_host_async()  # all copies are under way before the first is waited for
+    return jax.tree.map(np.asarray, parts)

@@ -189,6 +189,7 @@ class _Watch:
         import jax
 
         self._client, self._index, self._count = client, jax.process_index(), jax.process_count()
+        self._holds_service = _holds_service()
         self._before_end = before_end
         self._pause = max(_POLL, self._count / 200)  # process 0 answers at most 200 of them in a second
         self._answered = time.monotonic()  # when process 0 has answered last
@@ -213,7 +214,7 @@ class _Watch:
 
     def lose(self, index: int) -> None:
         """Ends all processes since another one has ended without a note."""
-        if self._index:  # the other one is process 0, and JAX aborts this one within a tenth of a second
+        if not self._holds_service:  # the other one is process 0, and JAX aborts this one within a tenth of a second
             self._end(_gone(index), EXIT_PREEMPTED, hangs=False)
             return
         with contextlib.suppress(RuntimeError):  # there is a note already
@@ -273,7 +274,7 @@ class _Watch:
 
     def _let_others_go_first(self) -> None:
         """Waits in process 0, since JAX aborts the other processes as soon as it has ended."""
-        if self._index == 0:
+        if self._holds_service:
             time.sleep(self._pause + _LEAD)
 
 
@@ -359,6 +360,28 @@ def _client() -> Any:
     from jax._src import distributed
 
     return distributed.global_state.client
+
+
+def _holds_service() -> bool:
+    """Returns whether this is process 0 of the job, which the others connect to. TPUs number the processes anew."""
+    from jax._src import distributed
+
+    return distributed.global_state.process_id == 0
+
+
+def check_connected() -> None:
+    """Checks that the processes that share the devices are connected.
+
+    Raises:
+        UserError: JAX sees the devices of other processes, as on a TPU slice, but the run was started without them.
+    """
+    import jax
+
+    if jax.process_count() > 1 and _client() is None:
+        raise UserError(
+            f"This is one of {jax.process_count()} processes with devices of their own, which are not connected: add "
+            "--distributed, or set JAX_PLATFORMS=cpu to do without these devices."
+        )
 
 
 def _leave() -> None:

@@ -75,7 +75,9 @@ def _backward(windows: _Windows, x: Array, g: Array) -> tuple[Array]:
     def plain(x: Array, g: Array) -> Array:
         return jax.vjp(partial(_plain, windows), x)[1](g)[0]
 
-    return (lax.platform_dependent(x, g, cpu=windows.gradient, default=plain),)
+    # GPUs scatter value by value too, which deterministic=true turns into a loop over the values.
+    gathered = dict.fromkeys(("cpu", "cuda", "rocm"), windows.gradient)
+    return (lax.platform_dependent(x, g, **gathered, default=plain),)
 
 
 _pool.defvjp(_forward, _backward)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.devices.mesh import fetch, held_alone, put_batch
 from fashion_jax.step.train_step import jit_embed_step
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.workdir.trained import Trained
@@ -113,9 +112,6 @@ class RunEngine:
         return [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
 
 
-_COLLECTIVES = threading.Lock()  # programs on several devices whose parts meet must not be dispatched by two threads
-
-
 class _Programs:
     """A jitted function of (params, model_state, batch), compiled on demand for few sizes of batches."""
 
@@ -135,7 +131,7 @@ class _Programs:
         padded[: len(images)] = images
         arguments = (*self._trained.state.eval_variables, put_batch({"image": padded}, mesh))
         program = self._program(size)
-        with _COLLECTIVES if mesh.size > 1 else contextlib.nullcontext():
+        with held_alone(mesh):
             result = fetch(program(*arguments))
         return jax.tree.map(lambda x: x[: len(images)], result)
 

@@ -19,7 +19,7 @@ from fashion_jax.atomic import replacing
 from fashion_jax.config.loading import image_shape
 from fashion_jax.data.augmentation import prepare_eval
 from fashion_jax.data.batches.chosen_images import decode_files, decode_rows
-from fashion_jax.devices.mesh import fetch, put_batch
+from fashion_jax.devices.mesh import fetch, held_alone, put_batch
 from fashion_jax.models.classifier import MultiHeadModel
 from fashion_jax.step.losses import level_log_probs
 from fashion_jax.step.train_step import StepParts, jit_on_batches
@@ -62,7 +62,8 @@ def create_grad_cam(trained: Trained, batch_size: int | None = None) -> GradCam:
         for start in range(0, max(len(images), 1), size):
             batch = {"image": images, "classes": dict(classes)}
             batch = jax.tree.map(lambda x, start=start: _filled(x[start : start + size], size), batch)
-            parts.append(fetch(compute(state.params, state.model_state, put_batch(batch, trained.mesh))))
+            with held_alone(trained.mesh):
+                parts.append(fetch(compute(state.params, state.model_state, put_batch(batch, trained.mesh))))
         return {level: np.concatenate([part[level] for part in parts])[: len(images)] for level in parts[0]}
 
     return explain

@@ -66,6 +66,8 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
     if not flags.distributed:
         yield ProcessIndex(), check()
         return
+    import jax
+
     timeout = flags.initialization_timeout
     job = find_job(os.environ, timeout)
     found, connections = call_roll_after(job, timeout, check)
@@ -74,7 +76,7 @@ def shared(flags: argparse.Namespace, check: Callable[[], Checked]) -> Iterator[
         return
     _connect(job, timeout, connections)
     with failing_together(lambda: None):
-        yield ProcessIndex(job.index, job.count), found
+        yield ProcessIndex(jax.process_index(), jax.process_count()), found  # TPUs number processes otherwise than jobs
         barrier("done")  # none ends before process 0 has written what comes of the work
 
 

@@ -28,7 +28,7 @@ def predict_split(
     """
     results, pending = [], None
     for batch in batches:
-        latest = in_turn(eval_fn(*state.eval_variables, put_batch(batch, mesh)), mesh)
+        latest = in_turn(eval_fn(*state.eval_variables, put_batch({"image": batch["image"]}, mesh)), mesh)
         if pending is not None:  # fetched one batch late, so that the device never waits
             results.append(fetch(pending))
         pending = latest

@@ -341,7 +341,7 @@ class Planner:
     def _evaluated(self, plan: TimePlan) -> Callable[[], Any]:
         """Returns a function that puts a batch of evaluation on the devices."""
         batch = self._batch(plan.shape, self._evaluated_together(plan))
-        return functools.partial(put_batch, batch, self.mesh)
+        return functools.partial(put_batch, {"image": batch["image"]}, self.mesh)
 
     def _evaluated_together(self, plan: TimePlan) -> int:
         """Returns the images of a step of evaluation on all devices."""

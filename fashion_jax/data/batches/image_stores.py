@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fashion_jax.devices.mesh import batch_sharding, local_rows, put_batch, replicated
+from fashion_jax.devices.mesh import batch_sharding, in_turn, local_rows, put_batch, replicated
 
 _CHUNK = 64  # images decoded per chunk, between two checks for a waiting reader
 
@@ -123,7 +123,11 @@ class DeviceImages:
             self._decoded()
         pixels[len(wanted) :] = pixels[len(wanted) - 1]
         parts = put_batch({"pixels": pixels}, self._mesh)["pixels"]
-        return jax.device_put(parts, replicated(self._mesh))
+        if self._mesh.size == 1:
+            return parts
+        # The devices exchange the parts; jax.device_put would do so through the host's memory.
+        exchanged = jax.jit(lambda x: x, out_shardings=replicated(self._mesh))
+        return in_turn(exchanged(parts), self._mesh)
 
 
 def first_uses(indices: IndexBatches, known: np.ndarray) -> Iterator[np.ndarray]:

@@ -13,11 +13,14 @@ from fashion_jax.data.decoding.decode import contents, decode, in_parallel
 from fashion_jax.data.decoding.file_check import first_unusable
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
+from fashion_jax.devices.host import usable_processors
 from fashion_jax.errors import EXIT_PREEMPTED, Interrupted, RunError, UserError, first_line
 
 _WAITS = (1.0, 5.0, 25.0)  # seconds before a file is read again, as a network disk may be away for a moment
 _LASTING = (FileNotFoundError, PermissionError)  # errors for which waiting is vain
-_PARALLEL_BATCHES = 2  # does not change the batches; no thread idles until the last image of a batch is decoded
+# Batches that are decoded at the same time, each by some threads; it does not change them. With at least 2, no thread
+# idles until the last image of a batch is decoded.
+_PARALLEL_BATCHES = max(2, usable_processors() // 8)
 
 
 class StreamedImages:

@@ -31,7 +31,7 @@ DECODER = 4  # changes when the same file may give other pixels than before
 
 _ENOUGH = 2  # times the canvas: the minimum size of a JPEG decoded at a reduced scale
 _SMOOTHED = 1.5  # times the canvas: above it, resizing smooths colors as well as interpolation would
-_TOGETHER = 8  # images per task of a thread
+_TOGETHER = 8  # images per task of a thread; fewer if otherwise threads had none
 
 
 def decode(data: bytes, canvas: tuple[int, int], resize: str) -> np.ndarray:
@@ -125,7 +125,8 @@ def contents(file: str) -> Iterator[bytes]:
 
 def in_parallel(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
     """Returns work(thing) for each thing, in order, computed by as many threads as there are processors."""
-    parts = [things[i : i + _TOGETHER] for i in range(0, len(things), _TOGETHER)]
+    together = max(1, min(_TOGETHER, len(things) // usable_processors()))
+    parts = [things[i : i + together] for i in range(0, len(things), together)]
     return [result for results in _threads().map(lambda part: [work(x) for x in part], parts) for result in results]
 
 
