@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import re
 import signal
@@ -322,7 +323,9 @@ def test_the_command_says_its_address_and_ends_quietly(finished_run, monkeypatch
     monkeypatch.setenv("no_proxy", "127.0.0.1")  # has precedence over NO_PROXY
     command = [sys.executable, "-c", WITH_SMALL_RESNET, "--workdir", str(finished_run), "--port", "0"]
     root = Path(__file__).parent.parent
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=root, **pipes) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)  # else a failure below would wait for its end for ever
         address = re.search(r"http://127.0.0.1:\d+", process.stdout.readline())[0]
         answer = httpx.post(f"{address}{PREDICT}", files=files(encoded(picture(), "PNG")), timeout=60)
         assert answer.json()[0]["error"] == ""
