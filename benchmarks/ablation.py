@@ -136,7 +136,7 @@ def _call(module: str, *arguments: str, output: int | None = None) -> None:
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=output)
 
     def stop(number: int, _: object) -> None:
-        if number != signal.SIGINT:  # which comes from the terminal, to both processes
+        if number not in (signal.SIGINT, signal.SIGHUP):  # which come from the terminal, to both processes
             process.send_signal(number)
 
     before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}

@@ -21,11 +21,18 @@ class RunError(Exception):
 
 
 class Interrupted(Exception):
-    """A run that was stopped, by a signal or by what may pass, and can resume: a sentence, and the exit status."""
+    """A run that was stopped by a signal, with everything saved: a sentence, and the exit status."""
 
     def __init__(self, sentence: str, status: int):
         super().__init__(sentence)
         self.status = status
+
+
+class Outage(Interrupted):
+    """A run that one process has to end because of what may pass, such as a disk that cannot be read: a sentence."""
+
+    def __init__(self, sentence: str):
+        super().__init__(sentence, EXIT_PREEMPTED)
 
 
 def stop_status(number: int) -> int:

@@ -151,8 +151,7 @@ def test_the_workdir_of_another_run_is_refused(refused_shop, shop, tmp_path):
     config = load_config(SMOKE)
     config.data.source, config.data.path, config.batch_size = "csv", str(shop), 16
     config.data.splits, config.momentum = {"train": "train.txt", "validation": "validation.txt"}, 0.5
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(config_to_json(config))
+    begin(tmp_path / "run", config)
     assert "momentum is 0.9, but the run in run has 0.5" in refused_shop()
     (tmp_path / "run" / "config.json").write_text("{")
     assert "run/config.json is not the config of a run" in refused_shop()
@@ -161,8 +160,7 @@ def test_the_workdir_of_another_run_is_refused(refused_shop, shop, tmp_path):
 
 
 def test_data_of_other_classes_in_the_same_workdir_is_refused(refused_shop, shop, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(config_to_json(load_shop_config(shop)))
+    begin(tmp_path / "run", load_shop_config(shop))
     (tmp_path / "run" / "taxonomy.json").write_text(
         '{"levels": ["main", "sub"], "classes": {"main": ["A"], "sub": ["A/B"]}, "parents": {"main": [], "sub": [0]}}'
     )
@@ -170,6 +168,14 @@ def test_data_of_other_classes_in_the_same_workdir_is_refused(refused_shop, shop
     write_table(shop / "styles.csv", [(i, "A", "B") for i, *_ in products(40)])
     (tmp_path / "run" / "taxonomy.json").write_text("[]")
     assert "taxonomy.json is not a taxonomy" in refused_shop()
+
+
+def begin(workdir: Path, config) -> None:
+    """Makes a work directory with a checkpoint; one that has trained nothing may change."""
+    (workdir / "checkpoints" / "1").mkdir(parents=True)
+    (workdir / "config.json").write_text(config_to_json(config))
+    for name in ("taxonomy.json", "data.json"):
+        (workdir / name).touch()
 
 
 def load_shop_config(shop: Path):

@@ -20,7 +20,7 @@ from fashion_jax.data.dataset import Split
 from fashion_jax.data.decoding.decode import contents
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.devices.mesh import batch_sharding, create_mesh, put_batch
-from fashion_jax.errors import Interrupted, UserError
+from fashion_jax.errors import Outage, UserError
 from tests.shop import batches_of_steps, shop_config, write_image
 
 SHAPE = (8, 6)  # size of most images here, so that nothing is resized and every pixel can be compared
@@ -205,7 +205,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, damage, cache):
         list(eval_batches(split, open_images(split, config_of(cache=cache), SHAPE), 2))
 
 
-class Outage:
+class AwayDisk:
     """Reads of files, of which the next `fails` fail as on a network disk that is away."""
 
     def __init__(self, fails: int):
@@ -223,12 +223,12 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(ten, monkeypatch)
     split, pixels = ten
     images = open_images(split, config_of(cache="none"), SHAPE)
     monkeypatch.setattr(streamed_images, "_WAITS", (0.0, 0.0))
-    monkeypatch.setattr(streamed_images, "contents", Outage(2).contents)
+    monkeypatch.setattr(streamed_images, "contents", AwayDisk(2).contents)
     found = [batch["image"] for batch in eval_batches(split, images, 4)]
     np.testing.assert_array_equal(np.concatenate(found)[:10], pixels)
-    monkeypatch.setattr(streamed_images, "contents", Outage(1000).contents)
+    monkeypatch.setattr(streamed_images, "contents", AwayDisk(1000).contents)
     sentence = r"The image '.*png' cannot be read, nor could it 0 s later \(.*Stale file handle.*\): run the same"
-    with pytest.raises(Interrupted, match=sentence) as stopped:
+    with pytest.raises(Outage, match=sentence) as stopped:
         list(eval_batches(split, images, 4))
     assert stopped.value.status == 75
 

@@ -14,6 +14,8 @@ from fashion_jax.data.fingerprint import (
     changed_contents,
     changed_labels,
     count_common,
+    read_counts,
+    read_digest,
     read_images,
     write_images,
 )
@@ -65,10 +67,11 @@ def test_a_list_of_images_is_written_where_the_path_is_no_text(tmp_path):
     folder = tmp_path / os.fsdecode(b"run\xff")
     folder.mkdir()
     images = ImageList(Strings(["a", "b"]), np.array([[0, 1], [1, -1]], np.int32), np.array([5, 6], np.uint64))
-    write_images(folder / IMAGES, images, "digest")
+    write_images(folder / IMAGES, images, "digest", [1, 1])
     read = read_images(folder / IMAGES, 2)
     assert list(read.ids) == ["a", "b"] and (read.labels == images.labels).all()
     assert (read.contents == images.contents).all()
+    assert read_digest(folder / IMAGES) == "digest" and read_counts(folder / IMAGES) == [1, 1]
 
 
 def test_images_of_the_same_file_are_counted_or_of_the_same_id_where_files_are_not_known():
@@ -161,6 +164,32 @@ def test_images_of_a_start_that_trained_nothing_are_not_trained_on(begun):
     assert list(trained_on_earlier(workdir, dataset)) == []
     (workdir / "checkpoints" / "2").mkdir()
     assert len(list(trained_on_earlier(workdir, dataset))) == 1
+
+
+@pytest.mark.parametrize("lost", ["file", "digest"])
+def test_a_run_whose_history_is_not_known_counts_as_trained_on_its_list(begun, lost):
+    shop, workdir, start = begun
+    split = load_dataset(shop_config(shop, splits="fold")).splits["train"]
+    path = workdir / "environment.json"
+    if lost == "file":
+        path.unlink()
+    else:  # as of an earlier version
+        history = json.loads(path.read_text())
+        del history["starts"][0]["data"]
+        path.write_text(json.dumps(history))
+    start(position=Position(1, 1, 0))
+    assert count_trained_on(workdir, split) == len(split)
+
+
+def test_a_run_that_resumes_from_an_earlier_step_has_trained_on_its_list(begun):
+    """The newest checkpoint may have been damaged and set aside."""
+    shop, workdir, start = begun
+    rewrite(shop, ROWS[1:])
+    for step in (5, 3):
+        start(position=Position(step, 1, 0))
+    split = load_dataset(shop_config(shop, splits="fold")).splits["train"]
+    (workdir / "checkpoints" / "4").mkdir()
+    assert count_trained_on(workdir, split) == len(split)
 
 
 def test_an_image_that_has_left_may_come_back_with_another_label(begun):

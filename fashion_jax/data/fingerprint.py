@@ -18,7 +18,7 @@ from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Strings, digest_of_ids
 
 COMPARED = ("train", "validation")  # splits; the others take no part in training
-_DIGEST = b"digest"
+_DIGEST, _COUNTS = b"digest", b"counts"  # keys of the metadata of a list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +74,11 @@ def list_images(splits: Mapping[str, Any]) -> ImageList:
     )
 
 
-def write_images(path: Path, images: ImageList, digest: str) -> None:
-    """Writes a list of images with a digest of the data that it was made of."""
+def write_images(path: Path, images: ImageList, digest: str, counts: Sequence[int]) -> None:
+    """Writes a list of images with a digest of the data that it was made of, and the images of each compared split."""
     labels = pa.FixedSizeListArray.from_arrays(pa.array(images.labels.reshape(-1)), images.labels.shape[1])
     columns = {"id": images.ids.to_bytes(), "labels": labels, "contents": images.contents}
-    table = pa.table(columns, metadata={_DIGEST: digest.encode()})
+    table = pa.table(columns, metadata={_DIGEST: digest.encode(), _COUNTS: json.dumps(list(counts)).encode()})
     with replacing(path) as temporary, temporary.open("wb") as file:  # pyarrow opens no path that is not UTF-8
         pq.write_table(table, file, compression="zstd")
 
@@ -106,9 +106,18 @@ def count_common(images: ImageList, split: Any) -> int:
 
 def read_digest(path: Path) -> str:
     """Returns the digest that was written with a list; "" if there is none."""
-    with contextlib.suppress(OSError, KeyError, TypeError, pa.ArrowException), path.open("rb") as file:
-        return pq.read_schema(file).metadata[_DIGEST].decode()
-    return ""
+    return _metadata(path).get(_DIGEST, b"").decode()
+
+
+def read_counts(path: Path) -> list[int]:
+    """Returns the number of images of each compared split, which a list begins with; empty if it was not written."""
+    return [int(count) for count in json.loads(_metadata(path).get(_COUNTS, b"[]"))]
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
+    with contextlib.suppress(OSError, pa.ArrowException), path.open("rb") as file:
+        return pq.read_schema(file).metadata or {}
+    return {}
 
 
 def changed_labels(before: ImageList, now: ImageList) -> list[tuple[int, int]]:

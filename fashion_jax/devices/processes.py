@@ -23,7 +23,16 @@ from typing import Any, NoReturn
 
 from fashion_jax.devices.job import Job, named
 from fashion_jax.devices.roll_call import has_ended
-from fashion_jax.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USAGE, Interrupted, RunError, UserError, first_line
+from fashion_jax.errors import (
+    EXIT_FAILURE,
+    EXIT_PREEMPTED,
+    EXIT_USAGE,
+    Interrupted,
+    Outage,
+    RunError,
+    UserError,
+    first_line,
+)
 from fashion_jax.json_text import parse_json
 
 _SILENCE = 30.0  # seconds without a sign of life after which a process is given up
@@ -137,13 +146,12 @@ def failing_together(before_end: Callable[[], None]) -> Iterator[None]:
     watch.start()
     try:
         yield
-    except Interrupted:
-        raise  # all processes stop together
     except Exception as error:
+        if isinstance(error, Interrupted) and not isinstance(error, Outage):
+            raise  # all processes stop together
         _wait_for_cause(error)
         watch.is_over.set()
-        status = EXIT_USAGE if isinstance(error, UserError) else EXIT_FAILURE
-        watch.tell(_words(error), status)
+        watch.tell(_words(error), _status(error))
         _leave()
         raise
     finally:
@@ -229,7 +237,7 @@ class _Watch:
                 self._client.key_value_set(f"{_SIGNS}{self._index}", f"{number} {_step}", allow_overwrite=True)
                 self._answered = time.monotonic()
                 self._obey()
-                if self._index == 0:
+                if self._holds_service:
                     self._miss_others()
 
     def _obey(self) -> None:
@@ -331,10 +339,16 @@ def _silent(index: str) -> str:
     )
 
 
+def _status(error: Exception) -> int:
+    if isinstance(error, Outage):
+        return error.status
+    return EXIT_USAGE if isinstance(error, UserError) else EXIT_FAILURE
+
+
 def _words(error: Exception) -> str:
     import jax
 
-    is_told = isinstance(error, UserError | RunError)
+    is_told = isinstance(error, UserError | RunError | Outage)
     reason = str(error) if is_told else f"{type(error).__name__}: {first_line(error)}"
     return f"Process {jax.process_index()} of this run has failed: {reason}"
 

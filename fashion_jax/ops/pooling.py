@@ -1,7 +1,7 @@
 """Exact pooling that compiles to fast code on every platform. Layouts are NHWC.
 
-The gradient goes to the first of equal values in a window, as with lax.reduce_window. XLA's CPU backend scatters that
-gradient one value at a time; here it is gathered instead.
+The gradient goes to the first of equal values in a window, as with lax.reduce_window. XLA scatters that gradient,
+on CPUs and GPUs one value at a time; there it is gathered instead.
 """
 
 import itertools

@@ -390,8 +390,8 @@ def _most_epochs(shape: Shape, batch_size: int, fewest: int, end_of: Callable[[T
 def _too_short(plan: TimePlan, seconds: float, limit: float, reading: float, candidates: Candidates) -> UserError:
     if seconds - reading <= limit:
         return UserError(
-            f"time_limit is {about(limit)}, but it took {about(reading)} to read and check the data, which need not be "
-            "checked again: run the same command again, or raise it."
+            f"time_limit is {about(limit)}, but it took {about(reading)} to read and check the data, whose files need "
+            "not be checked again: run the same command again, and raise time_limit if it takes as long."
         )
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"

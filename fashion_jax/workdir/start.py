@@ -16,7 +16,7 @@ from fashion_jax.atomic import read_text, write_text
 from fashion_jax.config.combinations import check_fewest_epochs
 from fashion_jax.config.loading import config_to_json, flatten, is_read, read_config
 from fashion_jax.data.dataset import Dataset
-from fashion_jax.data.fingerprint import read_digest, write_images
+from fashion_jax.data.fingerprint import COMPARED, read_digest, write_images
 from fashion_jax.errors import UserError
 from fashion_jax.workdir.checkpoints.identity import FREE_FIELDS, Identity
 from fashion_jax.workdir.environment import commit, environment
@@ -162,7 +162,8 @@ def write_run_files(
     write_text(config_path(workdir), config_to_json(config))
     write_text(taxonomy_path(workdir), dataset.taxonomy.to_json())
     if not has_checkpoint(workdir) or read_digest(images_path(workdir)) != identity.data:
-        write_images(images_path(workdir), images_to_list(workdir, dataset), identity.data)
+        counts = [len(dataset.splits[name]) for name in COMPARED]
+        write_images(images_path(workdir), images_to_list(workdir, dataset), identity.data, counts)
     write_text(data_path(workdir), data)
     start: dict[str, object] = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     start |= {"devices": jax.device_count(), "processes": jax.process_count(), "commit": commit()}

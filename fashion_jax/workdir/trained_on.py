@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from fashion_jax.data.dataset import Dataset, Split
-from fashion_jax.data.fingerprint import ImageList, combined, count_common, list_images, read_digest, read_images
+from fashion_jax.data.fingerprint import (
+    COMPARED,
+    ImageList,
+    combined,
+    count_common,
+    list_images,
+    read_counts,
+    read_digest,
+    read_images,
+)
 from fashion_jax.workdir.checkpoints.step_folders import list_steps
 from fashion_jax.workdir.files import has_checkpoint, read_json, read_taxonomy
 from fashion_jax.workdir.paths import checkpoints_path, data_path, images_path
@@ -44,15 +53,17 @@ def read_listed(workdir: Path) -> Listed | None:
     images = read_images(path, len(read_taxonomy(workdir).levels)) if path.is_file() else None
     if images is None:
         return None
-    with reading(data_path(workdir)):
-        splits = read_json(data_path(workdir))["splits"]
-        train, validation = (int(splits[name]["images"]) for name in ("train", "validation"))
+    counts = read_counts(path)
+    if not counts:  # of an earlier version
+        with reading(data_path(workdir)):
+            splits = read_json(data_path(workdir))["splits"]
+            counts = [int(splits[name]["images"]) for name in COMPARED]
     rows = np.arange(len(images.ids))
-    return Listed(*map(images.select, np.split(rows, [train, train + validation])))
+    return Listed(*map(images.select, np.split(rows, np.cumsum(counts))))
 
 
 def count_trained_on(workdir: Path, split: Split) -> int:
-    """Counts the images of a split that a run has trained on, by its list; 0 without a list.
+    """Counts the images of a split that a run has trained on and saved a step since, by its list; 0 without a list.
 
     Raises:
         UserError: data.json or taxonomy.json is missing or damaged.
@@ -113,11 +124,16 @@ def _has_trained_on_list(workdir: Path) -> bool:
     """Returns whether a run has saved a step since it began with the data that it has listed.
 
     A start that was ended before its first step has listed its data, but has not trained on it. True if that is not
-    known, as of a run of an earlier version.
+    known, as where the history of the starts is lost or of an earlier version.
     """
-    starts, digest, step = read_environment(workdir).get("starts", []), read_digest(images_path(workdir)), None
+    starts, digest, steps = read_environment(workdir).get("starts", []), read_digest(images_path(workdir)), []
     for start in reversed(starts):
-        if start.get("data") != digest:
+        if start.get("data", "") != digest:
+            if "data" not in start:
+                return True
             break
-        step = start.get("step")
-    return step is None or max(list_steps(checkpoints_path(workdir)), default=0) > step
+        steps.append(int(start["step"]))
+    else:
+        if not steps or steps[-1]:  # the run has not begun at the first step that is known
+            return True
+    return not steps or max(list_steps(checkpoints_path(workdir)), default=0) > min(steps)

@@ -14,13 +14,13 @@ from fashion_jax.data.decoding.file_check import first_unusable
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
 from fashion_jax.devices.host import usable_processors
-from fashion_jax.errors import EXIT_PREEMPTED, Interrupted, RunError, UserError, first_line
+from fashion_jax.errors import Outage, RunError, UserError, first_line
 
 _WAITS = (1.0, 5.0, 25.0)  # seconds before a file is read again, as a network disk may be away for a moment
 _LASTING = (FileNotFoundError, PermissionError)  # errors for which waiting is vain
 # Batches that are decoded at the same time, each by some threads; it does not change them. With at least 2, no thread
 # idles until the last image of a batch is decoded.
-_PARALLEL_BATCHES = max(2, usable_processors() // 8)
+_PARALLEL_BATCHES = min(max(2, usable_processors() // 8), 8)
 
 
 class StreamedImages:
@@ -59,10 +59,9 @@ class StreamedImages:
         """Returns an error that names the unusable image of the failed batch, which tf.data's own error does not."""
         if self._outages:
             file, why = self._outages[-1]
-            return Interrupted(
+            return Outage(
                 f"The image {file!r} cannot be read, nor could it {sum(_WAITS):.0f} s later ({why}): run the same "
-                "command again once its disk can be read.",
-                EXIT_PREEMPTED,
+                "command again once its disk can be read."
             )
         found = first_unusable([self._files[i] for i in indices])
         if found is None:
