@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from fashion_jax.atomic import replacing
 from fashion_jax.data.strings import Strings, digest_of_ids
+from fashion_jax.json_text import parse_json
 
 COMPARED = ("train", "validation")  # splits; the others take no part in training
 _DIGEST, _COUNTS = b"digest", b"counts"  # keys of the metadata of a list
@@ -111,7 +112,7 @@ def read_digest(path: Path) -> str:
 
 def read_counts(path: Path) -> list[int]:
     """Returns the number of images of each compared split, which a list begins with; empty if it was not written."""
-    return [int(count) for count in json.loads(_metadata(path).get(_COUNTS, b"[]"))]
+    return [int(count) for count in parse_json(_metadata(path).get(_COUNTS, b"[]").decode())]
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
