@@ -227,10 +227,10 @@ def picture(self, i, function=RecordNames.picture):  # shown to the user, and no
     del decoded[before:]
     return shown
 
-def launch_several(config, root, launch_one=launch.launch):
+def launch_several(config, root, began, launch_one=launch.launch):
     for name, fields in json.loads((root / "runs.json").read_text()).items():
         checked.clear(), decoded.clear()
-        launch_one(load_config("configs/smoke.py", list(fields.items())), root / name)
+        launch_one(load_config("configs/smoke.py", list(fields.items())), root / name, began)
         (root / f"{name} {index}.json").write_text(json.dumps({"checked": checked, "decoded": decoded}))
 
 file_check.contents = noting(checked, file_check.contents)
