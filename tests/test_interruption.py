@@ -97,7 +97,7 @@ from fashion_jax.training import interruption
 from fashion_jax.command_line import run_command
 
 def command(numbers):
-    join(find_job(os.environ, 60), 60)
+    join(find_job(os.environ, 60), 60, {})
     interruption.share_among_processes()
     for number in numbers:
         os.kill(os.getpid(), int(number))
