@@ -86,7 +86,7 @@ def test_a_class_without_children_at_a_level_without_a_head_is_never_predicted()
 
 
 def test_a_class_whose_images_mostly_have_no_label_below_it_is_told_of_its_only_class():
-    """Of a class with one class below, that one has the whole probability, whatever else the images show."""
+    """The one class below a class gets its whole probability, whatever else the images show."""
     parents = {"type": (0, 1, 1)}
     classes = {"sub": ("Shirts", "Shoes"), "type": ("Shirts/Polo", "Shoes/Boots", "Shoes/Pumps")}
     tree = Taxonomy(("sub", "type"), classes, parents)
