@@ -17,6 +17,7 @@ from fashion_jax.models.pretrained.names import trunk_leaves
 from fashion_jax.models.pretrained.source import open_weights
 from tests.parity import weights
 from tests.small_trunks import shrink_trunks
+from tests.torch_files import write_torch
 
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -97,6 +98,24 @@ def test_a_repository_is_downloaded_once(hub, source):
     assert found.normalization.mean == [0.5, 0.5, 0.5]
     hub.clear()  # what is in the cache is not asked for again by its commit
     assert open_weights(f"hf://some/vgg16@{COMMIT}", "SOURCE", "vgg16").architecture == "vgg16"
+
+
+def test_a_config_that_does_not_fit_is_told_before_the_weights_are_downloaded(hub):
+    hub["config.json"] = json.dumps(CONFIG | {"architecture": "resnet50d"}).encode()
+    del hub["model.safetensors"]
+    with pytest.raises(UserError, match="names the architecture 'resnet50d'"):
+        open_weights("hf://some/vgg16", "SOURCE", "vgg16")
+
+
+def test_the_second_kind_of_weights_is_taken_from_the_cache_without_a_network(hub, tmp_path, monkeypatch):
+    arrays = weights.draw_state_dict({leaf.name: leaf.shape for leaf in trunk_leaves("vgg16")})
+    del hub["model.safetensors"]
+    hub["pytorch_model.bin"] = write_torch(tmp_path / "a.pth", arrays).read_bytes()
+    assert open_weights("hf://some/vgg16", "SOURCE").architecture == "vgg16"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        point_at(monkeypatch, closed.getsockname()[1], tmp_path / "cache")
+        assert open_weights("hf://some/vgg16", "SOURCE").architecture == "vgg16"
 
 
 @pytest.mark.parametrize(

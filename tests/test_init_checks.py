@@ -98,7 +98,7 @@ def test_a_vgg_begins_with_the_trunk_and_the_hidden_layers_of_its_classifier(
     for name, x in flatten_dict(begun.params, sep="/").items():
         leaf = expected.get(name)
         np.testing.assert_array_equal(x, before[name] if leaf is None else leaf.to_flax(drawn[leaf.name]), name)
-    assert "vgg16 begins with 4 arrays of" in said[0]
+    assert "vgg16 begins with 4 arrays of" in said[0] and "does not say how its pixels" not in said[0]
     assert ("hidden layers of its classifier in sub" in said[0]) == hidden
     assert ("classifier.0, classifier.3 of its classifier" in said[0]) != hidden
 

@@ -5,7 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import head_names, loss_weights
 from fashion_jax.data.dataset import load_split
@@ -13,12 +13,14 @@ from fashion_jax.devices.mesh import create_mesh, fetch
 from fashion_jax.errors import UserError
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
+from fashion_jax.training import init_heads
 from fashion_jax.training.init_checks import Features, check_heads
 from fashion_jax.training.init_heads import with_heads
-from fashion_jax.training.notes import trained_on_before
+from fashion_jax.training.notes import notes_of_weights, trained_on_before
 from fashion_jax.workdir.files import read_taxonomy
-from fashion_jax.workdir.paths import config_path, taxonomy_path
+from fashion_jax.workdir.paths import config_path, images_path, taxonomy_path
 from fashion_jax.workdir.trained import load_trained
+from tests.small_trunks import shrink_trunks
 
 
 def flat(tree):
@@ -124,5 +126,75 @@ def test_validation_images_that_the_run_of_the_weights_was_trained_on_are_counte
     sources = [str(finished_run), str(finished_run), ""]
     assert list(trained_on_before(sources, load_split(tiny_config, taxonomy, "validation"))) == []
     (told,) = trained_on_before(sources, load_split(tiny_config, taxonomy, "all"))
-    assert f"of the run {finished_run}, which was trained on 160 of the 200 validation images, so that" in told
+    assert f"go back to the run {finished_run}, which was trained on 160 of the 200 validation images, so that" in told
     assert list(trained_on_before(["hf://timm/resnet10", ""], load_split(tiny_config, taxonomy, "all"))) == []
+
+
+def test_the_runs_that_a_source_began_with_are_looked_at_too(finished_run, tiny_config, tmp_path):
+    """The second run has no list of images of its own, and each run names the other."""
+    first = changed(finished_run, tmp_path / "first", init_from={"resnet10": str(tmp_path / "second")})
+    second = changed(finished_run, tmp_path / "second", init_heads_from=str(first))
+    images_path(second).unlink()
+    everything = load_split(tiny_config, read_taxonomy(finished_run), "all")
+    (told,) = trained_on_before([str(second)], everything)
+    assert f"go back to the run {first}, which" in told
+
+
+def test_the_gate_of_a_hybrid_is_taken_with_both_trunks(finished_run, tiny_config, tmp_path, monkeypatch):
+    shrink_trunks(monkeypatch)
+    tiny_config.model.update(name="hybrid", fusion="gated")
+    known, one = read_taxonomy(finished_run), create_mesh(jax.devices()[:1])
+    source = changed(finished_run, tmp_path / "hybrid", name="hybrid", fusion="gated")
+    program = create_program(tiny_config, known, one)
+    theirs = program.create_state()
+    monkeypatch.setattr(init_heads, "restore_parts", lambda folder, which, like, taxonomy: (7, pick(theirs, like)))
+    tiny_config.seed = 1
+    new = create_program(tiny_config, known, one).create_state()
+    for with_gate in (False, True):
+        begun = with_heads(new, known, head_names(tiny_config), str(source), print, with_gate=with_gate)
+        for name, x in flat(begun.params).items():
+            is_taken = name.startswith("heads_") or (with_gate and "fusion_gate" in name)
+            np.testing.assert_array_equal(x, flat((theirs if is_taken else new).params)[name], name)
+
+
+def pick(state, like):
+    """Returns the leaves of a state that a tree of abstract arrays names."""
+    found = flatten_dict({"params": state.params, "model_state": state.model_state})
+    return unflatten_dict({path: found[path] for path in flatten_dict(like)})
+
+
+def test_a_head_of_loss_weight_0_knows_all_its_classes(finished_run, tiny_config):
+    known = read_taxonomy(finished_run)
+    taxonomy = Taxonomy.from_paths(("main", "sub"), [("Apparel", "Topwear"), ("Apparel", "Capes")])
+    state = create_program(tiny_config, known, create_mesh(jax.devices()[:1])).create_state()
+    heads, run = head_names(tiny_config), str(finished_run)
+    with_heads(state, known, heads, run, print, untrained=["sub"])
+    with pytest.raises(UserError, match=r"loss_weights\.sub is 0, .* does not know the class 'Apparel/Capes' of sub"):
+        with_heads(state, taxonomy, heads, run, print, untrained=["sub"])
+
+
+def notes(config, taxonomy) -> list[str]:
+    return list(notes_of_weights(create_program(config, taxonomy, create_mesh(jax.devices()[:1]))))
+
+
+def test_parts_that_do_not_belong_together_are_told(finished_run, tiny_config):
+    taxonomy, run = read_taxonomy(finished_run), str(finished_run)
+    assert notes(tiny_config, taxonomy) == []
+    tiny_config.model.init_heads_from = run
+    (told,) = notes(tiny_config, taxonomy)
+    assert f"begin resnet10 with it too, by model.init_from.resnet10={run}" in told
+    tiny_config.model.init_from = {"resnet10": f"{run}/"}
+    assert notes(tiny_config, taxonomy) == []
+
+
+def test_parts_that_are_frozen_as_they_were_drawn_are_told(finished_run, tiny_config, monkeypatch):
+    shrink_trunks(monkeypatch)
+    taxonomy = read_taxonomy(finished_run)
+    tiny_config.learning_rate_factors = {"^heads_main/": 0}
+    assert notes(tiny_config, taxonomy)[0].startswith("the head of main, or a part of it, is frozen")
+    tiny_config.model.update(name="hybrid", fusion="gated", init_from={"resnet34": "a.pth", "vgg16": "b.pth"})
+    tiny_config.learning_rate_factors = {"^trunk/": 0.1}
+    (told,) = notes(tiny_config, taxonomy)
+    assert "only 0.1 times the learning rate: put '^trunk/fusion_gate/': 1 first in learning_rate_factors" in told
+    tiny_config.learning_rate_factors = {"^trunk/fusion_gate/": 1, "^trunk/": 0.1}
+    assert notes(tiny_config, taxonomy) == []

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load_file, save_file
 
 from fashion_jax.config.architectures import RESNETS, TRUNKS, VGGS, ResNetSizes
+from fashion_jax.config.fields import MEAN, STD
 from fashion_jax.errors import UserError
 from fashion_jax.models.classifier import create_trunk
 from fashion_jax.models.pretrained.__main__ import main
@@ -123,7 +124,31 @@ def test_timms_hidden_layers_are_convolutions(small, tmp_path, monkeypatch):
     assert [leaf.name for leaf, _ in matched.hidden] == [leaf.name for leaf in hidden_leaves("vgg16")]
     assert matched.hidden[0][1].shape == (4096, 8 * 49) and matched.left_out == ["head.fc.weight"]
     del arrays["pre_logits.fc2.bias"]
-    assert "classifier.3.bias is missing" in refusal(write(tmp_path / "b", arrays), "vgg16")
+    matched = open_weights(write(tmp_path / "b", arrays), "SOURCE", "vgg16").matched
+    assert not matched.hidden and {"classifier.0.weight", "classifier.3.weight"} <= {*matched.left_out}
+
+
+def test_a_classifier_of_another_shape_is_left_out(small, tmp_path):
+    names = {"classifier.0.weight": (256, 8 * 49), "classifier.0.bias": (256,), "classifier.2.weight": (3, 256)}
+    arrays = state_dict("vgg16", last=()) | {name: np.ones(shape, np.float32) for name, shape in names.items()}
+    matched = open_weights(write(tmp_path / "a", arrays), "SOURCE", "vgg16").matched
+    assert not matched.hidden and {*matched.left_out} == {*names}
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "_orig_mod.", "module.encoder_q."])
+def test_what_all_arrays_of_a_trunk_have_before_their_names_is_left_out(small, tmp_path, prefix):
+    arrays = {prefix + name: x for name, x in state_dict("resnet18").items()} | {"n_averaged": np.ones(1)}
+    matched = open_weights(write(tmp_path / "a", arrays), "SOURCE").matched
+    assert matched.prefix == prefix and {*matched.left_out} == {"fc.weight", "fc.bias"}
+    expected = state_dict("resnet18")
+    assert all((x.read() == expected[leaf.name]).all() for leaf, x in matched.trunk)
+    arrays[f"{prefix}se.weight"] = np.ones(2)
+    assert "se.weight is too many" in refusal(write(tmp_path / "b", arrays), "resnet18")
+
+
+def test_of_several_trunks_none_is_chosen(small, tmp_path):
+    arrays = {f"{prefix}.{name}": x for prefix in ("student", "teacher") for name, x in state_dict("resnet18").items()}
+    assert "several trunks, under student. and teacher.: save one" in refusal(write(tmp_path / "a", arrays), "resnet18")
 
 
 def test_what_is_missing_too_many_or_of_another_shape_is_named(small, tmp_path):
@@ -150,6 +175,8 @@ def test_the_normalization_is_the_repositorys(small, tmp_path):
     assert normalization == ([0.5, 0.4, 0.3], [0.1, 0.2, 1 / 255])
     older = {"architecture": "resnet18", **CONFIG["pretrained_cfg"]}
     assert open_weights(write(tmp_path / "a", state_dict("resnet18"), older), "SOURCE").normalization == normalization
+    unsaid = open_weights(write(tmp_path / "b", state_dict("resnet18")), "SOURCE")
+    assert unsaid.normalization == ([*MEAN], [*STD]) and not unsaid.says_normalization
 
 
 @pytest.mark.parametrize(
@@ -157,6 +184,7 @@ def test_the_normalization_is_the_repositorys(small, tmp_path):
     [
         (CONFIG | {"architecture": "resnet50d"}, "names the architecture 'resnet50d'"),
         (CONFIG | {"architecture": "resnet34"}, "holds resnet34, not resnet18"),
+        ({"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}, "no architecture of timm"),
         (CONFIG | {"model_args": {"act_layer": "silu"}}, r"changes the resnet18 by model_args\.act_layer"),
         (CONFIG | {"pretrained_cfg": {"mean": [0.5, 0.4], "std": [0.1, 0.2, 0.3]}}, r"mean is \[0\.5, 0\.4\]"),
         (CONFIG | {"pretrained_cfg": {"mean": [123.7, 116.8, 103.9], "std": [1, 1, 1]}}, r"mean is \[123\.7"),
@@ -179,6 +207,8 @@ def test_sources_that_are_no_weights(tmp_path, small):
     assert "no file of weights by its name" in refusal(str(tmp_path / "a.txt"), "resnet18")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     assert "a folder without model.safetensors" in refusal(str(tmp_path), "resnet18")
+    run = Path(write(tmp_path / "run", state_dict("resnet18"), {"model": {"name": "resnet18"}}))
+    assert not is_weights(str(run)) and is_weights(str(run / "model.safetensors"))
     path = Path(write(tmp_path / "b", state_dict("resnet18")))
     path.write_bytes(path.read_bytes()[:-5])
     assert "cannot be read as .safetensors" in refusal(str(path), "resnet18")

@@ -11,7 +11,7 @@ import pytest
 
 from fashion_jax.models.pretrained.tensors import Unsuitable
 from fashion_jax.models.pretrained.torch_file import read_torch
-from tests.torch_files import View, write_program, write_torch
+from tests.torch_files import View, write_legacy, write_program, write_torch
 
 VALUES = np.arange(24, dtype=np.float32)
 
@@ -44,12 +44,15 @@ def test_offsets_and_strides_are_honoured(tmp_path):
     assert found["empty"].shape == (0, 3)
 
 
-@pytest.mark.parametrize("within", ["", "state_dict", "model"])
-def test_nested_and_prefixed_state_dicts(tmp_path, within):
-    path = write_torch(tmp_path / "a.pth", {"module.a.weight": VALUES, "module.b": VALUES}, within=within)
+@pytest.mark.parametrize("within", ["", "state_dict", "model_state_dict", "model"])
+def test_nested_state_dicts(tmp_path, within):
+    path = write_torch(tmp_path / "a.pth", {"a.weight": VALUES, "b": VALUES}, within=within)
     assert list(read_torch(path)) == ["a.weight", "b"]
-    path = write_torch(tmp_path / "b.pth", {"module.a": VALUES, "b": VALUES}, within=within)
-    assert list(read_torch(path)) == ["module.a", "b"]
+
+
+def test_an_axis_of_one_value_may_have_any_stride(tmp_path):
+    found = read(write_torch(tmp_path / "a.pth", {"x": View(VALUES, 0, (1, 4), (2**62, 1))}))
+    np.testing.assert_array_equal(found["x"], VALUES[None, :4])
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,8 @@ def test_a_payload_is_named_and_not_run(tmp_path, protocol):
         (b"}", "holds no tensors"),
         (b"X\xff\xff\xff\x7fx", "cannot be read"),
         (b"(X\x07\x00\x00\x00storageK\x01K\x02K\x03K\x04tQ", "something else than a storage"),
+        (b"})K\x01s", "something else than a name or a number"),
+        (b"ccollections\nOrderedDict\n((((K\x01tK\x02tttR", "something else than a name or a number"),
     ],
 )
 def test_programs_that_no_state_dict_needs_are_refused(tmp_path, program, words):
@@ -109,15 +114,18 @@ def test_programs_that_no_state_dict_needs_are_refused(tmp_path, program, words)
         read_torch(write_program(tmp_path / "a.pth", program))
 
 
-def test_the_format_before_pytorch_1_6_is_refused_with_the_command(tmp_path):
-    path = tmp_path / "old.pth"
-    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
-    with pytest.raises(Unsuitable, match=r"before PyTorch 1\.6: .*torch\.load\('.*old\.pth', weights_only=True\)"):
-        read_torch(path)
+@pytest.mark.parametrize("function", ["_rebuild_tensor_v2", "_rebuild_tensor"])
+def test_the_format_before_pytorch_1_6_is_read(tmp_path, function):
+    views = {"x": VALUES.astype(np.float16), "transposed": View(VALUES, 0, (4, 6), (1, 4)), "y": np.arange(3)}
+    found = read(write_legacy(tmp_path / "old.pth", views, function))
+    np.testing.assert_array_equal(found["x"], VALUES)
+    np.testing.assert_array_equal(found["transposed"], VALUES.reshape(6, 4).T)
+    np.testing.assert_array_equal(found["y"], [0, 1, 2])
 
 
-def test_damaged_files_are_refused_wherever_they_are_cut_or_changed(tmp_path):
-    path = write_torch(tmp_path / "a.pth", {"x": VALUES, "y": VALUES.reshape(4, 6)})
+@pytest.mark.parametrize("write", [write_torch, write_legacy])
+def test_damaged_files_are_refused_wherever_they_are_cut_or_changed(tmp_path, write):
+    path = write(tmp_path / "a.pth", {"x": VALUES, "y": VALUES.reshape(4, 6)})
     content = path.read_bytes()
     for length in range(0, len(content), 31):
         path.write_bytes(content[:length])
@@ -132,12 +140,13 @@ def test_damaged_files_are_refused_wherever_they_are_cut_or_changed(tmp_path):
             read(path)
 
 
-def test_what_is_compressed_is_refused(tmp_path):
+@pytest.mark.parametrize("part", ["data.pkl", "byteorder", "data/0"])
+def test_what_is_compressed_is_refused(tmp_path, part):
     path = write_torch(tmp_path / "a.pth", {"x": VALUES})
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, content in contents.items():
-            archive.writestr(name, content)
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if name.endswith(part) else zipfile.ZIP_STORED)
     with pytest.raises(Unsuitable, match="compressed"):
         read_torch(path)

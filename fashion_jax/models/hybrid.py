@@ -6,6 +6,7 @@ from jax import Array
 
 from fashion_jax.models.layers import linear_kernel, param_dtype
 
+GATE = ("trunk", "fusion_gate")  # the path to the parameters of the gate
 _GATED_FEATURES = 512  # the number of features of either trunk
 
 
@@ -30,7 +31,7 @@ class Hybrid(nn.Module):
         """Maps images [batch, height, width, 3] of at least 32 px to features [batch, 1024 or 512]."""
         resnet, vgg = self.resnet34(x, train=train), self.vgg16(x, train=train)
         if self.fusion == "gated":
-            return GatedFusion(_GATED_FEATURES, name="fusion_gate")(resnet, vgg)
+            return GatedFusion(_GATED_FEATURES, name=GATE[-1])(resnet, vgg)
         return jnp.concatenate([resnet, vgg], axis=-1)
 
 

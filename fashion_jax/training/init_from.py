@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fashion_jax.config.combinations import trunk_paths
+from fashion_jax.config.combinations import trunk_names, trunk_paths
 from fashion_jax.config.loading import load_run_config
 from fashion_jax.models.pretrained.matching import left_out_words, read_leaf
 from fashion_jax.models.pretrained.source import is_weights, naming, open_weights
@@ -70,6 +71,13 @@ def _of_run(leaves: Mapping[Keys, Any], name: str, here: Keys, workdir: str, say
     return {here: found[there] for here, there in moves.items()}
 
 
+def others_than(workdir: str, model_name: str, init_from: Mapping[str, str]) -> list[str]:
+    """Returns the trunks of a model that do not begin as in the run at workdir."""
+    folder = os.path.realpath(os.path.expanduser(workdir))
+    sources = {name: os.path.realpath(os.path.expanduser(source)) for name, source in init_from.items()}
+    return [name for name in trunk_names(model_name) if sources.get(name) != folder]
+
+
 def stored_at(path: Keys, *, is_averaged: bool) -> Keys:
     """Returns where a checkpoint has a leaf of a TrainState: among the averages, if the run has some."""
     return ("average", *path) if is_averaged else path
@@ -89,7 +97,8 @@ def _of_weights(
 ) -> dict[Keys, Any]:
     """Returns the leaves of a trunk as a file of weights has them, and the hidden layers of the levels' heads."""
     field = f"model.init_from.{name}"
-    matched = open_weights(source, field, name).matched
+    weights = open_weights(source, field, name)
+    matched = weights.matched
     found = {}
     with naming(source, field):
         for leaf, tensor in matched.trunk:
@@ -101,10 +110,18 @@ def _of_weights(
                 path = (*ROOTS[leaf.collection], f"heads_{level}", *leaf.path)
                 found[path] = _placed(values, leaves[path])
     unused = [leaf.name for leaf, _ in matched.hidden if not levels] + matched.left_out
-    taken = f"{len(matched.trunk)} arrays of {source}"
+    taken = f"{len(matched.trunk)} arrays of {source}" + (f" under {matched.prefix}" if matched.prefix else "")
     if levels and matched.hidden:
         taken += f", and the hidden layers of its classifier in {' and '.join(levels)}"
-    say("; ".join(filter(None, [f"{name} begins with {taken}", left_out_words(unused)])) + ".")
+    unsaid = (
+        ""
+        if weights.says_normalization
+        else (
+            "the source does not say how its pixels were normalised, which is taken to be as ImageNet's, unless "
+            f"model.normalization.{name} says otherwise"
+        )
+    )
+    say("; ".join(filter(None, [f"{name} begins with {taken}", left_out_words(unused), unsaid])) + ".")
     return found
 
 

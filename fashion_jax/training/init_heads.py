@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fashion_jax.config.combinations import head_names
 from fashion_jax.config.loading import load_run_config
+from fashion_jax.errors import UserError
 from fashion_jax.models.heads import LAST_LAYER
+from fashion_jax.models.hybrid import GATE
 from fashion_jax.step.train_state import TrainState
 from fashion_jax.taxonomy import Taxonomy
 from fashion_jax.training.init_from import ROOTS, Keys, stored_at
@@ -24,7 +26,16 @@ from fashion_jax.workdir.trained import restore_parts
 _MAX_NAMES = 5  # of new classes that are listed
 
 
-def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], workdir: str, say: Say) -> TrainState:
+def with_heads(
+    state: TrainState,
+    taxonomy: Taxonomy,
+    heads: Mapping[str, str],
+    workdir: str,
+    say: Say,
+    *,
+    with_gate: bool = False,
+    untrained: Collection[str] = (),
+) -> TrainState:
     """Returns a new state with the heads of a run's best checkpoint, and reports which classes they know.
 
     A head is kept if the run has one of the same kind on a level of the same name: its hidden layers whole, and of its
@@ -36,9 +47,12 @@ def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], 
         heads: level -> kind of its head.
         workdir: of the other run; "" keeps the state as it is.
         say: reports.
+        with_gate: also takes the gate of a hybrid, which belongs to both trunks of that run.
+        untrained: levels of loss weight 0, whose heads stay as they begin.
 
     Raises:
-        UserError: the hidden layers there have other shapes, or the run's taxonomy.json is not that of its checkpoint.
+        UserError: the hidden layers there have other shapes, or the run's taxonomy.json is not that of its checkpoint,
+            or a level in `untrained` has classes that the run does not know.
         RunError: none of the run's checkpoints can be used.
     """
     if not workdir:
@@ -46,24 +60,37 @@ def with_heads(state: TrainState, taxonomy: Taxonomy, heads: Mapping[str, str], 
     folder = Path(workdir).expanduser()
     source, known = load_run_config(config_path(folder)), read_taxonomy(folder)
     levels = [level for level, head in heads.items() if head_names(source).get(level) == head]
+    _check_known(known, taxonomy, untrained, workdir)
     leaves = flatten_dict({"params": state.params, "model_state": state.model_state})
-    paths = [path for level in levels for path in _of_head(leaves, level)]
+    paths = [path for level in levels for path in _below(leaves, f"heads_{level}")]
+    paths += _below(leaves, *GATE) if with_gate else []
     like = {path: _abstract(leaves[path], path, known) for path in paths}
     there = {path: stored_at(path, is_averaged=source.average > 0) for path in paths}
     parts = unflatten_dict({there[path]: x for path, x in like.items()})
     step, arrays = restore_parts(folder, "best", parts, known)
     found = flatten_dict(arrays)
     for path in paths:
-        level = _level(path)
-        rows = known.common_classes(taxonomy, level)
-        leaves[path] = _kept(leaves[path], found[there[path]], rows) if LAST_LAYER in path else found[there[path]]
+        new, old = leaves[path], found[there[path]]
+        is_last = LAST_LAYER in path
+        leaves[path] = _kept(new, old, known.common_classes(taxonomy, _level(path))) if is_last else old
     say(f"The heads begin as in {workdir} after step {step}: {'; '.join(_told(levels, heads, known, taxonomy))}.")
     tree = unflatten_dict(leaves)
     return state.replace(params=tree["params"], model_state=tree.get("model_state", {}))
 
 
-def _of_head(leaves: Mapping[Keys, Any], level: str) -> list[Keys]:
-    roots = [(*root, f"heads_{level}") for root in ROOTS.values()]
+def _check_known(known: Taxonomy, taxonomy: Taxonomy, untrained: Collection[str], workdir: str) -> None:
+    """Raises a UserError if a head that is not trained would get classes that the run at workdir does not know."""
+    for level in untrained:
+        _, kept = known.common_classes(taxonomy, level)
+        if new := [name for i, name in enumerate(taxonomy.classes[level]) if i not in kept]:
+            raise UserError(
+                f"loss_weights.{level} is 0, so that its head would stay as it begins, but model.init_heads_from, "
+                f"{workdir!r}, does not know the class {new[0]!r} of {level}: give it a weight above 0."
+            )
+
+
+def _below(leaves: Mapping[Keys, Any], *names: str) -> list[Keys]:
+    roots = [(*root, *names) for root in ROOTS.values()]
     return [path for path in leaves if any(path[: len(root)] == root for root in roots)]
 
 

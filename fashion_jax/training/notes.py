@@ -6,16 +6,20 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from fashion_jax.config.combinations import trunk_paths
+from fashion_jax.config.combinations import head_names, trunk_paths
+from fashion_jax.config.loading import load_run_config
 from fashion_jax.data.dataset import Dataset, Split
 from fashion_jax.data.fields import DataFields
 from fashion_jax.data.findings import count_notes, left_out_note, unpredictable
 from fashion_jax.data.fingerprint import count_common
 from fashion_jax.data.records.prepared_use import misuse, unlike_photos
 from fashion_jax.errors import UserError
+from fashion_jax.models.hybrid import GATE
 from fashion_jax.models.pretrained.source import is_weights
 from fashion_jax.step.program import Program
 from fashion_jax.training.dispatch import steps_at_once
+from fashion_jax.training.init_from import others_than
+from fashion_jax.workdir.paths import config_path
 from fashion_jax.workdir.trained_on import count_trained_on, trained_earlier
 
 
@@ -48,17 +52,30 @@ def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str
         sources: the values of model.init_from and model.init_heads_from; what has been removed since is left out.
         validation: the split.
     """
-    for source in dict.fromkeys(sources):
+    for source in _with_theirs(sources):
         count = 0
-        if source and not is_weights(source):
-            with contextlib.suppress(UserError):  # a run that has begun needs its source no more
-                count = count_trained_on(Path(source).expanduser(), validation)
+        with contextlib.suppress(UserError):  # a run that has begun needs its source no more
+            count = count_trained_on(Path(source).expanduser(), validation)
         if count:
             yield (
-                f"this run begins with weights of the run {source}, which was trained on {count:,} of the "
+                f"this run begins with weights that go back to the run {source}, which was trained on {count:,} of the "
                 f"{len(validation):,} validation images, so that the scores of this run are too high: give both runs "
                 "the same split, for example by a column or files in data.splits"
             )
+
+
+def _with_theirs(sources: Iterable[str]) -> list[str]:
+    """Returns those of some sources that are runs, and the runs that these began with, and so on, each once."""
+    found, left = [], [*sources]
+    while left:
+        source = left.pop(0)
+        if not source or source in found or is_weights(source):
+            continue
+        found.append(source)
+        with contextlib.suppress(UserError):
+            model = load_run_config(config_path(Path(source).expanduser())).model
+            left += [*model.init_from.values(), model.init_heads_from]
+    return found
 
 
 def trained_on_earlier(workdir: Path, dataset: Dataset) -> Iterator[str]:
@@ -87,8 +104,22 @@ def dispatched_singly(together: int, every: int, steps_per_epoch: int) -> str:
     return f"steps_per_dispatch is {together}, but {limit}, so that each step is dispatched by itself"
 
 
-def slow_trunks(program: Program) -> Iterator[str]:
-    """Yields which trunks learn slowly although they have learned nothing before."""
+def notes_of_weights(program: Program) -> Iterator[str]:
+    """Yields which parts of a new run learn slowly or not at all, but have learned nothing before, or not together."""
+    model = program.config.model
+    yield from _slow_trunks(program)
+    if not model.init_heads_from:
+        yield from _drawn_heads(program)
+    elif others := others_than(model.init_heads_from, model.name, model.init_from):
+        yield (
+            f"the heads begin as in {model.init_heads_from}, where they have read other features: begin "
+            f"{' and '.join(others)} with it too, by "
+            + " and ".join(f"model.init_from.{name}={model.init_heads_from}" for name in others)
+        )
+
+
+def _slow_trunks(program: Program) -> Iterator[str]:
+    """Yields which trunks, and which gate between two, learn slowly although they have learned nothing before."""
     model, params = program.config.model, program.abstract_state.params
     for name, path in trunk_paths(model.name).items():
         factor = program.factors.slowest(params, path)
@@ -96,4 +127,20 @@ def slow_trunks(program: Program) -> Iterator[str]:
             yield (
                 f"the trunk {name} begins untrained, but parts of it have only {factor:g} times the learning rate: "
                 f"name its weights in model.init_from.{name}, or set learning_rate_factors to {{}} and layer_decay to 1"
+            )
+    is_taken = model.init_heads_from and not others_than(model.init_heads_from, model.name, model.init_from)
+    if model.fusion == "gated" and not is_taken and (factor := program.factors.slowest(params, GATE)) < 1:
+        yield (
+            f"the gate between the trunks begins untrained, but has only {factor:g} times the learning rate: put "
+            f"'^{'/'.join(GATE)}/': 1 first in learning_rate_factors"
+        )
+
+
+def _drawn_heads(program: Program) -> Iterator[str]:
+    """Yields which heads are frozen as they were drawn."""
+    for level in head_names(program.config):
+        if program.factors.slowest(program.abstract_state.params, (f"heads_{level}",)) == 0:
+            yield (
+                f"the head of {level}, or a part of it, is frozen by learning_rate_factors, but begins untrained: take "
+                "the factor of 0 out, or name a run in model.init_heads_from"
             )

@@ -45,7 +45,7 @@ from fashion_jax.training.loop import train_to_end
 from fashion_jax.training.notes import (
     dispatched_singly,
     notes_of,
-    slow_trunks,
+    notes_of_weights,
     trained_on_before,
     trained_on_earlier,
     warnings_of,
@@ -286,7 +286,7 @@ def _say_first_lines(setup: _Setup, step: int) -> None:
     lines += first_rows(setup.program.mesh, dataset.splits, dataset.taxonomy, steps, page)
     setup.terminal.say("\n".join(lines), as_is=True)
     left_over = 0 if config.rare_classes.draw else len(dataset.splits["train"]) % config.batch_size
-    notes = [*notes_of(dataset, left_over), *(slow_trunks(setup.program) if not step else ())]
+    notes = [*notes_of(dataset, left_over), *(notes_of_weights(setup.program) if not step else ())]
     notes.append(dispatched_singly(config.steps_per_dispatch, config.checkpoint.every_steps, schedule.steps_per_epoch))
     for note in filter(None, notes):
         setup.terminal.say(f"Note: {note}.")

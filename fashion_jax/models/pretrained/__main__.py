@@ -126,10 +126,11 @@ def _normalization_words(trunk: Trunk) -> str:
 
 
 def _of_weights(source: str) -> Trunk:
-    architecture, matched, normalization = open_weights(source, "SOURCE")
+    weights = open_weights(source, "SOURCE")
+    matched, normalization = weights.matched, weights.normalization._asdict()
     with naming(source, "SOURCE"):
         arrays, hidden = ({leaf: read_leaf(leaf, x) for leaf, x in part} for part in (matched.trunk, matched.hidden))
-    return Trunk(architecture, arrays, hidden, normalization._asdict(), left_out_words(matched.left_out))
+    return Trunk(weights.architecture, arrays, hidden, normalization, left_out_words(matched.left_out))
 
 
 def _of_run(workdir: Path, name: str | None) -> Trunk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fashion_jax.errors import first_line, how_to_install
@@ -13,7 +13,7 @@ PREFIX = "hf://"
 _SOURCE = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def download(source: str, config: str, files: Sequence[str]) -> Path:
+def download(source: str, config: str, files: Sequence[str], check: Callable[[Path], None]) -> Path:
     """Returns the folder, in the cache, with the config of a repository and the first of some files that it has.
 
     The variables of huggingface_hub, such as HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE, are honoured.
@@ -22,9 +22,10 @@ def download(source: str, config: str, files: Sequence[str]) -> Path:
         source: hf://OWNER/NAME, or hf://OWNER/NAME@REVISION for a branch, a tag or a commit.
         config: name of the config file.
         files: names of the files of weights, the best one first.
+        check: is called with the folder when it has the config, before the weights are downloaded.
 
     Raises:
-        Unsuitable: the repository or the network is missing, or huggingface_hub is not installed.
+        Unsuitable: the repository or the network is missing, or huggingface_hub is not installed; or what check raises.
     """
     found = _SOURCE.fullmatch(source)
     if found is None:
@@ -43,14 +44,16 @@ def download(source: str, config: str, files: Sequence[str]) -> Path:
 
     try:
         folder = fetch(config).parent
+        check(folder)
         for name in files:
             try:
                 return fetch(name).parent
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError:
-                continue
+            except EntryNotFoundError as error:  # without an answer of the server, the cache may have the next one
+                if isinstance(error, LocalEntryNotFoundError) and (not unreachable or name == files[-1]):
+                    raise
         return folder
+    except Unsuitable:
+        raise
     except Exception as error:  # of its many layers: the network, the server, the cache, the disk
         reason = unreachable or f"{type(error).__name__}: {first_line(error)}"
         raise Unsuitable(f"which cannot be downloaded ({reason}): {by_hand}") from error

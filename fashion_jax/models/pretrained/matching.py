@@ -11,7 +11,8 @@ from fashion_jax.config.architectures import TRUNKS, VGG_POOLED, VGGS
 from fashion_jax.models.pretrained.names import Leaf, hidden_leaves, trunk_leaves
 from fashion_jax.models.pretrained.tensors import Tensor, Tensors, Unsuitable
 
-_LAST_LAYERS = ("fc.", "classifier.6.", "head.fc.")  # of torchvision's ResNets, torchvision's VGGs and timm's VGGs
+# Layers behind the trunk, by their beginnings: of torchvision's ResNets, torchvision's VGGs, and timm's VGGs (two).
+_CLASSIFIER = ("fc.", "classifier.", "pre_logits.", "head.")
 # timm's VGGs have convolutions as hidden layers: its name of a layer -> torchvision's, and the size of the kernel.
 _HIDDEN = {"pre_logits.fc1": ("classifier.0", VGG_POOLED), "pre_logits.fc2": ("classifier.3", 1)}
 
@@ -21,36 +22,43 @@ class Matched(NamedTuple):
 
     Attributes:
         trunk: pairs of an array of the trunk and its values.
-        hidden: the same of the two hidden layers of VGG's classifier; empty if the file has none.
-        left_out: the names of the file's other arrays: its last layer.
+        hidden: the same of the two hidden layers of VGG's classifier; empty if the file has none of their shapes.
+        left_out: the names of the other arrays of the file's classifier.
+        prefix: what the names of all these arrays begin with in the file, such as "backbone."; arrays without it are
+            not looked at.
     """
 
     trunk: list[tuple[Leaf, Tensor]]
     hidden: list[tuple[Leaf, Tensor]]
     left_out: list[str]
+    prefix: str
 
 
 def match(tensors: Tensors, architecture: str) -> Matched:
     """Matches the arrays of a file with those of a trunk.
 
     Args:
-        tensors: name in torchvision or timm -> array.
+        tensors: name in torchvision or timm, possibly behind a prefix that all arrays of the trunk have -> array.
         architecture: one of TRUNKS.
 
     Raises:
-        Unsuitable: names the arrays that are missing, that are not the trunk's, or that have another shape.
+        Unsuitable: names the arrays that are missing, that are not the trunk's, or that have another shape; or there
+            are several such prefixes.
     """
+    prefix, tensors = _without_prefix(tensors)
     tensors = _with_torchvision_names(tensors, architecture)
     if wrong := _differences(tensors, architecture):
         others = [name for name in TRUNKS if not _differences(_with_torchvision_names(tensors, name), name)]
         if others:
             raise Unsuitable(f"which holds {others[0]}, not {architecture}: name weights of {architecture}.")
         raise Unsuitable(f"which is no {architecture} ({'; '.join(wrong)}): name weights of {architecture}.")
-    hidden = [leaf for leaf in hidden_leaves(architecture) if leaf.name in tensors]
+    hidden = hidden_leaves(architecture) if _has_hidden(tensors, architecture) else []
+    used = {leaf.name for leaf in hidden}
     return Matched(
         trunk=[(leaf, tensors[leaf.name]) for leaf in trunk_leaves(architecture)],
         hidden=[(leaf, tensors[leaf.name]) for leaf in hidden],
-        left_out=[name for name in tensors if name.startswith(_LAST_LAYERS)],
+        left_out=[name for name in tensors if name.startswith(_CLASSIFIER) and name not in used],
+        prefix=prefix,
     )
 
 
@@ -60,6 +68,7 @@ def find_architecture(tensors: Tensors) -> str:
     Raises:
         Unsuitable: there is none; the message tells what distinguishes the most similar one.
     """
+    _, tensors = _without_prefix(tensors)
     wrong = {name: _differences(_with_torchvision_names(tensors, name), name) for name in TRUNKS}
     for name, differences in wrong.items():
         if not differences:
@@ -70,6 +79,31 @@ def find_architecture(tensors: Tensors) -> str:
         f"which holds none of {', '.join(TRUNKS)} (for {closest}: {'; '.join(wrong[closest])}): name weights of "
         "one of them."
     )
+
+
+def _without_prefix(tensors: Tensors) -> tuple[str, Tensors]:
+    """Returns what the arrays of a trunk have before their names, and the arrays that have it, without it.
+
+    Training with several GPUs puts "module." there, Lightning "model.", self-supervised training "backbone." or
+    "encoder_q.", torch.compile "_orig_mod.". Only names of whole trunks count: layer1.0.conv1.weight has no prefix.
+
+    Raises:
+        Unsuitable: there are several, such as those of an encoder and its average.
+    """
+    found = {}
+    for names in ({leaf.name for leaf in trunk_leaves(name)} for name in TRUNKS):
+        first = min(names)
+        for prefix in {name.removesuffix(first) for name in tensors if name.endswith(first)}:
+            if all(prefix + name in tensors for name in names):
+                found[prefix] = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+    if "" in found or not found:
+        return "", tensors
+    if len(found) > 1:
+        raise Unsuitable(
+            f"which holds several trunks, under {' and '.join(sorted(found))}: save one of them without what is "
+            "before its names, by safetensors.torch.save_file."
+        )
+    return next(iter(found.items()))
 
 
 def _with_torchvision_names(tensors: Tensors, architecture: str) -> dict[str, Tensor]:
@@ -88,10 +122,8 @@ def _with_torchvision_names(tensors: Tensors, architecture: str) -> dict[str, Te
 
 def _differences(tensors: Tensors, architecture: str) -> list[str]:
     """Returns in words how arrays under torchvision's names differ from a trunk, by kind."""
-    hidden = hidden_leaves(architecture)
-    leaves = trunk_leaves(architecture) + (hidden if any(leaf.name in tensors for leaf in hidden) else [])
-    expected = {leaf.name: leaf.shape for leaf in leaves}
-    found = {name: x.shape for name, x in tensors.items() if not name.startswith(_LAST_LAYERS)}
+    expected = {leaf.name: leaf.shape for leaf in trunk_leaves(architecture)}
+    found = {name: x.shape for name, x in tensors.items() if not name.startswith(_CLASSIFIER)}
     wrong = []
     if missing := [name for name in expected if name not in found]:
         wrong.append(f"{_some(missing)} missing")
@@ -101,6 +133,12 @@ def _differences(tensors: Tensors, architecture: str) -> list[str]:
         shape = f"{others[0]} is {[*found[others[0]]]} instead of {[*expected[others[0]]]}"
         wrong.append(f"{_some(others)} of another shape: {shape}")
     return wrong
+
+
+def _has_hidden(tensors: Tensors, architecture: str) -> bool:
+    """Returns whether arrays under torchvision's names hold the hidden layers of a VGG's classifier."""
+    hidden = hidden_leaves(architecture)
+    return bool(hidden) and all(leaf.name in tensors and tensors[leaf.name].shape == leaf.shape for leaf in hidden)
 
 
 def _some(names: Sequence[str]) -> str:

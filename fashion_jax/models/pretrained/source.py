@@ -21,7 +21,8 @@ from fashion_jax.models.pretrained.torch_file import read_torch
 CONFIG = "config.json"  # timm's, in the folder of a repository
 FILES = ("model.safetensors", "pytorch_model.bin")  # the weights in such a folder; the first one there is read
 SOURCES = "a .safetensors or .pth file, the folder of a timm repository, or hf://OWNER/NAME"
-_READERS = {".safetensors": read_safetensors, ".pth": read_torch, ".pt": read_torch, ".bin": read_torch}
+# By the end of a file's name; .tar is of the .pth.tar of many trainings, which is no archive of tar.
+_READERS = {".safetensors": read_safetensors} | dict.fromkeys((".pth", ".pt", ".bin", ".tar", ".ckpt"), read_torch)
 # Arguments of timm's models that leave the trunk as it is.
 _HARMLESS = {"num_classes", "global_pool", "drop_rate", "drop_path_rate", "img_size", "pretrained"}
 
@@ -33,6 +34,9 @@ class PixelStatistics(NamedTuple):
     std: list[float]
 
 
+IMAGENET = PixelStatistics([*MEAN], [*STD])
+
+
 class Weights(NamedTuple):
     """The weights of a source.
 
@@ -40,11 +44,13 @@ class Weights(NamedTuple):
         architecture: one of TRUNKS.
         matched: the arrays.
         normalization: of the pixels that the weights were trained with; ImageNet's if the source does not say.
+        says_normalization: whether it does.
     """
 
     architecture: str
     matched: Matched
     normalization: PixelStatistics
+    says_normalization: bool
 
 
 def is_weights(source: str) -> bool:
@@ -52,7 +58,10 @@ def is_weights(source: str) -> bool:
     path = Path(source).expanduser()
     if source.startswith(hub.PREFIX) or path.suffix in _READERS or path.is_file():
         return True
-    return any((path / name).exists() for name in FILES) or "architecture" in _config(path, {})
+    config = _config(path, {})
+    if isinstance(config.get("model"), dict):  # a run's, beside which weights may lie that were written from it
+        return False
+    return any((path / name).exists() for name in FILES) or "architecture" in config
 
 
 def open_weights(source: str, field: str, architecture: str | None = None) -> Weights:
@@ -67,18 +76,23 @@ def open_weights(source: str, field: str, architecture: str | None = None) -> We
         UserError: the source cannot be read, or holds another architecture.
     """
     with naming(source, field):
-        path = hub.download(source, CONFIG, FILES) if source.startswith(hub.PREFIX) else Path(source).expanduser()
+        path = Path(source).expanduser()
+        if source.startswith(hub.PREFIX):
+            path = hub.download(source, CONFIG, FILES, lambda folder: _check_config(_config(folder), architecture))
         if not path.exists():
             raise Unsuitable(f"which does not exist: name {SOURCES}.")
         config: dict[str, Any] = {}
         if path.is_dir():
             config, path = _config(path), _file(path)
         if path.suffix not in _READERS:
-            raise Unsuitable(f"which is no file of weights by its name: name {SOURCES}.")
+            raise Unsuitable(
+                f"which is no file of weights by its name, whose end is none of {', '.join(_READERS)}: name {SOURCES}."
+            )
         _check_config(config, architecture)
         tensors = _READERS[path.suffix](path)
         found = architecture or config.get("architecture") or find_architecture(tensors)
-        return Weights(found, match(tensors, found), _normalization(config))
+        normalization = _normalization(config)
+        return Weights(found, match(tensors, found), normalization or IMAGENET, normalization is not None)
 
 
 @contextlib.contextmanager
@@ -129,9 +143,13 @@ def _check_config(config: dict[str, Any], architecture: str | None) -> None:
     """Checks that the config of a repository is of an architecture of this project, and of the wanted one."""
     if not config:
         return
-    name = config.get("architecture")
+    wanted, name = architecture or " or ".join(TRUNKS), config.get("architecture")
+    if name is None:
+        raise Unsuitable(
+            f"whose {CONFIG} names no architecture of timm, as those of transformers' models do not: name a "
+            f"repository of timm with weights of {wanted}, or a file."
+        )
     if name not in TRUNKS:
-        wanted = architecture or " or ".join(TRUNKS)
         raise Unsuitable(f"whose {CONFIG} names the architecture {name!r}: name weights of {wanted}.")
     if architecture and name != architecture:
         raise Unsuitable(f"which holds {name}, not {architecture}: name weights of {architecture}.")
@@ -143,12 +161,15 @@ def _check_config(config: dict[str, Any], architecture: str | None) -> None:
         )
 
 
-def _normalization(config: dict[str, Any]) -> PixelStatistics:
-    """Returns the normalisation of a repository's pretrained_cfg, which older ones have at the top of config.json."""
+def _normalization(config: dict[str, Any]) -> PixelStatistics | None:
+    """Returns the normalisation of a repository's pretrained_cfg, which older ones have at the top of config.json.
+
+    None if the config has none.
+    """
     pretrained = _object_of(config, "pretrained_cfg") or config
     found = {name: pretrained[name] for name in ("mean", "std") if name in pretrained}
     if not found:
-        return PixelStatistics([*MEAN], [*STD])
+        return None
     if wrong := wrong_normalization(found):
         raise Unsuitable(
             f"whose {CONFIG} normalizes pixels in a way that cannot be used ({wrong}): correct its pretrained_cfg."

@@ -1,26 +1,28 @@
 """Reads the state dicts that torch.save writes, without PyTorch and without executing anything.
 
-Such a file is a zip archive: NAME/data.pkl is a pickle in which each tensor refers to one of the files NAME/data/KEY,
-the plain values of its storage. A pickle is a program. The interpreter here builds dicts, lists and tuples, and knows
-only the few functions that a state dict needs; it calls no function that a file names.
+Since PyTorch 1.6 such a file is a zip archive: NAME/data.pkl is a pickle in which each tensor refers to one of the
+files NAME/data/KEY, the plain values of its storage. Before, it was five pickles one after the other: a number by which
+the format is known, a version, the sizes of types, the tensors, and the keys of their storages. The values of each
+storage follow, in the order of the keys, behind their number. torchvision still distributes VGG-16 in this format.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import pickletools
+import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from fashion_jax.errors import first_line
 from fashion_jax.models.pretrained.tensors import Tensor, Unsuitable
+from fashion_jax.models.pretrained.torch_pickle import Storage, View, build
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6 begins with this number
 # What zipfile and the interpreter raise for bytes that are not what they should be.
@@ -36,95 +38,76 @@ _DAMAGES = (
     RuntimeError,
     struct.error,
 )
+_LEGACY_VERSION = 1001
 _MAX_PICKLE = 1 << 24  # bytes; that of a ResNet-152 has 0.1 million
-_DTYPES = {  # torch.TYPEStorage -> numpy's name of the type
-    "Double": "float64",
-    "Float": "float32",
-    "Half": "float16",
-    "BFloat16": "bfloat16",
-    "Long": "int64",
-    "Int": "int32",
-    "Short": "int16",
-    "Char": "int8",
-    "Byte": "uint8",
-    "Bool": "bool",
-}
-_STORAGES = {f"torch.{name}Storage": dtype for name, dtype in _DTYPES.items()}
-_DICT, _TENSOR = "collections.OrderedDict", "torch._utils._rebuild_tensor_v2"
-_PARAMETER = "torch._utils._rebuild_parameter"
-_SIZE = "torch.Size"
-# What a pickle may name: functions, types of storages, and types of numbers.
-_NAMES = {_DICT, _TENSOR, _PARAMETER, _SIZE, *_STORAGES} | {f"torch.{dtype}" for dtype in _DTYPES.values()}
+_MAX_WORD = 16  # bytes of the file that names the order of bytes
+_NESTED = ("state_dict", "model_state_dict", "model")  # the usual entries of a dict that holds more than a state dict
 
 
-class _Name(NamedTuple):
-    """A function or a type that a pickle names; it is compared, and never looked up."""
+class _Values(NamedTuple):
+    """The values of a storage in a file: their size in bytes, and a function that reads them."""
 
-    name: str
+    size: int
+    read: Callable[[], bytes]
 
 
-class _Storage(NamedTuple):
-    """The values that tensors share.
+class _Contents(NamedTuple):
+    """What is in a file.
 
     Attributes:
-        key: of its file in the archive.
-        dtype: numpy's name of the type.
-        size: number of values.
+        tree: dicts, lists and tuples of tensors.
+        values: by the key of a storage.
+        is_big: whether the most significant byte of a value comes first.
     """
 
-    key: str
-    dtype: str
-    size: int
-
-
-class _View(NamedTuple):
-    """A tensor: values of a storage, `offset` and `strides` in values."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    tree: Any
+    values: dict[str, _Values]
+    is_big: bool
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
     """Reads names and shapes of the tensors of a state dict.
 
-    A state dict may be the file itself, or the entry "state_dict" or "model" of a dict. The prefix "module." of a model
-    trained in parallel is left out.
+    A state dict may be the file itself, or the entry "state_dict", "model_state_dict" or "model" of a dict.
 
     Raises:
-        Unsuitable: the file is damaged, of the format before PyTorch 1.6, or names a function that is not allowed.
+        Unsuitable: the file is damaged, or names a function that is not allowed.
     """
-    with _opened(path) as archive:
-        root = _root(archive)
-        tree = _build(_content(archive, f"{root}/data.pkl", _MAX_PICKLE))
-        views = _state_dict(tree)
+    with _reading():
+        with path.open("rb") as file:
+            is_legacy = file.read(len(_LEGACY)) == _LEGACY
+        contents = _legacy_contents(path) if is_legacy else _archive_contents(path)
+        views = _state_dict(contents.tree)
         for name, view in views.items():
             _check_bounds(name, view)
-            _check_storage(archive, f"{root}/data/{view.storage.key}", view.storage)
-        big = f"{root}/byteorder" in archive.namelist() and archive.read(f"{root}/byteorder") == b"big"
+            _check_size(view.storage, contents.values[view.storage.key].size)
     return {
-        name: Tensor(view.shape, partial(_load, path, f"{root}/data/{view.storage.key}", view, big))
+        name: Tensor(view.shape, partial(_load, contents.values[view.storage.key], view, contents.is_big))
         for name, view in views.items()
     }
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _reading() -> Iterator[None]:
+    """Raises Unsuitable for what damaged bytes raise in its block."""
     try:
-        with path.open("rb") as file:
-            if file.read(len(_LEGACY)) == _LEGACY:
-                raise Unsuitable(
-                    'which torch.save wrote in the format before PyTorch 1.6: save it again, by python -c "import '
-                    f"torch; torch.save(torch.load('{path}', weights_only=True), '{path.stem}_new.pth')\"."
-                )
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        yield
     except _DAMAGES as error:
         raise Unsuitable(
             f"which cannot be read as a state dict of PyTorch ({first_line(error)}): download it again, or save "
             "model.state_dict() by torch.save."
         ) from error
+
+
+def _archive_contents(path: Path) -> _Contents:
+    with zipfile.ZipFile(path) as archive:
+        root = _root(archive)
+        tree = build(_content(archive, f"{root}/data.pkl", _MAX_PICKLE)).tree
+        order, data = f"{root}/byteorder", f"{root}/data/"
+        is_big = order in archive.namelist() and _content(archive, order, _MAX_WORD) == b"big"
+        sizes = {name: _stored(archive, name).file_size for name in archive.namelist() if name.startswith(data)}
+    values = {name[len(data) :]: _Values(size, partial(_values, path, name)) for name, size in sizes.items()}
+    return _Contents(tree, values, is_big)
 
 
 def _root(archive: zipfile.ZipFile) -> str:
@@ -137,26 +120,63 @@ def _root(archive: zipfile.ZipFile) -> str:
 
 
 def _content(archive: zipfile.ZipFile, name: str, most: float = math.inf) -> bytes:
-    """Reads a file of the archive; PyTorch compresses none, so that none is larger than the archive."""
+    """Reads a file of the archive."""
+    return archive.read(_stored(archive, name, most))
+
+
+def _stored(archive: zipfile.ZipFile, name: str, most: float = math.inf) -> zipfile.ZipInfo:
+    """Returns the entry of a file; PyTorch compresses none, so that none is larger than the archive."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
         raise ValueError(f"{name} is compressed or too large")
-    return archive.read(info)
+    return info
 
 
-def _load(path: Path, name: str, view: _View, big: bool) -> np.ndarray:
+def _values(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return _content(archive, name)
+
+
+def _legacy_contents(path: Path) -> _Contents:
+    with path.open("rb") as file:
+        _, version, system, built, keys = (build(file) for _ in range(5))
+        if version.tree != _LEGACY_VERSION:
+            raise ValueError("it is of another version of the format before PyTorch 1.6")
+        is_big = not system.tree["little_endian"]
+        values = {key: _next_values(file, path, built.storages[key], is_big) for key in keys.tree}
+    return _Contents(built.tree, values, is_big)
+
+
+def _next_values(file: IO[bytes], path: Path, storage: Storage, is_big: bool) -> _Values:
+    """Passes over the values of a storage, which stand behind their number."""
+    number = int.from_bytes(file.read(8), "big" if is_big else "little")
+    start, size = file.tell(), number * _itemsize(storage)
+    if file.seek(0, os.SEEK_END) < start + size:
+        raise EOFError(f"it ends before the values of storage {storage.key}")
+    file.seek(start + size)
+    return _Values(size, partial(_part, path, start, size))
+
+
+def _part(path: Path, start: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
+
+
+def _load(values: _Values, view: View, is_big: bool) -> np.ndarray:
     import ml_dtypes  # noqa: F401 - makes numpy know the type bfloat16
 
-    with _opened(path) as archive:
-        content = _content(archive, name)
-    values = np.frombuffer(content, view.storage.dtype)
-    values = values.byteswap() if big else values
-    strides = [stride * values.itemsize for stride in view.strides]
-    # The bounds are checked in read_torch.
-    return np.lib.stride_tricks.as_strided(values[view.offset :], view.shape, strides, writeable=False)
+    with _reading():
+        content = values.read()
+        _check_size(view.storage, len(content))
+    numbers = np.frombuffer(content, view.storage.dtype)
+    numbers = numbers.byteswap() if is_big else numbers
+    # An axis of one value has any stride; the bounds of all others are checked in read_torch.
+    strides = [stride * numbers.itemsize if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(numbers[view.offset :], view.shape, strides, writeable=False)
 
 
-def _check_bounds(name: str, view: _View) -> None:
+def _check_bounds(name: str, view: View) -> None:
     numbers = (view.offset, *view.shape, *view.strides)
     good = all(type(x) is int and x >= 0 for x in numbers) and len(view.shape) == len(view.strides)
     last = view.offset + sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=False))
@@ -165,146 +185,21 @@ def _check_bounds(name: str, view: _View) -> None:
         raise ValueError(f"{name} reaches beyond its storage")
 
 
-def _check_storage(archive: zipfile.ZipFile, name: str, storage: _Storage) -> None:
-    size = archive.getinfo(name).file_size
-    itemsize = 2 if storage.dtype == "bfloat16" else np.dtype(storage.dtype).itemsize
-    if size != storage.size * itemsize:
-        raise ValueError(f"{name} has {size} bytes instead of {storage.size * itemsize}")
+def _check_size(storage: Storage, size: int) -> None:
+    if size != storage.size * _itemsize(storage):
+        raise ValueError(f"storage {storage.key} has {size} bytes instead of {storage.size * _itemsize(storage)}")
 
 
-def _state_dict(tree: Any) -> dict[str, _View]:
-    for name in ("state_dict", "model"):
+def _itemsize(storage: Storage) -> int:
+    return 2 if storage.dtype == "bfloat16" else np.dtype(storage.dtype).itemsize
+
+
+def _state_dict(tree: Any) -> dict[str, View]:
+    for name in _NESTED:
         if isinstance(tree, dict) and isinstance(tree.get(name), dict):
             tree = tree[name]
     found = tree if isinstance(tree, dict) else {}
-    views = {name: x for name, x in found.items() if isinstance(name, str) and isinstance(x, _View)}
+    views = {name: x for name, x in found.items() if isinstance(name, str) and isinstance(x, View)}
     if not views:
         raise ValueError("it holds no tensors by name")
-    prefix = "module."
-    if all(name.startswith(prefix) for name in views):
-        return {name.removeprefix(prefix): x for name, x in views.items()}
     return views
-
-
-def _build(pickle: bytes) -> Any:
-    """Builds what a pickle describes, from dicts, lists, tuples and views of storages."""
-    machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(pickle):
-        if opcode.name == "STOP":
-            return machine.stack[-1]
-        if opcode.name in _NUMBERS | _TEXTS:
-            machine.push(argument)
-        elif opcode.name in _INSTRUCTIONS:
-            _INSTRUCTIONS[opcode.name](machine, argument)
-        else:
-            raise ValueError(f"its pickle has the instruction {opcode.name}, which no state dict needs")
-    raise ValueError("its pickle has no end")
-
-
-class _Machine:
-    """The stack of a pickle's program, and what it has memorised."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def since_mark(self) -> list[Any]:
-        """Takes what was pushed since the last mark."""
-        return self.take(len(self.stack) - self.marks.pop())
-
-    def take(self, count: int) -> list[Any]:
-        """Takes the last `count` values off the stack."""
-        start = len(self.stack) - count
-        if start < 0:
-            raise IndexError("its pickle takes more than it has put there")
-        taken = self.stack[start:]
-        del self.stack[start:]
-        return taken
-
-    def drop(self) -> None:
-        """Leaves out the attributes of a state dict, which are the versions of its modules."""
-        self.take(1)
-
-    def memorise(self, index: int | None) -> None:
-        self.memo[len(self.memo) if index is None else int(index)] = self.stack[-1]
-
-    def name(self, name: str) -> None:
-        """Pushes a name, if it is allowed."""
-        if name not in _NAMES:
-            raise Unsuitable(
-                f"whose pickle names {name}, which no state dict needs and which is not run: save only "
-                "model.state_dict(), by safetensors.torch.save_file."
-            )
-        self.push(_Name(name))
-
-    def set_items(self, pairs: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, dict):
-            raise TypeError("its pickle sets entries of what is no dict")
-        target.update(zip(pairs[::2], pairs[1::2], strict=True))
-
-    def append(self, values: list[Any]) -> None:
-        if not isinstance(self.stack[-1], list):
-            raise TypeError("its pickle appends to what is no list")
-        self.stack[-1].extend(values)
-
-    def storage(self) -> None:
-        """Replaces a persistent id, ("storage", type, key, device, size), by the storage that it means."""
-        ((kind, dtype, key, _, size),) = self.take(1)
-        if kind != "storage" or not isinstance(key, str) or type(size) is not int:
-            raise ValueError("its pickle refers to something else than a storage")
-        self.push(_Storage(key, _STORAGES[dtype.name], size))
-
-    def call(self) -> None:
-        """Replaces a name and its arguments by what the function of that name returns."""
-        function, arguments = self.take(2)
-        if function == _Name(_TENSOR):
-            storage, offset, shape, strides, *_ = arguments
-            if not isinstance(storage, _Storage):
-                raise TypeError("its pickle has a tensor without a storage")
-            self.push(_View(storage, offset, tuple(shape), tuple(strides)))
-        elif function == _Name(_PARAMETER):
-            self.push(arguments[0])
-        elif function == _Name(_DICT):
-            self.push(dict(*arguments))
-        elif function == _Name(_SIZE):
-            self.push(tuple(*arguments))
-        else:
-            raise TypeError("its pickle calls what is no function of a state dict")
-
-
-_NUMBERS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
-_TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"}
-_INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": lambda machine, _: None,
-    "FRAME": lambda machine, _: None,
-    "NONE": lambda machine, _: machine.push(None),
-    "NEWTRUE": lambda machine, _: machine.push(True),
-    "NEWFALSE": lambda machine, _: machine.push(False),
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "EMPTY_LIST": lambda machine, _: machine.push([]),
-    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
-    "TUPLE1": lambda machine, _: machine.push(tuple(machine.take(1))),
-    "TUPLE2": lambda machine, _: machine.push(tuple(machine.take(2))),
-    "TUPLE3": lambda machine, _: machine.push(tuple(machine.take(3))),
-    "SETITEM": lambda machine, _: machine.set_items(machine.take(2)),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
-    "APPEND": lambda machine, _: machine.append(machine.take(1)),
-    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
-    "BINPUT": lambda machine, index: machine.memorise(index),
-    "LONG_BINPUT": lambda machine, index: machine.memorise(index),
-    "MEMOIZE": lambda machine, _: machine.memorise(None),
-    "BINGET": lambda machine, index: machine.push(machine.memo[index]),
-    "LONG_BINGET": lambda machine, index: machine.push(machine.memo[index]),
-    "GLOBAL": lambda machine, name: machine.name(name.replace(" ", ".", 1)),
-    "STACK_GLOBAL": lambda machine, _: machine.name(".".join(machine.take(2))),
-    "BINPERSID": lambda machine, _: machine.storage(),
-    "REDUCE": lambda machine, _: machine.call(),
-    "BUILD": lambda machine, _: machine.drop(),
-}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fashion_jax.models.hybrid import Hybrid
+from fashion_jax.models.hybrid import GATE, Hybrid
 from fashion_jax.models.pixel_normalization import Normalization
 from fashion_jax.models.resnet import BasicBlock, Bottleneck, ResNet
 from fashion_jax.models.vgg import VGG16, pooling_matrix
@@ -100,7 +100,7 @@ def _(module: Hybrid, graph: Graph, weights: Weights, path: Path, images: str, s
     if module.fusion == "concatenate":
         return both
 
-    return _add_gate(graph, weights, (*path, "fusion_gate"), resnet, vgg, both)
+    return _add_gate(graph, weights, (*path, GATE[-1]), resnet, vgg, both)
 
 
 def _add_gate(graph: Graph, weights: Weights, path: Path, a: str, b: str, both: str) -> str:
