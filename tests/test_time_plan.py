@@ -50,6 +50,7 @@ WORK = Work(
     start=4,
     scores=0,
     end=13,
+    shown=0,
     is_shared=True,
     most_cached=math.inf,
     most_on_devices=0,
@@ -178,6 +179,15 @@ def test_a_guess_that_may_be_three_times_too_long_is_no_reason_to_refuse():
     assert choose(candidates(), measured(85), WORK, limit=300, elapsed=100).shape == (32, 32)
     with pytest.raises(UserError, match="an epoch"):
         choose(candidates(), measured(85), WORK, limit=60, elapsed=100)
+    slow = measured(85)._replace(decode=600 / 26_000)  # decoding is measured, so that it is no guess
+    with pytest.raises(UserError, match="an epoch"):
+        choose(candidates(), slow, WORK, limit=300, elapsed=100)
+
+
+def test_the_images_of_the_page_are_decoded_too():
+    slow, plan = measured(100)._replace(decode=0.1), TimePlan((64, 64), 8, 64)
+    shown = dataclasses.replace(WORK, shown=500)
+    assert seconds_of(plan, slow, shown) - seconds_of(plan, slow, WORK) == pytest.approx(50)
 
 
 def test_a_check_of_the_data_that_took_the_whole_limit_is_told():
@@ -273,6 +283,25 @@ def test_a_compiled_plan_stays_if_it_still_suits():
         assert other != plan and 900 - tolerance(900) < 30 + saved + seconds_of(other, slower, WORK, plan) < 900
 
 
+def test_a_compiled_plan_leaves_time_for_delays_but_for_that_of_another_compilation():
+    speed, plan = measured(85), choose(candidates(), measured(85), WORK, limit=2400, elapsed=30)
+    end = seconds_of(plan, speed, WORK, plan)
+
+    def second(ends_at: float) -> TimePlan:
+        return choose(candidates(), speed, WORK, limit=2400, elapsed=ends_at - end, compiled=plan)
+
+    assert second(2400 - 0.4 * 240 + 25) == plan  # 30 s of compilation would be the price of another one
+    assert second(2400 - 0.4 * 240 + 35) != plan
+    assert second(2400 - 0.9 * 240 + 5) == plan
+
+
+def test_a_compiled_plan_that_is_a_little_short_gives_no_way_to_a_worse_one():
+    speed, both = measured(100), dataclasses.replace(candidates(), shapes=[(32, 32), (52, 52)], batch_sizes=[64, 16])
+    plan = TimePlan((52, 52), 3, 64)
+    elapsed = 900 - 0.93 * 90 - seconds_of(plan, speed, WORK, plan)
+    assert choose(both, speed, WORK, limit=900, elapsed=elapsed, compiled=plan) == plan
+
+
 def test_only_the_epochs_change_where_that_is_about_as_good():
     """The time of other sizes is a guess, by what a ResNet-34 takes on a CPU."""
     speed, plan = measured(85), TimePlan((76, 76), 3, 64)
@@ -316,7 +345,7 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path
     tiny_config.time_limit, tiny_config.num_epochs = "10s", 7
     tiny_config.schedule, tiny_config.learning_rate_decay = "exponential", 0.5
     dataset = load_dataset(tiny_config)
-    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), 0.0, tmp_path)
+    planner = Planner(tiny_config, dataset, create_mesh(), Terminal(), time.monotonic(), 7.0, tmp_path)
     plan = {"image_size": 32, "num_epochs": 2, "batch_size": 16}
     assert planner.fields() == plan | {"learning_rate_decay": 0.5**6}  # as the last of 7 epochs has
     assert [x.plan.num_epochs for x in measured] == [7, 2]
@@ -324,6 +353,32 @@ def test_what_is_measured_becomes_the_fields_of_the_config(tiny_config, tmp_path
     assert not list(checkpoints_path(tmp_path).iterdir())
     said = capsys.readouterr().out
     assert "Planned for 10s" in said and "32 px, 2 epochs, batches of 16" in said
+    assert "Note: 7.0 s of it went into reading and checking the data" in said
+
+
+def planner_of(config, workdir, *, began=None, reading=0.0) -> Planner:
+    began = time.monotonic() if began is None else began
+    return Planner(config, load_dataset(config), create_mesh(jax.devices()[:1]), Terminal(), began, reading, workdir)
+
+
+def test_fewer_images_than_the_largest_batch_are_planned_in_smaller_ones(tiny_config, tmp_path):
+    tiny_config.time_limit, tiny_config.batch_size = "5m", 512
+    found = planner_of(tiny_config, tmp_path)._candidates()
+    assert found.batch_sizes[0] == 160 and min(found.batch_sizes) >= SMALLEST_BATCH
+    tiny_config.accumulate = 200
+    with pytest.raises(UserError, match="for accumulate=200 on 1 devices has 400 images, but the training split has only 160: lower"):
+        planner_of(tiny_config, tmp_path)._candidates()
+    tiny_config.time_limit = ""
+    with pytest.raises(UserError, match="batch_size is 512, but the training split has only 160 images"):
+        load_dataset(tiny_config)
+
+
+def test_a_check_of_the_data_that_takes_the_whole_limit_is_told_before_anything_is_compiled(tiny_config, tmp_path):
+    tiny_config.time_limit = "5m"
+    planner = planner_of(tiny_config, tmp_path, began=time.monotonic() - 400, reading=390)
+    with pytest.raises(UserError, match="it took 6 min to read and check the data"):
+        planner.fields()
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_cache_that_is_asked_for_has_to_hold_both_splits(tiny_config, tmp_path, monkeypatch):

@@ -184,7 +184,9 @@ def load_dataset(config: ConfigDict, *, is_divided: bool = False) -> Dataset:
     assigned, rare = drop_rare(table, assigned, len(data.levels), data.min_images_per_class)
     if rare:
         left_out[_rare_words(data)] = rare
-    _check_sizes(assigned, config.batch_size)
+    _check_has_images(assigned)
+    if not config.time_limit:  # which chooses the size of a batch
+        check_fills_a_batch(len(assigned["train"]), config.batch_size)
     taxonomy = fixed or _taxonomy(data.levels, table.paths.select(assigned["train"]))
     images = np.concatenate(list(assigned.values()))
     merged = merged_counts(before, table.paths, images, taxonomy)
@@ -408,13 +410,21 @@ def _check_left(assigned: Assigned, leaks: Leaks) -> None:
         )
 
 
-def _check_sizes(assigned: Assigned, batch_size: int) -> None:
+def _check_has_images(assigned: Assigned) -> None:
     for split, images in assigned.items():
         if not len(images):
             raise UserError(
                 f"The split {split!r} has no images left, as all its classes are rare: lower data.min_images_per_class."
             )
-    if (count := len(assigned["train"])) < batch_size:
+
+
+def check_fills_a_batch(count: int, batch_size: int) -> None:
+    """Checks that the training images, so many, fill a batch.
+
+    Raises:
+        UserError: they do not.
+    """
+    if count < batch_size:
         raise UserError(f"batch_size is {batch_size}, but the training split has only {count} images: lower it.")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fashion_jax.command_line.formats import rate
+from fashion_jax.command_line.formats import about, rate
 from fashion_jax.config.combinations import batch_unit, fewest_epochs
 from fashion_jax.config.fields import MIN_IMAGE_SIZE, seconds_in
 from fashion_jax.config.loading import image_shape
@@ -53,8 +53,10 @@ from fashion_jax.training.time_plan import (
     batch_sizes_of,
     choose,
     in_words,
+    read_too_long,
     seconds_of,
     shapes_of,
+    tolerance,
 )
 from fashion_jax.workdir.checkpoints.store import Checkpoints
 from fashion_jax.workdir.checkpoints.writer import UNFINISHED
@@ -65,7 +67,7 @@ _TRAINING = 10.0, 1 / 30
 _EVALUATION = 3.0, 1 / 100
 _DECODING = 1.5, 1 / 200
 _MOST_STEPS = 500
-_DECODED = 64  # images that are decoded together
+_DECODED = 16  # images that are decoded together; large ones may take a quarter of a second each
 _SEEN = 32  # images whose size is looked at
 _ENLARGED = 4 / 3  # sides of the largest candidate / sides of the original images
 
@@ -78,6 +80,7 @@ _USED_MEMORY = 0.5  # share of the free memory that a step may take; decoded ima
 _START = 4.0  # seconds from the plan to the first step, without what is measured
 _END = 5.0  # seconds of scores, figures and the page
 _END_PER_SCORE = 3e-6  # seconds added to _END for each validation image and class
+_SHOWN, _SHOWN_PER_CLASS, _MOST_SHOWN = 150, 2, 550  # images on the page, by the classes of the largest level
 _PER_SCORE = 6e-8  # seconds of the scores of an epoch, for each validation image and class
 
 
@@ -120,8 +123,11 @@ class Planner:
             UserError: the time is too short, or learning_rate_factors has an expression that decides nothing.
             RunError: the disk has no room for two checkpoints.
         """
-        limit, candidates = self.limit, self._candidates()
-        own = TimePlan(image_shape(self.config), self.config.num_epochs, self.config.batch_size)
+        limit = self.limit
+        if self._elapsed() >= limit:
+            raise read_too_long(limit, self.reading)
+        candidates = self._candidates()
+        own = TimePlan(image_shape(self.config), self.config.num_epochs, candidates.batch_sizes[0])
         with self.terminal.doing(Task("Creating a model, to time it")):
             program = self._program(own)
             program.factors.check_order(program.abstract_state.params)
@@ -133,6 +139,8 @@ class Planner:
         compiled = _same(choose(candidates, guessed, work, limit=limit, elapsed=self._elapsed() + timing))
         with self.terminal.doing(Task(f"Compiling and timing the training at {in_words(compiled.shape)}")):
             measured = self._measured(compiled, self._program(compiled), state)
+        # The timed steps have taken memory that the process keeps, so that less of it is left for decoded images.
+        work = dataclasses.replace(work, **self._kept_pixels(candidates))
         plan = _same(choose(candidates, measured, work, limit=limit, elapsed=self._elapsed(), compiled=compiled))
         end = time.localtime(time.time() + seconds_of(plan, measured, work, compiled))
         speed = f"{rate(1 / measured.train)} images/s at {in_words(compiled.shape)}"
@@ -142,6 +150,11 @@ class Planner:
             f"Planned for {self.config.time_limit}, by {speed}: {in_words(plan.shape)}, {epochs}, batches of "
             f"{plan.batch_size}, expected to end at {time.strftime(day + '%H:%M', end)}."
         )
+        if work.reading > tolerance(limit):
+            self.terminal.say(
+                f"Note: {about(work.reading)} of it went into reading and checking the data, whose files need not be "
+                "checked again: the same command with another --workdir would train so much longer."
+            )
         return self._changes(plan)
 
     def _timing_budget(self, timed: tuple[float, float]) -> float:
@@ -164,7 +177,13 @@ class Planner:
             data = data_fields(config)
             shapes = [x for x in shapes if not enlarged(data, canvas_shape(config, x))] or shapes[:1]
         unit = batch_unit(config.accumulate, config.batch_norm, config.batch_norm_group_size, self.mesh.size)
-        batch_sizes = batch_sizes_of(config.batch_size, unit)
+        count = len(self.dataset.splits["train"])
+        if count < unit:
+            raise UserError(
+                f"The smallest batch for accumulate={config.accumulate} on {self.mesh.size} devices has {unit} images, "
+                f"but the training split has only {count}: lower accumulate, or use fewer devices."
+            )
+        batch_sizes = batch_sizes_of(min(config.batch_size, count // unit * unit), unit)
         allowed = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape) is None)
         fewest = fewest_epochs(config.schedule, config.schedule_per, config.warmup_epochs)
         falls_by_epoch = (config.schedule, config.schedule_per) == ("cosine", "epoch")
@@ -200,13 +219,7 @@ class Planner:
     def _work(self, state: TrainState, candidates: Candidates) -> Work:
         splits, classes = self.dataset.splits, self.dataset.taxonomy.classes
         num_scores = len(splits["validation"]) * sum(map(len, classes.values()))
-
-        def most_pixels(split: str, modes: tuple[str, ...]) -> int:
-            """Returns the pixels of the largest shape whose decoded images are kept so; 0 if there is none."""
-            shapes = candidates.shapes
-            kept = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape, split) not in modes)
-            return math.prod(shapes[kept - 1]) if kept else 0
-
+        shown = _SHOWN + _SHOWN_PER_CLASS * max(map(len, classes.values()))
         return Work(
             num_images=len(splits["train"]),
             num_validation=len(splits["validation"]),
@@ -216,15 +229,29 @@ class Planner:
             start=_START,
             scores=_PER_SCORE * num_scores,
             end=_END + _END_PER_SCORE * num_scores,
+            shown=min(_MOST_SHOWN, shown, sum(map(len, splits.values()))),
             is_shared=self._trains_on_cpus,
-            most_cached=most_pixels("train", ("host", "device")),
-            most_on_devices=most_pixels("train", ("device",)),
-            most_cached_validation=most_pixels("validation", ("host", "device")),
             num_processes=jax.process_count(),
             free_memory=decided("memory", self._free_memory),
             keeps_programs=decided("the compilation cache", keeps_programs),
             costs=self._costs,
+            **self._kept_pixels(candidates),
         )
+
+    def _kept_pixels(self, candidates: Candidates) -> dict[str, Any]:
+        """Returns the fields of Work that say up to how many pixels decoded images are kept, by the memory free now."""
+
+        def most_pixels(split: str, modes: tuple[str, ...]) -> int:
+            """Returns the pixels of the largest shape whose decoded images are kept so; 0 if there is none."""
+            shapes = candidates.shapes
+            kept = bisect.bisect_left(shapes, True, key=lambda shape: self._cache_mode(shape, split) not in modes)
+            return math.prod(shapes[kept - 1]) if kept else 0
+
+        return {
+            "most_cached": most_pixels("train", ("host", "device")),
+            "most_on_devices": most_pixels("train", ("device",)),
+            "most_cached_validation": most_pixels("validation", ("host", "device")),
+        }
 
     def _save_costs(self, state: TrainState) -> SaveCosts:
         """Returns what saving a checkpoint takes: the second of two that are saved, timed and removed."""
@@ -290,7 +317,7 @@ class Planner:
         passes = 2 if self.config.eval_flip else 1
         compilation = max(_COMPILATION_BY_EVALUATION * compilation, _COMPILATION_BY_TRACING * tracing)
         train = self._costs.guessed_train_seconds(plan, seconds / passes)
-        times = [train, seconds, self._decode_seconds(plan), compilation]
+        times = [train, seconds, self._decode_seconds(plan, seed=0), compilation]
         return self._of_the_first_process(plan, [*times, _TRACING_BY_EVALUATION * tracing, _STEP_BYTES])
 
     def _measured(self, plan: TimePlan, program: Program, state: TrainState) -> Timings:
@@ -321,7 +348,7 @@ class Planner:
         trained = _seconds(step, self._timing_budget(_TRAINING)) / (count * plan.batch_size)
         memory = train.memory_analysis()  # None where XLA does not tell
         needed = memory.temp_size_in_bytes * self.mesh.size / (plan.batch_size * plan.pixels) if memory else _STEP_BYTES
-        times = [trained, evaluated, self._decode_seconds(plan), compilation, tracing]
+        times = [trained, evaluated, self._decode_seconds(plan, seed=1), compilation, tracing]
         return self._of_the_first_process(plan, [*times, needed])
 
     def _of_the_first_process(self, plan: TimePlan, times: list[float]) -> Timings:
@@ -353,10 +380,13 @@ class Planner:
         pixels = np.random.default_rng(0).integers(0, 256, (count, *canvas_shape(self.config, shape), 3), np.uint8)
         return {"image": pixels, "labels": {x: np.zeros(count, np.int32) for x in self.dataset.taxonomy.levels}}
 
-    def _decode_seconds(self, plan: TimePlan) -> float:
-        """Returns the seconds that an image takes to be read and decoded by one of the processes, all being at work."""
+    def _decode_seconds(self, plan: TimePlan, seed: int) -> float:
+        """Returns the seconds that an image takes to be read and decoded by one of the processes, all being at work.
+
+        The seed chooses the images: those that were read before are found in the system's memory, faster than others.
+        """
         split, canvas = self.dataset.splits["train"], canvas_shape(self.config, plan.shape)
-        order = np.random.default_rng(0).permutation(len(split))
+        order = np.random.default_rng(seed).permutation(len(split))
         chunks = np.split(order, range(_DECODED, len(order), _DECODED))
         reached = [(time.monotonic(), 0)]  # times, and how many images were decoded by then
         for pixels in stream_images(split, canvas, self.config.data.resize).batches(lambda: iter(chunks)):

@@ -147,7 +147,9 @@ class Work:
         reading: seconds that have gone into reading and checking the data, which another start need not check again.
         start: seconds from the choice of the plan to the first step, without tracing, compilation and decoding.
         scores: seconds of the scores after each evaluation.
-        end: seconds from the last evaluation to the end of the program: scores, figures and the page.
+        end: seconds from the last evaluation to the end of the program: scores, figures and the page, whose images are
+            decoded in the time of `shown`.
+        shown: images that the page shows, which are decoded once more.
         is_shared: whether the processors that decode also train, so that the times add up.
         most_cached: pixels of the largest training images that are decoded once and kept; larger ones are decoded every
             epoch.
@@ -167,6 +169,7 @@ class Work:
     start: float
     scores: float
     end: float
+    shown: int
     is_shared: bool
     most_cached: float
     most_on_devices: float
@@ -292,9 +295,10 @@ def seconds_of(plan: TimePlan, measured: Timings, work: Work, compiled: TimePlan
     saves = 1 + steps / work.every_steps
     compilation = 0 if plan == compiled and work.keeps_programs else measured.compilation
     start = work.start + measured.tracing + compilation + once
+    end = work.end + work.shown * measured.decode
     # Checkpoints are written while the training goes on, but one after the other, and the last one to its end.
     epoch = max(training + evaluated + saves * work.save.waited, saves * work.save.whole)
-    return start + plan.num_epochs * epoch + work.save.whole - work.save.waited + evaluated + work.end
+    return start + plan.num_epochs * epoch + work.save.whole - work.save.waited + evaluated + end
 
 
 def choose(
@@ -308,8 +312,9 @@ def choose(
 ) -> TimePlan:
     """Returns the plan of the lowest expected error among those that fill the time, or the one that fills it best.
 
-    A plan whose programs are compiled stays if it still suits. Otherwise one of the same size is chosen, or of a near
-    one, if it fills the time and its expected error is at most a tenth above the lowest.
+    A plan whose programs are compiled stays if it still fills the time; if it nearly does, unless another is expected
+    to be better. Otherwise one of the same size is chosen, or of a near one, if it fills the time and its expected
+    error is at most a tenth above the lowest.
 
     Args:
         candidates: the plans to choose from.
@@ -325,6 +330,8 @@ def choose(
     spare = tolerance(limit)
     # Runs on machines that others use too were on time or took up to 13 % longer than their timed steps had promised.
     least, most = limit - 0.9 * spare, limit - 0.4 * spare
+    # Any other plan than the compiled one is compiled first, which counts as a delay.
+    earliest, latest = limit - 0.95 * spare, min(limit - 0.2 * spare, most + measured.compilation)
 
     def end_of(plan: TimePlan) -> float:
         return elapsed + seconds_of(plan, measured, work, compiled)
@@ -334,8 +341,9 @@ def choose(
         error = expected_error(plan.pixels, steps * plan.batch_size, work.num_images, steps)
         return error * candidates.error_factor(plan.num_epochs)
 
-    if compiled is not None and least <= end_of(compiled) <= limit:
-        return compiled
+    kept = compiled if compiled is not None and earliest <= end_of(compiled) <= latest else None
+    if kept and end_of(kept) >= least:
+        return kept
     sizes = _sizes(candidates, measured, work)
     plans = [*_longest(sizes, candidates.fewest_epochs, end_of, most)]
     if full := [plan for plan in plans if end_of(plan) >= least]:
@@ -343,13 +351,14 @@ def choose(
         for group in _groups(full, compiled):  # the last one has all plans, so that one is found
             best = min(group, key=error_of)
             if error_of(best) <= enough:
-                return best
+                return kept if kept and error_of(kept) <= error_of(best) else best
     if plans:
-        return max(plans, key=end_of)
-    # A guess may be that much too long, as where a trunk is frozen, and is no reason to refuse the limit yet.
-    latest = limit + spare / 2 if compiled else _TRAIN_BY_EVALUATION * limit
+        return max([*plans, *([kept] if kept else [])], key=end_of)
+    # A guess may be too long by that factor, as where a trunk is frozen, and is no reason to refuse the limit yet.
+    least_measured = measured if compiled else measured._replace(train=measured.train / _TRAIN_BY_EVALUATION)
     shortest = [*([compiled] if compiled else []), *(TimePlan(x, candidates.fewest_epochs, size) for x, size in sizes)]
-    if fitting := [plan for plan in shortest if end_of(plan) <= latest]:
+    ends = {plan: elapsed + seconds_of(plan, least_measured, work, compiled) for plan in shortest}
+    if fitting := [plan for plan in shortest if ends[plan] <= limit + spare / 2]:
         return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
     plan = min(shortest, key=end_of)
     raise _too_short(plan, end_of(plan), limit, work.reading, candidates)
@@ -387,12 +396,17 @@ def _most_epochs(shape: Shape, batch_size: int, fewest: int, end_of: Callable[[T
     return possible[fitting - 1] if fitting else 0
 
 
+def read_too_long(limit: float, reading: float) -> UserError:
+    """Returns the error of a run whose time has gone into reading and checking the data."""
+    return UserError(
+        f"time_limit is {about(limit)}, but it took {about(reading)} to read and check the data, whose files need "
+        "not be checked again: run the same command again, and raise time_limit if it takes as long."
+    )
+
+
 def _too_short(plan: TimePlan, seconds: float, limit: float, reading: float, candidates: Candidates) -> UserError:
     if seconds - reading <= limit:
-        return UserError(
-            f"time_limit is {about(limit)}, but it took {about(reading)} to read and check the data, whose files need "
-            "not be checked again: run the same command again, and raise time_limit if it takes as long."
-        )
+        return read_too_long(limit, reading)
     epochs = "an epoch" if plan.num_epochs == 1 else f"{plan.num_epochs} epochs"
     needs = ", lower warmup_epochs or, with one_cycle, set schedule_per to step (the schedule needs so many epochs)"
     fewer = needs if plan.num_epochs == candidates.fewest_epochs > 1 else ""

@@ -20,7 +20,13 @@ from fashion_jax.config.combinations import best_metric, head_names
 from fashion_jax.config.fields import shape_of
 from fashion_jax.config.loading import check_config, config_to_json, flatten, image_shape
 from fashion_jax.data.batches.pipeline import canvas_shape, check_cache, open_images
-from fashion_jax.data.dataset import Dataset, check_fractions, check_tells_apart, load_dataset
+from fashion_jax.data.dataset import (
+    Dataset,
+    check_fills_a_batch,
+    check_fractions,
+    check_tells_apart,
+    load_dataset,
+)
 from fashion_jax.data.fields import data_fields
 from fashion_jax.data.fingerprint import combined, read_images
 from fashion_jax.data.leaks import leak_warning
@@ -163,6 +169,7 @@ def _apply_plan(planner: Planner, planned: Mapping[str, Any]) -> None:
     elif config.time_limit:
         config.update(planner.fields())
         check_config(config)
+    check_fills_a_batch(len(planner.dataset.splits["train"]), config.batch_size)
 
 
 def _values_to_compare(fields: Mapping[str, Any], dataset: Dataset, workdir: Path) -> dict[str, Any]:
