@@ -1,7 +1,7 @@
 """The most accurate training of a ResNet-34 from scratch that was found for the product images.
 
-Against configs/product_images.py: images keep their own aspect ratio, the article type is a third level, labels are
-smoothed, and a higher learning rate rises and falls step by step. Its 12 epochs take twice the compute;
+Differences from configs/product_images.py: images keep their own aspect ratio, the article type is a third level,
+labels are smoothed, and a higher learning rate rises and falls step by step. Its 12 epochs take twice the compute;
 configs/best_half.py takes half of it ("Accuracy for compute" in docs/results.md).
 """
 

@@ -1,4 +1,4 @@
-"""All fields and their defaults. Overlays change only what differs; the command line overrides both.
+"""Lists all fields with their defaults. The other configs set only what differs; flags override both.
 
 The defaults are the recipe: a ResNet-34 trunk shared by one head per label level, SGD with momentum and PyTorch's
 weight decay, cosine annealing stepped per epoch.
@@ -17,10 +17,9 @@ def get_config() -> ConfigDict:
     # Everything random is a pure function of (seed, step) or (seed, epoch). It also draws which images go into which
     # split where data.splits has fractions, and into which of data.folds.
     config.seed = 0
-    # Such as 90s, 30m or 1h30m: the whole command, page included, takes about so long. image_size, num_epochs and
-    # batch_size are chosen for the lowest error that can be expected: image_size gives the aspect ratio and is one of
-    # the candidates, batch_size is the largest batch. learning_rate_decay follows num_epochs. Empty: no limit, and they
-    # stay as they are.
+    # Time for the whole command, report page included, such as 90s, 30m or 1h30m; empty: no limit. With a limit,
+    # image_size, num_epochs and batch_size are chosen for the lowest expected error: image_size gives the aspect ratio
+    # and is one of the candidates, batch_size is the upper limit. learning_rate_decay is adapted to num_epochs.
     config.time_limit = ""
     config.image_size = 64  # the network's input in pixels: an int, or (height, width)
     config.batch_size = 64  # global: images per step over all devices and processes
@@ -31,8 +30,9 @@ def get_config() -> ConfigDict:
     config.rare_classes = _rare_classes()
     config.checkpoint = _checkpoint()
     config.data = _data()
-    # The run ends, with status 75, if it hangs: after so many minutes without a step, all stacks are written to stacks/
-    # in its work directory; at least 10 while programs are compiled. 0: 20 times the measured step, and at least 10.
+    # Minutes without a finished step after which a run counts as hanging: it writes the stacks of all threads to
+    # stacks/ in its work directory and ends with status 75. While programs are compiled, at least 10 minutes are
+    # allowed. 0: 20 times the measured time of a step, and at least 10 minutes.
     config.watchdog_minutes = 0.0
     config.log_every_steps = 20  # interval of the progress line's loss, and of TensorBoard's points within an epoch
     return config.lock()
@@ -61,7 +61,8 @@ def _set_optimization(config: ConfigDict) -> None:
     # learning rate; the first that is found decides. 0 freezes the parameter; a BatchNorm whose scale is frozen runs in
     # inference mode.
     config.learning_rate_factors = {}
-    config.layer_decay = 1.0  # factor on the learning rate from each layer of a trunk to the one before it
+    # Below 1: each layer of a trunk learns this many times as fast as the next layer, the last one as the heads.
+    config.layer_decay = 1.0
     # Above 0: the exponential moving average of the weights with this decay, such as 0.999, is evaluated and predicts.
     config.average = 0.0
     # {"metric": "validation/LEVEL/accuracy", "patience": 3}: the run ends after so many epochs without a better value
@@ -92,9 +93,9 @@ def _set_step(config: ConfigDict) -> None:
     # Rematerialization: none (recomputes nothing) | dots (keeps outputs of convolutions and matrix products) |
     # blocks (keeps the inputs of each ResNet block).
     config.remat = "none"
-    # Augmentation of training images: none | flip (the recipe's) | light (flip, crops of 0.5 to 1 of the canvas) |
-    # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 0.35
-    # to 1, RandAugment, erasing, mixup and CutMix).
+    # Augmentation of training images: none | flip (the recipe's) | light (flip, crops of 50 to 100 % of the area) |
+    # medium (light, slight affine maps, color jitter) | trivial (light, TrivialAugment) | strong (flip, crops of 35 to
+    # 100 % of the area, RandAugment, erasing, mixup and CutMix).
     config.augment = "flip"
     config.progressive = section(  # progressive resizing: small images first, which takes less time
         epochs=0,  # how many of the first epochs are trained on smaller images; evaluation always has image_size

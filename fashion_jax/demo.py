@@ -48,7 +48,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 def _create_parser() -> Parser:
     parser = Parser(
         prog=program("fashion_jax.demo"),
-        usage="%(prog)s --workdir DIR [--host ADDRESS] [--port N] [--min-probability P | --precision P] "
+        usage="%(prog)s --workdir DIR [--host ADDRESS] [--port N] [--checkpoint best|latest] "
+        "[--min-probability P | --precision P] "
         "[--static DIR --runtime DIR] [--config.FIELD=VALUE ...]",
         description="Serves a page on which images are dropped, pasted or photographed, and a JSON API, described at "
         "/docs. Nothing of an upload is written to disk.",

@@ -36,7 +36,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
 
 
 _EPILOG = (
-    "The data are those of the run, or others by the same fields: --config.data.splits.validation=test.txt, or "
+    "The data is that of the run. Other data is named by the same fields: --config.data.splits.validation=test.txt, or "
     f"--config.data.source=csv --config.data.path=photos --config.data.csv=labels.csv --split {ALL}. Labels that the "
     "run does not know are not counted. Other ways to predict: --config.eval_flip=true, "
     "--config.rare_classes.post_hoc.sub=1. Label errors of a whole table: train with --config.data.folds=3 and "
@@ -47,21 +47,26 @@ _EPILOG = (
 def _create_parser() -> Parser:
     parser = Parser(
         prog=program("fashion_jax.evaluate"),
-        usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--json FILE] [--label-errors FILE.csv] "
-        "[--report DIR] [--shots MANY FEW] [--distributed] [--config.FIELD=VALUE ...]",
-        description="Prints the metrics of trained runs: level by level and calibrated, over the tree for every way to "
-        "decode it, what a prediction costs, and of further runs how they differ from the first on the same images.",
+        usage="%(prog)s --workdir DIR [--workdir DIR2 ...] [--split NAME] [--checkpoint best|latest] [--json FILE] "
+        "[--label-errors FILE.csv] [--report DIR] [--shots MANY FEW] [--distributed] [--config.FIELD=VALUE ...]",
+        description="Prints the metrics of trained runs: scores and calibration of each level, scores of each way to "
+        "decode the tree, and the compute cost. Further runs are compared with the first one on the same images.",
         epilog=_EPILOG,
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--workdir", metavar="DIR", action="append", type=Path, help="of a run; give several to compare"
+        "--workdir",
+        metavar="DIR",
+        action="append",
+        type=Path,
+        help="directory of a run, or folder of an export; repeat the flag to compare several",
     )
     parser.add_argument(
         "--split",
         metavar="NAME",
         default="validation",
-        help=f"of data.splits, or {ALL} for every row of a table or image of the splits",
+        help=f"the split to measure: a name in data.splits, or {ALL} for every row of a table and every image of the "
+        "splits (default: validation)",
     )
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_outputs(parser)
@@ -79,15 +84,16 @@ def _create_parser() -> Parser:
 
 
 def _add_outputs(parser: Parser) -> None:
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the metrics there too, and more of them")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write all metrics to this file")
     parser.add_argument(
         "--label-errors",
         metavar="FILE.csv",
         type=Path,
-        help="write there the labels by how wrong they look; of several runs on other images, all of them together",
+        help="write all labels to this file, ranked by how likely they are wrong; runs that were measured on different "
+        "images, such as folds, are ranked together",
     )
     parser.add_argument(
-        "--report", metavar="DIR", type=Path, help="write there the page of the run, or one that compares several"
+        "--report", metavar="DIR", type=Path, help="write a report page to this folder (of several runs: a comparison)"
     )
 
 

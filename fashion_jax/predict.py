@@ -37,9 +37,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         prog=program("fashion_jax.predict"),
         usage="%(prog)s --workdir DIR --input PATH [PATH ...] --output FILE|DIR/ [--checkpoint best|latest] "
         "[--decode HOW] [--costs tree|FILE] [--min-probability P | --precision P] [--top-k K] [--all-probabilities] "
-        "[--embeddings] [--shard I/N] [--explain DIR] [--distributed] [--config.FIELD=VALUE ...]",
-        description="Writes the class and its probability at every level, one row per input, whatever it is. The "
-        "probabilities are calibrated by the temperatures of the run's calibration.json.",
+        "[--embeddings] [--column NAME] [--batch-size N] [--part-size N] [--shard I/N] [--explain DIR] [--distributed] "
+        "[--config.FIELD=VALUE ...]",
+        description="Writes a table with one row per input, also for inputs that cannot be used: the class at every "
+        "level and its probability, calibrated by the temperatures in the run's calibration.json.",
         epilog="A file that has no prediction has the reason in the column error; if none has a prediction, the exit "
         "status is 2. Other ways to predict: --config.eval_flip=true, --config.rare_classes.post_hoc.sub=1.",
         allow_abbrev=False,
@@ -50,7 +51,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_decisions(parser)
     parser.add_argument(
-        "--explain", metavar="DIR", type=Path, help="write there what in each image speaks for its classes (Grad-CAM)"
+        "--explain", metavar="DIR", type=Path, help="write Grad-CAM heat maps of the first 1,000 images to this folder"
     )
     parser.add_argument(
         "--batch-size",
@@ -123,9 +124,9 @@ def _add_decisions(parser: Parser) -> None:
         "--decode",
         choices=DECODES,
         default=DEFAULT_DECODE,
-        help="how the levels are made to agree: independent (each by itself, which can contradict itself), marginal "
-        "(by the finest level), conditional (the default: P(class | parent) times P(parent), which stays calibrated), "
-        "joint (the product of all levels, which is too sure)",
+        help="how the levels are made consistent: independent (each level by itself; they may contradict each other), "
+        "marginal (the finest level, summed up to each parent), conditional (the default: P(class | parent) times "
+        "P(parent), which stays calibrated), joint (the product of all levels, which is overconfident)",
     )
     group.add_argument(
         "--costs",
@@ -139,14 +140,14 @@ def _add_decisions(parser: Parser) -> None:
         "--min-probability",
         metavar="P",
         type=float,
-        help=f"name the finest class that is at least so probable, or {UNSURE!r}, in a column answer",
+        help=f"add a column answer with the finest class whose probability is at least P, or {UNSURE!r}",
     )
     group.add_argument(
         "--precision",
         metavar="P",
         type=float,
-        help="the same, by a threshold for each level with which this share of its answers is right on the run's "
-        "validation split",
+        help="the same, with a threshold for each level at which this share of its answers was right on the run's "
+        "validation split, such as 0.95",
     )
 
 

@@ -57,7 +57,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
     parser.add_argument("--config", metavar="FILE", help="as of fashion_jax.main: it names the data and image_size")
     parser.add_argument("--output", metavar="DIR", type=Path, help="a new directory, or one that was begun")
     parser.add_argument(
-        "--images_per_shard", metavar="N", type=int, default=0, help="in a file (default: 32 MiB of pixels)"
+        "--images_per_shard", metavar="N", type=int, default=0, help="images per file (default: 32 MiB of pixels)"
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)

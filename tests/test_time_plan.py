@@ -366,7 +366,7 @@ def test_fewer_images_than_the_largest_batch_are_planned_in_smaller_ones(tiny_co
     found = planner_of(tiny_config, tmp_path)._candidates()
     assert found.batch_sizes[0] == 160 and min(found.batch_sizes) >= SMALLEST_BATCH
     tiny_config.accumulate = 200
-    with pytest.raises(UserError, match="for accumulate=200 on 1 devices has 400 images, but the training split has only 160: lower"):
+    with pytest.raises(UserError, match=r"accumulate=200 on 1 devices has 400 images, .* has only 160: lower"):
         planner_of(tiny_config, tmp_path)._candidates()
     tiny_config.time_limit = ""
     with pytest.raises(UserError, match="batch_size is 512, but the training split has only 160 images"):
