@@ -51,9 +51,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
     parser.add_argument("--checkpoint", choices=("best", "latest"), default="best", help="which one (default: best)")
     _add_decisions(parser)
     parser.add_argument(
-        "--explain", metavar="DIR", type=Path, help="write Grad-CAM heat maps of the first 1,000 images to this folder"
-    )
-    parser.add_argument(
         "--batch-size",
         metavar="N",
         type=_positive,
@@ -107,6 +104,9 @@ def _add_output(parser: Parser) -> None:
         "--all-probabilities", action="store_true", help="add a list of the probabilities of all classes per level"
     )
     group.add_argument("--embeddings", action="store_true", help="add a list of the features, the heads' input")
+    group.add_argument(
+        "--explain", metavar="DIR", type=Path, help="write Grad-CAM heat maps of the first 1,000 images to this folder"
+    )
     group.add_argument(
         "--part-size", metavar="N", type=_positive, help=f"rows of a part of the folder (default: {PART_SIZE:,})"
     )

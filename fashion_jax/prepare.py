@@ -57,7 +57,11 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides, list[str
     parser.add_argument("--config", metavar="FILE", help="as of fashion_jax.main: it names the data and image_size")
     parser.add_argument("--output", metavar="DIR", type=Path, help="a new directory, or one that was begun")
     parser.add_argument(
-        "--images_per_shard", metavar="N", type=int, default=0, help="images per file (default: 32 MiB of pixels)"
+        "--images_per_shard",
+        metavar="N",
+        type=int,
+        default=0,
+        help="images per file (default: 32 MiB of pixels, or more so that there are at most about 900 files)",
     )
     parser.add_argument("--verbose", action="store_true", help="show where an error comes from")
     flags, rest = parser.parse_known_args(arguments)
@@ -103,7 +107,7 @@ def prepare(
         config: of the data.
         folder: absolute path.
         shape: (height, width) of what the network sees, from which the size of the canvas follows.
-        images_per_shard: 0 takes as many as have 32 MiB of pixels.
+        images_per_shard: 0 takes as many as have 32 MiB of pixels, or more so that there are at most 900 shards.
         options: Beam's PipelineOptions; None runs in this process.
 
     Raises:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fashion_jax.config import fields as config_checks
+from fashion_jax.data import augmentation
 from fashion_jax.data.augmentation import PRESETS, prepare_eval, prepare_train
 from fashion_jax.data.augmentation.erasing import random_erasing
 from fashion_jax.data.augmentation.geometry import random_resized_crop, shrink
@@ -64,6 +65,24 @@ def test_shape_and_type(preset, dtype):
         evaluated = jax.eval_shape(lambda x: prepare_eval(x, (8, 6), dtype), images)
     assert prepared.shape == evaluated.shape == (3, 8, 6, 3) and share.shape == (3,)
     assert prepared.dtype == evaluated.dtype == share.dtype == jnp.promote_types(dtype, jnp.float32)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_part_of_a_preset_is_applied_and_no_other(monkeypatch, preset):
+    """In the order of the fields; nothing is compiled."""
+    parts = {"crop": "random_resized_crop", "affine": "random_affine", "jitter": "jitter"}
+    parts |= {"policy": "apply_policy", "erase": "random_erasing", "mix": "random_mix"}
+    applied = []
+
+    def noted(field, function, pixels, *arguments):
+        applied.append((field, arguments[-1]))
+        return function(pixels, *arguments)
+
+    for field, name in parts.items():
+        monkeypatch.setattr(augmentation, name, functools.partial(noted, field, getattr(augmentation, name)))
+    jax.eval_shape(lambda images: train(images, preset=preset), jax.ShapeDtypeStruct((16, 10, 8, 3), jnp.uint8))
+    wanted = {field: getattr(PRESETS[preset], field) for field in parts}
+    assert applied == [(field, value) for field, value in wanted.items() if value]
 
 
 @functools.cache

@@ -69,6 +69,19 @@ def test_a_label_that_cannot_be_predicted_has_no_part_in_the_fit():
     assert fit_temperature(impossible, np.full(500, 8)) == 1
 
 
+def test_an_image_is_cross_fitted_without_its_own_label():
+    log_probs, labels = overconfident(40, 0)
+    before = cross_fitted(log_probs, labels, 3.0)[np.arange(40)]
+    changes = []
+    for i in range(10):
+        others = labels.copy()
+        others[i] = (labels[i] + 1) % 8
+        after = cross_fitted(log_probs, others, 3.0)[np.arange(40)]
+        np.testing.assert_allclose(after[i], before[i], rtol=1e-6)
+        changes.append(np.abs(after - before).max())
+    assert min(changes) > 1e-3, "the images of other folds go by its label"
+
+
 @pytest.mark.parametrize(("images", "surest"), [(20, 0.97), (300, 0.997)])
 def test_images_that_are_all_right_do_not_make_every_answer_certain(images, surest):
     rng = np.random.default_rng(0)

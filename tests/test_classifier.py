@@ -3,7 +3,9 @@
 import doctest
 import itertools
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from PIL import Image
 
 from fashion_jax.data.catalogue.generator import catalogue_folder
 from fashion_jax.errors import UserError
+from fashion_jax.scoring.calibration import Abstention
 from fashion_jax.scoring.decider import Decider
 from fashion_jax.scoring.tree_decoding import tree_costs
 from fashion_jax.serving import answers, classifier, loading
+from fashion_jax.serving.answers import Answer
+from fashion_jax.serving.classifier import Classifier
 from fashion_jax.serving.engine import RunEngine
 from fashion_jax.serving.loading import load
 from fashion_jax.workdir.calibration_file import read_calibration
@@ -22,6 +27,7 @@ from fashion_jax.workdir.predictions import read_predictions
 from fashion_jax.workdir.trained import load_trained
 from tests.run_files import without_timing
 from tests.shop import write_image
+from tests.trees import SHOP, random_log_probs
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,39 @@ def test_broken_images_leave_gaps_and_disturb_no_others(loaded, validation):
     for table in [*loaded.probabilities(files).values(), loaded.embed(files)]:
         assert np.isnan(table).all(axis=1).tolist() == [False, False, True, True, False]
         assert not np.isnan(table[[0, 1, 4]]).any()
+
+
+def test_each_answer_is_of_its_own_image():
+    """The log-probabilities of an image are here the row of a table that its grey names; None is no image."""
+    table = random_log_probs(SHOP, 40, 0)
+    engine = SimpleNamespace(
+        taxonomy=SHOP,
+        canvas=(8, 8),
+        resize="stretch",
+        batch_size=4,
+        log_probs=lambda images: {level: x[images[:, 0, 0, 0]] for level, x in table.items()},
+        features=lambda images: images[:, 0, 0, :2].astype(np.float32),
+    )
+    abstention = Abstention.of_probability(SHOP, 0.6)
+    decider = Decider(SHOP, {"main": 2.0, "sub": 0.7}, "conditional", abstention=abstention)
+    decisions, decoded = decider.decide(table), decider.decoded(table)
+    greys = [None, 7, 3, None, 31, 3, 21, 0, None, None, None, None, 39, None, 12, 5]
+    images = [None if grey is None else np.full((9, 7, 3), grey, np.uint8) for grey in greys]
+    found = Classifier(engine, decider, top_k=2).predict(images, all_probabilities=True, embeddings=True)
+    for answer, grey in zip(found, greys, strict=True):
+        if grey is None:
+            assert answer.error and answer == Answer("", answer.error)
+            continue
+        assert answer.answer == decisions.answers[grey] and answer.contradicts == decisions.contradicts[grey]
+        assert not answer.error and answer.embedding.tolist() == [grey, grey]
+        for level, names in SHOP.classes.items():
+            number, expected = decisions.classes[level][grey], np.exp(decoded[level][grey])
+            assert answer.classes.get(level) == (names[number] if number >= 0 else None)
+            assert answer.probabilities.get(level, 0) == pytest.approx(decisions.probabilities[level][grey])
+            assert answer.all_probabilities[level] == pytest.approx(expected)
+            assert [name for name, _ in answer.top[level]] == [names[k] for k in np.argsort(-expected)[:2]]
+    assert len({answer.classes["main"] for answer in found if not answer.error}) == 3
+    assert len({answer.contradicts for answer in found}) == 2
 
 
 def test_no_images_give_empty_results(loaded):
@@ -158,6 +197,17 @@ def test_it_loads_the_checkpoint_that_is_asked_for(finished_run, loaded, validat
     assert (latest.engine.trained.step, loaded.engine.trained.step) == (20, line["step"])
     found, best = (x.probabilities(validation[0][:3])["sub"] for x in (latest, loaded))
     assert (np.abs(found - best).max() > 1e-3) == (line["step"] != 20)
+
+
+def test_temperatures_of_another_step_are_told_and_their_thresholds_refused(finished_run, tmp_path, capsys):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    calibration = json.loads((run / "calibration.json").read_text())
+    (run / "calibration.json").write_text(json.dumps(calibration | {"step": 7}))
+    step = load(run).engine.step
+    told = f"The probabilities of step {step} are calibrated with temperatures that were fitted at step 7"
+    assert told in capsys.readouterr().err
+    with pytest.raises(UserError, match=f"predictions of step 7, but checkpoint 'best' is step {step}"):
+        load(run, precision=0.9)
 
 
 def test_fields_that_change_predicting_are_overridden(finished_run, loaded, validation):

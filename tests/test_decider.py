@@ -87,6 +87,16 @@ def test_the_answer_is_the_deepest_class_that_is_sure_though_it_is_not_on_the_li
     assert sure.probabilities["main"] == pytest.approx([0.6]) and sure.probabilities["sub"] == pytest.approx([0.3])
 
 
+def test_costs_choose_what_is_sure_and_the_best_guess_too():
+    log_probs = {"main": np.log([[0.6, 0.4]]), "sub": np.log([[0.3, 0.3, 0.4]])}
+    for bound, answer in ((0.25, "Apparel/Dress"), (0.5, "Apparel"), (0.9, "unsure")):
+        abstention = Abstention.of_probability(PLAIN, bound)
+        careful = Decider(PLAIN, {}, "conditional", tree_costs(PLAIN), abstention).decide(log_probs)
+        assert careful.answers == [answer]
+        best = {level: PLAIN.classes[level][classes[0]] for level, classes in careful.classes.items()}
+        assert best == {"main": "Apparel", "sub": "Apparel/Dress"}, "though a boot is likelier"
+
+
 def test_what_is_not_sure_keeps_the_best_guess():
     none_sure = Abstention.of_probability(SHOP, 1.0)
     for how in ("independent", "conditional"):

@@ -15,7 +15,7 @@ from fashion_jax.data.decoding.decode import contents, decode, fit, in_parallel,
 from fashion_jax.data.decoding.jpeg_header import read_header
 from fashion_jax.data.decoding.limits import Undecodable
 from fashion_jax.data.decoding.pillow import decode_jpeg_by_pillow
-from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, photo, write_zoo
+from tests.zoo import EXIF_TURNS, chunk, encoded, exact, exif, lossy, photo, picture, write_zoo
 
 WHOLE = (10_000, 10_000)  # more than any image has, so that none is decoded at a reduced scale
 
@@ -148,6 +148,13 @@ def test_a_turned_jpeg_is_the_upright_one(orientation, byte_order):
         found = to_rgb(turned, least)
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turned_avif_is_the_upright_one(orientation):
+    data = encoded(EXIF_TURNS[orientation](picture()), "AVIF", quality=98, exif=exif(orientation))
+    found = to_rgb(data, WHOLE)
+    assert found.shape == picture().shape and np.abs(found.astype(int) - picture()).max() <= 8
 
 
 def test_a_jpeg_is_decoded_at_the_smallest_scale_that_is_enough():

@@ -13,9 +13,12 @@ from PIL import Image
 
 import fashion_jax as fj
 from fashion_jax import demo, evaluate, export, predict
-from fashion_jax.serving.exports import check, making
+from fashion_jax.errors import UserError
+from fashion_jax.serving.exports import check, check_images, making
 from fashion_jax.serving.exports.engines import load_engine
+from fashion_jax.serving.exports.evaluated import load_evaluated
 from fashion_jax.serving.exports.folder import MODELS, read_test_vectors
+from fashion_jax.workdir.trained import load_trained
 from tests.shop import write_image
 
 FORMATS = tuple(MODELS)
@@ -79,6 +82,7 @@ def test_an_export_answers_as_the_run(exports, finished_run, photos, name):
 def test_the_vectors_in_an_export_are_what_its_model_returns(exports, name):
     vectors = read_test_vectors(exports(name))
     images = vectors.pop("images")
+    assert len(images) == 16
     outputs = load_engine(exports(name)).outputs(images)
     assert list(outputs) == list(vectors) == ["main_probabilities", "sub_probabilities", "path", "features"]
     for output, values in vectors.items():
@@ -113,11 +117,21 @@ def test_8_bit_integers_are_measured(exports, finished_run, capsys):
     np.testing.assert_allclose(outputs["sub_probabilities"], vectors["sub_probabilities"], atol=0.1)
 
 
-def test_8_bit_integers_need_the_data(finished_run, tmp_path, capsys):
+def gone(*_):
+    raise UserError("The table is gone.")
+
+
+def test_8_bit_integers_need_the_data(finished_run, tmp_path, monkeypatch, capsys):
     data = ["--config.data.source=csv", f"--config.data.path={tmp_path / 'moved'}"]
     assert export.main(arguments(finished_run, tmp_path / "x", "tflite", "--int8", *data)) == 2
     err = capsys.readouterr().err
-    assert "--int8" in err and "--config.data.path" in err and str(tmp_path / "moved") in err
+    assert "data.path" in err and str(tmp_path / "moved") in err and len(err.splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr(making, "COMPARED_IMAGES", 4)
+    monkeypatch.setattr(check_images, "load_split", gone)  # of data that nobody names
+    assert export.main(arguments(finished_run, tmp_path / "x", "tflite", "--int8")) == 2
+    err = capsys.readouterr().err
+    assert "--int8" in err and "--config.data.path" in err and "The table is gone." in err
     assert not any(tmp_path.iterdir())
 
 
@@ -145,11 +159,42 @@ def test_an_export_of_a_run_without_temperatures_says_so(finished_run, tmp_path,
     card = (folder / "card.md").read_text()
     assert "another eval_flip than the export" in card and "model-index" not in card
     assert "probabilities, not calibrated" in card and "with its preprocessing and decoding inside" in card
-    capsys.readouterr()
+    assert f"{run} has no calibration.json, so the probabilities are not calibrated." in capsys.readouterr().out
     assert evaluate.main(["--workdir", str(folder)]) == 0
     assert "probabilities are not calibrated, but have been made to agree" in capsys.readouterr().out
     fj.load(folder)
     assert f"{folder} is not calibrated: its run had no calibration.json." in capsys.readouterr().err
+
+
+def test_temperatures_of_other_predictions_are_told_as_by_load(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(making, "COMPARED_IMAGES", 4)
+    monkeypatch.setattr(check_images, "load_split", gone)
+    run, folder = tmp_path / "run", tmp_path / "export"
+    shutil.copytree(finished_run, run)
+    path = run / "calibration.json"
+    before, after = path.read_text(), json.dumps(json.loads(path.read_text()) | {"step": 3})
+
+    def loaded(*arguments):
+        """Loads the checkpoint while the training goes on, which then writes other temperatures."""
+        trained = load_trained(*arguments)
+        path.write_text(after)
+        return trained
+
+    monkeypatch.setattr(making, "load_trained", loaded)
+    path.write_text(after)
+    fj.load(run, overrides={"eval_flip": True})
+    path.write_text(before)
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 2 and "step 3" in notes[0] and "eval_flip" in notes[1]
+    assert export.main(arguments(run, folder, "stablehlo", "--config.eval_flip=true")) == 0
+    out, card = capsys.readouterr().out, (folder / "card.md").read_text()
+    index = json.loads((folder / "export.json").read_text())
+    assert out.splitlines()[:2] == notes and " ".join(notes) in card
+    assert not index["calibrated"] and index["calibration_note"] == " ".join(notes)
+    assert "probabilities, not calibrated for this checkpoint" in card and "temperatures and decoding inside" in card
+    assert "The table is gone." in out and "The table is gone." not in card
+    assert "in float32. Its images are 4 generated." in card
+    assert "temperatures that were fitted to other predictions" in load_evaluated(folder).note
 
 
 def test_compiled_programs_of_an_export_are_kept_in_the_cache_that_is_named(
@@ -177,7 +222,9 @@ def test_compiled_programs_of_an_export_are_kept_in_the_cache_that_is_named(
     ],
 )
 def test_what_an_export_cannot_say_is_told(exports, capsys, flags, said):
-    assert evaluate.main(["--workdir", str(exports("tflite")), *flags]) == 2
+    folder = exports("tflite")
+    capsys.readouterr()  # what making it has printed
+    assert evaluate.main(["--workdir", str(folder), *flags]) == 2
     captured = capsys.readouterr()
     assert said in captured.err and "export" in captured.err and not captured.out
 
@@ -201,6 +248,17 @@ def test_an_earlier_export_is_replaced_and_nothing_else(exports, finished_run, t
     (folder / "notes.txt").unlink()
 
 
+def test_a_card_that_was_completed_is_kept(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(making, "COMPARED_IMAGES", 4)
+    folder, call = tmp_path / "export", arguments(finished_run, tmp_path / "export", "stablehlo")
+    assert export.main(call) == 0 and "card.md.old" not in capsys.readouterr().out
+    written = (folder / "card.md").read_text()
+    (folder / "card.md").write_text(f"license: mit\n{written}")
+    assert export.main(call) == 0 and f"{folder / 'card.md.old'} is the card that" in capsys.readouterr().out
+    assert (folder / "card.md.old").read_text() == f"license: mit\n{written}"
+    assert not (folder / "card.md").read_text().startswith("license") and fj.load(folder)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -215,6 +273,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(exports, finished_run, t
             ["--workdir", "RUN", "--output", "x", "--format", "tflite", "--int8", "--config.data.source=csv"],
             "data.path",
         ),
+        (["--workdir", "RUN", "--output", "x", "--format", "tflite", "--config.data.source=csv"], "data.path"),
         (["--workdir", "RUN", "--output", "x", "--format", "tflite", "--images", "a.png", "b"], "--images is a.png b,"),
         (
             ["--workdir", "RUN", "--output", "x", "--format", "tflite", "--images", "RUN"],
@@ -249,10 +308,14 @@ def test_a_library_that_is_not_installed_is_named(finished_run, tmp_path, monkey
     assert f"by pip install -c constraints.txt -e '.{extras}' in its repository." in said
 
 
-def test_the_card_says_what_the_model_is(exports):
+def test_the_card_says_what_the_model_is(exports, finished_run):
     _, front, text = (exports("tflite") / "card.md").read_text().split("---\n", 2)
     fields = yaml.safe_load(front)
     assert fields["pipeline_tag"] == "image-classification" and "tflite" in fields["tags"] and "license" not in fields
     metrics = {x["name"]: x["value"] for x in fields["model-index"][0]["results"][0]["metrics"]}
-    assert f"{metrics['accuracy of sub']:.3f} (" in text and "160 of the split `train`" in text
+    assert f"{metrics['accuracy of sub by itself']:.3f} (" in text and "160 of the split `train`" in text
+    run = load_trained(finished_run)
+    images = check_images.find_check_images(finished_run, run.config, run.taxonomy, 40).canvases
+    np.testing.assert_array_equal(read_test_vectors(exports("tflite"))["images"], images[check_images.spread(40, 16)])
+    assert "16 of the validation split: whoever publishes this folder publishes these" in text
     assert "Apparel / Topwear" in text and str(Path.home()) not in text

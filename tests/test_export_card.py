@@ -29,20 +29,53 @@ for photo in Path(sys.argv[1]).read_text().splitlines():
 """
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
-@pytest.mark.parametrize("name", ["onnx", "savedmodel"])  # the others open images as ONNX's program does
-@pytest.mark.parametrize("size", [(90, 60), (40, 90)])
-def test_the_program_fits_an_image_as_the_run(name, resize, size, tmp_path):
-    canvas = (48, 40)
-    write_image(tmp_path / "photo.png", seed=0)
-    with Image.open(tmp_path / "photo.png") as opened:
-        opened.resize(size, Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
-    lines = python_lines(name, canvas, resize).split("model = ")[0].replace("photo.jpg", str(tmp_path / "photo.png"))
+def opened_by_lines(name: str, photo: Path, canvas: tuple[int, int], resize: str) -> np.ndarray:
+    """Returns the pixels that the program of a format gives to its model."""
+    lines = python_lines(name, canvas, resize).split("model = ")[0].replace("photo.jpg", str(photo))
     found: dict[str, Any] = {}
     exec(lines.replace("import onnxruntime\n", ""), found)
-    expected = decode((tmp_path / "photo.png").read_bytes(), canvas, resize)
-    pixels = np.asarray(found["image"], np.float32)
+    return np.asarray(found["image"], np.float32)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("name", ["onnx", "savedmodel"])  # the others open images as ONNX's program does
+@pytest.mark.parametrize("size", [(90, 60), (40, 90), (1600, 8), (8, 1600)])  # the last two are as long as a run takes
+def test_the_program_fits_an_image_as_the_run(name, resize, size, tmp_path):
+    canvas, photo = (48, 40), tmp_path / "photo.png"
+    write_image(photo, seed=0)
+    with Image.open(photo) as opened:
+        opened.resize(size, Image.Resampling.BICUBIC).save(photo)
+    pixels, expected = opened_by_lines(name, photo, canvas, resize), decode(photo.read_bytes(), canvas, resize)
     assert pixels.shape == expected.shape and np.abs(pixels - expected).mean() < 4
+
+
+@pytest.mark.parametrize(("name", "transparent"), [("onnx", None), ("onnx", 30000), ("savedmodel", None)])
+def test_the_program_reads_grey_of_16_bits_as_the_run(name, transparent, tmp_path):
+    canvas, photo = (40, 48), tmp_path / "photo.png"
+    grey = np.linspace(0, 60000, 40 * 48).reshape(canvas).astype(np.uint16)
+    grey[10:20] = 30000
+    Image.fromarray(grey).save(photo, transparency=transparent)
+    pixels, expected = opened_by_lines(name, photo, canvas, "stretch"), decode(photo.read_bytes(), canvas, "stretch")
+    pixels = np.broadcast_to(pixels, expected.shape)  # TensorFlow's is repeated when it goes into the model
+    assert np.abs(pixels - expected).max() <= 1 and (expected[15, 15, 0] == 255) == (transparent is not None)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("name", ["onnx", "savedmodel"])
+def test_the_program_turns_an_image_as_its_exif_says(name, kind, order, tmp_path):
+    canvas, photo = (40, 40), tmp_path / "photo"
+    image = Image.linear_gradient("L").resize((40, 40)).convert("RGB")
+    image.paste("red", (0, 0, 20, 10))
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif.endian, exif[0x0112] = order, turn
+        image.save(photo, kind, exif=exif)
+        pixels, expected = (
+            opened_by_lines(name, photo, canvas, "stretch"),
+            decode(photo.read_bytes(), canvas, "stretch"),
+        )
+        assert np.abs(pixels - expected).mean() < 4, turn
 
 
 @pytest.mark.long

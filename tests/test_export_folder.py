@@ -69,6 +69,45 @@ def test_the_card_may_be_completed(folder):
     assert read_export(folder).canvas == EXPORT.canvas
 
 
+def replace(folder, card: str) -> None:
+    """Replaces an export by another one with another card."""
+    with writing_export(folder) as temporary:
+        (temporary / "model.tflite").write_bytes(bytes(100))
+        (temporary / "taxonomy.json").write_text(SHOP.to_json())
+        (temporary / "card.md").write_text(card)
+        seal(temporary, EXPORT)
+
+
+def test_a_completed_card_stays_beside_the_next_ones(folder):
+    replace(folder, "# Second")
+    assert not (folder / "card.md.old").exists()
+    (folder / "card.md").write_text("# Second, completed")
+    for card in ("# Third", "# Fourth"):
+        replace(folder, card)
+        assert (folder / "card.md.old").read_text() == "# Second, completed"
+        assert (folder / "card.md").read_text() == card and "card.md.old" not in read_export(folder).files
+    (folder / "card.md").write_text("# Fourth, completed")
+    with pytest.raises(UserError, match=r"card\.md\.old in it is no part of one: move it away"):
+        replace(folder, "# Fifth")
+    assert (folder / "card.md").read_text() == "# Fourth, completed"
+
+
+def test_a_card_that_is_a_link_is_kept_as_one(folder, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (folder / "card.md").unlink()
+    (folder / "card.md").symlink_to(tmp_path / "secret")
+    replace(folder, "# Second")
+    assert (folder / "card.md.old").is_symlink() and (folder / "card.md").read_text() == "# Second"
+
+
+def test_test_vectors_are_nothing_but_arrays_by_name(tmp_path, monkeypatch):
+    """An early NumPy takes every keyword of savez for the name of an array."""
+    written = []
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: written.extend(arrays))
+    write_test_vectors(tmp_path, np.zeros((2, 4, 4, 3), np.uint8), {"path": np.zeros((2, 2), np.int32)})
+    assert written == ["images", "path"]
+
+
 @pytest.mark.parametrize("name", ["model.tflite", "taxonomy.json", "test_vectors.npz"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove", "folder"])
 def test_a_damaged_file_is_named(folder, name, damage):

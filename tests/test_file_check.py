@@ -12,7 +12,7 @@ from fashion_jax.config.loading import load_config
 from fashion_jax.data.dataset import load_dataset, load_split
 from fashion_jax.data.decoding import file_check
 from fashion_jax.data.decoding.file_check import check_files, first_unusable
-from fashion_jax.data.leaks import find_leaks, leak_warning
+from fashion_jax.data.leaks import find_leaks, leak_warning, without_leaks
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from fashion_jax.predict import main as predict
@@ -59,6 +59,16 @@ def test_each_broken_file_has_its_reason_and_no_good_one_has(zoo, tmp_path):
     for name, reason in bad.items():
         assert expected[name] in reason
     assert [digest == 0 for digest in checked.digests] == [name in bad for name in names]
+
+
+def test_a_file_of_a_later_chunk_is_the_one_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_check, "_CHUNK", 2)
+    files = files_in(tmp_path / "images", 7)
+    (tmp_path / "images" / "3.jpg").write_bytes(b"")
+    (tmp_path / "images" / "5.jpg").unlink()
+    checked = check_files(files, tmp_path)
+    assert checked.reasons == {3: "the file is empty", 5: "there is no such file"}
+    assert np.flatnonzero(checked.digests == 0).tolist() == [3, 5]
 
 
 def test_digests_tell_contents_apart(tmp_path):
@@ -233,6 +243,18 @@ def test_the_same_image_in_two_splits_is_counted_and_may_be_dropped(tmp_path):
     assert leak_warning(other, dropped=False).endswith("in two splits: 1 of validation and test (such as 5 = 6).")
     both = leak_warning(other | {"train and test": [["4", "6"]]}, dropped=False)
     assert both.endswith("; set data.drop_leaks to True to leave those of train out of training.")
+
+
+def test_an_image_of_two_splits_leaves_training_whichever_is_named_first(tmp_path):
+    files = [str(tmp_path / f"{i}.jpg") for i in range(4)]
+    for i, content in enumerate((b"a", b"b", b"a", b"c")):
+        (tmp_path / f"{i}.jpg").write_bytes(content)
+    assigned = {"validation": np.array([2, 3]), "train": np.array([0, 1])}
+    leaks = find_leaks(files, np.array([7, 8, 7, 9], np.uint64), assigned)
+    assert leaks == {("train", "validation"): [(0, 2)]}
+    left, dropped = without_leaks(assigned, leaks)
+    assert {name: images.tolist() for name, images in left.items()} == {"validation": [2, 3], "train": [1]}
+    assert dropped.tolist() == [0]
 
 
 @pytest.mark.usefixtures("no_report")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from configs import default
 from fashion_jax.config.fields import MEAN, STD
+from fashion_jax.data.sources.inputs import Input
 from fashion_jax.devices.mesh import create_mesh
 from fashion_jax.models import resnet, vgg
 from fashion_jax.models.batch_norm import BatchNorm
@@ -23,6 +24,8 @@ from fashion_jax.models.heads import LinearHead
 from fashion_jax.models.layers import tapped
 from fashion_jax.predict import main
 from fashion_jax.serving import grad_cam as explanations
+from fashion_jax.serving.answers import Answer
+from fashion_jax.serving.explaining import Explained
 from fashion_jax.serving.grad_cam import create_grad_cam, jit_heat_maps, map_words, overlay
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import Taxonomy
@@ -30,6 +33,7 @@ from fashion_jax.workdir.trained import load_trained
 from tests.shop import write_image
 from tests.small_trunks import shrink_trunks
 from tests.table_rows import read
+from tests.trees import SHOP
 
 TAXONOMY = Taxonomy.from_paths(("main", "sub"), [("a", "x"), ("a", "y"), ("b", "z")])
 KERNEL = np.array([[1.0, -2.0, 0.0], [0.5, 1.0, 0.0], [-1.0, 0.0, 0.0]])  # no place speaks for the last class
@@ -209,6 +213,37 @@ def test_an_overlay_leaves_cold_places_as_they_are():
     assert over.shape == image.shape and over.dtype == np.uint8
     assert np.array_equal(over[10:, 15:], image[10:, 15:]) and not np.array_equal(over[:5, :5], image[:5, :5])
     assert np.array_equal(overlay(image, np.ones((1, 1), np.float64)), overlay(image, np.ones((20, 30))))
+
+
+def test_each_overlay_is_of_its_own_image_and_class(tmp_path, monkeypatch):
+    """A heat map here tells only the class and the grey of the image that it was asked for."""
+    drawn = {}
+
+    def asked(images, classes):
+        return {level: 100 * ids[:, None, None] + images[..., 0] for level, ids in classes.items()}
+
+    def noted(folder, level, files, images, heats):
+        for (number, file), image, heat in zip(files, images, heats, strict=True):
+            drawn[number, level] = file, int(image[0, 0, 0]), int(heat[0, 0])
+
+    monkeypatch.setattr(explanations, "create_grad_cam", lambda trained, size: asked)
+    monkeypatch.setattr(explanations, "_write_overlays", noted)
+    files = [str(tmp_path / f"{i}.png") for i in range(7)]
+    for i, file in enumerate(files):
+        Image.new("RGB", (8, 8), (10 * i,) * 3).save(file)
+    paths = [("Apparel", "Apparel/Top"), ("Gift",), ("Shoes", "Shoes/Boot")]  # gifts have no sub
+    answers = [Answer(file, classes=dict(zip(SHOP.levels, paths[i % 3], strict=False))) for i, file in enumerate(files)]
+    answers[2] = Answer(files[2], "damaged")
+    fields = SimpleNamespace(data=SimpleNamespace(resize="stretch"))
+    explained = Explained(SimpleNamespace(taxonomy=SHOP, canvas=(8, 8), config=fields, batch_size=lambda size: size))
+    inputs = explained.followed(Input("", file) for file in files)
+    assert list(explained.kept(answers[i] for i, _ in enumerate(inputs))) == answers
+    assert explained.write(tmp_path, 4) == explained.predicted == 6
+    assert drawn == {
+        (i, level): (files[i], 10 * i, 100 * SHOP.classes[level].index(name) + 10 * i)
+        for i, answer in enumerate(answers)
+        for level, name in answer.classes.items()
+    }
 
 
 def test_predict_writes_an_overlay_per_image_and_level(finished_run, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Crops, affine maps and operations on colors, against JAX's, Pillow's and the standard library's."""
 
 import colorsys
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +102,29 @@ def test_random_changes_stay_within_their_ranges():
     np.testing.assert_allclose(same, images, atol=1e-3)
     means = np.asarray(jitter(images, jax.random.key(0), Jitter(0.2, 0.0, 0.0, 0.0))).mean(axis=(1, 2, 3))
     assert 0.8 <= means.min() / PHOTO.mean() < 0.83 and 1.1 < means.max() / PHOTO.mean() <= 1.2
+
+
+def test_random_changes_are_drawn_from_the_whole_of_their_ranges(monkeypatch):
+    images, drawn = jnp.zeros((500, 40, 20, 3)), {}
+
+    def noted(name, pixels, *factors, **changes):
+        drawn.update({name: factors[0]} if factors else changes)
+        return pixels
+
+    monkeypatch.setattr(geometry, "affine", functools.partial(noted, "affine"))
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        monkeypatch.setattr(color, name, functools.partial(noted, name))
+    geometry.random_affine(images, jax.random.key(0), Affine(30.0, 0.2, 0.1, 0.3))
+    color.jitter(images, jax.random.key(0), Jitter(0.5, 0.4, 0.3, 0.1))
+    (down, right), (none, sideways) = (np.asarray(drawn.pop(name)).T for name in ("move", "shear"))
+    drawn |= {"down": down, "right": right, "sideways": sideways}
+    most = {"angle": 30, "scale": 0.1, "down": 8, "right": 4, "sideways": 0.3}
+    most |= {"brightness": 0.5, "contrast": 0.4, "saturation": 0.3, "hue": 0.1}
+    assert drawn.keys() == most.keys() and not none.any()
+    for name, values in drawn.items():
+        middle = name in ("scale", "brightness", "contrast", "saturation")  # factors
+        shares = (np.asarray(values) - middle) / most[name]
+        assert -1.001 < shares.min() < -0.95 and 0.95 < shares.max() < 1.001, name
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.4, 1.0, 1.7])

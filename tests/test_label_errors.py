@@ -1,8 +1,11 @@
 """Wrong labels are ranked first."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.label_errors import COLUMNS, label_error_rows, rank_label_errors, rank_levels, verdict
 from fashion_jax.taxonomy import Taxonomy
 
@@ -93,6 +96,18 @@ def test_a_hand_worked_ranking():
     assert ranked.suggested.tolist() == [1, 1, 0, 1, 0]
     assert ranked.self_confidence.tolist() == [0.2, 0.7, 0.7, 0.9, 0.9]
     assert np.allclose(ranked.margin, [-0.6, 0.4, 0.4, 0.8, 0.8])
+
+
+def test_labels_are_ranked_in_several_blocks_as_in_one(monkeypatch):
+    probs, labels, _ = noisy(500)
+    labels[::9] = -1
+    whole = rank_label_errors(probs, labels)
+    small = partial(row_blocks, numbers=70)  # 7 images of 10 classes
+    for module in ("blocks", "label_errors"):
+        monkeypatch.setattr(f"fashion_jax.scoring.{module}.row_blocks", small)
+    parts = rank_label_errors(probs, labels)
+    for field in ("images", "suggested", "self_confidence", "margin", "suspected", "counted", "precision"):
+        np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field), field)
 
 
 def test_a_class_that_no_label_names_takes_nothing():

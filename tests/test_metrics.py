@@ -1,12 +1,14 @@
 """The metrics agree with scikit-learn, and the accumulators with the exact metrics."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.metrics
 
-from fashion_jax.scoring import metrics
+from fashion_jax.scoring import blocks, metrics
 from fashion_jax.step import metrics as training_metrics
 
 
@@ -179,3 +181,31 @@ def test_accumulators_follow_the_dtype():
 def test_a_level_without_weight_adds_nothing_to_the_loss_even_if_it_has_none():
     levels = {"main": {"loss": float("nan")}, "sub": {"loss": 0.5}}
     assert metrics.named_metrics(levels, {"main": 0.0, "sub": 2.0})["loss"] == 1.0
+
+
+def test_classes_are_ranked_several_at_once_with_the_same_bits(monkeypatch):
+    """With many images and classes they take most of the time between two epochs."""
+    log_probs, labels = _data(9, num_images=20_000, num_classes=9)
+    images, known = metrics.known_images(labels)
+    expected = [
+        metrics._ranking_scores(log_probs[images, k], known == k) if k != 2 else (np.nan,) * 2 for k in range(9)
+    ]
+    together, rank = threading.Barrier(2), metrics._ranking_scores
+
+    def ranked(*arguments):
+        together.wait(timeout=60)  # for another thread, which would never come if the classes took turns
+        return rank(*arguments)
+
+    monkeypatch.setattr(blocks, "usable_processors", lambda: 2)
+    monkeypatch.setattr(metrics, "_ranking_scores", ranked)
+    found = metrics.one_versus_rest(log_probs, images, known)
+    np.testing.assert_array_equal(np.stack(found, axis=1), expected)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "num_images", "sizes"),
+    [(7, 1_000, [7]), (45, 10_000, [6] * 7 + [3]), (1_000, 200_000, [16] * 62 + [8]), (7, 10**6, [1] * 7), (0, 0, [0])],
+)
+def test_the_scores_of_several_classes_are_copied_together(num_classes, num_images, sizes):
+    """One column at a time would read the whole table once for each class."""
+    assert [len(block) for block in metrics._class_blocks(np.arange(num_classes), num_images)] == sizes

@@ -29,6 +29,17 @@ def test_a_run_does_not_differ_from_itself_where_ids_stand_for_several_images():
     assert all(test["only_a"] == test["only_b"] == 0 for test in found.tests.values())
 
 
+def test_photos_of_a_product_are_held_against_themselves_by_their_contents():
+    log_probs = random_log_probs(PLAIN, 40, 0)
+    labels = {level: x.argmax(1).repeat(2) for level, x in random_log_probs(PLAIN, 20, 1).items()}
+    ids, contents, turned = [f"product {i // 2}" for i in range(40)], np.arange(40, dtype=np.uint64), np.arange(40) ^ 1
+    first = Measured(PLAIN, ids, labels, log_probs, contents)
+    second = Measured(PLAIN, ids, labels, {level: x[turned] for level, x in log_probs.items()}, contents[turned])
+    found = compare_runs(first, second)
+    assert found.tested_images == 40
+    assert all(test["only_a"] == test["only_b"] == 0 for test in found.tests.values())
+
+
 def test_only_shared_images_are_tested():
     log_probs = random_log_probs(PLAIN, 40, 0)
     labels = {level: x.argmax(1) for level, x in log_probs.items()}

@@ -1,7 +1,9 @@
 """Jobs of many parts: killed, shared and run again they leave each row once, and no folder mixes two of them."""
 
+import argparse
 import itertools
 import json
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from fashion_jax.data.sources.inputs import Input
 from fashion_jax.data.sources.walk import JOB
 from fashion_jax.errors import UserError
+from fashion_jax.serving import predictor
 from fashion_jax.serving.answers import Answer
 from fashion_jax.serving.parts import (
     PART,
@@ -164,6 +167,38 @@ def test_two_models_or_settings_are_not_mixed(tmp_path):
     (job.folder / JOB).write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         job.run(named(*range(12)))
+
+
+def settings_of(folder, overrides=(), step=7, temperature=1.1, decode="conditional", **flags):
+    """Returns the settings of a job by the flags of predict and the model that it has loaded."""
+    usual = {"costs": "", "min_probability": None, "precision": None, "top_k": 0}
+    usual |= {"all_probabilities": False, "embeddings": False}
+    engine = SimpleNamespace(step=step, temperatures={"main": temperature})
+    classifier = SimpleNamespace(engine=engine, decider=SimpleNamespace(how=decode))
+    return predictor.settings(argparse.Namespace(workdir=folder / "run", **usual | flags), overrides, classifier, 10)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 8},
+        {"temperature": 1.2},
+        {"decode": "joint"},
+        {"overrides": [("eval_flip", "true")]},
+        {"costs": "tree"},
+        {"min_probability": 0.5},
+        {"precision": 0.9},
+        {"top_k": 2},
+        {"all_probabilities": True},
+        {"embeddings": True},
+    ],
+    ids=str,
+)
+def test_rows_of_another_model_or_flag_do_not_come_into_a_folder(tmp_path, change):
+    check_settings(tmp_path, settings_of(tmp_path))
+    check_settings(tmp_path, settings_of(tmp_path, overrides=[("data.cache_dir", "elsewhere")]))
+    with pytest.raises(UserError, match="has predictions with"):
+        check_settings(tmp_path, settings_of(tmp_path, **change))
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):

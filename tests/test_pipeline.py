@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashion_jax.data import outages
 from fashion_jax.data import tensorflow_cpu as tf_import
 from fashion_jax.data.batches import cache_mode as memory
 from fashion_jax.data.batches import streamed_images
@@ -222,7 +223,7 @@ class AwayDisk:
 def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(ten, monkeypatch):
     split, pixels = ten
     images = open_images(split, config_of(cache="none"), SHAPE)
-    monkeypatch.setattr(streamed_images, "_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(outages, "_WAITS", (0.0, 0.0))
     monkeypatch.setattr(streamed_images, "contents", AwayDisk(2).contents)
     found = [batch["image"] for batch in eval_batches(split, images, 4)]
     np.testing.assert_array_equal(np.concatenate(found)[:10], pixels)

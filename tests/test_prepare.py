@@ -489,6 +489,19 @@ def test_a_shard_is_as_large_as_its_pixels(tiny_config, tmp_path):
     assert {shard.stop - shard.start for shard in planned if shard.split == "train"} == {27, 25}
 
 
+def test_large_sets_have_larger_shards_so_that_all_can_be_open(tiny_config, tmp_path, monkeypatch):
+    dataset = load_dataset(tiny_config)
+    monkeypatch.setattr(shards, "_SHARD_BYTES", 1)
+    monkeypatch.setattr(shards, "_MAX_SHARDS", 10)
+    planned = shards.plan_shards(tiny_config, dataset, tmp_path / "out", (640, 640), 0)
+    assert sum(shard.num_images for shard in planned) == 200 and len(planned) == 10
+    monkeypatch.undo()
+    assert shards.plan_shards(tiny_config, dataset, tmp_path / "out", (640, 640), 0) == planned, "begun with these"
+    shards.check_output(tiny_config, tmp_path / "out", (640, 640), 0)
+    with pytest.raises(UserError, match=r"images_per_shard is 20 there and 27 here"):
+        shards.check_output(tiny_config, tmp_path / "out", (640, 640), 27)
+
+
 @pytest.mark.long
 def test_two_processes_write_the_bytes_of_one(prepared, tiny_config, tmp_path, catalogue_cache):
     fields = {"data.cache_dir": catalogue_cache, "data.catalogue.num_images": "200"}

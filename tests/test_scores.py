@@ -2,11 +2,13 @@
 
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from fashion_jax.scoring.blocks import row_blocks
 from fashion_jax.scoring.scores import (
     LEVEL_SCORES,
     level_scores,
@@ -43,6 +45,14 @@ def test_level_scores_are_scikit_learns(classes):
         }
     for name, value in expected.items():
         assert scores[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_scores_in_several_blocks_are_those_in_one(monkeypatch):
+    log_probs, labels = examples()
+    whole = level_scores(log_probs, labels)
+    for module in ("blocks", "metrics", "scores"):
+        monkeypatch.setattr(f"fashion_jax.scoring.{module}.row_blocks", partial(row_blocks, numbers=70))
+    assert level_scores(log_probs, labels) == pytest.approx(whole, abs=1e-12)
 
 
 def test_calibration_errors_by_hand():

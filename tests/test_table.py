@@ -1,6 +1,7 @@
 """Reading the table of the csv source: CSV and Parquet, one image per row and several."""
 
 import csv
+import dataclasses
 import datetime
 import decimal
 import gc
@@ -17,7 +18,8 @@ from fashion_jax.data import dataset as reading
 from fashion_jax.data.dataset import load_dataset
 from fashion_jax.data.decoding.file_check import Checked
 from fashion_jax.data.fields import data_fields
-from fashion_jax.data.sources.table import read_table
+from fashion_jax.data.sources.columns import RaggedRow
+from fashion_jax.data.sources.table import _without_misplaced, read_table
 from fashion_jax.data.strings import Files, Strings
 from fashion_jax.errors import UserError
 from tests.shop import HEADER, products, shop_config, smallest_image, write_shop, write_table
@@ -160,6 +162,20 @@ def test_a_torn_row_with_an_empty_last_cell_gets_no_other_rows_image(tmp_path):
     wanted = table.replace(b",note", b"").replace(b",n\n", b"\n")
     read, left_out = read_named(tmp_path, b"A,x,s,12,\n", wanted, image="{id}.jpg")
     assert left_out == {} and read.ids[-1] == "12", "the last column is the id, which a torn row would leave empty"
+
+
+def test_ragged_rows_are_looked_up_all_at_once(tmp_path):
+    class Lines(np.ndarray):
+        def __contains__(self, line):
+            raise AssertionError("all lines are looked at for one row")
+
+    table, _ = read_named(tmp_path, b"")
+    table = dataclasses.replace(table, rows=table.rows.view(Lines))
+    places = {"main": 2, "sub": 3}
+    ragged = [RaggedRow(line, ["1", "x", "Topwear"], 5, places) for line in (2, 3, 999)]  # line 999 names no image
+    left, left_out = _without_misplaced(table, ragged, list(places), 0.1, tmp_path)
+    assert len(left) == 118
+    assert left_out == {"the row has fewer cells than the header": ["0 (line 2)", "1 (line 3)"]}
 
 
 def test_a_table_for_levels_without_columns_is_told(tmp_path):
@@ -422,6 +438,17 @@ def test_a_star_stands_for_anything(tmp_path):
     assert read(tmp_path, image="images/*_{id}_*.jpg").files.names[0] == "images/*_1_*.jpg"
     both = read(tmp_path, image=["images/{id}_a.jpg", "images/{id}_*.jpg"])
     assert list(both.files.names)[:2] == ["images/1_a.jpg", "images/11_a.jpg"]  # each once
+
+
+def test_images_of_a_row_have_its_group_and_its_split(tmp_path):
+    rows = [(*ROW, "p1", "train"), ("2", "Footwear", "Shoes", "p2", "validation")]
+    write_table(tmp_path / "styles.csv", rows, (*HEADER, "product", "fold"))
+    table = read(tmp_path, image=FRONT_AND_BACK, group_column="product", splits="fold")
+    assert list(table.columns["product"]) == ["p1", "p1", "p2", "p2"]
+    assert list(table.columns["fold"]) == ["train"] * 2 + ["validation"] * 2
+    write_pictures(tmp_path, "2_a.jpg", "2_b.jpg")
+    table = read(tmp_path, image="images/{id}_*", group_column="product")
+    assert list(table.columns["product"]) == ["p1", "p2", "p2"]
 
 
 def test_an_image_that_fits_two_rows_is_refused(tmp_path):

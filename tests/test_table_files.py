@@ -5,9 +5,11 @@ import io
 import json
 import math
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fashion_jax.serving import table_files
 from fashion_jax.serving.table_files import write_csv, write_table
 
 BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
@@ -74,6 +76,16 @@ def test_other_formats_keep_names_as_they_are(tmp_path):
     lines = (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["path"] for line in lines] == names
     assert pq.read_table(tmp_path / "t.parquet")["path"].to_pylist() == names
+
+
+def test_rows_of_several_groups_are_written_once_and_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "_ROW_GROUP", 64)
+    rows = [[f"{i}.jpg", [i / 2] * (i % 5), np.full(i % 3, i, np.float32)] for i in range(50)]
+    columns = {"path": str, "sub_top_probabilities": list[float], "embedding": np.ndarray}
+    write_table(tmp_path / "t.parquet", columns, rows)
+    assert pq.read_metadata(tmp_path / "t.parquet").num_row_groups > 5
+    read = [list(row.values()) for row in pq.read_table(tmp_path / "t.parquet").to_pylist()]
+    assert read == [[path, top, embedding.tolist()] for path, top, embedding in rows]
 
 
 def test_the_format_may_be_that_of_the_link_to_the_file(tmp_path):

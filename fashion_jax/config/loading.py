@@ -38,6 +38,12 @@ _READ_BY = {
 }
 
 OF_PIXELS = ("data.resize", "data.canvas_size")
+_OF_READING = ("data.cache", "data.cache_dir", "data.max_bad_fraction")  # how images are read, not which
+
+
+def names_other_images(overrides: Iterable[tuple[str, str]]) -> bool:
+    """Returns whether a field may make other images of a split than those that a run had."""
+    return any(field.startswith("data.") and field not in (*OF_PIXELS, *_OF_READING) for field, _ in overrides)
 
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:

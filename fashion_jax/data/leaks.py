@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fashion_jax.data.decoding.decode import why_unreadable
+from fashion_jax.data.decoding.decode import in_parallel, why_unreadable
 from fashion_jax.data.splits import Assigned
 from fashion_jax.errors import UserError
 
@@ -25,21 +25,34 @@ def find_leaks(files: Sequence[str], digests: np.ndarray, assigned: Assigned) ->
 
     Returns:
         For each pair of splits with shared images, training first: pairs of a shared image of the first split and the
-        first image of the second split whose file is equal byte by byte.
+        first image of the second split whose file is equal byte by byte. Of several images with one digest, one is
+        compared for all.
     """
     leaks: Leaks = {}
     for first, second in combinations(sorted(assigned, key=lambda name: name != "train"), 2):
         seconds = assigned[second]
         ordered = seconds[np.argsort(digests[seconds], kind="stable")]
         places = np.searchsorted(digests[ordered], digests[assigned[first]]).clip(max=max(len(ordered) - 1, 0))
-        same = digests[ordered[places]] == digests[assigned[first]] if len(ordered) else np.zeros(0, bool)
-        pairs = zip(assigned[first][same].tolist(), ordered[places[same]].tolist(), strict=True) if same.any() else ()
-        if equal := [(i, j) for i, j in pairs if _are_equal(files[i], files[j])]:
-            leaks[first, second] = equal
+        same = digests[ordered[places]] == digests[assigned[first]] if len(ordered) else np.zeros(len(places), bool)
+        shared, others = assigned[first][same], ordered[places[same]]
+        equal = _are_equal(files, digests, shared, others)
+        if equal.any():
+            leaks[first, second] = list(zip(shared[equal].tolist(), others[equal].tolist(), strict=True))
     return leaks
 
 
-def _are_equal(file: str, other: str) -> bool:
+def _are_equal(files: Sequence[str], digests: np.ndarray, images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns bool [n]: whether the files of images (int [n]) and of others (int [n]) with the same digests are equal.
+
+    It reads one pair of files for each digest, several pairs at a time.
+    """
+    _, samples, of = np.unique(digests[images], return_index=True, return_inverse=True)
+    pairs = zip(images[samples].tolist(), others[samples].tolist(), strict=True)
+    results = in_parallel(lambda pair: _is_same(files[pair[0]], files[pair[1]]), list(pairs))
+    return np.array(results, bool)[of]
+
+
+def _is_same(file: str, other: str) -> bool:
     try:
         return filecmp.cmp(file, other, shallow=False)
     except OSError as error:  # a file that was good earlier may be unreadable now, at the same size and time

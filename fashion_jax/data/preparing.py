@@ -42,7 +42,9 @@ from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.errors import UserError
 from fashion_jax.taxonomy import Taxonomy
 
-_SHARD_BYTES = 32 << 20  # of pixels
+_SHARD_BYTES = 32 << 20  # of pixels, at least
+
+_MAX_SHARDS = 900  # of all splits; training keeps the files open, of which a process may often have 1,024
 
 _BATCH = 64  # images decoded at a time
 
@@ -100,11 +102,9 @@ def check_output(config: ConfigDict, folder: Path, shape: tuple[int, int], image
     """
     _check_features(config.data.levels)
     if folder.exists():
+        plan = _plan(source_fields(config.seed, config.data.to_dict()), canvas_shape(config, shape))
         with folder_of_flag("--output", folder):
-            _check_begun(
-                folder,
-                _plan(source_fields(config.seed, config.data.to_dict()), canvas_shape(config, shape), images_per_shard),
-            )
+            _check_begun(folder, plan | ({"images_per_shard": images_per_shard} if images_per_shard else {}))
     if not is_prepared(folder):
         check_use(data_fields(config), config.data.resize)
         check_folds(config.data.folds, config.data.splits)
@@ -121,7 +121,8 @@ def plan_shards(
         dataset: the images to write.
         folder: a new or empty directory, or one of an earlier call.
         shape: (height, width) of the network's input.
-        images_per_shard: 0 means as many as have 32 MiB of pixels.
+        images_per_shard: 0 means as many as in the shards that an earlier call planned; for a new directory as many as
+            have 32 MiB of pixels, or more if there would be more than 900 shards.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -129,9 +130,10 @@ def plan_shards(
     _check_features(config.data.levels)
     _check_names(dataset.taxonomy)
     _dataset.cache_clear()  # what an earlier call in this process has read may have changed
-    plan = _plan(source_fields(config.seed, config.data.to_dict()), canvas_shape(config, shape), images_per_shard)
-    each = plan["images_per_shard"]
-    _open_folder(folder, plan | {"images": _images(dataset)})
+    canvas = canvas_shape(config, shape)
+    plan = _plan(source_fields(config.seed, config.data.to_dict()), canvas)
+    each = images_per_shard or _begun_with(folder) or _images_per_shard(dataset, canvas)
+    _open_folder(folder, plan | {"images_per_shard": each, "images": _images(dataset)})
     shards = []
     for name, split in dataset.splits.items():
         starts = range(0, len(split), each)
@@ -142,10 +144,20 @@ def plan_shards(
     return shards
 
 
-def _plan(source: dict[str, Any], canvas: tuple[int, int], images_per_shard: int) -> dict[str, Any]:
-    """Returns what the file PLAN says of a prepared directory, without its images."""
-    each = images_per_shard or max(1, _SHARD_BYTES // (canvas[0] * canvas[1] * 3))
-    return {"source": source, "decoder": DECODER, "canvas": list(canvas), "images_per_shard": each}
+def _plan(source: dict[str, Any], canvas: tuple[int, int]) -> dict[str, Any]:
+    """Returns what the file PLAN says of a prepared directory, without its images and how many are in a shard."""
+    return {"source": source, "decoder": DECODER, "canvas": list(canvas)}
+
+
+def _begun_with(folder: Path) -> int:
+    """Returns the images in each shard of a directory that an earlier call has planned, 0 for a new one."""
+    return read_json(folder / PLAN).get("images_per_shard", 0) if is_prepared(folder) else 0
+
+
+def _images_per_shard(dataset: Dataset, canvas: tuple[int, int]) -> int:
+    """Returns how many images make the smallest shards that are neither too small nor too many."""
+    images = sum(map(len, dataset.splits.values()))
+    return max(_SHARD_BYTES // (canvas[0] * canvas[1] * 3), -(-images // _MAX_SHARDS))
 
 
 def _check_features(levels: Iterable[str]) -> None:

@@ -18,12 +18,12 @@ from fashion_jax.command_line import Overrides
 from fashion_jax.command_line.formats import printable
 from fashion_jax.command_line.output_files import folder_of_flag, output, write_json
 from fashion_jax.config.loading import (
-    OF_PIXELS,
     flatten,
     image_shape,
     load_export_config,
     load_run_config,
     named_cache_dir,
+    names_other_images,
     ways_to_predict,
 )
 from fashion_jax.data.dataset import ALL, check_paths
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from fashion_jax.workdir.trained import Trained
 
 _MANY = 0.05  # share of the measured images that were trained on, from which on the scores mean nothing
-_OF_READING = ("data.cache", "data.cache_dir", "data.max_bad_fraction")  # how images are read, not which
 
 
 def evaluate(flags: argparse.Namespace, overrides: Overrides, arguments: list[str]) -> None:
@@ -387,7 +386,7 @@ def _assessment(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> t
     on_own = calibration is not None and calibration.fitted_on(run.split.ids)
     on_own = on_own and has_files_of_validation(trained.workdir, run.split)
     otherwise = ways_to_predict(config_path(trained.workdir), overrides)
-    should_be_own = flags.split == "validation" and not _names_other_images(overrides)
+    should_be_own = flags.split == "validation" and not names_other_images(overrides)
     cross_fit = calibration is not None and on_own and calibration.step == trained.step and not otherwise
     assessment = assess(
         run.log_probs,
@@ -416,13 +415,8 @@ def _trained_on(run: _Run, flags: argparse.Namespace, overrides: Overrides) -> s
         if count < _MANY * len(run.split):
             effect = "these scores are a little too high."
         return f"{count:,} of these {len(run.split):,} images {'was' if count == 1 else 'were'} trained on: {effect}"
-    known_as_training = is_of_training and not _names_other_images(overrides)  # though their files may have changed
+    known_as_training = is_of_training and not names_other_images(overrides)  # though their files may have changed
     return f"some of these images were trained on, so that {effect}" if known_as_training else ""
-
-
-def _names_other_images(overrides: Overrides) -> bool:
-    """Returns whether a field may make other images of a split than those that the run had."""
-    return any(field.startswith("data.") and field not in (*OF_PIXELS, *_OF_READING) for field, _ in overrides)
 
 
 def compare_with(first: _Run, run: _Run) -> Comparison:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fashion_jax.config.combinations import LEVEL_METRICS
-from fashion_jax.scoring.blocks import row_blocks
+from fashion_jax.scoring.blocks import SMALL, map_blocks, row_blocks
 from fashion_jax.taxonomy import UNKNOWN
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+_TOGETHER = 16  # classes whose scores are copied from a table at once: as many float32 as the processor reads together
+_PARTS = 8  # blocks of classes, so that all threads have some
 
 
 def evaluate_level(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -109,12 +112,23 @@ def one_versus_rest(log_probs: np.ndarray, images: np.ndarray, labels: np.ndarra
         labels: int [known], the labels of these rows.
     """
     auroc, average_precision = np.full((2, log_probs.shape[1]), np.nan)
-    for classes in row_blocks(np.unique(labels), len(images)):
+
+    def rank(classes: np.ndarray) -> None:
         columns = np.ascontiguousarray(log_probs[images[:, None], classes].T)
         for k, scores in zip(classes, columns, strict=True):
             if not np.isnan(scores).any():
                 auroc[k], average_precision[k] = _ranking_scores(scores, labels == k)
+
+    map_blocks(rank, _class_blocks(np.unique(labels), len(images)))
     return auroc, average_precision
+
+
+def _class_blocks(classes: np.ndarray, num_images: int) -> Iterator[np.ndarray]:
+    """Splits classes into blocks: one if all their scores are few, else several for the threads to share."""
+    few = SMALL // max(num_images, 1)
+    if len(classes) > few:
+        few = min(max(few, _TOGETHER), -(-len(classes) // _PARTS))
+    return row_blocks(classes, 1, few)
 
 
 def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:

@@ -17,7 +17,8 @@ from fashion_jax.command_line.formats import printable
 from fashion_jax.config.loading import named_cache_dir, ways_to_predict
 from fashion_jax.errors import UserError
 from fashion_jax.scoring.tree_decoding import DECODES, DEFAULT_DECODE
-from fashion_jax.serving.exports.folder import is_export
+from fashion_jax.serving.calibration_notes import no_calibration_note, other_temperatures_notes
+from fashion_jax.serving.exports.folder import Export, is_export
 from fashion_jax.workdir.files import has_checkpoint
 from fashion_jax.workdir.paths import CALIBRATION, config_path, predictions_path
 
@@ -93,8 +94,7 @@ def load(  # noqa: PLR0913 (a flat list of keywords is what users read and compl
         from fashion_jax.serving.exports.engines import load_engine
 
         engine = export_engine = load_engine(folder, named_cache_dir(texts))
-        if not export_engine.export.calibrated:
-            _say(f"{folder} is not calibrated: its run had no {CALIBRATION}.")
+        _say_calibration(folder, export_engine.export)
     else:
         engine = _load_run(folder, checkpoint, batch_size, texts, precision)
         batch_size = engine.batch_size  # a multiple of the devices
@@ -115,6 +115,14 @@ def _texts(overrides: Mapping[str, Any] | Iterable[tuple[str, str]]) -> list[tup
     pairs = overrides.items() if isinstance(overrides, Mapping) else overrides
     plain = ((field, os.fspath(x) if isinstance(x, os.PathLike) else x) for field, x in pairs)
     return [(field, x if isinstance(x, str) else repr(x)) for field, x in plain]
+
+
+def _say_calibration(folder: Path, export: Export) -> None:
+    """Says how the probabilities of an export are calibrated if they are not, or not by their own predictions."""
+    if export.calibration_note:
+        _say(f"{folder}: {export.calibration_note}")
+    elif not export.calibrated:
+        _say(f"{folder} is not calibrated: its run had no {CALIBRATION}.")
 
 
 def _check_arguments(checkpoint: str, batch_size: int | None, top_k: int) -> None:
@@ -234,38 +242,31 @@ def _load_run(
 
     calibration = read_calibration(workdir, read_taxonomy(workdir))
     trained = load_trained(workdir, checkpoint, overrides)
-    _check_calibration(workdir, calibration, trained.step, checkpoint, precision)
+    _check_calibration(calibration, trained.step, checkpoint, precision)
     otherwise = ways_to_predict(config_path(workdir), overrides)
-    if calibration and otherwise:
-        other = f"{'another value' if len(otherwise) == 1 else 'other values'} of {', '.join(otherwise)}"
-        _say(f"The temperatures were fitted to predictions with {other}, so the probabilities may be miscalibrated.")
+    notes = [no_calibration_note(str(workdir))]
+    for note in other_temperatures_notes(calibration, trained.step, otherwise) if calibration else notes:
+        _say(note)
     return RunEngine(trained, batch_size, calibration.temperatures if calibration else {})
 
 
-def _check_calibration(
-    workdir: Path, calibration: RunCalibration | None, step: int, checkpoint: str, precision: float | None
-) -> None:
-    """Says how the probabilities of a checkpoint are calibrated if they are not, or not by its own predictions.
+def _check_calibration(calibration: RunCalibration | None, step: int, checkpoint: str, precision: float | None) -> None:
+    """Checks that the thresholds of `precision`, if given, are those of the checkpoint.
 
     Raises:
-        UserError: the thresholds of `precision` would be those of another checkpoint, or may be.
+        UserError: they would be those of another one, or may be.
     """
-    if not calibration:
-        if precision is not None and checkpoint != "best":
-            raise UserError(
-                f"precision takes its thresholds from predictions of the best checkpoint, but checkpoint is "
-                f"{checkpoint!r}: use the best one, or min_probability."
-            )
-        _say(f"{workdir} has no {CALIBRATION}, so the probabilities are not calibrated.")
-    elif calibration.step != step:
-        if precision is not None:
-            raise UserError(
-                f"precision takes its thresholds from predictions of step {calibration.step}, but checkpoint "
-                f"{checkpoint!r} is step {step}: use that of step {calibration.step}, or min_probability."
-            )
-        _say(
-            f"The probabilities of step {step} are calibrated with temperatures that were fitted at step "
-            f"{calibration.step}."
+    if precision is None:
+        return
+    if not calibration and checkpoint != "best":
+        raise UserError(
+            f"precision takes its thresholds from predictions of the best checkpoint, but checkpoint is "
+            f"{checkpoint!r}: use the best one, or min_probability."
+        )
+    if calibration and calibration.step != step:
+        raise UserError(
+            f"precision takes its thresholds from predictions of step {calibration.step}, but checkpoint "
+            f"{checkpoint!r} is step {step}: use that of step {calibration.step}, or min_probability."
         )
 
 

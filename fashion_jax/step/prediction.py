@@ -26,11 +26,21 @@ def predict_split(
         eval_fn: the jitted eval_step.
         mesh: over which batches are spread.
     """
-    results, pending = [], None
+    tables: dict[str, np.ndarray] = {}
+    filled, pending = 0, None
     for batch in batches:
         latest = in_turn(eval_fn(*state.eval_variables, put_batch({"image": batch["image"]}, mesh)), mesh)
         if pending is not None:  # fetched one batch late, so that the device never waits
-            results.append(fetch(pending))
+            filled = _fill(tables, filled, fetch(pending), count)
         pending = latest
-    results.append(fetch(pending))
-    return {level: np.concatenate([result[level] for result in results])[:count] for level in results[0]}
+    _fill(tables, filled, fetch(pending), count)
+    return tables
+
+
+def _fill(tables: dict[str, np.ndarray], start: int, results: dict[str, np.ndarray], count: int) -> int:
+    """Copies the results of a batch into tables of `count` rows, from a row on; returns the row after them."""
+    for level, rows in results.items():
+        if level not in tables:  # all batches joined at the end would take the memory twice
+            tables[level] = np.empty((count, *rows.shape[1:]), rows.dtype)
+        tables[level][start : start + len(rows)] = rows[: count - start]
+    return min(start + len(rows), count)

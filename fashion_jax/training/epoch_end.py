@@ -35,19 +35,22 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     epoch = run.schedule.epoch_ends[step]
     weights, split = loss_weights(config), run.dataset.splits["validation"]
     run.checkpoints.save(step, state)  # an evaluation that fails must not lose the epoch
-    began = time.monotonic()
-    with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
-        log_probs = predict_validation(run, state, step, task)
-        with run.watchdog.paused():
-            metrics = split_metrics(split.labels, log_probs, weights)
-    timing["validation_seconds"] = time.monotonic() - began
     line: dict[str, Any] = {"epoch": epoch, "step": step}
     line["learning_rate"] = run.learning_rate(step, int(guard["rollbacks"]))
     train = named_metrics({level: summarize(sums) for level, sums in train_sums.items()}, weights)
     line |= {f"train/{name}": value for name, value in (train | epoch_summary(guard)).items()}
-    line |= {f"validation/{name}": value for name, value in metrics.items()}
-    line["timing"] = timing
-    line = decided("epoch", lambda: line)  # what the scores decide must be the same on processors of several kinds
+    began = time.monotonic()
+
+    def scored() -> dict[str, Any]:
+        metrics = split_metrics(split.labels, log_probs, weights)
+        seconds = {"validation_seconds": time.monotonic() - began}
+        return line | {f"validation/{name}": value for name, value in metrics.items()} | {"timing": timing | seconds}
+
+    with run.terminal.doing(Task(f"Evaluating epoch {epoch} on validation", len(split))) as task:
+        log_probs = predict_validation(run, state, step, task)
+        with run.watchdog.paused():
+            # Many classes take long, and what the scores decide must be the same on processors of several kinds.
+            line = decided("epoch", scored)
     metric, lines = best_metric(config), [*run.metrics_file.lines, line]
     run.checkpoints.add_score(step, score(line, metric))
     run.metrics_file.append(line)
@@ -57,7 +60,7 @@ def end_epoch(run: Run, state: TrainState, step: int, watch: Stopwatch) -> None:
     _say_epoch(run, line, is_best=epochs_since_best == 0 and math.isfinite(score(line, metric)))
     if is_exhausted(config.early_stopping, lines):
         run.schedule.end_at(step)
-    run.progress.pace.evaluated(timing["validation_seconds"], task.head_start())
+    run.progress.pace.evaluated(line["timing"]["validation_seconds"], task.head_start())
     if estimate := run.progress.new_estimate(step, is_epochs_end=True):
         run.terminal.say(estimate)
 

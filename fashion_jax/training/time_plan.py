@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -327,41 +328,92 @@ def choose(
     Raises:
         UserError: no plan is short enough.
     """
-    spare = tolerance(limit)
-    # Runs on machines that others use too were on time or took up to 13 % longer than their timed steps had promised.
-    least, most = limit - 0.9 * spare, limit - 0.4 * spare
-    # Any other plan than the compiled one is compiled first, which counts as a delay.
-    earliest, latest = limit - 0.95 * spare, min(limit - 0.2 * spare, most + measured.compilation)
+    search = _Search(candidates, measured, work, limit, elapsed, compiled)
+    return search.filling() or search.shortest()
 
-    def end_of(plan: TimePlan) -> float:
-        return elapsed + seconds_of(plan, measured, work, compiled)
 
-    def error_of(plan: TimePlan) -> float:
-        steps = plan.num_epochs * (work.num_images // plan.batch_size)
-        error = expected_error(plan.pixels, steps * plan.batch_size, work.num_images, steps)
-        return error * candidates.error_factor(plan.num_epochs)
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """The search for a plan; see `choose` for the attributes."""
 
-    kept = compiled if compiled is not None and earliest <= end_of(compiled) <= latest else None
-    if kept and end_of(kept) >= least:
-        return kept
-    sizes = _sizes(candidates, measured, work)
-    plans = [*_longest(sizes, candidates.fewest_epochs, end_of, most)]
-    if full := [plan for plan in plans if end_of(plan) >= least]:
-        enough = _NEARLY * min(map(error_of, full))
-        for group in _groups(full, compiled):  # the last one has all plans, so that one is found
-            best = min(group, key=error_of)
-            if error_of(best) <= enough:
-                return kept if kept and error_of(kept) <= error_of(best) else best
-    if plans:
-        return max([*plans, *([kept] if kept else [])], key=end_of)
-    # A guess may be too long by that factor, as where a trunk is frozen, and is no reason to refuse the limit yet.
-    least_measured = measured if compiled else measured._replace(train=measured.train / _TRAIN_BY_EVALUATION)
-    shortest = [*([compiled] if compiled else []), *(TimePlan(x, candidates.fewest_epochs, size) for x, size in sizes)]
-    ends = {plan: elapsed + seconds_of(plan, least_measured, work, compiled) for plan in shortest}
-    if fitting := [plan for plan in shortest if ends[plan] <= limit + spare / 2]:
-        return min(fitting, key=lambda plan: (max(end_of(plan) - most, 0), error_of(plan)))
-    plan = min(shortest, key=end_of)
-    raise _too_short(plan, end_of(plan), limit, work.reading, candidates)
+    candidates: Candidates
+    measured: Timings
+    work: Work
+    limit: float
+    elapsed: float
+    compiled: TimePlan | None
+
+    @property
+    def _spare(self) -> float:
+        return tolerance(self.limit)
+
+    @property
+    def _least(self) -> float:
+        """When a plan ends at the earliest that fills the time."""
+        return self.limit - 0.9 * self._spare
+
+    @property
+    def _most(self) -> float:
+        """When a plan ends at the latest that leaves time for delays.
+
+        On machines that others use too, runs were on time or took up to 13 % longer than their timed steps promised.
+        """
+        return self.limit - 0.4 * self._spare
+
+    def filling(self) -> TimePlan | None:
+        """Returns a plan that fills the time or, without one, that fills most of it; None if all plans are too long."""
+        kept = self._kept()
+        if kept and self._end_of(kept) >= self._least:
+            return kept
+        plans = [*_longest(self._sizes, self.candidates.fewest_epochs, self._end_of, self._most)]
+        if full := [plan for plan in plans if self._end_of(plan) >= self._least]:
+            enough = _NEARLY * min(map(self._error_of, full))
+            for group in _groups(full, self.compiled):  # the last one has all plans, so that one is found
+                best = min(group, key=self._error_of)
+                if self._error_of(best) <= enough:
+                    return kept if kept and self._error_of(kept) <= self._error_of(best) else best
+        return max([*plans, *([kept] if kept else [])], key=self._end_of, default=None)
+
+    def shortest(self) -> TimePlan:
+        """Returns a plan that may end in time though it is expected to end late.
+
+        Raises:
+            UserError: there is none.
+        """
+        measured, fewest = (
+            self.measured if self.compiled else _trained_faster(self.measured),
+            self.candidates.fewest_epochs,
+        )
+        plans = [TimePlan(shape, fewest, size) for shape, size in self._sizes]
+        plans = [self.compiled, *plans] if self.compiled else plans
+        late = self.limit + self._spare / 2 - self.elapsed
+        if fitting := [plan for plan in plans if seconds_of(plan, measured, self.work, self.compiled) <= late]:
+            return min(fitting, key=lambda plan: (max(self._end_of(plan) - self._most, 0), self._error_of(plan)))
+        plan = min(plans, key=self._end_of)
+        raise _too_short(plan, self._end_of(plan), self.limit, self.work.reading, self.candidates)
+
+    def _kept(self) -> TimePlan | None:
+        """Returns the compiled plan if it ends in time, or nearly: to compile another would take as long."""
+        latest = min(self.limit - 0.2 * self._spare, self._most + self.measured.compilation)
+        is_kept = self.compiled and self.limit - 0.95 * self._spare <= self._end_of(self.compiled) <= latest
+        return self.compiled if is_kept else None
+
+    @functools.cached_property
+    def _sizes(self) -> list[tuple[Shape, int]]:
+        return _sizes(self.candidates, self.measured, self.work)
+
+    def _end_of(self, plan: TimePlan) -> float:
+        return self.elapsed + seconds_of(plan, self.measured, self.work, self.compiled)
+
+    def _error_of(self, plan: TimePlan) -> float:
+        steps = plan.num_epochs * (self.work.num_images // plan.batch_size)
+        error = expected_error(plan.pixels, steps * plan.batch_size, self.work.num_images, steps)
+        return error * self.candidates.error_factor(plan.num_epochs)
+
+
+def _trained_faster(guessed: Timings) -> Timings:
+    """Returns the times if the guess of the training is too long, as it is where a trunk is frozen."""
+    return guessed._replace(train=guessed.train / _TRAIN_BY_EVALUATION)
 
 
 def _sizes(candidates: Candidates, measured: Timings, work: Work) -> list[tuple[Shape, int]]:

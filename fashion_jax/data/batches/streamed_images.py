@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,12 +11,11 @@ from fashion_jax.data.batches.image_stores import IndexBatches
 from fashion_jax.data.decoding.decode import contents, decode, in_parallel
 from fashion_jax.data.decoding.file_check import first_unusable
 from fashion_jax.data.decoding.limits import Undecodable
+from fashion_jax.data.outages import may_pass, outage, tried_again
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, empty_batch, failures, import_tensorflow
 from fashion_jax.devices.host import usable_processors
-from fashion_jax.errors import Outage, RunError, UserError, first_line
+from fashion_jax.errors import RunError, UserError, first_line
 
-_WAITS = (1.0, 5.0, 25.0)  # seconds before a file is read again, as a network disk may be away for a moment
-_LASTING = (FileNotFoundError, PermissionError)  # errors for which waiting is vain
 # Batches that are decoded at the same time, each by some threads; it does not change them. With at least 2, no thread
 # idles until the last image of a batch is decoded.
 _PARALLEL_BATCHES = min(max(2, usable_processors() // 8), 8)
@@ -59,10 +57,7 @@ class StreamedImages:
         """Returns an error that names the unusable image of the failed batch, which tf.data's own error does not."""
         if self._outages:
             file, why = self._outages[-1]
-            return Outage(
-                f"The image {file!r} cannot be read, nor could it {sum(_WAITS):.0f} s later ({why}): run the same "
-                "command again once its disk can be read."
-            )
+            return outage(f"The image {file!r}", why)
         found = first_unusable([self._files[i] for i in indices])
         if found is None:
             return RunError(
@@ -78,15 +73,10 @@ class StreamedImages:
     def _patiently(self, file: str) -> Iterator[bytes]:
         """Yields the content of a file as `contents` does; waits for a file that is there but cannot be read."""
         with contextlib.ExitStack() as stack:
-            for wait in (*_WAITS, None):
-                try:
-                    data = stack.enter_context(contents(file))
-                    break
-                except Undecodable as error:
-                    if not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, _LASTING):
-                        raise
-                    if wait is None:
-                        self._outages.append((file, str(error)))
-                        raise
-                time.sleep(wait)
+            try:
+                data = tried_again(lambda: stack.enter_context(contents(file)))
+            except Undecodable as error:
+                if may_pass(error):
+                    self._outages.append((file, str(error)))
+                raise
             yield data

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import errno
 import gzip
 import hashlib
 import itertools
 import math
 import os
+import re
 import struct
 import threading
 import zlib
@@ -18,6 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fashion_jax.data.outages import may_pass, outage, tried_again
+from fashion_jax.data.records.open_files import raise_limit, too_many
 from fashion_jax.errors import UserError
 
 Shard = tuple[str, int]  # absolute path, number of records
@@ -29,6 +33,9 @@ _TFRECORD_FOOTER = 4  # bytes: the checksum of the record
 _BLOCKS, _BLOCK = 16, 1 << 14  # blocks of a file read for its digest; bytes per block
 
 _THREADS = 16  # files read at a time
+
+# What ArrayRecord says of a call of the system that failed: its name, why, and the file.
+_FAILED_CALL = re.compile(r"\w+\(\) failed: (?P<why>.+?); (?:opening|reading) (?P<file>.+?)(?:; at byte |$)", re.DOTALL)
 
 _IDX_IMAGES, _IDX_LABELS = 0x803, 0x801  # magic numbers
 _CHUNK = 1 << 20  # bytes that are decompressed at a time
@@ -47,7 +54,28 @@ class Records(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
-        """Returns the records at rows [n]."""
+        """Returns the records at rows [n].
+
+        Raises:
+            OSError: a file cannot be opened or read.
+            UserError: a file is damaged, or the limit of open files is too low for all.
+        """
+
+
+def read_patiently(records: Records, rows: Sequence[int] | np.ndarray, title: str) -> list[bytes]:
+    """Returns the records at rows [n] of a set with a title; tries again for a while if their disk is away.
+
+    Raises:
+        Outage: their disk is still away.
+        OSError: a file is missing or may not be read.
+        UserError: see Records.
+    """
+    try:
+        return tried_again(lambda: records.read(rows))
+    except OSError as error:
+        if may_pass(error):
+            raise outage(f"The data of {title}", str(error)) from error
+        raise
 
 
 class ArrayRecords:
@@ -64,15 +92,31 @@ class ArrayRecords:
         return type(self), (self.shards,)
 
     def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
-        if self._source is None:
-            self._source = _array_record_source(self.shards)
-        return self._source.__getitems__([int(row) for row in rows]) if len(rows) else []
+        if not len(rows):
+            return []
+        source = self._source = self._source or _array_record_source(self.shards)
+        try:
+            return source.__getitems__([int(row) for row in rows])
+        except RuntimeError as error:
+            if (reason := _failed_call(error)) is None:
+                raise
+            self._source = None  # it keeps the readers of files that it could not open, and would not try again
+            raise too_many(reason, len(self.shards)) or reason from error
 
 
 def _array_record_source(shards: Sequence[Shard]) -> Any:
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+    raise_limit()
     return ArrayRecordDataSource([f"{path}[0:{count}]" for path, count in shards])
+
+
+def _failed_call(error: RuntimeError) -> OSError | None:
+    """Returns the error of the system that an error of ArrayRecord repeats; None if it has another reason."""
+    if not (found := _FAILED_CALL.match(str(error))):
+        return None
+    number = next((number for number in errno.errorcode if os.strerror(number) == found["why"]), errno.EIO)
+    return OSError(number, found["why"], found["file"])
 
 
 class TfRecords:
@@ -108,7 +152,13 @@ class TfRecords:
 
     def _open(self, path: str, count: int) -> tuple[int, np.ndarray]:
         """Returns the descriptor of the open file, and the start and length of each record, int64 [count, 2]."""
-        descriptor = os.open(path, os.O_RDONLY)
+        raise_limit()
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            if told := too_many(error, len(self.shards)):
+                raise told from error
+            raise
         places, offset, size = np.empty((count, 2), np.int64), 0, os.fstat(descriptor).st_size
         for i in range(count):
             header = os.pread(descriptor, _TFRECORD_HEADER.size, offset)

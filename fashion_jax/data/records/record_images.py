@@ -10,9 +10,9 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 
 from fashion_jax.data.decoding.decode import decode, fit, in_parallel
-from fashion_jax.data.records.record_files import Records, file_digests
+from fashion_jax.data.records.record_files import Records, file_digests, read_patiently
 from fashion_jax.data.tensorflow_cpu import closed_at_exit, dataset_of, failures, import_tensorflow
-from fashion_jax.errors import UserError, first_line
+from fashion_jax.errors import Outage, RunError, UserError, first_line
 
 _PARALLEL_READS = 4  # batches; each reads its shards in parallel
 
@@ -105,6 +105,7 @@ class RecordImages:
 
     def __init__(self, names: RecordNames, canvas: tuple[int, int], resize: str):
         self._names, self._canvas, self._resize = names, canvas, resize
+        self._unread: list[UserError | Outage] = []  # why records could not be read, in a sentence
 
     @closed_at_exit
     def batches(self, indices: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
@@ -115,13 +116,20 @@ class RecordImages:
             num_parallel_calls=_PARALLEL_READS,
             deterministic=True,
         )
+        asked = indices()
         try:
-            yield from dataset.prefetch(2).as_numpy_iterator()
+            for pixels in dataset.prefetch(2).as_numpy_iterator():
+                yield pixels
+                next(asked)
         except failures(tf) as error:
-            raise self._unreadable(tf, error) from error
+            raise self._unreadable(tf, next(asked), error) from error
 
     def _read(self, images: np.ndarray) -> np.ndarray:
-        return np.array(self._names.records.read(self._names.rows[images]), object)
+        try:
+            return np.array(read_patiently(self._names.records, self._names.rows[images], self._names.title), object)
+        except (UserError, Outage) as error:
+            self._unread.append(error)
+            raise
 
     def _canvases(self, tf: Any, records: Any) -> Any:
         """Decodes serialized records to uint8 [records, height, width, 3]."""
@@ -142,15 +150,20 @@ class RecordImages:
         images = images.repeat(3, axis=-1) if images.shape[-1] == 1 else images
         return np.stack(in_parallel(lambda pixels: fit(pixels, self._canvas, self._resize), list(images)))
 
-    def _unreadable(self, tf: Any, error: Exception) -> Exception:
-        """Returns an error that names the first unreadable image, which tf.data's own error does not."""
-        for i, name in enumerate(self._names):
+    def _unreadable(self, tf: Any, images: np.ndarray, error: Exception) -> Exception:
+        """Returns an error that names the unreadable image of the failed batch, which tf.data's own error does not."""
+        if self._unread:
+            return self._unread[-1]
+        for i in images.tolist():
             try:
                 self._canvases(tf, tf.constant(self._names.records.read(self._names.rows[i : i + 1])))
             except UserError as found:
                 return found
             except Exception as reason:
                 return UserError(
-                    f"The image {name} cannot be read and decoded ({first_line(reason)}): restore the set."
+                    f"The image {self._names[i]} cannot be read and decoded ({first_line(reason)}): restore the set."
                 )
-        return error
+        return RunError(
+            f"An image of a batch of {self._names.title} could not be read and decoded ({first_line(error)}), but now "
+            "all can be: run the same command again to resume."
+        )

@@ -18,13 +18,13 @@ from fashion_jax.atomic import replacing
 from fashion_jax.data.decoding.limits import MAX_PIXELS
 from fashion_jax.data.records.idx_set import idx_files, open_idx_set
 from fashion_jax.data.records.prepared_index import INFO, is_prepared, read_index
-from fashion_jax.data.records.record_files import ArrayRecords, Records, Shard, TfRecords
+from fashion_jax.data.records.record_files import ArrayRecords, Records, Shard, TfRecords, read_patiently
 from fashion_jax.data.records.record_images import ImageFormat
 from fashion_jax.data.records.record_set import RecordSet, Values
 from fashion_jax.data.records.tfds_builders import builder_of_directory, builder_of_name, damaged
 from fashion_jax.data.tensorflow_cpu import import_tensorflow
 from fashion_jax.devices.host import cache_root
-from fashion_jax.errors import RunError, UserError
+from fashion_jax.errors import Outage, RunError, UserError
 from fashion_jax.taxonomy import MAX_CLASSES
 
 _CHUNK = 512  # records at a time
@@ -77,8 +77,8 @@ def _of_builder(builder: Any, cache_dir: str) -> RecordSet:
 
         def parsed() -> Values:
             try:
-                return _parsed(records, splits[split], features)
-            except (UserError, OSError, MemoryError):
+                return _parsed(records, splits[split], features, str(folder))
+            except (UserError, Outage, OSError, MemoryError):
                 raise
             except Exception as error:  # the readers raise many kinds of errors for truncated or changed records
                 raise damaged(folder, error) from error
@@ -182,12 +182,12 @@ def _classes(features: Any) -> dict[str, list[str] | None]:
     return classes
 
 
-def _parsed(records: Records, part: slice, features: Sequence[str]) -> Values:
-    """Reads the values of the features from all records of a split."""
+def _parsed(records: Records, part: slice, features: Sequence[str], title: str) -> Values:
+    """Reads the values of the features from all records of a split of a set with a title."""
     tf = import_tensorflow()
     found: dict[str, list[np.ndarray]] = {name: [] for name in features}
     for start in range(part.start, part.stop, _CHUNK):
-        batch = records.read(range(start, min(start + _CHUNK, part.stop)))
+        batch = read_patiently(records, range(start, min(start + _CHUNK, part.stop)), title)
         examples = [tf.train.Example.FromString(record).features.feature for record in batch]
         for name in features:
             found[name].append(np.array([_value(example[name]) for example in examples]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ def _values(pattern: str) -> list[Value]:
     return [piece for piece in parse_pattern(pattern) if isinstance(piece, Value)]
 
 
+_FEW = 16  # names that are looked at one by one
+
+
 class ImageNames:
     """Names of images, relative to a folder, by the patterns of data.image, in which * matches anything."""
 
@@ -36,7 +40,8 @@ class ImageNames:
         self._patterns = [self._compiled(pattern) for pattern in patterns]
         self._folder = folder
         self._stored = StoredNames(folder)
-        self._listed: dict[str, tuple[list[str], list[str]]] = {}
+        self._listed: dict[str, _Listed] = {}
+        self._backslashed: dict[str, set[str]] = {}  # folder -> names in it that have a backslash
         self._unit = unit
         self._owner: dict[str, tuple[tuple[str, ...], int]] = {}  # name -> values and number of its first row
         self._guesses = any("*" in pattern for pattern in patterns)  # such a pattern could match another row's image
@@ -80,9 +85,24 @@ class ImageNames:
 
     def _on_disk(self, name: str) -> str:
         """Returns a name as spelt on disk; backslashes are slashes unless a file is called so."""
-        if "\\" in name and not os.path.lexists(os.path.join(self._folder, name)):
+        if "\\" in name and not self._has_backslashes(name):
             name = name.replace("\\", "/")
         return self._stored.find(name)
+
+    def _has_backslashes(self, name: str) -> bool:
+        """Whether a file is called so, with the backslashes; its folders are listed first, each once for all rows."""
+        folder = ""
+        for part in name.split("/"):
+            if "\\" in part and part not in self._backslashed_in(folder):
+                return False
+            folder += part + "/"
+        return os.path.lexists(os.path.join(self._folder, name))
+
+    def _backslashed_in(self, folder: str) -> set[str]:
+        if folder not in self._backslashed:
+            names = listed_names(os.path.join(self._folder, folder))
+            self._backslashed[folder] = {name for name in names if "\\" in name}
+        return self._backslashed[folder]
 
     def _of_row(self, values: Sequence[str]) -> list[str]:
         names: dict[str, None] = {}
@@ -98,21 +118,15 @@ class ImageNames:
         """Returns the images whose name is the pieces with anything between them, sorted by name."""
         folder, slash, start = pieces[0].replace("\\", "/").rpartition("/")
         folder = self._stored.find(folder)
-        listed, stored = self._images_in(folder)
-        found = []
-        for i in range(bisect.bisect_left(listed, start), len(listed)):
-            if not listed[i].startswith(start):
-                break
-            if _fits(listed[i], [start, *pieces[1:]]):
-                found.append(folder + slash + stored[i])
-        return found
+        images = self._images_in(folder)
+        wanted = [start, *pieces[1:]]
+        fitting = (i for i in images.candidates(start, wanted[-1]) if _fits(images.names[i], wanted))
+        return [folder + slash + images.stored[i] for i in fitting]
 
-    def _images_in(self, folder: str) -> tuple[list[str], list[str]]:
-        """Returns the names of the images in a folder, composed and sorted, and the same names as spelt on disk."""
+    def _images_in(self, folder: str) -> _Listed:
         if folder not in self._listed:
             names = [x for x in listed_names(os.path.join(self._folder, folder)) if is_image(x) and not is_hidden(x)]
-            pairs = sorted((composed(name), name) for name in names)
-            self._listed[folder] = [name for name, _ in pairs], [name for _, name in pairs]
+            self._listed[folder] = _Listed(names)
         return self._listed[folder]
 
     def _check_owner(self, values: tuple[str, ...], number: int, names: Sequence[str]) -> None:
@@ -123,6 +137,40 @@ class ImageNames:
                     f"The image {name!r} fits data.image for {self._unit}s {its_number} and {number}: "
                     "write patterns that tell them apart, such as images/{id}_*.jpg."
                 )
+
+
+class _Listed:
+    """The images in a folder.
+
+    Attributes:
+        names: composed and sorted.
+        stored: the same names as spelt on disk.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        pairs = sorted((composed(name), name) for name in names)
+        self.names, self.stored = [name for name, _ in pairs], [name for _, name in pairs]
+
+    def candidates(self, start: str, end: str) -> Sequence[int]:
+        """Returns the places of the names with this start, or of those with this end if they are fewer, ascending."""
+        starting = _having(self.names, start)
+        if len(starting) <= _FEW or not end:
+            return starting
+        reversed_names, places = self._reversed
+        ending = _having(reversed_names, end[::-1])
+        return sorted(places[ending.start : ending.stop]) if len(ending) < len(starting) else starting
+
+    @functools.cached_property
+    def _reversed(self) -> tuple[list[str], list[int]]:
+        """The names from their last letter to the first, sorted, and the place of each in `names`."""
+        pairs = sorted((name[::-1], i) for i, name in enumerate(self.names))
+        return [name for name, _ in pairs], [i for _, i in pairs]
+
+
+def _having(names: list[str], start: str) -> range:
+    """Returns the range of the names, which are sorted, that have a start."""
+    first = bisect.bisect_left(names, start)
+    return range(first, bisect.bisect_right(names, start, first, key=lambda name: name[: len(start)]))
 
 
 class _Compiled(NamedTuple):

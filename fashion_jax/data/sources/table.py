@@ -211,7 +211,9 @@ def _without_misplaced(
     """Returns the table without the rows whose cells may be in the wrong columns, and these rows."""
     whole = ~np.isin(table.rows, [row.line for row in ragged])
     good = {table.paths.distinct[code] for code in np.unique(table.paths.codes[whole])}
-    bad = [row for row in misplaced(ragged, levels, good) if row.line in table.rows]
+    found = misplaced(ragged, levels, good)
+    has_images = np.isin([row.line for row in found], table.rows)
+    bad = [row for row, has_image in zip(found, has_images.tolist(), strict=True) if has_image]
     num_rows = len(np.unique(table.rows))
     if len(bad) > max_bad_fraction * num_rows:
         first = bad[0]

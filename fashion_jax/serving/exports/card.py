@@ -45,6 +45,9 @@ class Facts:
         notes: sentences on how far the metrics are those of the export.
         compared: sentences on the comparison with the run.
         cost: sentences on what 8-bit integers cost; empty for float32.
+        origins: sentences on the weights of others that the run began with.
+        base_models: repositories of the Hugging Face Hub, as OWNER/NAME, whose weights it began with.
+        vectors: a sentence on the images of the test vectors.
     """
 
     model: str
@@ -57,6 +60,9 @@ class Facts:
     notes: Sequence[str]
     compared: Sequence[str]
     cost: Sequence[str]
+    origins: Sequence[str]
+    base_models: Sequence[str]
+    vectors: str
 
 
 def card(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
@@ -65,7 +71,7 @@ def card(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
         _front_matter(export, facts),
         _introduction(export, taxonomy, facts),
         _loading(export),
-        _outputs(export, taxonomy),
+        _outputs(export, taxonomy, facts),
         _data(export, taxonomy, facts),
         _metrics(taxonomy, facts),
         _comparison(facts),
@@ -84,6 +90,8 @@ def _front_matter(export: Export, facts: Facts) -> str:
         "pipeline_tag": "image-classification",
         "tags": [*tags, *(["int8"] if export.int8 else [])],
     }
+    if facts.base_models:
+        front["base_model"] = [*facts.base_models]
     if facts.assessment and facts.is_measured:
         result = {
             "task": {"type": "image-classification", "name": "Hierarchical image classification"},
@@ -100,7 +108,7 @@ def _metric_entries(assessment: Assessment) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for level, assessed in assessment.levels.items():
         for kind, score in (("accuracy", "accuracy"), ("f1", "macro_f1"), ("roc_auc", "auroc")):
-            found.append({"type": kind, "name": f"{score} of {level}", "value": assessed.scores[score]})
+            found.append({"type": kind, "name": f"{score} of {level} by itself", "value": assessed.scores[score]})
     for decoded in assessment.decodes.values():
         found.append({"type": "accuracy", "name": "accuracy of paths", "value": decoded.scores["path_accuracy"]})
     return [entry | {"value": round(entry["value"], 4)} for entry in found if math.isfinite(entry["value"])]
@@ -109,7 +117,8 @@ def _metric_entries(assessment: Assessment) -> list[dict[str, Any]]:
 def _introduction(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
     levels = " and ".join(f"{taxonomy.num_classes(level)} classes of `{level}`" for level in taxonomy.levels)
     height, width = facts.image_size
-    inside = "preprocessing, calibration and decoding" if export.calibrated else "preprocessing and decoding"
+    scaling = ", calibration" if export.calibrated else ", temperatures" if export.calibration_note else ""
+    inside = f"preprocessing{scaling} and decoding"
     numbers = ", whose convolutions and hidden layers compute in 8-bit integers" if export.int8 else ""
     return (
         f"# Classifier of fashion images: {_NAMES[export.format]}\n\n"
@@ -132,9 +141,10 @@ def _loading(export: Export) -> str:
     )
 
 
-def _outputs(export: Export, taxonomy: Taxonomy) -> str:
+def _outputs(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
     height, width = export.canvas
     kind = "calibrated probabilities" if export.calibrated else "probabilities, not calibrated"
+    kind += " for this checkpoint" if export.calibration_note else ""
     rows = [f"| `{level}_probabilities` | float32 [batch, {n}] | {kind}{_SUMS} |" for level, n in _sizes(taxonomy)]
     rows += [
         f"| `{PATH}` | int32 [batch, {len(taxonomy.levels)}] | the likeliest path through the tree, a class for each "
@@ -146,8 +156,8 @@ def _outputs(export: Export, taxonomy: Taxonomy) -> str:
         f"The input is `images`, uint8 [batch, {height}, {width}, 3]: RGB, upright, transparent pixels on white, "
         f"{_FITTED[export.resize]} {width} × {height} pixels. The model itself normalises the pixels. "
         f"`{TAXONOMY}` has the names of the classes in the order of the columns, and `{TEST_VECTORS}` holds inputs "
-        f"with the outputs that the run itself gives for them.\n\n{table}"
-    )
+        f"with the outputs that the run itself gives for them in float32. {facts.vectors}\n\n{table}"
+    ) + (f"\n\n{export.calibration_note}" if export.calibration_note else "")
 
 
 _SUMS = ", in which a class has the sum of its children"
@@ -167,27 +177,35 @@ def _data(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
         )
     ]
     table = "\n".join([f"| class of `{level}` | training images | validation images |", "| --- | --- | --- |", *rows])
-    return f"## Data\n\nImages: {images}. Levels, coarse to fine: {_listed(taxonomy.levels)}.\n\n{table}"
+    said = [f"Images: {images}.", f"Levels, coarse to fine: {_listed(taxonomy.levels)}.", *map(_escaped, facts.origins)]
+    return f"## Data\n\n{' '.join(said)}\n\n{table}"
 
 
 def _metrics(taxonomy: Taxonomy, facts: Facts) -> str:
     notes = " ".join(facts.notes)
     if facts.assessment is None:
         return f"## Metrics\n\n{notes}"
+    (decoded,) = facts.assessment.decodes.values()
     rows = []
     for level, assessed in facts.assessment.levels.items():
         cells = [_score(assessed.scores[name], assessed.intervals.get(name)) for name in _SCORES]
-        rows.append(f"| `{level}` | {' | '.join(cells)} |")
-    table = "\n".join([f"| level | {' | '.join(_SCORES.values())} |", "| --- | --- | --- | --- | --- |", *rows])
-    (decoded,) = facts.assessment.decodes.values()
+        rows.append(f"| `{level}` | {_score(decoded.levels[level]['accuracy'], None)} | {' | '.join(cells)} |")
+    head = f"| level | accuracy of `{PATH}` | {' | '.join(_SCORES.values())} |"
+    table = "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
     path = _score(decoded.scores["path_accuracy"], decoded.intervals["path_accuracy"])
     return (
         f"## Metrics\n\nMeasured on {facts.assessed:,} validation images, with 95 % intervals:\n\n{table}\n\n"
-        f"All levels are right for a share of {path}. {notes}".rstrip()
+        f"`{PATH}` answers by the likeliest path through the tree; by itself, a level is answered by its likeliest "
+        f"class, which may lie on another path. All levels are right for a share of {path}. {notes}".rstrip()
     )
 
 
-_SCORES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "auroc": "AUROC", "ece": "calibration error (ECE)"}
+_SCORES = {
+    "accuracy": "accuracy of the level by itself",
+    "macro_f1": "macro-F1 by itself",
+    "auroc": "AUROC",
+    "ece": "calibration error (ECE)",
+}
 
 
 def _score(value: float, interval: Interval | None) -> str:
@@ -229,7 +247,12 @@ def _files(export: Export) -> str:
 
 def _cell(name: str) -> str:
     """Returns the name of a class as text that is neither markup nor the end of a table's cell."""
-    escaped = html.escape(" / ".join(class_labels(name)), quote=False)
+    return _escaped(" / ".join(class_labels(name)))
+
+
+def _escaped(text: str) -> str:
+    """Returns text without markup."""
+    escaped = html.escape(text, quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|~#" else c if c.isprintable() else " " for c in escaped)
 
 

@@ -33,14 +33,23 @@ outputs = model(images=np.asarray(image)[None])""",
 }
 
 _FITS = {  # by Pillow
-    "stretch": "image.resize(({width}, {height}), Image.Resampling.BILINEAR)",
-    "crop": "ImageOps.fit(image, ({width}, {height}), Image.Resampling.BILINEAR)",
-    # Of an odd gap the larger half is at the right or the bottom, as in data.decoding.decode.fit.
-    "letterbox": 'ImageOps.pad(image, ({width}, {height}), Image.Resampling.BILINEAR, "white", (0.4999, 0.4999))',
+    "stretch": "image = image.resize(({width}, {height}), Image.Resampling.BILINEAR)",
+    "crop": "image = ImageOps.fit(image, ({width}, {height}), Image.Resampling.BILINEAR)",
+    # ImageOps.pad fails for a strip of which less than a pixel would be left.
+    "letterbox": """\
+scale = min({width} / image.width, {height} / image.height)
+fitted = image.resize([max(round(scale * length), 1) for length in image.size], Image.Resampling.BILINEAR)
+image = Image.new("RGB", ({width}, {height}), "white")
+image.paste(fitted, (({width} - fitted.width) // 2, ({height} - fitted.height) // 2))""",
 }
 
 _OPENED = """\
-image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGBA")
+image = ImageOps.exif_transpose(Image.open("photo.jpg"))
+if image.mode.startswith("I;16"):  # grey of 16 bits
+    grey = np.asarray(image)
+    grey = np.where(grey == image.info.get("transparency", -1), 255, grey >> 8)
+    image = Image.fromarray(grey.astype(np.uint8))
+image = image.convert("RGBA")
 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")"""
 
 _TF_IMPORTS = """\
@@ -56,7 +65,7 @@ data = tf.io.read_file("photo.jpg")
 image = tf.cast(tf.io.decode_image(data, expand_animations=False), tf.float32)
 if image.shape[2] in (2, 4):  # transparent: on white
     image = 255 + (image[..., :-1] - 255) * image[..., -1:] / 255
-tag = rb"Exif\0\0.{,999}?(?:\x12\x01\x03\0\x01\0\0\0|\x01\x12\0\x03\0\0\0\x01\0)([\1-\10])"
+tag = rb"(?:Exif\0\0|eXIf|EXIF.{4})(?:II|MM).{,999}?(?:\x12\x01\x03\0\x01\0\0\0|\x01\x12\0\x03\0\0\0\x01\0)([\1-\10])"
 exif = re.search(tag, data.numpy(), re.DOTALL)
 turn = exif[1][0] if exif else 1
 image = tf.image.rot90(image, (0, 0, 2, 2, 3, 3, 1, 1)[turn - 1])
@@ -101,6 +110,6 @@ def python_lines(name: str, canvas: tuple[int, int], resize: str) -> str:
         fit = _TF_FITS[resize].format(height=height, width=width)
         parts = [_TF_IMPORTS, _TF_OPENED, fit, _TF_RUN, _PRINTED]
     else:
-        fit = "image = " + _FITS[resize].format(height=height, width=width)
+        fit = _FITS[resize].format(height=height, width=width)
         parts = ["import json\nfrom pathlib import Path\n", _IMPORTS[name] + "\n", _OPENED, fit, _RUNS[name], _PRINTED]
     return "\n".join(parts) + "\n"

@@ -44,8 +44,10 @@ class EvaluatedExport:
     @property
     def note(self) -> str:
         """Returns the note to its scores."""
-        is_calibrated = self.engine.export.calibrated
-        words = "have been calibrated and" if is_calibrated else "are not calibrated, but have been"
+        export = self.engine.export
+        words = "have been calibrated and" if export.calibrated else "are not calibrated, but have been"
+        if export.calibration_note:
+            words = "have temperatures that were fitted to other predictions, and have been"
         return f"an export, whose probabilities {words} made to agree ({self.decode}) already."
 
     @property

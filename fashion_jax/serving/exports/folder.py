@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ from fashion_jax.workdir.paths import CONFIG, TAXONOMY
 INDEX = "export.json"
 TEST_VECTORS = "test_vectors.npz"
 CARD = "card.md"
+OLD_CARD = "card.md.old"  # the card of an earlier export in the same place, which a user had completed
 MODELS = {  # format -> the file or folder of its model
     "stablehlo": "model.stablehlo",
     "onnx": "model.onnx",
@@ -65,7 +67,8 @@ class Export:
         parameters: number of parameters of the model.
         flops_per_image: floating-point operations of a prediction.
         train_counts: level -> training images of each class, in the order of the ids.
-        calibrated: whether the run had temperatures, by which the model calibrates its probabilities.
+        calibrated: whether the model calibrates its probabilities, by temperatures fitted to its own predictions.
+        calibration_note: sentences on temperatures that were fitted to other predictions; empty if it has none such.
         files: name of each other file, with slashes -> its sha256 and its size in bytes.
     """
 
@@ -83,6 +86,7 @@ class Export:
     flops_per_image: float
     train_counts: Mapping[str, tuple[int, ...]]
     calibrated: bool = True
+    calibration_note: str = ""
     files: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -95,6 +99,8 @@ def is_export(directory: Path) -> bool:
 def writing_export(directory: Path) -> Iterator[Path]:
     """Yields an empty folder that becomes the export if the block succeeds, in place of an earlier one.
 
+    A card of the earlier one that a user has completed is kept as OLD_CARD.
+
     Raises:
         UserError: the folder cannot be written, or see check_replaceable.
         RunError: the disk is full.
@@ -105,6 +111,8 @@ def writing_export(directory: Path) -> Iterator[Path]:
         remove_temporaries(directory.parent, directory.name, older_than=_STALE)
         with replacing_folder(directory, "name another --output") as folder:
             yield folder
+            if kept := _card_to_keep(directory):
+                shutil.copy2(kept, folder / OLD_CARD, follow_symlinks=False)
 
 
 def check_replaceable(directory: Path) -> None:
@@ -123,11 +131,31 @@ def check_replaceable(directory: Path) -> None:
     if not is_export(directory):
         raise UserError(f"--output is {str(directory)!r}, which exists and is no export: {way_out}.")
     ours = {INDEX, *read_index(directory, f"remove the folder, or {way_out}").files}
+    if _card_to_keep(directory) == directory / OLD_CARD:  # otherwise one would take the place of the other
+        ours.add(OLD_CARD)
     if others := sorted(_files_in(directory) - ours):
         raise UserError(
             f"--output is {str(directory)!r}, an export that would be replaced, but {others[0]} in it is no part of "
             f"one: move it away, or {way_out}."
         )
+
+
+def _card_to_keep(directory: Path) -> Path | None:
+    """Returns the card that a user has completed in a folder of an export, or the one kept from before; None if none.
+
+    Raises:
+        UserError: the card cannot be read.
+    """
+    if not is_export(directory):
+        return None
+    card, old = directory / CARD, directory / OLD_CARD
+    written = read_index(directory).files.get(CARD, {})
+    try:
+        if card.is_symlink() or (card.is_file() and _sha256(card) != written.get("sha256")):
+            return card
+    except OSError as error:
+        raise unreadable(card, error, "move it away, or name another --output") from error
+    return old if old.is_file() else None
 
 
 def _files_in(directory: Path) -> set[str]:
@@ -142,8 +170,9 @@ def write_test_vectors(directory: Path, images: np.ndarray, outputs: Mapping[str
         images: uint8 [n, height, width, 3].
         outputs: name of each output of the model -> [n, ...].
     """
+    arrays: dict[str, Any] = {"images": images, **outputs}
     with (directory / TEST_VECTORS).open("wb") as file:
-        np.savez(file, allow_pickle=False, images=images, **outputs)
+        np.savez(file, **arrays)
 
 
 def seal(directory: Path, export: Export) -> None:
@@ -220,6 +249,7 @@ def _parsed(tree: dict[str, Any]) -> Export:
         flops_per_image=float(tree["flops_per_image"]),
         train_counts={str(level): tuple(map(int, counts)) for level, counts in tree["train_counts"].items()},
         calibrated=bool(tree.get("calibrated", True)),  # exports of earlier versions do not say
+        calibration_note=str(tree.get("calibration_note", "")),
         files={
             str(name): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])}
             for name, entry in tree["files"].items()

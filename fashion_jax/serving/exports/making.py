@@ -18,26 +18,27 @@ from fashion_jax.command_line.formats import percent, rate
 from fashion_jax.command_line.output_files import folder_of_flag
 from fashion_jax.config.loading import (
     config_to_json,
-    image_shape,
     load_run_config,
+    names_other_images,
     portable_config,
     read_config,
     ways_to_predict,
 )
 from fashion_jax.errors import UserError
-from fashion_jax.scoring.assessment import assess
 from fashion_jax.scoring.intervals import paired_test
-from fashion_jax.scoring.temperature import apply_temperatures
-from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE, decode
+from fashion_jax.scoring.tree_decoding import DEFAULT_DECODE
+from fashion_jax.serving.calibration_notes import no_calibration_note
 from fashion_jax.serving.engine import RunEngine
 from fashion_jax.serving.exports import tflite
-from fashion_jax.serving.exports.card import Facts, card
+from fashion_jax.serving.exports.card import card
 from fashion_jax.serving.exports.check import Differences, compare, live_outputs
 from fashion_jax.serving.exports.check_images import SPLIT, CheckImages, find_check_images, spread
 from fashion_jax.serving.exports.engines import format_module, load_engine
+from fashion_jax.serving.exports.facts import facts_of
 from fashion_jax.serving.exports.folder import (
     CARD,
     COMPARED_IMAGES,
+    OLD_CARD,
     Export,
     read_export,
     seal,
@@ -45,38 +46,16 @@ from fashion_jax.serving.exports.folder import (
     writing_export,
 )
 from fashion_jax.serving.exports.network import build_network
+from fashion_jax.serving.exports.plan import ExportPlan
 from fashion_jax.step.program import create_program
 from fashion_jax.taxonomy import UNKNOWN
 from fashion_jax.terminal import Terminal, doing
-from fashion_jax.workdir.calibration_file import RunCalibration, read_calibration
-from fashion_jax.workdir.files import read_json, read_taxonomy, read_train_counts, train_counts
-from fashion_jax.workdir.paths import CONFIG, TAXONOMY, config_path, data_path, predictions_path
-from fashion_jax.workdir.predictions import read_predictions
+from fashion_jax.workdir.calibration_file import read_calibration
+from fashion_jax.workdir.files import read_taxonomy, read_train_counts
+from fashion_jax.workdir.paths import CONFIG, TAXONOMY, config_path
 from fashion_jax.workdir.trained import Trained, load_trained
 
-_VECTORS = 16  # images of test_vectors.npz
 _CALIBRATION = 256  # images that the ranges of 8-bit integers are taken from
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportPlan:
-    """What is exported, and how.
-
-    Attributes:
-        trained: the checkpoint.
-        calibration: of the run; None if it has none.
-        otherwise: config fields by which the export predicts differently from the run's validation.
-        format: one of MODELS.
-        int8: whether it computes in 8-bit integers.
-        images: to compare it on.
-    """
-
-    trained: Trained
-    calibration: RunCalibration | None
-    otherwise: list[str]
-    format: str
-    int8: bool
-    images: CheckImages
 
 
 def export_run(flags: argparse.Namespace, overrides: Overrides) -> None:
@@ -99,12 +78,15 @@ def _export(flags: argparse.Namespace, overrides: Overrides) -> None:
     path = config_path(flags.workdir)
     config, otherwise = load_run_config(path, overrides), ways_to_predict(path, overrides)
     taxonomy = read_taxonomy(flags.workdir)
-    calibration = read_calibration(flags.workdir, taxonomy)
-    images = find_check_images(config, taxonomy, COMPARED_IMAGES, flags.images)
+    is_data_named = names_other_images(overrides)
+    images = find_check_images(
+        flags.workdir, config, taxonomy, COMPARED_IMAGES, flags.images, is_data_named=is_data_named
+    )
     if flags.int8:
         _check_calibration_images(images)
     with doing("Loading the model"):
         trained = load_trained(flags.workdir, flags.checkpoint, overrides)
+    calibration = read_calibration(flags.workdir, taxonomy)  # now, since a training that goes on writes it anew
     plan = ExportPlan(trained, calibration, otherwise, flags.format, flags.int8, images)
     say = Terminal().say
     for sentence in make_export(plan, flags.output):
@@ -123,7 +105,7 @@ def _check_calibration_images(images: CheckImages) -> None:
 
 
 def make_export(plan: ExportPlan, directory: Path) -> list[str]:
-    """Makes an export, and returns sentences on how it compares with the run.
+    """Makes an export, and returns sentences on its temperatures and on how it compares with the run.
 
     The folder appears when all is done and right; an earlier export in its place stays until then.
 
@@ -136,11 +118,10 @@ def make_export(plan: ExportPlan, directory: Path) -> list[str]:
         RunError: the export does not answer as the run does.
     """
     trained = plan.trained
-    temperatures = plan.calibration.temperatures if plan.calibration else {}
-    live = RunEngine(in_float32(trained), None, temperatures)
+    live = RunEngine(in_float32(trained), None, plan.temperatures)
     with writing_export(directory) as folder:
         with doing("Writing the model"):
-            network = build_network(trained, temperatures)
+            network = build_network(trained, plan.temperatures)
             if plan.int8:
                 validation = plan.images.validation
                 tflite.write(network, folder, validation[spread(len(validation), _CALIBRATION)])
@@ -149,17 +130,36 @@ def make_export(plan: ExportPlan, directory: Path) -> list[str]:
         write_text(folder / TAXONOMY, trained.taxonomy.to_json())
         write_text(folder / CONFIG, config_to_json(portable_config(trained.config, trained.canvas)))
         with jax.default_matmul_precision("highest"):  # otherwise GPUs and TPUs compute in less than float32
-            vectors = plan.images.canvases[:_VECTORS]
+            vectors = plan.images.canvases[plan.vectors]
             write_test_vectors(folder, vectors, live_outputs(live, vectors))
             seal(folder, _description(plan, network.num_features))
             differences = _compared(folder, live, plan.images.canvases)
         if not plan.int8:
             differences.check()
         compared, cost = _compared_words(plan, differences), _cost_words(plan, differences)
-        write_text(folder / CARD, card(read_export(folder), trained.taxonomy, _facts(plan, compared, cost)))
+        write_text(folder / CARD, card(read_export(folder), trained.taxonomy, facts_of(plan, compared, cost)))
         seal(folder, _description(plan, network.num_features))
         read_export(folder)
-    return [*compared, *cost]
+    return [*_calibration_words(plan), *compared, *_fallback_words(plan), *cost, *_old_card_words(directory)]
+
+
+def _calibration_words(plan: ExportPlan) -> list[str]:
+    """Says how the probabilities are calibrated if they are not, or not by their own predictions."""
+    return plan.other_temperatures if plan.calibration else [no_calibration_note(str(plan.trained.workdir))]
+
+
+def _fallback_words(plan: ExportPlan) -> list[str]:
+    """Says why no image of the validation split was compared, with the places of the data, which no card names."""
+    why = plan.images.why_not
+    return [f"The run's validation split, on which it would have been compared, cannot be used: {why}"] if why else []
+
+
+def _old_card_words(directory: Path) -> list[str]:
+    """Says that a card which was completed lies beside the new one, if it does."""
+    old = directory / OLD_CARD
+    if not os.path.lexists(old):
+        return []
+    return [f"{old} is the card that had been completed: take over into {CARD} what still holds, and remove it."]
 
 
 def in_float32(trained: Trained) -> Trained:
@@ -190,7 +190,8 @@ def _description(plan: ExportPlan, num_features: int) -> Export:
         parameters=trained.num_parameters,
         flops_per_image=trained.flops_per_image(),
         train_counts={level: tuple(x.tolist()) for level, x in counts.items()},
-        calibrated=plan.calibration is not None,
+        calibrated=plan.is_calibrated,
+        calibration_note=" ".join(plan.other_temperatures),
     )
 
 
@@ -212,88 +213,56 @@ def _compared_words(plan: ExportPlan, found: Differences) -> list[str]:
     if found.paths and not found.sure_paths:
         same += ", where the two likeliest differ by less than 0.001"
     sentences = [
-        f"On {found.images:,} images ({plan.images.words}), its probabilities differ by at most "
+        f"On {found.images:,} images ({plan.images.words()}), its probabilities differ by at most "
         f"{found.probability:.1g} from the run's; {same}.",
         f"Images per second here: {rate(found.export_rate)}; by the run itself, {rate(found.live_rate)}.",
     ]
-    if plan.trained.config.dtype != "float32":
-        sentences.append(f"It computes in float32, and was compared with the run in float32, not {_dtype(plan)}.")
+    if plan.images.trained_on and not plan.int8:  # otherwise the sentences on what that costs say it
+        sentences.append(f"{_trained_on_words(plan)}.")
+    if plan.dtype != "float32":
+        sentences.append(f"It computes in float32, and was compared with the run in float32, not {plan.dtype}.")
     return sentences
-
-
-def _dtype(plan: ExportPlan) -> str:
-    return str(plan.trained.config.dtype)
 
 
 def _cost_words(plan: ExportPlan, found: Differences) -> list[str]:
     """Says what 8-bit integers cost in accuracy on images of the validation split; nothing for float32."""
     if not plan.int8:
         return []
-    sentences = []
-    for i, (level, labels) in enumerate(plan.images.labels.items()):
-        known = labels != UNKNOWN
-        paths = (found.live_paths, found.export_paths)
-        live, export = ((x[: len(labels), i] == labels)[known] for x in paths)
-        if not known.any():
-            continue
-        test = paired_test(live, export)
-        low, high = test["interval"]  # type: ignore[misc]  # the one entry that is a pair
-        sentences.append(
-            f"Accuracy of {level} on the likeliest paths of {len(live):,} validation images: {percent(export.mean())} "
-            f"with 8-bit integers, {percent(live.mean())} without "
-            f"({100 * test['difference']:+.2f} points, 95 % interval "
-            f"{100 * low:+.2f} to {100 * high:+.2f})."
-        )
+    if all((labels == UNKNOWN).all() for labels in plan.images.labels.values()):
+        return [_no_labels_words(plan)]
+    sentences = [_level_words(plan, found, level) for level in plan.trained.taxonomy.levels]
+    if plan.images.trained_on:
+        sentences.append(f"{_trained_on_words(plan)}, so that both accuracies are higher than those of new images.")
     return sentences
 
 
-def _facts(plan: ExportPlan, compared: list[str], cost: list[str]) -> Facts:
-    """Collects what the card says about the run."""
-    trained = plan.trained
-    taxonomy = trained.taxonomy
-    data = read_json(data_path(trained.workdir))
-    validation = train_counts(data, taxonomy, SPLIT)
-    path = predictions_path(trained.workdir)
-    assessment, assessed, notes = None, 0, []
-    if path.is_file():
-        log_probs, labels = read_predictions(path, taxonomy)
-        temperatures = plan.calibration.temperatures if plan.calibration else {}
-        decoded = decode(apply_temperatures(log_probs, temperatures), taxonomy, DEFAULT_DECODE)
-        counts = read_train_counts(trained.workdir, taxonomy)
-        assessment = assess(decoded, labels, taxonomy, counts).decoded_by(DEFAULT_DECODE)
-        assessed = len(labels[taxonomy.levels[0]])
-        notes = _notes(plan)
-    else:
-        notes = ["The run has no predictions on its validation split."]
-    return Facts(
-        model=trained.config.model.name,
-        image_size=image_shape(trained.config),
-        counts={split: int(found["images"]) for split, found in data["splits"].items()},
-        validation_counts={level: x.tolist() for level, x in validation.items()},
-        assessment=assessment,
-        assessed=assessed,
-        is_measured=not plan.int8 and not plan.otherwise and not _is_of_another_step(plan),
-        notes=notes,
-        compared=compared,
-        cost=cost,
+def _level_words(plan: ExportPlan, found: Differences, level: str) -> str:
+    """Says what 8-bit integers cost in accuracy at a level."""
+    labels, i = plan.images.labels[level], plan.trained.taxonomy.levels.index(level)
+    known = labels != UNKNOWN
+    if not known.any():
+        return f"The accuracy of {level} was not measured, as none of the validation images has a known label of it."
+    live, export = ((x[: len(labels), i] == labels)[known] for x in (found.live_paths, found.export_paths))
+    test = paired_test(live, export)
+    low, high = test["interval"]  # type: ignore[misc]  # the one entry that is a pair
+    return (
+        f"Accuracy of {level} on the likeliest paths of {len(live):,} validation images: {percent(export.mean())} "
+        f"with 8-bit integers, {percent(live.mean())} without "
+        f"({100 * test['difference']:+.2f} points, 95 % interval "
+        f"{100 * low:+.2f} to {100 * high:+.2f})."
     )
 
 
-def _is_of_another_step(plan: ExportPlan) -> bool:
-    """Returns whether the run's predictions on its validation split are known to be those of another checkpoint."""
-    return plan.calibration is not None and plan.calibration.step != plan.trained.step
+def _no_labels_words(plan: ExportPlan) -> str:
+    taxonomy = plan.trained.taxonomy
+    known = ", ".join(taxonomy.classes[taxonomy.levels[0]][:3])
+    return (
+        f"What 8-bit integers cost in accuracy was not measured, as no image of the split {SPLIT!r} that was compared "
+        f"has a label that the run knows, such as {known}: check data.levels and the names of the classes."
+    )
 
 
-def _notes(plan: ExportPlan) -> list[str]:
-    """Says how the measured predictions differ from those of the export."""
-    if plan.calibration is None:
-        notes = ["The probabilities are not calibrated."]
-    else:
-        notes = ["The temperatures were fitted on the same images."]
-    if plan.calibration and _is_of_another_step(plan):
-        notes.append(f"These are of the checkpoint of step {plan.calibration.step:,}, not {plan.trained.step:,}.")
-    if plan.int8:
-        notes.append("They are of the run itself; the comparison below tells what 8-bit integers cost.")
-    if plan.otherwise:
-        notes.append(f"They were measured with another {', '.join(plan.otherwise)} than the export has.")
-    return notes
+def _trained_on_words(plan: ExportPlan) -> str:
+    """Says on how many of the images of the validation split the run was trained; without a full stop."""
+    count, of = plan.images.trained_on, len(plan.images.validation)
+    return f"{count:,} of these {of:,} images of the {SPLIT} split {'was' if count == 1 else 'were'} trained on"
