@@ -128,7 +128,7 @@ def _class_blocks(classes: np.ndarray, num_images: int) -> Iterator[np.ndarray]:
     few = SMALL // max(num_images, 1)
     if len(classes) > few:
         few = min(max(few, _TOGETHER), -(-len(classes) // _PARTS))
-    return row_blocks(classes, 1, few)
+    return row_blocks(classes, 1, numbers=few)
 
 
 def _ranking_scores(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
