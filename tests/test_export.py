@@ -191,7 +191,7 @@ def test_temperatures_of_other_predictions_are_told_as_by_load(finished_run, tmp
     index = json.loads((folder / "export.json").read_text())
     assert out.splitlines()[:2] == notes and " ".join(notes) in card
     assert not index["calibrated"] and index["calibration_note"] == " ".join(notes)
-    assert "probabilities, not calibrated for this checkpoint" in card and "temperatures and decoding inside" in card
+    assert "probabilities, not calibrated for these predictions" in card and "temperatures and decoding inside" in card
     assert "The table is gone." in out and "The table is gone." not in card
     assert "in float32. Its images are 4 generated." in card
     assert "temperatures that were fitted to other predictions" in load_evaluated(folder).note

@@ -125,7 +125,7 @@ def test_metrics_are_those_of_the_export_or_a_note_says_why_not(plan, change, is
     assert changed.is_calibrated == is_calibrated and said in text
     assert ("model-index" in text) == (changed is plan)
     assert ("| calibrated probabilities" in text) == is_calibrated
-    assert ("| probabilities, not calibrated for this checkpoint" in text) == bool(changed.other_temperatures)
+    assert ("| probabilities, not calibrated for these predictions" in text) == bool(changed.other_temperatures)
     assert all(note in text for note in changed.other_temperatures)
 
 
@@ -156,7 +156,7 @@ def test_the_weights_that_a_run_began_with_are_declared(plan, tmp_path):
     assert said == [
         "Its trunk resnet34 began with the weights of hf://timm/resnet34.a1_in1k@main.",
         "Its trunk vgg16 began with a file of weights, and was not trained further.",
-        "Its trunk resnet10 began with the weights of another run.",
+        "Its trunk resnet10 began with weights from elsewhere.",
         "Its heads began with those of another run.",
     ]
     assert base_models(config.model.init_from) == ["timm/resnet34.a1_in1k"]

@@ -54,7 +54,7 @@ def trained_on_before(sources: Iterable[str], validation: Split) -> Iterator[str
     """
     for source in _with_theirs(sources):
         count = 0
-        with contextlib.suppress(UserError):  # a run that has begun needs its source no more
+        with contextlib.suppress(UserError, OSError):  # a run that has begun needs its source no more
             count = count_trained_on(Path(source).expanduser(), validation)
         if count:
             yield (
@@ -72,7 +72,7 @@ def _with_theirs(sources: Iterable[str]) -> list[str]:
         if not source or source in found or is_weights(source):
             continue
         found.append(source)
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, OSError):
             model = load_run_config(config_path(Path(source).expanduser())).model
             left += [*model.init_from.values(), model.init_heads_from]
     return found

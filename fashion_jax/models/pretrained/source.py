@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,12 +57,12 @@ class Weights(NamedTuple):
 def is_weights(source: str) -> bool:
     """Returns whether a source is a file, a folder or a repository of weights, and not the work directory of a run."""
     path = Path(source).expanduser()
-    if source.startswith(hub.PREFIX) or path.suffix in _READERS or path.is_file():
+    if source.startswith(hub.PREFIX) or path.suffix in _READERS or os.path.isfile(path):
         return True
     config = _config(path, {})
     if isinstance(config.get("model"), dict):  # a run's, beside which weights may lie that were written from it
         return False
-    return any((path / name).exists() for name in FILES) or "architecture" in config
+    return any(os.path.exists(path / name) for name in FILES) or "architecture" in config
 
 
 def open_weights(source: str, field: str, architecture: str | None = None) -> Weights:

@@ -144,7 +144,7 @@ def _loading(export: Export) -> str:
 def _outputs(export: Export, taxonomy: Taxonomy, facts: Facts) -> str:
     height, width = export.canvas
     kind = "calibrated probabilities" if export.calibrated else "probabilities, not calibrated"
-    kind += " for this checkpoint" if export.calibration_note else ""
+    kind += " for these predictions" if export.calibration_note else ""
     rows = [f"| `{level}_probabilities` | float32 [batch, {n}] | {kind}{_SUMS} |" for level, n in _sizes(taxonomy)]
     rows += [
         f"| `{PATH}` | int32 [batch, {len(taxonomy.levels)}] | the likeliest path through the tree, a class for each "

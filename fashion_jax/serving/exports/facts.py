@@ -108,7 +108,7 @@ def base_models(init_from: Mapping[str, str]) -> list[str]:
 def _source_words(source: str) -> str:
     if source.startswith(PREFIX):
         return f"the weights of {source}"
-    return "a file of weights" if is_weights(source) else "the weights of another run"
+    return "a file of weights" if is_weights(source) else "weights from elsewhere"
 
 
 def _vectors_words(plan: ExportPlan) -> str:
