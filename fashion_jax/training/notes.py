@@ -107,19 +107,23 @@ def dispatched_singly(together: int, every: int, steps_per_epoch: int) -> str:
 def notes_of_weights(program: Program) -> Iterator[str]:
     """Yields which parts of a new run learn slowly or not at all, but have learned nothing before, or not together."""
     model = program.config.model
+    source = model.init_heads_from
+    others = others_than(source, model.name, model.init_from) if source else []
     yield from _slow_trunks(program)
-    if not model.init_heads_from:
+    if model.fusion == "gated" and (others or not source):  # otherwise the gate is taken over with the trunks
+        yield from _slow_gate(program)
+    if not source:
         yield from _drawn_heads(program)
-    elif others := others_than(model.init_heads_from, model.name, model.init_from):
+    elif others:
         yield (
-            f"the heads begin as in {model.init_heads_from}, where they have read other features: begin "
+            f"the heads begin as in {source}, where they have read other features: begin "
             f"{' and '.join(others)} with it too, by "
-            + " and ".join(f"model.init_from.{name}={model.init_heads_from}" for name in others)
+            + " and ".join(f"model.init_from.{name}={source}" for name in others)
         )
 
 
 def _slow_trunks(program: Program) -> Iterator[str]:
-    """Yields which trunks, and which gate between two, learn slowly although they have learned nothing before."""
+    """Yields which trunks learn slowly although they have learned nothing before."""
     model, params = program.config.model, program.abstract_state.params
     for name, path in trunk_paths(model.name).items():
         factor = program.factors.slowest(params, path)
@@ -128,8 +132,11 @@ def _slow_trunks(program: Program) -> Iterator[str]:
                 f"the trunk {name} begins untrained, but parts of it have only {factor:g} times the learning rate: "
                 f"name its weights in model.init_from.{name}, or set learning_rate_factors to {{}} and layer_decay to 1"
             )
-    is_taken = model.init_heads_from and not others_than(model.init_heads_from, model.name, model.init_from)
-    if model.fusion == "gated" and not is_taken and (factor := program.factors.slowest(params, GATE)) < 1:
+
+
+def _slow_gate(program: Program) -> Iterator[str]:
+    """Yields that a new gate between two trunks learns slowly."""
+    if (factor := program.factors.slowest(program.abstract_state.params, GATE)) < 1:
         yield (
             f"the gate between the trunks begins untrained, but has only {factor:g} times the learning rate: put "
             f"'^{'/'.join(GATE)}/': 1 first in learning_rate_factors"

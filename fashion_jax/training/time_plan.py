@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fashion_jax.command_line.formats import about
@@ -365,7 +365,7 @@ class _Search:
         kept = self._kept()
         if kept and self._end_of(kept) >= self._least:
             return kept
-        plans = [*_longest(self._sizes, self.candidates.fewest_epochs, self._end_of, self._most)]
+        plans = [plan for size in self._sizes if (plan := self._longest(*size))]
         if full := [plan for plan in plans if self._end_of(plan) >= self._least]:
             enough = _NEARLY * min(map(self._error_of, full))
             for group in _groups(full, self.compiled):  # the last one has all plans, so that one is found
@@ -380,11 +380,8 @@ class _Search:
         Raises:
             UserError: there is none.
         """
-        measured, fewest = (
-            self.measured if self.compiled else _trained_faster(self.measured),
-            self.candidates.fewest_epochs,
-        )
-        plans = [TimePlan(shape, fewest, size) for shape, size in self._sizes]
+        measured = self.measured if self.compiled else _trained_faster(self.measured)
+        plans = [TimePlan(shape, self.candidates.fewest_epochs, size) for shape, size in self._sizes]
         plans = [self.compiled, *plans] if self.compiled else plans
         late = self.limit + self._spare / 2 - self.elapsed
         if fitting := [plan for plan in plans if seconds_of(plan, measured, self.work, self.compiled) <= late]:
@@ -400,7 +397,18 @@ class _Search:
 
     @functools.cached_property
     def _sizes(self) -> list[tuple[Shape, int]]:
-        return _sizes(self.candidates, self.measured, self.work)
+        """The shapes and batch sizes whose steps fit into memory; the smallest ones do at any rate."""
+        sizes = [*itertools.product(self.candidates.shapes, self.candidates.batch_sizes)]
+        needed = [math.prod(shape) * size * self.measured.step_bytes for shape, size in sizes]
+        return [x for x, size in zip(sizes, needed, strict=True) if size <= max(self.work.free_memory, min(needed))]
+
+    def _longest(self, shape: Shape, batch_size: int) -> TimePlan | None:
+        """Returns the plan of most epochs that ends in time; None if not even that of the fewest does."""
+        possible = range(self.candidates.fewest_epochs, _MOST_EPOCHS)
+        fitting = bisect.bisect_right(
+            possible, self._most, key=lambda epochs: self._end_of(TimePlan(shape, epochs, batch_size))
+        )
+        return TimePlan(shape, possible[fitting - 1], batch_size) if fitting else None
 
     def _end_of(self, plan: TimePlan) -> float:
         return self.elapsed + seconds_of(plan, self.measured, self.work, self.compiled)
@@ -416,13 +424,6 @@ def _trained_faster(guessed: Timings) -> Timings:
     return guessed._replace(train=guessed.train / _TRAIN_BY_EVALUATION)
 
 
-def _sizes(candidates: Candidates, measured: Timings, work: Work) -> list[tuple[Shape, int]]:
-    """Returns the shapes and batch sizes whose steps fit into memory; the smallest ones do at any rate."""
-    sizes = [*itertools.product(candidates.shapes, candidates.batch_sizes)]
-    needed = [math.prod(shape) * size * measured.step_bytes for shape, size in sizes]
-    return [x for x, size in zip(sizes, needed, strict=True) if size <= max(work.free_memory, min(needed))]
-
-
 def _groups(plans: Sequence[TimePlan], compiled: TimePlan | None) -> Iterator[Sequence[TimePlan]]:
     """Yields the plans of the compiled one's size, those of shapes near it, and all, leaving out empty groups."""
     if compiled:
@@ -430,22 +431,6 @@ def _groups(plans: Sequence[TimePlan], compiled: TimePlan | None) -> Iterator[Se
         near = [x for x in plans if abs(max(x.shape) - max(compiled.shape)) <= _NEAR]
         yield from filter(None, (same, near))
     yield plans
-
-
-def _longest(
-    sizes: Iterable[tuple[Shape, int]], fewest_epochs: int, end_of: Callable[[TimePlan], float], most: float
-) -> Iterator[TimePlan]:
-    """Yields for each shape and batch size the plan of most epochs that ends in time, if there is one."""
-    for shape, batch_size in sizes:
-        if epochs := _most_epochs(shape, batch_size, fewest_epochs, end_of, most):
-            yield TimePlan(shape, epochs, batch_size)
-
-
-def _most_epochs(shape: Shape, batch_size: int, fewest: int, end_of: Callable[[TimePlan], float], most: float) -> int:
-    """Returns the most epochs with which a plan ends in time; 0 if not even the fewest do."""
-    possible = range(fewest, _MOST_EPOCHS)
-    fitting = bisect.bisect_right(possible, most, key=lambda epochs: end_of(TimePlan(shape, epochs, batch_size)))
-    return possible[fitting - 1] if fitting else 0
 
 
 def read_too_long(limit: float, reading: float) -> UserError:

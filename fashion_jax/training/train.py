@@ -166,10 +166,10 @@ def _apply_plan(planner: Planner, planned: Mapping[str, Any]) -> None:
     config = planner.config
     if planned:
         planner.terminal.say(_plan_in_words(planned, config.time_limit, planner.workdir))
+        check_fills_a_batch(len(planner.dataset.splits["train"]), config.batch_size)  # there may be fewer images now
     elif config.time_limit:
         config.update(planner.fields())
         check_config(config)
-    check_fills_a_batch(len(planner.dataset.splits["train"]), config.batch_size)
 
 
 def _values_to_compare(fields: Mapping[str, Any], dataset: Dataset, workdir: Path) -> dict[str, Any]:

@@ -90,20 +90,19 @@ def _without_prefix(tensors: Tensors) -> tuple[str, Tensors]:
     Raises:
         Unsuitable: there are several, such as those of an encoder and its average.
     """
-    found = {}
-    for names in ({leaf.name for leaf in trunk_leaves(name)} for name in TRUNKS):
-        first = min(names)
-        for prefix in {name.removesuffix(first) for name in tensors if name.endswith(first)}:
-            if all(prefix + name in tensors for name in names):
-                found[prefix] = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-    if "" in found or not found:
+    prefixes = set()
+    for names in ([leaf.name for leaf in trunk_leaves(name)] for name in TRUNKS):
+        possible = {name.removesuffix(names[0]) for name in tensors if name.endswith(names[0])}
+        prefixes |= {prefix for prefix in possible if all(prefix + name in tensors for name in names)}
+    if "" in prefixes or not prefixes:
         return "", tensors
-    if len(found) > 1:
+    if len(prefixes) > 1:
         raise Unsuitable(
-            f"which holds several trunks, under {' and '.join(sorted(found))}: save one of them without what is "
+            f"which holds several trunks, under {' and '.join(sorted(prefixes))}: save one of them without what is "
             "before its names, by safetensors.torch.save_file."
         )
-    return next(iter(found.items()))
+    (prefix,) = prefixes
+    return prefix, {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 
 def _with_torchvision_names(tensors: Tensors, architecture: str) -> dict[str, Tensor]:
